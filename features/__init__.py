@@ -1,0 +1,1 @@
+"""Stage one: posts in, embeddings out (samples, encoders, store, extract)."""

@@ -1,0 +1,1 @@
+"""Stage two's work: data, splits, training, evaluation, ablation, prediction, reports."""
