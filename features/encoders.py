@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Modality = Literal["image", "text"]
+Clean = Literal["none", "social", "strict"]
 
 
-class BadItem(ValueError):
+class BadItem(ValueError):  # noqa: N818 (the item is bad; the run goes on)
     """One post's image or text cannot be embedded; the message is the reason that the user reads."""
 
 
@@ -37,7 +44,7 @@ class EncoderSpec:
     preprocess: str  # canonical JSON of the preprocessing
     width: int  # D
     dtype: Literal["float16", "float32"]  # number format of tokens on disk; half precision is allowed to compute in it
-    clean: str = "none"  # text cleaning; 'none' for images
+    clean: Clean = "none"  # text cleaning; 'none' for images
     max_length: int | None = None  # word pieces kept; None for images
 
     @property
@@ -60,12 +67,15 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a user may ask of an encoder besides its name. None means the encoder's own default."""
+    """What a user may ask of an encoder besides its name. None means the encoder's own default.
+
+    The last four are about texts: one set of options serves both modalities, and `open_encoder` drops them for images.
+    """
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
     local_files_only: bool = False
     dtype: Literal["float16", "float32"] = "float16"
-    clean: Literal["none", "social", "strict"] = "none"
+    clean: Clean = "none"
     max_length: int | None = None
     pool: str | None = None
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)
@@ -105,3 +115,62 @@ class Source:
 
     spec: EncoderSpec
     load: Callable[[str], Encoder]
+
+
+def canonical(parameters: Mapping[str, object]) -> str:
+    """JSON with sorted keys and no spaces: equal parameters give equal strings."""
+    return json.dumps(parameters, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def near_names(name: str, choices: Iterable[str]) -> str:
+    """' (near: x, y)' for an error message; empty when nothing is near."""
+    near = get_close_matches(name, list(choices), n=3, cutoff=0.5)
+    return f" (near: {', '.join(near)})" if near else ""
+
+
+def require(package: str, name: str, *, extra: str) -> None:
+    """Raise ValueError with the line to install where an optional package is missing; import nothing."""
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"encoder {name!r} needs {package}, which is missing: pip install 'msa-pipeline[{extra}]'")
+
+
+def choose_pool(name: str, asked: str | None, choices: Sequence[str]) -> str:
+    """The pooling asked for, or the encoder's own, which stands first in `choices`. Raises ValueError."""
+    if asked is None:
+        return choices[0]
+    if asked not in choices:
+        raise ValueError(
+            f"pool of {name!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
+        )
+    return asked
+
+
+def refuse_weights(name: str, options: EncoderOptions) -> None:
+    """Raise ValueError where a weights file is given to an encoder that has no use for one."""
+    if options.weights is not None:
+        raise ValueError(f"{name!r} takes no weights file; got {str(options.weights)!r}")
+
+
+@contextmanager
+def inference(device: str, dtype: str) -> Iterator[None]:
+    """No gradient; half precision only where it was asked for and a GPU computes, since a CPU is slower in it."""
+    import torch
+
+    kind = torch.device(device).type
+    half = dtype == "float16" and kind in ("cuda", "mps")
+    with torch.inference_mode(), torch.autocast(kind, torch.float16, enabled=half):
+        yield
+
+
+def pool_tokens(tokens: Tensor, mask: Tensor, how: str) -> Tensor:
+    """Reduce tokens (B, T, D), real where mask (B, T) is true and padded on the right, to vectors (B, D)."""
+    if how == "cls":
+        return tokens[:, 0]
+    if how == "last":
+        last = (mask.sum(1) - 1).view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])  # (B, 1, D)
+        return tokens.gather(1, last)[:, 0]
+    if how == "max":
+        return tokens.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(1)
+    assert how == "mean", how
+    weight = mask.unsqueeze(-1).to(tokens.dtype)  # (B, T, 1)
+    return (tokens * weight).sum(1) / weight.sum(1)
