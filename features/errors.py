@@ -1,0 +1,41 @@
+"""`errors.jsonl`: which items of a store could not be embedded, and why. One line an item, newest run wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from .durable import write_atomic
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """One item that was reported instead of embedded. `key` is None where not even its bytes could be read."""
+
+    id: str
+    key: str | None
+    file: str
+    reason: str
+
+
+def read_errors(folder: Path) -> list[BadRecord]:
+    """All records of an encoder's folder; empty where nothing went wrong."""
+    path = folder / "errors.jsonl"
+    if not path.exists():
+        return []
+    return [BadRecord(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+
+
+def update_errors(folder: Path, seen: Collection[str], bad: Sequence[BadRecord]) -> None:
+    """Replace the records of all content keys that a run has seen by those it found bad."""
+    with FileLock(folder / ".lock"):
+        old = read_errors(folder)
+        unread = {(record.id, record.file) for record in bad if record.key is None}
+        records = [r for r in old if r.key not in seen and (r.id, r.file) not in unread] + list(bad)
+        if records != old:
+            lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+            write_atomic(folder / "errors.jsonl", "".join(lines).encode())

@@ -1,0 +1,183 @@
+"""One part of the store: an immutable HDF5 file whose first 512 bytes hold a digest of all the others.
+
+Layout: `keys` (N,) 32 hex digits, `pooled` (N, D) float32, and with tokens `tokens` (sum of T, D) and
+`offsets` (N+1,) int64. HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .durable import publish, temporary
+from .encoders import EncoderSpec
+
+HEADER_BYTES = 512
+COPY_BYTES = 64 << 20
+KEY = np.dtype("S32")
+
+
+class StoreError(ValueError):
+    """The cache on disk is damaged, foreign, or lacks what was asked of it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n embeddings: keys (n,), pooled (n, D) float32; tokens (sum of T, D) with offsets (n+1,), or neither."""
+
+    keys: NDArray[np.bytes_]
+    pooled: NDArray[np.float32]
+    tokens: NDArray[np.floating] | None = None
+    offsets: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A published part: where it lies, what it holds, and its keys (N,) in row order."""
+
+    path: Path
+    bytes: int
+    has_tokens: bool
+    keys: NDArray[np.bytes_]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def open_part(path: Path, spec: EncoderSpec) -> Part:
+    """Read a part's header and keys; raise StoreError if it is torn or was written by another encoder."""
+    header = _read_header(path)
+    size = path.stat().st_size
+    if size != header["bytes"]:
+        raise StoreError(
+            f"{path}: {header['bytes']} bytes were written, {size} are there; delete the file and extract again"
+        )
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            written = EncoderSpec.from_json(str(file.attrs["spec"]))
+            keys = file["keys"][:]
+            has_tokens = "tokens" in file
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: not a readable part ({error}); delete the file and extract again") from error
+    if written != spec:
+        raise StoreError(
+            f"{path}: written by encoder {written.name!r} {written.fingerprint}, wanted {spec.name!r} "
+            f"{spec.fingerprint}; use another cache folder"
+        )
+    return Part(path, size, has_tokens, keys)
+
+
+def verify_part(path: Path) -> None:
+    """Compare every byte of a part with its digest; raise StoreError if one differs."""
+    header = _read_header(path)
+    if header["blake2b"] != _digest(path):
+        raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
+
+
+def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows: int, token_rows: int | None) -> Path:
+    """Write `rows` embeddings, given as blocks, as one new durable part; return its path.
+
+    `token_rows` is the sum of T over all rows, or None for a part without tokens.
+    """
+    temp = temporary(folder)
+    try:
+        with h5py.File(temp, "w", userblock_size=HEADER_BYTES, libver="v110") as file:
+            file.attrs["spec"] = spec.to_json()
+            file.attrs["rows"] = rows
+            keys = file.create_dataset("keys", (rows,), KEY)
+            pooled = file.create_dataset("pooled", (rows, spec.width), np.float32)
+            if token_rows is not None:
+                tokens = file.create_dataset("tokens", (token_rows, spec.width), np.dtype(spec.dtype))
+                offsets = np.zeros(rows + 1, np.int64)
+            row = token = 0
+            for block in blocks:
+                stop = row + len(block.keys)
+                keys[row:stop] = block.keys
+                pooled[row:stop] = block.pooled
+                if token_rows is not None:
+                    assert block.tokens is not None
+                    assert block.offsets is not None
+                    tokens[token : token + len(block.tokens)] = block.tokens
+                    offsets[row + 1 : stop + 1] = token + block.offsets[1:]
+                    token += len(block.tokens)
+                row = stop
+            assert row == rows
+            if token_rows is not None:
+                assert token == token_rows
+                file.create_dataset("offsets", data=offsets)
+        header = {"msa": 1, "rows": rows, "bytes": temp.stat().st_size, "blake2b": _digest(temp)}
+        with temp.open("rb+") as raw:
+            raw.write(_header_block(header))
+        final = folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.h5"
+        publish(temp, final)
+        return final
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+    """Yield the wanted rows (mask (N,)) in blocks of bounded size: row numbers in the part, and the rows."""
+    with h5py.File(part.path, "r", locking=False) as file:
+        width = file["pooled"].shape[1]
+        offsets = file["offsets"][:] if tokens else None
+        per_row = width * 4
+        if offsets is not None and len(part):
+            per_row += int(offsets[-1]) * width * file["tokens"].dtype.itemsize // len(part)
+        step = max(1, COPY_BYTES // max(1, per_row))
+        for start in range(0, len(part), step):
+            stop = min(start + step, len(part))
+            rows = np.flatnonzero(wanted[start:stop])
+            if not len(rows):
+                continue
+            numbers = rows + start
+            pooled = file["pooled"][start:stop][rows]
+            if offsets is None:
+                yield numbers, Rows(part.keys[numbers], pooled)
+                continue
+            block = file["tokens"][offsets[start] : offsets[stop]]
+            lengths = np.diff(offsets[start : stop + 1])
+            if len(rows) < stop - start:
+                block = block[np.repeat(wanted[start:stop], lengths)]
+            kept = np.concatenate(([0], np.cumsum(lengths[rows]))).astype(np.int64)
+            yield numbers, Rows(part.keys[numbers], pooled, block, kept)
+
+
+def token_count(part: Part, wanted: NDArray[np.bool_]) -> int:
+    """Number of tokens that the wanted rows (mask (N,)) hold together."""
+    with h5py.File(part.path, "r", locking=False) as file:
+        return int(np.diff(file["offsets"][:])[wanted].sum())
+
+
+def _header_block(header: dict[str, object]) -> bytes:
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return text.ljust(HEADER_BYTES, b"\0")
+
+
+def _read_header(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        block = file.read(HEADER_BYTES)
+    try:
+        header = json.loads(block.rstrip(b"\0"))
+        if set(header) != {"msa", "rows", "bytes", "blake2b"} or block != _header_block(header):
+            raise ValueError("foreign header")
+    except ValueError as error:
+        raise StoreError(
+            f"{path}: not a part written by msa, or damaged ({error}); delete it and extract again"
+        ) from error
+    return dict(header)
+
+
+def _digest(path: Path) -> str:
+    """Digest of everything behind the header."""
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()

@@ -1,0 +1,205 @@
+"""The embedding store of one encoder: append-only parts in a folder, found by content key, merged when small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from .durable import sweep_temporaries, write_atomic
+from .encoders import EncoderSpec
+from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_count, verify_part, write_part
+
+FLUSH_SECONDS = 30.0
+FLUSH_BYTES = 256 << 20
+MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
+
+
+class Store:
+    """The cache folder of one encoder. Cheap to open; call `refresh` to see what other processes wrote."""
+
+    def __init__(self, folder: Path, spec: EncoderSpec) -> None:
+        """Open `folder`; raise StoreError if it belongs to another encoder or a part is torn."""
+        self.folder = folder
+        self.spec = spec
+        self.parts: list[Part] = []
+        self.refresh()
+
+    @classmethod
+    def open(cls, cache: Path, spec: EncoderSpec) -> Store:
+        """Open, or begin, the store of `spec` under the cache folder."""
+        folder = cache / spec.slug
+        folder.mkdir(parents=True, exist_ok=True)
+        description = folder / "spec.json"
+        if not description.exists():
+            write_atomic(description, spec.to_json().encode())
+        return cls(folder, spec)
+
+    def refresh(self) -> None:
+        """List the parts anew; those with tokens first, so that they win over pooled-only rows of the same key."""
+        while True:
+            try:
+                parts = [open_part(path, self.spec) for path in sorted(self.folder.glob("part-*.h5"))]
+                break
+            except FileNotFoundError:  # merged away between listing and opening: its rows are in a newer part
+                continue
+        self.parts = sorted(parts, key=lambda part: not part.has_tokens)
+        keys = [part.keys for part in self.parts]
+        everything = np.concatenate(keys) if keys else np.empty(0, KEY)
+        self._keys, first = np.unique(everything, return_index=True)
+        starts = np.cumsum([0, *map(len, self.parts)])
+        self._part = np.searchsorted(starts, first, side="right") - 1
+        self._row = first - starts[self._part]
+
+    def __len__(self) -> int:
+        """Number of distinct keys."""
+        return len(self._keys)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts on disk."""
+        return sum(part.bytes for part in self.parts)
+
+    def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
+        """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
+        _, found = self._locate(keys)
+        if tokens and len(self.parts):
+            has = np.array([part.has_tokens for part in self.parts])
+            at = self._locate(keys)[0]
+            found &= has[self._part[at]] if len(self._keys) else False
+        return found
+
+    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+        """Yield blocks of bounded size: positions in `keys` (distinct, all stored) and their rows, in disk order.
+
+        Raises StoreError for a key that is not stored, or stored without tokens where they are asked for.
+        """
+        if len(set(keys)) != len(keys):
+            raise StoreError(f"keys to read must be distinct; got {len(keys) - len(set(keys))} repeated")
+        lacking = int((~self.find(keys, tokens=tokens)).sum())
+        if lacking:
+            what = "with tokens" if tokens else "at all"
+            raise StoreError(
+                f"{self.spec.name}: {lacking} of {len(keys)} items are not cached {what}; run `msa extract` for them"
+            )
+        at, _ = self._locate(keys)
+        for number, part in enumerate(self.parts):
+            positions = np.flatnonzero(self._part[at] == number) if len(keys) else np.empty(0, np.int64)
+            if not len(positions):
+                continue
+            wanted = np.zeros(len(part), bool)
+            back = np.full(len(part), -1, np.int64)
+            wanted[self._row[at[positions]]] = True
+            back[self._row[at[positions]]] = positions
+            try:
+                for numbers, rows in read_part(part, wanted, tokens=tokens):
+                    yield back[numbers], rows
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"{part.path}: merged by another run while being read; run the command again"
+                ) from error
+
+    def verify(self) -> None:
+        """Compare every part with its checksum; raise StoreError at the first damaged one."""
+        for part in self.parts:
+            verify_part(part.path)
+
+    def merge(self) -> None:
+        """Rewrite small parts as one, drop doubled rows; safe to kill, safe beside readers and other extracts."""
+        with FileLock(self.folder / ".lock"):
+            sweep_temporaries(self.folder)
+            self.refresh()
+            for has_tokens in (True, False):
+                group, total = [], 0
+                for number, part in sorted(enumerate(self.parts), key=lambda pair: pair[1].bytes):
+                    if part.has_tokens == has_tokens and total + part.bytes <= MERGE_LIMIT:
+                        group.append(number)
+                        total += part.bytes
+                self._merge_group(sorted(group), has_tokens)
+            self.refresh()
+
+    def _merge_group(self, group: list[int], has_tokens: bool) -> None:
+        kept = {number: np.zeros(len(self.parts[number]), bool) for number in group}
+        for number, mask in kept.items():
+            mask[self._row[self._part == number]] = True
+        if all(mask.all() for mask in kept.values()) and len(group) < 2:
+            return
+        rows = int(sum(mask.sum() for mask in kept.values()))
+        if rows:
+            counts = [token_count(self.parts[number], kept[number]) for number in group] if has_tokens else []
+            blocks = (
+                block for number in group for _, block in read_part(self.parts[number], kept[number], tokens=has_tokens)
+            )
+            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=sum(counts) if has_tokens else None)
+        for number in group:
+            self.parts[number].path.unlink()
+
+    def _locate(self, keys: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Index of each key among the stored ones (n,), and whether it is really there (n,)."""
+        wanted = np.array(list(keys), dtype=KEY)
+        if not len(self._keys):
+            return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        return at, self._keys[at] == wanted
+
+
+class Writer:
+    """Collects embeddings and publishes them as parts, at the latest every `flush_seconds`."""
+
+    def __init__(self, store: Store, *, tokens: bool, flush_seconds: float = FLUSH_SECONDS) -> None:
+        self.store = store
+        self.tokens = tokens
+        self.flush_seconds = flush_seconds
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keys: list[bytes] = []
+        self._pooled: list[NDArray[np.float32]] = []
+        self._tokens: list[NDArray[np.floating]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    def add(self, key: str, pooled: NDArray[np.float32], tokens: NDArray[np.floating] | None) -> None:
+        """Take one embedding: pooled (D,), tokens (T, D)."""
+        self._keys.append(key.encode())
+        self._pooled.append(pooled)
+        self._bytes += pooled.nbytes
+        if self.tokens:
+            assert tokens is not None
+            self._tokens.append(tokens)
+            self._bytes += tokens.nbytes
+        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= self.flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish what was collected as one part."""
+        if self._keys:
+            keys, pooled = np.array(self._keys, KEY), np.stack(self._pooled)
+            if self.tokens:
+                offsets = np.concatenate(([0], np.cumsum([len(t) for t in self._tokens]))).astype(np.int64)
+                rows = Rows(keys, pooled, np.concatenate(self._tokens), offsets)
+                count: int | None = int(offsets[-1])
+            else:
+                rows, count = Rows(keys, pooled), None
+            write_part(self.store.folder, self.store.spec, iter([rows]), rows=len(keys), token_rows=count)
+        self._clear()
+
+
+def stored_specs(cache: Path) -> list[EncoderSpec]:
+    """The specs of all encoders that have a folder in the cache, by folder name."""
+    specs = []
+    for description in sorted(cache.glob("*/spec.json")):
+        try:
+            spec = EncoderSpec.from_json(description.read_text("utf-8"))
+            if spec.slug != description.parent.name:
+                raise ValueError(f"fingerprint {spec.fingerprint} in folder {description.parent.name!r}")
+            specs.append(spec)
+        except (TypeError, ValueError) as error:
+            raise StoreError(
+                f"{description}: not a spec of this msa ({error}); delete its folder and extract again"
+            ) from error
+    return specs

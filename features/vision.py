@@ -1,0 +1,274 @@
+"""Image encoders of torchvision and timm: a feature map or patch tokens, and their pooled vector."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .encoders import (
+    Encoded,
+    EncoderOptions,
+    EncoderSpec,
+    Source,
+    canonical,
+    inference,
+    near_names,
+    pool_tokens,
+    require,
+)
+from .hub import fetch_hub
+from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# tokens (B, T, D), and the model's own pooled vector (B, D) where it has one
+Forward = Callable[["Tensor"], "tuple[Tensor, Tensor | None]"]
+
+LAYERS = {  # torchvision family -> the graph node that holds the last map or the last hidden state
+    "alexnet": "features",
+    "convnext": "features",
+    "densenet": "relu",
+    "efficientnet": "features",
+    "inception": "Mixed_7c",
+    "mobilenet": "features",
+    "resnet": "layer4",
+    "resnext": "layer4",
+    "swin": "permute",
+    "vgg": "features",
+    "vit": "encoder",
+    "wide_resnet": "layer4",
+}
+HEADS = (
+    "classifier.",
+    "fc.",
+    "head.",
+    "heads.",
+    "AuxLogits.",
+)  # classifiers, of this model or of another task
+
+
+class ImageEncoder:
+    """A loaded image model: uint8 RGB tensor (3, H, W) -> pixels -> tokens and pooled vector."""
+
+    def __init__(self, spec: EncoderSpec, transform: Callable[[Tensor], Tensor], forward: Forward, device: str) -> None:
+        self.spec = spec
+        self.transform = transform
+        self.forward = forward
+        self.device = device
+
+    def preprocess(self, item: Tensor) -> Tensor:
+        """Resize, crop and normalise one image to float32 (3, h, w)."""
+        return self.transform(item)
+
+    def length(self, prepared: Tensor) -> int:
+        """Every image costs the same."""
+        return 1
+
+    def encode(self, batch: Sequence[Tensor]) -> Encoded:
+        import torch
+
+        with inference(self.device, self.spec.dtype):
+            pixels = torch.stack(list(batch)).to(self.device, memory_format=torch.channels_last)  # (B, 3, h, w)
+            tokens, pooled = self.forward(pixels)
+        tokens = tokens.float()
+        if self.spec.pool != "pooler":
+            pooled = pool_tokens(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool), self.spec.pool)
+        assert pooled is not None
+        return Encoded(pooled.float().cpu().numpy(), list(tokens.cpu().numpy()))
+
+
+def flatten_map(features: Tensor, *, channels_last: bool = False) -> Tensor:
+    """Map (B, D, h, w), or (B, h, w, D) with channels last, to tokens (B, h*w, D) row by row; tokens stay."""
+    if features.ndim == 3:
+        return features
+    return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
+
+
+def freeze(model: nn.Module, device: str) -> nn.Module:
+    """Evaluation mode, no gradients, on the device, in the memory order that convolutions like best."""
+    import torch
+
+    frozen: nn.Module = model.eval().requires_grad_(False)
+    return frozen.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Source:
+    """A torchvision classification model without its classifier. Raises ValueError."""
+    from torchvision.models import get_model_weights
+
+    published = get_model_weights(name).IMAGENET1K_V1
+    transform = published.transforms()
+    layer = next(node for family, node in LAYERS.items() if name.startswith(family))
+    file = options.weights or torch_hub_file(published.url)
+    if options.weights is None and options.local_files_only and not file.exists():
+        raise ValueError(f"weights of {name!r} are not here; download {published.url} and pass --weights FILE")
+    spec = EncoderSpec(
+        name=name,
+        modality="image",
+        source="torchvision",
+        architecture=name,
+        weights=weights_id([file]) if options.weights else f"torchvision:{published}:{file.name}",
+        layer=layer,
+        pool="cls" if layer == "encoder" else "mean",
+        preprocess=canonical(
+            {
+                "antialias": transform.antialias,
+                "crop_size": transform.crop_size,
+                "interpolation": transform.interpolation.value,
+                "mean": transform.mean,
+                "resize_size": transform.resize_size,
+                "std": transform.std,
+            }
+        ),
+        width=width,
+        dtype=options.dtype,
+    )
+
+    def load(device: str) -> ImageEncoder:
+        if options.weights is None:
+            fetch_url(published.url, file)
+        extractor = build_torchvision(name, layer)
+        load_into(extractor, modern_keys(load_state(file)), ignore_head=HEADS)
+        frozen = freeze(extractor, device)
+        return ImageEncoder(spec, transform, lambda pixels: (flatten_map(frozen(pixels)["map"]), None), device)
+
+    return Source(spec, load)
+
+
+def build_torchvision(name: str, layer: str) -> nn.Module:
+    """The graph up to `layer`, with random weights; its output is {'map': Tensor}."""
+    from torchvision.models import get_model
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    # the published weights of Inception were trained on another normalisation, which the model itself undoes
+    extra = {"init_weights": False, "transform_input": True} if name == "inception_v3" else {}
+    model = get_model(name, weights=None, **extra).eval()
+    extractor: nn.Module = create_feature_extractor(model, {layer: "map"}, suppress_diff_warning=True)
+    return extractor
+
+
+def modern_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the published DenseNet files, which are older than the present module names."""
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+    return {old.sub(r"\1\2", key): value for key, value in state.items()}
+
+
+def open_timm(name: str, options: EncoderOptions) -> Source:
+    """`timm:NAME` without its classifier. Raises ValueError."""
+    require("timm", name, extra="offline")
+    architecture = name.removeprefix("timm:")
+    sketch = sketch_timm(architecture)
+    preprocess = timm_preprocess(sketch)
+    shape, classed = timm_shape(sketch, preprocess)
+    published = dict(sketch.pretrained_cfg)
+    hub, filename = published.get("hf_hub_id", ""), published.get("hf_hub_filename") or "model.safetensors"
+    if options.weights is None and not hub:
+        raise ValueError(f"the hub has no weights of {name!r}; pass --weights FILE")
+    if options.weights is None and options.local_files_only:
+        fetch_hub(hub, filename, local_files_only=True)
+    spec = EncoderSpec(
+        name=name,
+        modality="image",
+        source="timm",
+        architecture=str(published["architecture"]),
+        weights=weights_id([options.weights]) if options.weights else f"timm:{hub}:{published.get('tag', '')}",
+        layer="forward_features",
+        pool="cls" if classed else "mean",
+        preprocess=canonical(preprocess),
+        width=shape[-1],
+        dtype=options.dtype,
+    )
+
+    def load(device: str) -> ImageEncoder:
+        import timm
+
+        if options.weights:
+            model = timm.create_model(architecture, pretrained=False, num_classes=0)
+            load_into(model, load_state(options.weights), ignore_head=HEADS)
+        else:
+            file = fetch_hub(hub, filename, local_files_only=options.local_files_only)
+            overlay = {"file": str(file), "custom_load": False}
+            model = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        return timm_encoder(spec, model, device)
+
+    return Source(spec, load)
+
+
+def timm_encoder(spec: EncoderSpec, model: nn.Module, device: str) -> ImageEncoder:
+    """Wrap a timm model that carries its weights; the preprocessing is what the spec says."""
+    frozen: Any = freeze(model, device)
+    nhwc = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    preprocess = json.loads(spec.preprocess)
+
+    def forward(pixels: Tensor) -> tuple[Tensor, None]:
+        return flatten_map(frozen.forward_features(pixels), channels_last=nhwc), None
+
+    return ImageEncoder(spec, lambda image: resize_and_crop(image, **preprocess), forward, device)
+
+
+def resize_and_crop(
+    image: Tensor,
+    *,
+    input_size: Sequence[int],
+    interpolation: str,
+    crop_pct: float,
+    crop_mode: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Tensor:
+    """timm's evaluation preprocessing on a uint8 tensor (3, H, W): resize, centre crop, normalise."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F
+
+    side = input_size[-1]
+    scale = int(side / crop_pct)
+    target = [scale, scale] if crop_mode == "squash" else [scale]
+    image = F.resize(image, target, InterpolationMode(interpolation), antialias=True)
+    pixels = F.convert_image_dtype(F.center_crop(image, [side, side]), torch.float32)
+    normalised: Tensor = F.normalize(pixels, list(mean), list(std))
+    return normalised
+
+
+def sketch_timm(architecture: str) -> Any:
+    """The model without memory for its weights. Raises ValueError for a name or tag that timm does not have."""
+    import timm
+    import torch
+
+    if not timm.is_model(architecture.split(".")[0]):
+        near = near_names(architecture, timm.list_models())
+        raise ValueError(f"timm {timm.__version__} has no model {architecture!r}{near}")
+    try:
+        with torch.device("meta"):
+            return timm.create_model(architecture, pretrained=False, num_classes=0).eval()
+    except RuntimeError as error:
+        raise ValueError(f"timm cannot build {architecture!r}: {str(error).splitlines()[0]}") from error
+
+
+def timm_preprocess(model: Any) -> dict[str, object]:
+    """What timm itself would do to an image for this model. Raises ValueError for what tensors cannot do."""
+    from timm.data import resolve_model_data_config
+
+    config: dict[str, Any] = resolve_model_data_config(model)
+    known = config["interpolation"] in ("bilinear", "bicubic", "nearest") and config["crop_mode"] in (
+        "center",
+        "squash",
+    )
+    if not known or config["input_size"][1] != config["input_size"][2] or config["input_size"][0] != 3:
+        raise ValueError(f"timm model needs an unsupported preprocessing: {config}; choose another model")
+    return config
+
+
+def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
+    """Shape (1, T, D) of the tokens, and whether the first is a class token. Raises ValueError without one map."""
+    import torch
+
+    features = model.forward_features(torch.empty(1, *preprocess["input_size"], device="meta"))
+    if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+        raise ValueError(f"{type(model).__name__} of timm does not end in one feature map or token sequence")
+    nhwc = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    classed = features.ndim == 3 and getattr(model, "cls_token", None) is not None
+    return tuple(flatten_map(features, channels_last=nhwc).shape), classed

@@ -1,0 +1,210 @@
+"""Extraction accounts for every row, survives any kill, and refuses embeddings that no head could read."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msa.features.encoders import BadItem, Encoded, EncoderSpec, Modality, Source
+from msa.features.extract import EncoderReport, ExtractSettings, extract
+from msa.features.samples import Corpus, Sample
+from msa.features.store import Store
+
+
+def spec(modality: Modality, dtype: Any = "float32") -> EncoderSpec:
+    return EncoderSpec(f"fake-{modality}", modality, "timm", "fake", "sha256:0", "last", "mean", "{}", 4, dtype)
+
+
+class Fake:
+    """Embeds a text by its letters and an image by its mean; `slow` seconds a batch."""
+
+    def __init__(self, given: EncoderSpec, *, scale: float = 1.0, slow: float = 0.0) -> None:
+        self.spec = given
+        self.scale = scale
+        self.slow = slow
+        self.batches: list[int] = []
+
+    def preprocess(self, item: Any) -> np.ndarray:
+        if isinstance(item, str):
+            if "unknown" in item:
+                raise BadItem("no known word")
+            return np.array([ord(letter) for letter in item], np.float32)
+        return np.asarray(item, np.float32).mean((1, 2))
+
+    def length(self, prepared: np.ndarray) -> int:
+        return len(prepared)
+
+    def encode(self, batch: Sequence[np.ndarray]) -> Encoded:
+        time.sleep(self.slow)
+        self.batches.append(len(batch))
+        tokens = [np.outer(item, [1, 2, 3, 4]).astype(np.float32) * self.scale for item in batch]
+        return Encoded(np.stack([item.mean(0) for item in tokens]), tokens)
+
+
+def posts(folder: Path, texts: Sequence[str | None], *, images: bool = False) -> Corpus:
+    samples = []
+    for number, text in enumerate(texts):
+        image = None
+        if images:
+            image = folder / f"{number}.png"
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(image)
+        samples.append(Sample(f"p{number}", image, text))
+    return Corpus(folder, "table", samples)
+
+
+def run(corpus: Corpus, cache: Path, fake: Fake, **settings: Any) -> EncoderReport:
+    (report,) = extract(corpus, [Source(fake.spec, lambda device: fake)], cache, ExtractSettings(**settings))
+    total = report.encoded + report.cached + report.duplicate + report.missing + report.bad
+    assert total == len(corpus.samples)
+    return report
+
+
+def test_every_row_is_counted_once_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["one", "two", "one", None, "", "unknown", "unknown", "three"])
+    first = run(corpus, tmp_path / "cache", Fake(spec("text")))
+    assert (first.encoded, first.cached, first.duplicate, first.missing, first.bad) == (3, 0, 1, 2, 2)
+    idle = Fake(spec("text"))
+    second = run(corpus, tmp_path / "cache", idle)
+    assert (second.encoded, second.cached, second.duplicate, second.missing, second.bad) == (0, 3, 1, 2, 2)
+    assert idle.batches == []
+    assert second.bytes == first.bytes > 0
+    lines = [json.loads(line) for line in (Path(first.path) / "errors.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["reason"]) for line in lines] == [("p5", "no known word"), ("p6", "no known word")]
+
+
+def test_new_posts_join_an_old_cache_as_one_file(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    run(posts(tmp_path, ["a", "b"]), cache, Fake(spec("text")))
+    report = run(posts(tmp_path, ["b", "c", "d"]), cache, Fake(spec("text")))
+    assert (report.encoded, report.cached) == (2, 1)
+    assert len(list(Path(report.path).glob("part-*.h5"))) == 1
+
+
+def test_tokens_are_added_where_only_pooled_vectors_were_cached(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["ab", "cd"])
+    assert run(corpus, tmp_path / "cache", Fake(spec("text")), tokens=False).encoded == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text")), tokens=False).cached == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).encoded == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
+
+
+def test_batches_hold_texts_of_like_length_whatever_their_order(tmp_path: Path) -> None:
+    texts = ["x" * (1 + 37 * n % 50) + chr(97 + n % 26) for n in range(40)]
+    fake = Fake(spec("text"))
+    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_size=16)
+    assert fake.batches == [16, 16, 8]
+
+
+def test_bad_images_are_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["t"] * 4, images=True)
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (2, 2)
+    lines = (Path(report.path) / "errors.jsonl").read_text().splitlines()
+    assert {json.loads(line)["file"] for line in lines} == {"1.png", "2.png"}
+
+
+@pytest.mark.parametrize(("scale", "dtype", "reason"), [(float("nan"), "float32", "NaN"), (3e3, "float16", "float32")])
+def test_values_that_cannot_be_stored_are_bad_items(tmp_path: Path, scale: float, dtype: str, reason: str) -> None:
+    report = run(posts(tmp_path, ["ab"]), tmp_path / "cache", Fake(spec("text", dtype), scale=scale))
+    assert (report.encoded, report.bad) == (0, 1)
+    assert reason in (Path(report.path) / "errors.jsonl").read_text()
+
+
+def test_a_mended_file_is_no_longer_listed_as_bad(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["t"], images=True)
+    whole = (tmp_path / "0.png").read_bytes()
+    (tmp_path / "0.png").write_bytes(whole[:30])
+    assert run(corpus, tmp_path / "cache", Fake(spec("image"))).bad == 1
+    (tmp_path / "0.png").write_bytes(whole)
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (1, 0)
+
+
+def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
+    class Failing(Fake):
+        def encode(self, batch: Sequence[np.ndarray]) -> Encoded:
+            if len(self.batches) == 2:
+                raise MemoryError("out of memory")
+            return super().encode(batch)
+
+    corpus = posts(tmp_path, [f"text {n:03d}" for n in range(30)])
+    with pytest.raises(MemoryError):
+        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_size=10)
+    report = run(corpus, tmp_path / "cache", Fake(spec("text")))
+    assert (report.encoded, report.cached) == (10, 20)
+
+
+CHILD = """
+import importlib.util, sys
+from pathlib import Path
+found = importlib.util.spec_from_file_location("fakes", sys.argv[1])
+fakes = importlib.util.module_from_spec(found)
+found.loader.exec_module(fakes)
+fakes.extract_slowly(Path(sys.argv[2]))
+"""
+TEXTS = [f"{n % 7 * 'word '}{n}" for n in range(120)] + ["0", "word 1"]
+
+
+def extract_slowly(folder: Path) -> None:
+    fake = Fake(spec("text"), slow=0.01)
+    run(posts(folder, TEXTS), folder / "cache", fake, batch_size=4, flush_seconds=0.02, device="cpu")
+
+
+def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
+    store = Store.open(cache, spec("text"))
+    store.verify()
+    keys = [key.decode() for part in store.parts for key in part.keys]
+    found = {}
+    for positions, rows in store.read(sorted(set(keys)), tokens=True):
+        assert rows.tokens is not None
+        assert rows.offsets is not None
+        for at in range(len(positions)):
+            tokens = rows.tokens[rows.offsets[at] : rows.offsets[at + 1]]
+            found[rows.keys[at].decode()] = (rows.pooled[at].tobytes(), tokens.tobytes())
+    return found
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_at_any_moment_and_resumed_it_ends_as_if_never_killed(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    extract_slowly(tmp_path / "whole")
+    expected = content(tmp_path / "whole" / "cache")
+    assert len(expected) == len(set(TEXTS))
+    rng = random.Random(0)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    command = [sys.executable, "-c", CHILD, str(Path(__file__)), str(folder)]
+    rounds, grown = 0, {0}
+    for _ in range(8):
+        child = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        until = time.monotonic() + 30
+        parts = set(folder.glob("cache/*/part-*.h5"))
+        while child.poll() is None and set(folder.glob("cache/*/part-*.h5")) == parts and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.06))
+        if child.poll() is None:
+            child.kill()
+            rounds += 1
+        child.wait()
+        found = content(folder / "cache")
+        assert all(expected[key] == value for key, value in found.items())
+        grown.add(len(found))
+    assert rounds >= 1
+    assert len(grown) > 2
+    extract_slowly(folder)
+    assert content(folder / "cache") == expected
+    assert len(list(folder.glob("cache/*/part-*.h5"))) == 1
