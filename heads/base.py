@@ -1,0 +1,157 @@
+"""What every head shares: its inputs, its projections, the stand-in for a missing modality, and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Modality = Literal["image", "text"]
+
+
+class Inputs(NamedTuple):
+    """The features of B posts, padded.
+
+    Shapes: B batch, P and T positions, I and E widths. Position 0 of each modality is the pooled vector, the
+    rest are tokens, so P = T = 1 is training on pooled vectors alone. A mask is True where a position holds
+    something; a row of a mask that is all False is a missing modality. What stands under False is never read.
+    """
+
+    image: Tensor  # (B, P, I) float
+    image_mask: Tensor  # (B, P) bool
+    text: Tensor  # (B, T, E) float
+    text_mask: Tensor  # (B, T) bool
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Widths that a head is built for: image I and text E (1 for a modality that no encoder fills), classes K.
+
+    Raises ValueError on a width below 1 or fewer than two classes.
+    """
+
+    image: int
+    text: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.image < 1 or self.text < 1:
+            raise ValueError(
+                f"feature widths must be 1 or more, got image {self.image!r} and text {self.text!r}; "
+                "give a modality that has no encoder one masked column"
+            )
+        if self.classes < 2:
+            raise ValueError(f"a head needs two classes or more, got {self.classes!r}; label more posts")
+
+    def width(self, modality: Modality) -> int:
+        return self.image if modality == "image" else self.text
+
+
+class Projection(nn.Module):
+    """LayerNorm and a linear map of one modality to the hidden width; a learned vector where a post lacks it."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        # Without scale and shift: the linear map has both, and no gradient need flow back to the features.
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.linear = nn.Linear(width, hidden)
+        self.null = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Map vectors (B, L, D) and mask (B, L) to (B, L, H) and (B, L); each row of the mask has a True."""
+        # Cleared before the arithmetic, since NaN under the mask would pass through `where` into the gradient.
+        clean = torch.where(mask[..., None], vectors, 0.0)
+        projected = self.linear(self.norm(clean))  # (B, L, H)
+        first = torch.arange(mask.shape[-1], device=mask.device) == 0  # (L,)
+        stand_in = ~mask.any(-1, keepdim=True) & first  # (B, L)
+        return torch.where(stand_in[..., None], self.null, projected), mask | stand_in
+
+
+class Head(nn.Module):
+    """A fusion head: Inputs to logits (B, K).
+
+    Subclasses list the modalities that they read; parameters exist for those alone. No Python branch depends on
+    a value, so a head can be run by `torch.func.vmap` over stacked parameters.
+
+    Raises ValueError when `hidden` is below 1 or `dropout` is outside [0, 1).
+    """
+
+    reads: ClassVar[tuple[Modality, ...]] = ("image", "text")
+
+    def __init__(self, dims: Dims, *, hidden: int, dropout: float) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ValueError(f"hidden must be 1 or more, got {hidden!r}; 128 is the usual width")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}; 0.3 is usual")
+        self.dims = dims
+        self.projections = nn.ModuleDict({name: Projection(dims.width(name), hidden) for name in self.reads})
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map inputs to logits (B, K)."""
+        raise NotImplementedError
+
+    def tokens_of(self, modality: Modality, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Project every position of one modality: (B, L, H) and its mask (B, L)."""
+        projection = self.projections[modality]
+        projected: tuple[Tensor, Tensor] = (
+            projection(inputs.image, inputs.image_mask)
+            if modality == "image"
+            else projection(inputs.text, inputs.text_mask)
+        )
+        return projected
+
+    def pooled_of(self, modality: Modality, inputs: Inputs) -> Tensor:
+        """Project one modality and summarise its positions: (B, H)."""
+        return summarise(*self.tokens_of(modality, inputs))
+
+    def project_pooled(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Return one vector per post and modality: image (B, H) and text (B, H)."""
+        return self.pooled_of("image", inputs), self.pooled_of("text", inputs)
+
+    def project_tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return image (B, P, H), its mask (B, P), text (B, T, H), its mask (B, T); no mask row is all False."""
+        return *self.tokens_of("image", inputs), *self.tokens_of("text", inputs)
+
+
+def classifier(width: int, *, hidden: int, classes: int, dropout: float) -> nn.Sequential:
+    """A perceptron of one hidden layer from a fused vector (B, width) to logits (B, classes)."""
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(width, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, classes),
+    )
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """Multi-head attention: softmax(Q Kᵀ / √d) V, over the positions of key and value that the mask (B, S) allows.
+
+    Shapes: query (B, Q, H), key and value (B, S, H), result (B, Q, H); `heads` divides H. A row of the mask
+    without a True gives zeros. Plain products and softmax, since the fused kernels have no batching rule in vmap.
+    """
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(-3, -2)  # (B, heads, ·, d)
+
+    q, k, v = split(query), split(key), split(value)
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, heads, Q, S)
+    visible = mask[..., None, None, :]
+    weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
+    return torch.flatten((weights @ v).transpose(-3, -2), -2)  # (B, Q, H)
+
+
+def summarise(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return one vector (B, H) of tokens (B, L, H): position 0 asks all positions; alone, it is itself."""
+    if tokens.shape[-2] == 1:
+        return tokens[..., 0, :]
+    return attend(tokens[..., :1, :], tokens, tokens, mask, heads=1)[..., 0, :]
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Average tokens (B, L, H) over the positions that the mask (B, L) allows: (B, H)."""
+    weights = mask.to(tokens.dtype)[..., None]  # (B, L, 1)
+    return (tokens * weights).sum(-2) / weights.sum(-2).clamp(min=1.0)

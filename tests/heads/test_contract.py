@@ -1,0 +1,273 @@
+"""What every registered head promises, on pooled vectors and on tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from msa.heads.base import Dims, Head, Inputs, attend
+from msa.heads.registry import HEADS, build_head, head_info
+from msa.pipeline.checkpoint import load_heads, save_heads
+
+DIMS = Dims(image=12, text=10, classes=3)
+SHAPES = {"pooled": (1, 1), "tokens": (5, 7)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=list(HEADS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=list(SHAPES))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def build(name: str, seed: int = 0, dropout: float = 0.3) -> Head:
+    return build_head(name, DIMS, hidden=16, dropout=dropout, seed=seed)
+
+
+def make_inputs(kind: str, rows: int = 6) -> Inputs:
+    """Random posts; on tokens, of random lengths."""
+    patches, words = SHAPES[kind]
+    draw = torch.Generator().manual_seed(1)
+
+    def mask(positions: int) -> Tensor:
+        lengths = torch.randint(1, positions + 1, (rows, 1), generator=draw)
+        return torch.arange(positions) < lengths
+
+    return Inputs(
+        torch.randn(rows, patches, DIMS.image, generator=draw),
+        mask(patches),
+        torch.randn(rows, words, DIMS.text, generator=draw),
+        mask(words),
+    )
+
+
+def without(inputs: Inputs, *, image: list[int] | None = None, text: list[int] | None = None) -> Inputs:
+    """The same posts, some of them without a modality."""
+    image_mask, text_mask = inputs.image_mask.clone(), inputs.text_mask.clone()
+    image_mask[image or []] = False
+    text_mask[text or []] = False
+    return inputs._replace(image_mask=image_mask, text_mask=text_mask)
+
+
+def test_logits_have_one_column_per_class(name: str, kind: str) -> None:
+    assert build(name).eval()(make_inputs(kind)).shape == (6, 3)
+
+
+def test_a_batch_of_one_works_in_training(name: str, kind: str) -> None:
+    logits = build(name).train()(make_inputs(kind, rows=1))
+    assert logits.shape == (1, 3)
+    assert logits.isfinite().all()
+
+
+def test_gradient_reaches_every_parameter(name: str, kind: str) -> None:
+    head = build(name, dropout=0.0)
+    inputs = without(make_inputs(kind), image=[0, 1], text=[1, 2])
+    torch.nn.functional.cross_entropy(head(inputs), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    still = [key for key, p in head.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-8]
+    assert still == []
+
+
+def test_a_missing_modality_speaks_through_its_own_vector_only(name: str, kind: str) -> None:
+    head = build(name, dropout=0.0)
+    head(without(make_inputs(kind), image=list(range(6)), text=list(range(6)))).sum().backward()
+    for modality in head.reads:
+        projection = head.projections[modality]
+        assert projection.null.grad.abs().sum() > 0
+        assert projection.linear.weight.grad.abs().sum() == 0
+
+
+def test_padding_changes_nothing_whatever_it_holds(name: str, kind: str) -> None:
+    head = build(name, dropout=0.0).eval()
+    inputs = make_inputs(kind)
+
+    def pad(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        garbage = torch.full((len(mask), 3, vectors.shape[-1]), 1e6)
+        garbage[0], garbage[1] = torch.nan, torch.inf
+        return torch.cat([vectors, garbage], 1), torch.cat([mask, torch.zeros(len(mask), 3).bool()], 1)
+
+    padded = Inputs(*pad(inputs.image, inputs.image_mask), *pad(inputs.text, inputs.text_mask))
+    logits = head(padded)
+    torch.testing.assert_close(logits, head(inputs), atol=1e-5, rtol=0)
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+
+
+@pytest.mark.parametrize(("image", "text"), [([0], []), ([], [0]), ([0], [1]), ([1], [0]), ([0, 1], [0, 1])])
+def test_missing_rows_are_finite_and_leave_the_others_alone(
+    name: str, kind: str, image: list[int], text: list[int]
+) -> None:
+    head = build(name).eval()
+    whole = make_inputs(kind)
+    gaps = without(whole, image=image, text=text)
+    logits = head(gaps)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits[2:], head(whole)[2:], atol=1e-6, rtol=0)
+    # What the features of a missing modality hold is never read.
+    filled = gaps._replace(
+        image=torch.where(gaps.image_mask[..., None], gaps.image, torch.nan),
+        text=torch.where(gaps.text_mask[..., None], gaps.text, torch.nan),
+    )
+    torch.testing.assert_close(head(filled), logits, atol=0, rtol=0)
+
+
+def test_missing_is_not_the_same_as_zeros(name: str, kind: str) -> None:
+    head = build(name).eval()
+    inputs = make_inputs(kind)
+    zeros = inputs._replace(image=torch.zeros_like(inputs.image), text=torch.zeros_like(inputs.text))
+    gone = without(inputs, image=list(range(6)), text=list(range(6)))
+    assert (head(zeros) - head(gone)).abs().max() > 1e-4
+
+
+def test_logits_depend_on_what_the_head_reads_and_on_nothing_else(name: str, kind: str) -> None:
+    head = build(name).eval()
+    inputs = make_inputs(kind)
+    changed = {"image": inputs._replace(image=-inputs.image), "text": inputs._replace(text=-inputs.text)}
+    for modality, other in changed.items():
+        difference = (head(other) - head(inputs)).abs().amax(1)
+        assert (difference > 1e-5).all() if modality in head.reads else (difference == 0).all()
+
+
+def test_tokens_count_when_they_are_given(name: str) -> None:
+    head = build(name).eval()
+    inputs = make_inputs("tokens")
+    full = inputs._replace(image_mask=inputs.image_mask | True, text_mask=inputs.text_mask | True)
+    pooled = Inputs(full.image[:, :1], full.image_mask[:, :1], full.text[:, :1], full.text_mask[:, :1])
+    assert ((head(full) - head(pooled)).abs().amax(1) > 1e-5).all()
+
+
+def test_evaluation_is_deterministic_and_training_is_not(name: str, kind: str) -> None:
+    head, inputs = build(name).eval(), make_inputs(kind)
+    assert torch.equal(head(inputs), head(inputs))
+    head.train()
+    assert not torch.equal(head(inputs), head(inputs))
+
+
+def test_same_seed_same_weights_and_the_global_state_stays(name: str) -> None:
+    state = torch.get_rng_state()
+    one, two, other = build(name, seed=3), build(name, seed=3), build(name, seed=4)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_sixteen_rows_can_be_learned_by_heart(name: str, kind: str) -> None:
+    head, inputs = build(name, dropout=0.0), make_inputs(kind, rows=16)
+    labels = torch.arange(16) % 3
+    optimiser = torch.optim.Adam(head.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(head(inputs), labels).backward()
+        optimiser.step()
+    assert (head(inputs).argmax(1) == labels).all()
+
+
+def test_saved_and_loaded_heads_give_the_same_logits(name: str, kind: str, tmp_path: Path) -> None:
+    head, inputs = build(name, seed=5).eval(), make_inputs(kind)
+    save_heads(tmp_path / "head.safetensors", [head])
+    (loaded,), _ = load_heads(tmp_path / "head.safetensors", lambda: build(name, seed=6))
+    assert torch.equal(loaded(inputs), head(inputs))
+
+
+def test_stacked_heads_under_vmap_equal_each_alone(name: str, kind: str) -> None:
+    heads = [build(name, seed=seed).eval() for seed in range(3)]
+    inputs = without(make_inputs(kind), image=[0], text=[1])
+    parameters, buffers = stack_module_state(heads)  # type: ignore[arg-type]
+    skeleton = copy.deepcopy(heads[0]).to("meta")
+
+    def run(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(skeleton, (parameters, buffers), (inputs,))
+        return logits
+
+    together = vmap(run)(parameters, buffers)  # (3, B, K)
+    alone = torch.stack([head(inputs) for head in heads])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_registry_says_what_each_entry_is(name: str) -> None:
+    info = head_info(name)
+    assert info.inputs in SHAPES
+    assert 0 < len(info.summary) < 60
+    assert all(default is not None for default in info.options.values())
+
+
+@pytest.mark.parametrize(
+    ("head", "option", "value"),
+    [
+        ("concat", "layers", 0),
+        ("weighted", "weights", "fixed"),
+        ("attention", "heads", 8),
+        ("attention", "ffn", 9),
+    ],
+)
+def test_an_option_changes_the_head(head: str, option: str, value: int | str) -> None:
+    usual = build_head(head, DIMS, hidden=16).eval()
+    other = build_head(head, DIMS, hidden=16, **{option: value}).eval()  # type: ignore[arg-type]
+    inputs = make_inputs("tokens")
+    assert not torch.equal(other(inputs), usual(inputs))
+
+
+def test_fixed_weights_treat_both_modalities_alike() -> None:
+    head = build_head("weighted", Dims(10, 10, 3), hidden=16, weights="fixed").eval()
+    head.projections["image"].load_state_dict(head.projections["text"].state_dict())
+    inputs = make_inputs("pooled")._replace(image=torch.randn(6, 1, 10))
+    swapped = Inputs(inputs.text, inputs.text_mask, inputs.image, inputs.image_mask)
+    torch.testing.assert_close(head(inputs), head(swapped))
+
+
+def test_attention_equals_torch_where_both_are_defined() -> None:
+    query, key, value = torch.randn(2, 3, 8), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    mask = torch.tensor([[True, True, False, True, False], [True, False, False, False, False]])
+
+    def split(x: Tensor) -> Tensor:
+        return x.reshape(2, -1, 2, 4).transpose(1, 2)
+
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        split(query), split(key), split(value), attn_mask=mask[:, None, None]
+    )
+    torch.testing.assert_close(attend(query, key, value, mask, 2), expected.transpose(1, 2).reshape(2, 3, 8))
+    assert torch.equal(attend(query, key, value, mask & False, 2), torch.zeros(2, 3, 8))
+
+
+@pytest.mark.parametrize(
+    ("head", "arguments", "message"),
+    [
+        ("atention", {}, "did you mean attention"),
+        ("zzz", {}, "unknown fusion head 'zzz'; did you mean attention, concat"),
+        ("gated", {"heads": 4}, "no option 'heads'; its options: none"),
+        ("attention", {"layers": 1}, "its options: heads, ffn"),
+        ("attention", {"hidden": 30, "heads": 4}, "got hidden 30 and heads 4; set hidden to 32"),
+        ("attention", {"heads": 0}, "multiple of heads"),
+        ("attention", {"ffn": 0}, "ffn must be 1 or more, got 0"),
+        ("concat", {"layers": 2}, "got 2"),
+        ("weighted", {"weights": "fix"}, "got 'fix'"),
+        ("concat", {"hidden": 0}, "hidden must be 1 or more, got 0"),
+        ("concat", {"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+    ],
+)
+def test_a_wrong_request_says_what_was_wanted(head: str, arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_head(head, DIMS, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("widths", [(0, 4, 3), (4, 0, 3), (4, 4, 1)])
+def test_impossible_widths_are_refused(widths: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="or more"):
+        Dims(*widths)
