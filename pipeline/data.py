@@ -1,0 +1,183 @@
+"""From posts and cache to arrays: join ids to content keys to stored rows, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.content import Contents, duplicate_groups, hash_corpus
+from ..features.encoders import EncoderSpec, Modality
+from ..features.errors import read_errors
+from ..features.samples import Corpus
+from ..features.store import Store, stored_specs
+from .split import Posts
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ModalityTable:
+    """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
+
+    pooled (N, D) float32; tokens (N, T, D) float32 padded, with token_mask (N, T); both None when pooled only.
+    """
+
+    specs: tuple[EncoderSpec, ...]
+    present: NDArray[np.bool_]
+    pooled: NDArray[np.float32]
+    tokens: NDArray[np.float32] | None = None
+    token_mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """All posts of a data set with their cached features; either modality may be absent as a whole."""
+
+    posts: Posts
+    classes: tuple[str, ...]
+    image: ModalityTable | None
+    text: ModalityTable | None
+
+    def targets(self) -> NDArray[np.int64]:
+        """Class number per row (N,); -1 where unlabelled or outside `classes`."""
+        number = {label: index for index, label in enumerate(self.classes)}
+        return np.array([number.get(label, -1) if label is not None else -1 for label in self.posts.labels])
+
+
+def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
+    """The one cached encoder of that name, slug or fingerprint; ValueError where none or several answer to it."""
+    specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
+    found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
+    found = found or [spec for spec in specs if _short(name) == _short(spec.name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(f"{spec.slug} (clean {spec.clean}, {spec.dtype})" for spec in found)
+        raise ValueError(f"{modality} encoder {name!r} is cached in several forms: {choices}; name one of these")
+    near = get_close_matches(name, [spec.name for spec in specs], 3, 0.4) or sorted({spec.name for spec in specs})
+    hint = f" has {', '.join(near)};" if near else " holds none;"
+    raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
+
+
+def _short(name: str) -> str:
+    """A name without the owner or folder before it, as users write it: the last part of an id or a path."""
+    return name.removeprefix("gensim:").rstrip("/").rpartition("/")[2]
+
+
+def load_features(
+    corpus: Corpus,
+    cache: Path,
+    *,
+    image: Sequence[EncoderSpec],
+    text: Sequence[EncoderSpec],
+    tokens: bool,
+    patches: Grid | None = None,
+    classes: Sequence[str] | None = None,
+) -> FeatureTable:
+    """Join a corpus with its cached features. Parts are compared with their checksums first.
+
+    `patches` pools image tokens to a coarser grid (rows, columns). Raises ValueError for posts that were never
+    extracted, and StoreError for a damaged cache.
+    """
+    contents = hash_corpus(corpus)
+    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    posts = Posts(
+        [s.id for s in corpus.samples],
+        [s.label for s in corpus.samples],
+        np.array(groups, np.int64),
+        [s.split for s in corpus.samples],
+    )
+    if not image and not text:
+        raise ValueError("at least one encoder is needed; give --image or --text")
+    if tokens and max(len(image), len(text)) > 1:
+        raise ValueError("tokens of several encoders of one modality cannot be joined; use --inputs pooled")
+    tables = {
+        modality: _load_modality(contents, cache, specs, tokens=tokens, patches=patches) if specs else None
+        for modality, specs in (("image", tuple(image)), ("text", tuple(text)))
+    }
+    return FeatureTable(posts, tuple(classes or corpus.labels), tables["image"], tables["text"])
+
+
+def _load_modality(
+    contents: Contents, cache: Path, specs: tuple[EncoderSpec, ...], *, tokens: bool, patches: Grid | None
+) -> ModalityTable:
+    keys = contents.keys(specs[0].modality)
+    stores = [Store.open(cache, spec) for spec in specs]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda store: store.verify(), stores))
+    tables = [_load_encoder(store, keys, tokens=tokens, patches=patches) for store in stores]
+    if len(tables) == 1:
+        return tables[0]
+    present = np.logical_and.reduce([table.present for table in tables])
+    return ModalityTable(specs, present, np.concatenate([table.pooled for table in tables], 1))
+
+
+def _load_encoder(store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None) -> ModalityTable:
+    """Read one store; distinct keys are read once and then dealt to their rows."""
+    distinct = sorted({key for key in keys if key is not None})
+    known = store.find(distinct, tokens=tokens)
+    failed = {record.key for record in read_errors(store.folder)}
+    lacking = sum(key not in failed for key, there in zip(distinct, known, strict=True) if not there)
+    if lacking:
+        what = "features with tokens" if tokens else "features"
+        raise ValueError(
+            f"{lacking} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
+            f"run `msa extract --{store.spec.modality} {store.spec.name}` first"
+        )
+    wanted = [key for key, there in zip(distinct, known, strict=True) if there]
+    number = {key: index for index, key in enumerate(wanted)}
+    row = np.array([number.get(key, -1) if key is not None else -1 for key in keys])
+    present = row >= 0
+    pooled = np.zeros((len(wanted), store.spec.width), np.float32)
+    ragged: list[NDArray[np.float32]] = [pooled[:0]] * len(wanted)
+    grid = patches if store.spec.modality == "image" else None
+    for positions, block in store.read(wanted, tokens=tokens):
+        pooled[positions] = block.pooled
+        if tokens:
+            assert block.tokens is not None
+            assert block.offsets is not None
+            split = np.split(block.tokens, block.offsets[1:-1])
+            for position, item in zip(positions, split, strict=True):
+                ragged[position] = coarsen(item, grid) if grid else item
+    dealt = np.zeros((len(keys), store.spec.width), np.float32)
+    dealt[present] = pooled[row[present]]
+    if not tokens:
+        return ModalityTable((store.spec,), present, dealt)
+    longest = max((len(item) for item in ragged), default=0)
+    padded = np.zeros((len(keys), longest, store.spec.width), np.float32)
+    mask = np.zeros((len(keys), longest), bool)
+    for index, at in enumerate(row):
+        if at >= 0:
+            padded[index, : len(ragged[at])] = ragged[at]
+            mask[index, : len(ragged[at])] = True
+    return ModalityTable((store.spec,), present, dealt, padded, mask)
+
+
+def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
+    """Average a square map of tokens (T, D) down to rows x columns; a leading class token is left out.
+
+    Cells are those of adaptive average pooling. A map that is already as coarse is returned as it is.
+    """
+    side = isqrt(len(tokens))
+    if side * side != len(tokens):
+        side = isqrt(len(tokens) - 1)
+        if side * side != len(tokens) - 1:
+            raise ValueError(f"{len(tokens)} image tokens are no square map; leave out --patches")
+        tokens = tokens[1:]
+    if grid[0] > side or grid[1] > side:
+        raise ValueError(f"--patches {grid[0]}x{grid[1]} is finer than the encoder's {side}x{side} map")
+    image = tokens.reshape(side, side, -1).astype(np.float32)
+    rows = np.stack([image[a:b].mean(0) for a, b in _cells(side, grid[0])])
+    cells = np.stack([rows[:, a:b].mean(1) for a, b in _cells(side, grid[1])], 1)
+    return cells.reshape(grid[0] * grid[1], -1)
+
+
+def _cells(size: int, parts: int) -> list[tuple[int, int]]:
+    return [(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]

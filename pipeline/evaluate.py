@@ -1,0 +1,137 @@
+"""Scores of predicted classes: named metrics, per class, and their summary over folds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Counts = NDArray[np.int64]
+
+
+class ClassScore(TypedDict):
+    """One class: its name, precision, recall and F1 in 0..1, and how many true rows it has."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Divide, with 0 where there is nothing to divide by."""
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return shares
+
+
+def _recall(counts: Counts) -> NDArray[np.float64]:
+    return _share(counts.diagonal(), counts.sum(1))
+
+
+def _f1(counts: Counts) -> NDArray[np.float64]:
+    return _share(2 * counts.diagonal(), counts.sum(0) + counts.sum(1))
+
+
+def _accuracy(counts: Counts) -> float:
+    return float(counts.trace() / counts.sum())
+
+
+def _balanced_accuracy(counts: Counts) -> float:
+    return float(_recall(counts)[counts.sum(1) > 0].mean())
+
+
+def _macro_f1(counts: Counts) -> float:
+    return float(_f1(counts).mean())
+
+
+def _weighted_f1(counts: Counts) -> float:
+    return float(np.average(_f1(counts), weights=counts.sum(1)))
+
+
+def _mcc(counts: Counts) -> float:
+    true, predicted, rows = counts.sum(1), counts.sum(0), int(counts.sum())
+    spread = float(rows**2 - predicted @ predicted) * float(rows**2 - true @ true)
+    return float(counts.trace() * rows - true @ predicted) / math.sqrt(spread) if spread else 0.0
+
+
+# Each from the confusion counts (K, K) rather than by a library call: five calls cost more than an epoch.
+METRICS: dict[str, Callable[[Counts], float]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,  # over the classes that have true rows
+    "macro_f1": _macro_f1,  # over all classes: one that is absent and never predicted counts as 0
+    "weighted_f1": _weighted_f1,
+    "mcc": _mcc,
+}
+
+
+def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -> Counts:
+    """Count rows by true class (first axis) and predicted class (second): (K, K).
+
+    `y_true` and `y_pred` (n,) hold positions in `classes`.
+
+    Raises ValueError when they are not integers (probabilities, say), differ in length, are empty, or name a
+    class that is not there.
+    """
+    true, pred = _indices("y_true", y_true, len(classes)), _indices("y_pred", y_pred, len(classes))
+    if len(true) != len(pred):
+        raise ValueError(f"y_true has {len(true)} rows and y_pred {len(pred)}; score the same rows")
+    if not len(true):
+        raise ValueError("there is no row to score; choose a split that has labelled rows")
+    k = len(classes)
+    return np.bincount(true * k + pred, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def score(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -> dict[str, float]:
+    """Return every metric of METRICS; arguments and errors as in `confusion`."""
+    counts = confusion(y_true, y_pred, classes)
+    return {name: metric(counts) for name, metric in METRICS.items()}
+
+
+def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> list[ClassScore]:
+    """Score each class, in the order of `classes`; arguments and errors as in `confusion`."""
+    counts = confusion(y_true, y_pred, classes)
+    precision, recall, f1 = _share(counts.diagonal(), counts.sum(0)), _recall(counts), _f1(counts)
+    return [
+        ClassScore(
+            label=label,
+            precision=float(precision[k]),
+            recall=float(recall[k]),
+            f1=float(f1[k]),
+            support=int(counts[k].sum()),
+        )
+        for k, label in enumerate(classes)
+    ]
+
+
+def summarise(folds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return each metric's mean over the folds and sample standard deviation (0 for one fold).
+
+    Raises ValueError when there is no fold or when the folds hold different metrics.
+    """
+    if not folds or any(fold.keys() != folds[0].keys() for fold in folds):
+        raise ValueError(f"wanted the same metrics of every fold, got {[sorted(fold) for fold in folds]!r}")
+    summary = {}
+    for name in folds[0]:
+        values = np.array([fold[name] for fold in folds])
+        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        summary[name] = {"mean": float(values.mean()), "std": std}
+    return summary
+
+
+def _indices(name: str, values: ArrayLike, classes: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be a row of class indices, got {array.dtype} of shape {array.shape}; "
+            "take the argmax of probabilities or logits first"
+        )
+    array = array.astype(np.int64)
+    if array.size and (array.min() < 0 or array.max() >= classes):
+        raise ValueError(
+            f"{name} must lie in 0..{classes - 1}, got {array.min()}..{array.max()}; leave unlabelled rows out"
+        )
+    return array

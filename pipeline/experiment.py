@@ -1,0 +1,168 @@
+"""One head trained over the folds of one data set: the unit that train-head, ablate and sweep are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..features.encoders import Modality
+from ..heads.base import Head, Inputs
+from ..heads.registry import build_head, head_info
+from .baselines import linear_probe, majority, pooled_matrix
+from .data import FeatureTable, Grid
+from .evaluate import score
+from .inputs import Reduction, build_inputs, dims_of, fit_reductions
+from .split import Fold, members_of
+from .train import EpochRecord, TrainConfig, fit, predict_logits, training_threads
+
+MEMBER_SEEDS = 1000  # distance between the seeds of a fold's heads
+FoldDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Which head, on which inputs. `token_width` is the width that tokens are projected to (None: their own).
+
+    `members` heads are trained per fold, each stopped on other rows, and their probabilities averaged.
+    """
+
+    fusion: str = "attention"
+    inputs: Literal["auto", "pooled", "tokens"] = "auto"
+    hidden: int = 128
+    dropout: float = 0.5
+    patches: Grid | None = (4, 4)
+    token_width: int | None = 128
+    members: int = 1
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        head_info(self.fusion)
+        if self.inputs not in ("auto", "pooled", "tokens"):
+            raise ValueError(f"inputs must be auto, pooled or tokens; got {self.inputs!r}")
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the head sees tokens: what was asked for, or what suits it."""
+        return (head_info(self.fusion).inputs if self.inputs == "auto" else self.inputs) == "tokens"
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold's trained heads and what they say together of its scored rows: logits (n, K), in the order of `score`.
+
+    `histories` and `best_epochs` have one entry per head. Logits of several heads are the log of their mean
+    probability.
+    """
+
+    fold: Fold
+    heads: list[Head]
+    reductions: dict[Modality, Reduction]
+    histories: list[list[EpochRecord]]
+    best_epochs: list[int]
+    logits: NDArray[np.float32]
+    metrics: dict[str, float]
+    seconds: float
+
+
+def train_folds(
+    table: FeatureTable,
+    folds: Sequence[Fold],
+    config: HeadConfig,
+    training: TrainConfig,
+    *,
+    without: Modality | None = None,
+    device: str = "cpu",
+    done: FoldDone = lambda number, total: None,
+) -> list[FoldResult]:
+    """Train and score the head on every fold; `without` hides one modality from training and scoring alike."""
+    results = []
+    with training_threads(1 if device == "cpu" else torch.get_num_threads()):
+        for number, fold in enumerate(folds):
+            results.append(_train_fold(table, fold, config, training, without=without, device=device))
+            done(number + 1, len(folds))
+    return results
+
+
+def _train_fold(
+    table: FeatureTable,
+    fold: Fold,
+    config: HeadConfig,
+    training: TrainConfig,
+    *,
+    without: Modality | None,
+    device: str,
+) -> FoldResult:
+    started = time.perf_counter()
+    labels = table.targets()
+    unscored = np.sort(np.concatenate([fold.train, fold.stop]))
+    reductions = fit_reductions(table, unscored, width=config.token_width, tokens=config.tokens)
+    inputs = build_inputs(table, tokens=config.tokens, reductions=reductions, without=without)
+    inputs = Inputs(*(tensor.to(device) for tensor in inputs))
+    heads, histories, best_epochs, chances = [], [], [], []
+    members = members_of(table.posts, fold, count=config.members, seed=training.seed)
+    for number, member in enumerate(members):
+        settings = replace(training, seed=training.seed + number * MEMBER_SEEDS)
+        head = build_head(
+            config.fusion,
+            dims_of(inputs, len(table.classes)),
+            hidden=config.hidden,
+            dropout=config.dropout,
+            seed=settings.seed,
+            **config.options,
+        ).to(device)
+        fitted = fit(
+            head,
+            inputs,
+            torch.from_numpy(labels).to(device),
+            train_rows=member.train,
+            stop_rows=member.stop,
+            config=settings,
+        )
+        heads.append(head)
+        histories.append(fitted.history)
+        best_epochs.append(fitted.best_epoch)
+        chances.append(predict_logits(head, inputs, fold.score).cpu().numpy())
+    logits = chances[0] if len(chances) == 1 else log_mean(chances)
+    metrics = score(labels[fold.score], logits.argmax(1), table.classes)
+    seconds = time.perf_counter() - started
+    return FoldResult(fold, heads, reductions, histories, best_epochs, logits, metrics, seconds)
+
+
+def baseline_metrics(table: FeatureTable, folds: Sequence[Fold], *, seed: int) -> dict[str, list[dict[str, float]]]:
+    """The majority class and the linear probe on pooled vectors, scored on the same rows: metrics per fold."""
+    matrix = pooled_matrix(build_inputs(table, tokens=False))
+    labels = table.targets()
+    found: dict[str, list[dict[str, float]]] = {"majority": [], "linear": []}
+    for fold in folds:
+        truth = labels[fold.score]
+        guess = majority(labels[fold.train], len(truth))
+        probed = linear_probe(
+            matrix[fold.train],
+            labels[fold.train],
+            matrix[fold.stop],
+            labels[fold.stop],
+            matrix[fold.score],
+            classes=len(table.classes),
+            seed=seed,
+        )
+        found["majority"].append(score(truth, guess, table.classes))
+        found["linear"].append(score(truth, probed.predictions, table.classes))
+    return found
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities (n, K) of logits (n, K)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def log_mean(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Logits (n, K) whose softmax is the mean of the softmax of each of the given logits (n, K)."""
+    mean = np.mean([softmax(one) for one in logits], axis=0)
+    return np.asarray(np.log(np.maximum(mean, np.finfo(np.float64).tiny)), np.float32)

@@ -1,0 +1,73 @@
+"""`msa extract`: open the encoders that were asked for, embed the corpus, account for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..features.extract import EncoderReport, ExtractSettings, Progress, extract
+from ..features.samples import Corpus, Problem
+from .sources import EncoderRequest, open_sources
+from .tables import table
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did: rows read, one report per encoder, and what the reader could not read."""
+
+    rows: int
+    encoders: Sequence[EncoderReport]
+    problems: Sequence[Problem]
+
+    @property
+    def bad_share(self) -> float:
+        """Bad items over items that are there, in the worst encoder."""
+        there = [(report.bad, self.rows - report.missing) for report in self.encoders]
+        return max((bad / items for bad, items in there if items), default=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"rows": self.rows, "encoders": [asdict(report) for report in self.encoders]}
+
+    def to_text(self) -> str:
+        """One line per encoder, then where bad items are listed."""
+        header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
+        lines = [
+            [
+                report.name,
+                *(
+                    str(n)
+                    for n in (self.rows, report.cached, report.encoded, report.duplicate, report.missing, report.bad)
+                ),
+                f"{report.seconds:.1f}",
+                f"{report.bytes / 1e6:.1f}",
+            ]
+            for report in self.encoders
+        ]
+        notes = [
+            f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"
+            for report in self.encoders
+            if report.bad
+        ]
+        if self.problems:
+            notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
+        return "\n".join([table(header, lines), *notes])
+
+
+def extract_corpus(
+    corpus: Corpus,
+    request: EncoderRequest,
+    cache: Path,
+    settings: ExtractSettings = ExtractSettings(),
+    *,
+    progress: Progress = lambda name, done, total: None,
+) -> Extraction:
+    """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache."""
+    if not corpus.samples:
+        raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
+    sources = open_sources(request, corpus, cache)
+    return Extraction(
+        len(corpus.samples), extract(corpus, sources, cache, settings, progress=progress), corpus.problems
+    )

@@ -1,0 +1,110 @@
+"""From arrays to a head's inputs: tokens projected once to a smaller width, modalities masked out on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..features.encoders import Modality
+from ..heads.base import Dims, Inputs
+from .data import FeatureTable, ModalityTable
+
+FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
+BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Principal axes of one modality, fitted on training rows: mean (D,), basis (D, W)."""
+
+    mean: Tensor
+    basis: Tensor
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Map (…, D) to (…, W)."""
+        return (vectors - self.mean) @ self.basis
+
+
+def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Reduction:
+    """Principal axes of the tokens and pooled vectors of these rows, in units of their overall spread.
+
+    Fitted on at most FIT_VECTORS vectors, evenly taken. `width` above D keeps D axes.
+    """
+    assert table.tokens is not None
+    assert table.token_mask is not None
+    rows = rows[table.present[rows]]
+    if not len(rows):
+        name = table.specs[0].name
+        raise ValueError(f"no training post has features of {name}; leave that modality out")
+    row, position = np.nonzero(table.token_mask[rows])
+    keep = np.linspace(0, len(row) - 1, min(len(row), FIT_VECTORS)).astype(np.int64)
+    vectors = torch.from_numpy(np.concatenate([table.pooled[rows], table.tokens[rows[row[keep]], position[keep]]]))
+    mean = vectors.mean(0)
+    centred = vectors - mean
+    covariance = (centred.T @ centred / len(centred)).double()
+    values, axes = torch.linalg.eigh(covariance)
+    basis = axes[:, -width:].flip(-1)
+    # An axis is defined up to its sign: fix it, so that the same rows give the same numbers everywhere.
+    basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+    scale = values.clamp(min=0).sum().div(len(values)).sqrt().clamp(min=1e-12)
+    return Reduction(mean, (basis / scale).float())
+
+
+def fit_reductions(
+    table: FeatureTable, rows: NDArray[np.int64], *, width: int | None, tokens: bool
+) -> dict[Modality, Reduction]:
+    """One reduction per modality that has tokens wider than `width`; none for pooled vectors or `width=None`."""
+    if not tokens or width is None:
+        return {}
+    modalities: dict[Modality, ModalityTable | None] = {"image": table.image, "text": table.text}
+    return {
+        name: fit_reduction(side, rows, width)
+        for name, side in modalities.items()
+        if side is not None and side.pooled.shape[1] > width
+    }
+
+
+def build_inputs(
+    table: FeatureTable,
+    *,
+    tokens: bool,
+    reductions: Mapping[Modality, Reduction] | None = None,
+    without: Modality | None = None,
+) -> Inputs:
+    """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it."""
+    reductions = reductions or {}
+    image = _side(table, table.image, tokens, reductions.get("image"), hidden=without == "image")
+    text = _side(table, table.text, tokens, reductions.get("text"), hidden=without == "text")
+    return Inputs(*image, *text)
+
+
+def dims_of(inputs: Inputs, classes: int) -> Dims:
+    """The widths that a head for these inputs is built with."""
+    return Dims(inputs.image.shape[-1], inputs.text.shape[-1], classes)
+
+
+def _side(
+    table: FeatureTable, side: ModalityTable | None, tokens: bool, reduction: Reduction | None, *, hidden: bool
+) -> tuple[Tensor, Tensor]:
+    rows = len(table.posts.ids)
+    if side is None:  # no encoder for this modality: one masked column
+        return torch.zeros(rows, 1, 1), torch.zeros(rows, 1, dtype=torch.bool)
+    present = torch.from_numpy(side.present)
+    pooled = torch.from_numpy(side.pooled)[:, None]
+    if not tokens:
+        return pooled, (present & (not hidden))[:, None]
+    assert side.tokens is not None
+    assert side.token_mask is not None
+    mask = torch.cat([present[:, None], torch.from_numpy(side.token_mask)], 1) & (not hidden)
+    width = side.pooled.shape[1] if reduction is None else reduction.basis.shape[1]
+    vectors = torch.empty(rows, mask.shape[1], width)
+    for start in range(0, rows, BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
+        part = slice(start, start + BLOCK_ROWS)
+        block = torch.cat([pooled[part], torch.from_numpy(side.tokens[part])], 1)
+        vectors[part] = block if reduction is None else reduction(block)
+    return vectors, mask

@@ -1,0 +1,23 @@
+"""Errors as users read them: one line that says what was wanted, what was got, and what to do."""
+
+from __future__ import annotations
+
+from .doctor import explain_import_error
+
+
+def explain(error: Exception) -> str | None:
+    """One line for an error that a user can mend; None for one that is a fault of this program."""
+    explained = explain_import_error(error)
+    if explained:
+        return explained
+    if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
+        return _line(error.format_message()) + "; see `msa --help`"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    if isinstance(error, (ValueError, OSError, MemoryError)):
+        return _line(str(error)) or type(error).__name__
+    return None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

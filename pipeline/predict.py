@@ -1,0 +1,176 @@
+"""`msa predict`: a stored run applied to posts, on features rebuilt by the very encoders that it was trained on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.durable import write_atomic
+from ..features.extract import ExtractSettings, Progress, extract
+from ..features.runtime import pick_device
+from ..features.samples import Corpus, Sample
+from .data import FeatureTable, load_features
+from .experiment import softmax
+from .inputs import build_inputs
+from .runs import Run, load_run, rounded, to_csv
+from .sources import reopen
+from .train import predict_logits, training_threads
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run says of n posts: their ids, the classes, probabilities (n, K) averaged over the run's heads."""
+
+    ids: list[str]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def labels(self) -> list[str]:
+        """The likeliest class of each post."""
+        return [self.classes[int(best)] for best in self.probabilities.argmax(1)]
+
+    def to_dict(self) -> dict[str, object]:
+        """The object of `--json`."""
+        found = zip(self.ids, self.labels, self.probabilities, strict=True)
+        return {
+            "predictions": [
+                {"id": name, "label": label, "probabilities": dict(zip(self.classes, rounded(chance), strict=True))}
+                for name, label, chance in found
+            ]
+        }
+
+    def to_text(self) -> str:
+        """One line per post: its label, then a probability per class."""
+        lines = zip(self.ids, self.labels, self.probabilities, strict=True)
+        return "\n".join(
+            f"{name}: {label} ({', '.join(f'{c} {p:.3f}' for c, p in zip(self.classes, chance, strict=True))})"
+            for name, label, chance in lines
+        )
+
+    def to_csv(self) -> str:
+        """`id,label` and one probability per class."""
+        lines = zip(self.ids, self.labels, self.probabilities, strict=True)
+        return to_csv(["id", "label", *self.classes], ([i, label, *rounded(chance)] for i, label, chance in lines))
+
+    def to_course(self) -> str:
+        """The course's answer file: `guid,tag`."""
+        return to_csv(["guid", "tag"], zip(self.ids, self.labels, strict=True))
+
+
+def predict_corpus(
+    run_folder: Path,
+    corpus: Corpus,
+    *,
+    rows: str = "auto",
+    cache: Path | None = None,
+    settings: ExtractSettings = ExtractSettings(),
+    local_files_only: bool = False,
+    progress: Progress = lambda name, done, total: None,
+) -> Predictions:
+    """Predict the posts of a corpus: `rows` is `unlabelled`, `all`, or `auto` (the unlabelled ones if there are any).
+
+    Features that the cache lacks are extracted first. Raises ValueError where this machine's encoder would give
+    other numbers than the one that the run was trained with, or where no post is left to predict.
+    """
+    if rows not in ("auto", "unlabelled", "all"):
+        raise ValueError(f"rows must be auto, unlabelled or all; got {rows!r}")
+    run = load_run(run_folder)
+    unlabelled = [sample for sample in corpus.samples if sample.label is None]
+    samples = unlabelled if rows == "unlabelled" or (rows == "auto" and unlabelled) else list(corpus.samples)
+    if not samples:
+        raise ValueError("every post is labelled; use --rows all to predict them too")
+    chosen = replace(corpus, samples=samples)
+    place = cache or run.cache
+    sources = [
+        reopen(spec, run.cache, local_files_only=local_files_only) for side in run.specs.values() for spec in side
+    ]
+    extract(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
+    return _apply(run, chosen, place, settings.device)
+
+
+def predict_post(
+    run_folder: Path,
+    *,
+    image: Path | None,
+    text: str | None,
+    settings: ExtractSettings = ExtractSettings(),
+    local_files_only: bool = False,
+) -> Predictions:
+    """Predict one post from its file and its text; either may be missing. Nothing is left in any cache."""
+    if image is not None and not image.is_file():
+        raise ValueError(f"there is no image file {str(image)!r}")
+    if image is None and not text:
+        raise ValueError("a post needs an image or a text; give --image FILE or --text TEXT")
+    run = load_run(run_folder)
+    post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [
+            reopen(spec, run.cache, local_files_only=local_files_only) for side in run.specs.values() for spec in side
+        ]
+        reports = extract(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
+        bad = [report for report in reports if report.bad]
+        if bad:
+            reasons = (Path(bad[0].path) / "errors.jsonl").read_text("utf-8")
+            raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reasons.strip()}")
+        return _apply(run, post, Path(folder), settings.device)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Predictions and the files that hold them."""
+
+    predictions: Predictions
+    files: list[Path]
+
+    def to_dict(self) -> dict[str, object]:
+        """The object of `--json`."""
+        return self.predictions.to_dict() | {"files": [str(path) for path in self.files]}
+
+    def to_text(self) -> str:
+        """How many of each class, and where they lie."""
+        counts = Counter(self.predictions.labels)
+        shares = ", ".join(f"{counts[label]} {label}" for label in self.predictions.classes)
+        where = "\n".join(f"written: {path}" for path in self.files)
+        return f"{len(self.predictions.ids)} posts predicted: {shares}\n{where}"
+
+
+def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -> Written:
+    """Write predictions.csv and, for the course layout, test_with_label.txt."""
+    files = {"predictions.csv": predictions.to_csv()} | (
+        {"test_with_label.txt": predictions.to_course()} if course else {}
+    )
+    for name, content in files.items():
+        write_atomic(folder / name, content.encode())
+    return Written(predictions, [folder / name for name in files])
+
+
+def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
+    table = load_features(
+        corpus,
+        cache,
+        image=run.specs["image"],
+        text=run.specs["text"],
+        tokens=run.config.tokens,
+        patches=run.config.patches,
+        classes=run.classes,
+    )
+    return Predictions(list(table.posts.ids), run.classes, probabilities(run, table, device))
+
+
+def probabilities(run: Run, table: FeatureTable, device: str = "cpu") -> NDArray[np.float64]:
+    """Probabilities (N, K) of every post: the mean over the run's heads."""
+    everything = np.arange(len(table.posts.ids))
+    place = pick_device(device)
+    total = np.zeros((len(everything), len(run.classes)))
+    with training_threads(1):
+        for head, reductions in zip(run.heads, run.reductions, strict=True):
+            inputs = build_inputs(table, tokens=run.config.tokens, reductions=reductions)
+            moved = type(inputs)(*(tensor.to(place) for tensor in inputs))
+            total += softmax(predict_logits(head.to(place), moved, everything).cpu().numpy())
+    return total / len(run.heads)

@@ -1,0 +1,175 @@
+"""A run's folder: everything needed to judge a trained head, and to use it again. It appears whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.durable import sync_folder, write_atomic
+from ..features.encoders import EncoderSpec, Modality
+from ..heads.base import Dims, Head
+from ..heads.registry import build_head
+from .checkpoint import load_heads, save_heads
+from .data import FeatureTable
+from .experiment import FoldResult, HeadConfig, softmax
+from .inputs import Reduction
+from .split import describe_folds
+from .train import TrainConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run, ready to predict: its heads, and for each the token reductions of its fold."""
+
+    folder: Path
+    config: HeadConfig
+    classes: tuple[str, ...]
+    specs: dict[Modality, tuple[EncoderSpec, ...]]
+    cache: Path
+    heads: list[Head]
+    reductions: list[dict[Modality, Reduction]]
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """`folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    number, path = 1, folder / name
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def save_run(
+    path: Path,
+    *,
+    table: FeatureTable,
+    results: Sequence[FoldResult],
+    config: HeadConfig,
+    training: TrainConfig,
+    folds: int | None,
+    cache: Path,
+    metrics: Mapping[str, Any],
+    report: str,
+) -> None:
+    """Write a run folder beside its place and rename it. `metrics` is stored as it is, `report` is HTML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
+    temp.mkdir()
+    try:
+        head = results[0].heads[0]
+        described = {
+            "head": asdict(config) | {"options": dict(config.options)},
+            "training": asdict(training),
+            "inputs": "tokens" if config.tokens else "pooled",
+            "dims": asdict(head.dims),
+            "classes": list(table.classes),
+            "folds": folds,
+            "cache": str(cache.resolve()),
+            "encoders": {
+                modality: [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in side.specs] if side else []
+                for modality, side in (("image", table.image), ("text", table.text))
+            },
+        }
+        split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
+        for name, content in (("config", described), ("split", split), ("metrics", metrics)):
+            write_atomic(temp / f"{name}.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(temp / "history.csv", history_csv(results).encode())
+        write_atomic(temp / "predictions.csv", scored_csv(table, results).encode())
+        write_atomic(temp / "report.html", report.encode())
+        extras = {
+            f"fold{number}.{modality}.{part}": getattr(reduction, part)
+            for number, result in enumerate(results)
+            for modality, reduction in result.reductions.items()
+            for part in ("mean", "basis")
+        }
+        save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
+        temp.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def find_run(path: Path) -> Path:
+    """A run folder as it is; for a folder of runs, its newest. ValueError where there is no run."""
+    if (path / "config.json").is_file():
+        return path
+    inside = sorted(path.glob("*/config.json"), key=lambda file: file.stat().st_mtime_ns)
+    if inside:
+        return inside[-1].parent
+    near = ", ".join(sorted(p.parent.name for p in path.parent.glob("*/config.json"))) or "none"
+    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {near}")
+
+
+def load_run(path: Path) -> Run:
+    """Read a run (see `find_run`); ValueError where there is none, or it is damaged."""
+    path = find_run(path)
+    stored = json.loads((path / "config.json").read_text("utf-8"))
+    head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
+    config = HeadConfig(**head)
+    dims = Dims(**stored["dims"])
+
+    def build() -> Head:
+        return build_head(config.fusion, dims, hidden=config.hidden, dropout=config.dropout, seed=0, **config.options)
+
+    heads, extras = load_heads(path / "head.safetensors", build)
+    specs: dict[Modality, tuple[EncoderSpec, ...]] = {}
+    for modality in ("image", "text"):
+        described = stored["encoders"][modality]
+        specs[modality] = tuple(EncoderSpec(**{k: v for k, v in d.items() if k != "fingerprint"}) for d in described)
+    folds: list[dict[Modality, Reduction]] = [{} for _ in range(len(heads) // config.members)]
+    for number, fold in enumerate(folds):
+        for modality in specs:
+            name = f"fold{number}.{modality}"
+            if f"{name}.mean" in extras:
+                fold[modality] = Reduction(extras[f"{name}.mean"], extras[f"{name}.basis"])
+    reductions = [fold for fold in folds for _ in range(config.members)]
+    return Run(path, config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions)
+
+
+def history_csv(results: Sequence[FoldResult]) -> str:
+    """One line per fold, head and epoch: loss and metrics on training and stop rows, learning rate, seconds."""
+    lines = [
+        {"fold": number, "member": member, "epoch": record.epoch, "best": int(record.epoch == best)}
+        | {f"train_{name}": value for name, value in record.train.items()}
+        | {f"stop_{name}": value for name, value in record.stop.items()}
+        | {"lr": record.lr, "seconds": round(record.seconds, 4)}
+        for number, result in enumerate(results)
+        for member, (history, best) in enumerate(zip(result.histories, result.best_epochs, strict=True))
+        for record in history
+    ]
+    return to_csv(list(lines[0]), (line.values() for line in lines))
+
+
+def scored_csv(table: FeatureTable, results: Sequence[FoldResult]) -> str:
+    """One line per scored row: id, fold, true label, predicted label, a probability per class."""
+    lines: list[list[object]] = []
+    for number, result in enumerate(results):
+        chances = softmax(result.logits)
+        for row, chance in zip(result.fold.score, chances, strict=True):
+            best = table.classes[int(chance.argmax())]
+            lines.append([table.posts.ids[row], number, table.posts.labels[row], best, *rounded(chance)])
+    return to_csv(["id", "fold", "label", "predicted", *table.classes], lines)
+
+
+def rounded(chances: NDArray[np.float64]) -> list[float]:
+    """Probabilities (K,) for a file: six decimals."""
+    return [round(float(chance), 6) for chance in chances]
+
+
+def to_csv(header: Sequence[str], lines: Any) -> str:
+    """CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()

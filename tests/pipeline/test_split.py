@@ -1,0 +1,110 @@
+"""Splits never part duplicates, never mix roles, never touch test rows, and stay as they were stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from msa.pipeline.split import Fold, Posts, load_or_make_folds, make_folds
+
+
+def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:
+    n = len(labels)
+    return Posts([f"p{i}" for i in range(n)], labels, np.array(groups or range(n)), splits or [None] * n)
+
+
+def roles(fold: Fold) -> list[np.ndarray]:
+    return [fold.train, fold.stop, fold.score]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    labels=st.lists(st.sampled_from(["a", "b", "c", None]), min_size=60, max_size=120),
+    folds=st.sampled_from([None, 2, 3, 5]),
+    seed=st.integers(0, 5),
+    data=st.data(),
+)
+def test_folds_are_disjoint_whole_and_keep_duplicates_together(
+    labels: list[str | None], folds: int | None, seed: int, data: st.DataObject
+) -> None:
+    groups = data.draw(st.lists(st.integers(0, 50), min_size=len(labels), max_size=len(labels)))
+    counts = [sum(label == name for label in labels) for name in "abc"]
+    assume(max(counts) >= 15 and all(count >= 2 for count in counts))
+    given_posts = posts(labels, groups)
+    try:
+        made = make_folds(given_posts, folds=folds, seed=seed)
+    except ValueError:
+        assume(False)  # duplicates tie so many posts together that no such split exists
+    assert len(made) == (folds or 1)
+    labelled = {i for i, label in enumerate(labels) if label is not None}
+    for fold in made:
+        seen = [set(role.tolist()) for role in roles(fold)]
+        assert set().union(*seen) == labelled
+        assert sum(map(len, seen)) == len(labelled)
+        owners = [{groups[i] for i in rows} for rows in seen]
+        assert owners[0].isdisjoint(owners[1] | owners[2])
+        assert owners[1].isdisjoint(owners[2])
+    if folds:
+        scored = np.concatenate([fold.score for fold in made])
+        assert sorted(scored.tolist()) == sorted(labelled)
+
+
+def test_each_part_holds_the_classes_in_proportion() -> None:
+    labels: list[str | None] = ["a"] * 300 + ["b"] * 150 + ["c"] * 50
+    for fold in make_folds(posts(labels), folds=5, seed=1):
+        for rows in roles(fold):
+            share = np.mean([labels[i] == "a" for i in rows])
+            assert share == pytest.approx(0.6, abs=0.06)
+
+
+def test_test_rows_and_their_copies_are_in_no_fold() -> None:
+    labels: list[str | None] = ["a", "b"] * 40
+    splits: list[str | None] = ["test"] * 10 + [None] * 70
+    groups = list(range(80))
+    groups[50] = groups[3]  # a copy of a test post among the open ones
+    for folds in (None, 4):
+        for fold in make_folds(posts(labels, groups, splits), folds=folds, seed=0):
+            assert not ({*range(10), 50} & {int(i) for rows in roles(fold) for i in rows})
+
+
+def test_the_users_own_validation_rows_are_scored_and_their_copies_are_not_trained_on() -> None:
+    labels: list[str | None] = ["a", "b"] * 40
+    splits: list[str | None] = ["train"] * 60 + ["val"] * 20
+    groups = list(range(80))
+    groups[5] = groups[70]
+    (fold,) = make_folds(posts(labels, groups, splits), folds=None, seed=0)
+    assert fold.score.tolist() == list(range(60, 80))
+    assert 5 not in {*fold.train.tolist(), *fold.stop.tolist()}
+
+
+def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
+    given_posts = posts(["a", "b"] * 50)
+    first = load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+    (stored,) = tmp_path.iterdir()
+    again = load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+    assert all((a.score == b.score).all() for a, b in zip(first, again, strict=True))
+    stored.write_text(stored.read_text().replace("p0", "p999"))
+    with pytest.raises(ValueError, match="not a stored split"):
+        load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+    load_or_make_folds(posts(["b", "a"] * 50), tmp_path, folds=5, seed=3)
+    load_or_make_folds(given_posts, tmp_path, folds=5, seed=4)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "message"),
+    [
+        ([None] * 20, 5, "no labelled posts"),
+        (["a"] * 40, 5, "two classes"),
+        (["a"] * 40 + ["b"], 5, "class 'b' has 1 post"),
+        (["a", "a", "b", "b"], 5, "5 posts"),
+        (["a", "b"] * 40, 1, "2 or more"),
+    ],
+)
+def test_what_cannot_be_split_is_said(labels: list[str | None], folds: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_folds(posts(labels), folds=folds, seed=0)
