@@ -1,0 +1,279 @@
+"""The commands: each parses its options, makes one call, prints what came back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from .pipeline.options import Batch, Device, Encoders, Fusion, Json, Offline, Posts, Runs, Training, Workers, grouped
+
+app = typer.Typer(
+    help="Multimodal sentiment analysis: cache frozen embeddings once, train fusion heads on them in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+DEMO = (
+    "msa check",
+    "msa extract",
+    "msa train-head --fusion attention",
+    "msa ablate --modality image --fusion gated",
+    "msa predict runs",
+)
+
+
+@app.callback()
+def configure(
+    ctx: typer.Context,
+    config: Annotated[Path | None, Option(help="Configuration file; msa.toml here is read by itself.")] = None,
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    from .pipeline.config import apply_config
+
+    apply_config(ctx, config)
+
+
+@app.command()
+@grouped
+def check(posts: Posts, as_json: Json = False) -> None:
+    """Read the posts and say what was found: labels, missing parts, problems, duplicates."""
+    from .features.check import check_corpus
+
+    _show(check_corpus(posts.read()), as_json)
+
+
+@app.command()
+@grouped
+def extract(
+    posts: Posts,
+    encoders: Encoders,
+    clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
+    weights: Annotated[list[str], Option(help="Local weights: FILE, or ENCODER=FILE; repeatable.")] = [],  # noqa: B006 (typer copies it)
+    local_files_only: Offline = False,
+    max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
+    pool: Annotated[str, Option(help="How text tokens are pooled: auto, or a way the encoder has.")] = "auto",
+    dtype: Annotated[Literal["auto", "float16", "float32"], Option(help="Format of tokens; auto: float16.")] = "auto",
+    tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Cache tokens, or pooled vectors alone.")] = True,
+    device: Device = "auto",
+    batch_size: Batch = 32,
+    workers: Workers = 0,
+    limit: Annotated[int, Option(min=0, help="Only the first posts; 0: all.")] = 0,
+    max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Run the frozen encoders once and cache their embeddings; run again, and only what is new is encoded."""
+    from .features.encoders import EncoderOptions
+    from .features.extract import ExtractSettings
+    from .pipeline.console import progress
+    from .pipeline.extraction import extract_corpus
+    from .pipeline.sources import EncoderRequest
+
+    corpus = posts.read(limit=limit)
+    options = EncoderOptions(
+        local_files_only=local_files_only,
+        dtype="float32" if dtype == "float32" else "float16",
+        clean=clean,
+        max_length=max_length or None,
+        pool=None if pool == "auto" else pool,
+    )
+    request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights))
+    settings = ExtractSettings(device=device, batch_size=batch_size, workers=workers, tokens=tokens)
+    with progress("items") as tick:
+        extraction = extract_corpus(corpus, request, encoders.cache, settings, progress=tick)
+    _show(extraction, as_json)
+    if extraction.bad_share > max_bad:
+        _say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
+        raise typer.Exit(1)
+
+
+@app.command("train-head")
+@grouped
+def train_head(
+    posts: Posts,
+    encoders: Encoders,
+    fusion: Fusion,
+    training: Training,
+    runs: Runs = Path("runs"),
+    name: Annotated[str, Option(help="Name of the run; the fusion's if empty.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train one fusion head on the cached features and score it beside a linear probe and the majority class."""
+    from .pipeline.console import progress
+    from .pipeline.train_head import train_head as run
+
+    head = fusion.config()
+    with progress("folds") as tick:
+        trained = run(
+            posts.read(),
+            training.stage(encoders),
+            head,
+            training.config(),
+            runs=runs,
+            name=name or None,
+            done=lambda done, total: tick(head.fusion, done, total),
+        )
+    _show(trained, as_json)
+
+
+@app.command()
+@grouped
+def ablate(
+    posts: Posts,
+    encoders: Encoders,
+    fusion: Fusion,
+    training: Training,
+    modality: Annotated[Literal["image", "text", "all"], Option(help="Which modality to take away.")] = "all",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train the head with both modalities and with each alone, and show what each is worth."""
+    from .pipeline.ablate import ablate as run
+    from .pipeline.console import progress
+
+    head = fusion.config()
+    with progress("folds") as tick:
+        ablation = run(
+            posts.read(),
+            training.stage(encoders),
+            head,
+            training.config(),
+            modality=modality,
+            runs=runs,
+            done=lambda done, total: tick(head.fusion, done, total),
+        )
+    _show(ablation, as_json)
+    if ablation.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+@grouped
+def predict(
+    run: Annotated[Path, Argument(help="A run folder; of a folder of runs, the newest.")],
+    posts: Posts,
+    image: Annotated[Path | None, Option(help="One post: its image file.")] = None,
+    text: Annotated[str | None, Option(help="One post: its text.")] = None,
+    rows: Annotated[Literal["auto", "unlabelled", "all"], Option(help="auto: the unlabelled, if any.")] = "auto",
+    out: Annotated[Path | None, Option(help="Folder for the files; in the run's own if left out.")] = None,
+    cache: Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")] = None,
+    local_files_only: Offline = False,
+    device: Device = "auto",
+    batch_size: Batch = 32,
+    workers: Workers = 0,
+    as_json: Json = False,
+) -> None:
+    """Predict the posts of a data set with a trained run, or one post given by --image and --text."""
+    from .features.extract import ExtractSettings
+    from .pipeline.console import progress
+    from .pipeline.predict import predict_corpus, predict_post, write_predictions
+    from .pipeline.runs import find_run
+
+    settings = ExtractSettings(device=device, batch_size=batch_size, workers=workers)
+    if image is not None or text is not None:
+        _show(predict_post(run, image=image, text=text, settings=settings, local_files_only=local_files_only), as_json)
+        return
+    corpus = posts.read()
+    with progress("items") as tick:
+        predictions = predict_corpus(
+            run, corpus, rows=rows, cache=cache, settings=settings, local_files_only=local_files_only, progress=tick
+        )
+    folder = out or find_run(run) / "predictions"
+    _show(write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)
+
+
+@app.command()
+def encoders(as_json: Json = False) -> None:
+    """List encoders by name: width, where weights come from, whether they are here."""
+    from .pipeline.listing import EncoderList
+
+    _show(EncoderList.here(), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed and what is missing, with the command that mends it."""
+    from .pipeline.doctor import diagnose, to_dict, to_text
+
+    findings = diagnose()
+    print(json.dumps(to_dict(findings), ensure_ascii=False) if as_json else to_text(findings))
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    data: Annotated[str, Option(help="Folder of posts.")] = ".",
+    image: Annotated[str, Option(help="Image encoder.")] = "efficientnet_lite0",
+    text: Annotated[str, Option(help="Text encoder.")] = "minilm",
+) -> None:
+    """Write a commented msa.toml here: defaults for every command."""
+    from .pipeline.config import FILE, settings_of, write_config
+
+    write_config(Path(FILE), data=data, image=image, text=text, commands=settings_of(ctx))
+    print(f"wrote {FILE}; next: msa check")
+
+
+@app.command()
+def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to write it.")] = Path("demo")) -> None:
+    """Write a small drawn corpus and run all four stages on it."""
+    from .pipeline.config import settings_of
+    from .pipeline.demo import write_demo_corpus
+
+    print(write_demo_corpus(folder, commands=settings_of(ctx)))
+    with chdir(folder):
+        for line in DEMO:
+            print(f"\n$ {line}", flush=True)
+            if code := run_command(shlex.split(line)[1:]):
+                raise typer.Exit(code)
+    where = folder.resolve()
+    print(f"\nDone. Runs, tables and predictions: {where / 'runs'}; embeddings: {where / 'cache'}")
+    print(f"Your turn: cd {folder} && msa train-head --fusion gated")
+
+
+def main() -> None:
+    """Run the command line; every user error is one line and exit code 2."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code. `--debug` anywhere lets the traceback through."""
+    debug = "--debug" in arguments
+    try:
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        _say("interrupted; what was written stays, run the command again to go on")
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        from .pipeline.messages import explain
+
+        message = explain(error)
+        if message is None:
+            raise
+        _say(message)
+        return 2
+
+
+def _show(result: Any, as_json: bool) -> None:
+    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
+
+
+def _say(message: str) -> None:
+    print(f"msa: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
