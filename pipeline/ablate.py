@@ -56,7 +56,11 @@ class Ablation:
 
     def to_text(self) -> str:
         """The table that the command prints."""
-        header = ["inputs", *(f"{name.replace('_', ' ')}" for name in REPORTED), *(f"Δ {name}" for name in REPORTED)]
+        header = [
+            "inputs",
+            *(f"{name.replace('_', ' ')}" for name in REPORTED),
+            *(f"Δ {name.replace('_', ' ')}" for name in REPORTED),
+        ]
         lines = [
             [
                 row.inputs,

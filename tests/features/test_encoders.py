@@ -196,10 +196,11 @@ def test_lite0_equals_timm_and_takes_its_key_names(tmp_path: Path) -> None:
     encoded = encoder.encode(pixels)
     assert encoded.pooled.shape == (3, 1280)
     assert [tokens.shape for tokens in encoded.tokens] == [(49, 1280)] * 3
-    np.testing.assert_allclose(encoded.pooled, maps.mean((2, 3)).numpy(), atol=1e-5)
-    np.testing.assert_allclose(np.stack(encoded.tokens), maps.flatten(2).transpose(1, 2).numpy(), atol=1e-5)
+    near = 1e-5 * float(maps.abs().max())  # channels_last, and another number of threads, sum in another order
+    np.testing.assert_allclose(encoded.pooled, maps.mean((2, 3)).numpy(), atol=near)
+    np.testing.assert_allclose(np.stack(encoded.tokens), maps.flatten(2).transpose(1, 2).numpy(), atol=near)
     for row, item in enumerate(pixels):
-        np.testing.assert_allclose(encoder.encode([item]).pooled[0], encoded.pooled[row], atol=1e-5)
+        np.testing.assert_allclose(encoder.encode([item]).pooled[0], encoded.pooled[row], atol=near)
     torch.save(model.state_dict(), tmp_path / "timm.pth")
     again = open_encoder("efficientnet_lite0", "image", replace(FULL, weights=tmp_path / "timm.pth")).load("cpu")
     np.testing.assert_array_equal(again.encode(pixels).pooled, encoded.pooled)

@@ -1,0 +1,69 @@
+"""The READMEs say what is so: their commands run, their file tree is the tree, both languages agree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from msa.cli import run_command
+from msa.pipeline.demo import write_demo_corpus
+
+ROOT = Path(__file__).resolve().parent.parent
+READMES = ("README.md", "README.zh.md")
+
+
+def blocks(name: str) -> list[list[str]]:
+    """The command lines of each bash block, without comments."""
+    found = re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    return [[re.split(r"\s+# ", line)[0].strip() for line in block.splitlines() if line.strip()] for block in found]
+
+
+def test_both_languages_give_the_same_commands() -> None:
+    assert blocks("README.md") == blocks("README.zh.md")
+
+
+def test_the_first_screen_has_two_commands_that_the_makefile_knows() -> None:
+    first = blocks("README.md")[0]
+    assert first == ["make demo", "make test"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE) for line in first)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_tree_names_every_file(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    tree = re.findall(r"```\n(cli\.py.*?)```", text, re.DOTALL)[0]
+    named = [line.split()[0] for line in tree.splitlines() if len(line.split()) > 1]
+    there = [p for part in ("features", "heads", "pipeline") for p in (ROOT / part).glob("*.py")]
+    expected = {"cli.py", "features/", "heads/", "pipeline/", "tests/", "benchmarks/"}
+    assert sorted(named) == sorted([*expected, *(p.name for p in there if p.name != "__init__.py")])
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_demo_corpus(tmp_path / "posts", posts=64)
+    image = next((tmp_path / "posts" / "data").glob("*.png"))
+    (tmp_path / "photo.jpg").write_bytes(image.read_bytes())
+    old = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for line in blocks("README.md")[1]:
+            program, *arguments = shlex.split(line)
+            assert program == "msa"
+            code = run_command(arguments)
+            said = capsys.readouterr()
+            # One planted image of 64 is unreadable: more than one in a hundred, as `extract` then says.
+            assert code == (1 if arguments == ["extract"] else 0), f"{line}: {said.err}"
+    finally:
+        os.chdir(old)
+    assert (tmp_path / "runs" / "attention" / "predictions" / "test_with_label.txt").exists()
