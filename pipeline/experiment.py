@@ -37,7 +37,7 @@ class HeadConfig:
     hidden: int = 128
     dropout: float = 0.5
     patches: Grid | None = (4, 4)
-    token_width: int | None = 128
+    token_width: int | None = 256
     members: int = 1
     options: Mapping[str, int | float | str] = field(default_factory=dict)
 
@@ -100,12 +100,12 @@ def _train_fold(
 ) -> FoldResult:
     started = time.perf_counter()
     labels = table.targets()
-    unscored = np.sort(np.concatenate([fold.train, fold.stop]))
-    reductions = fit_reductions(table, unscored, width=config.token_width, tokens=config.tokens)
+    members = members_of(table.posts, fold, count=config.members, seed=training.seed)
+    trained = np.unique(np.concatenate([member.train for member in members]))
+    reductions = fit_reductions(table, trained, width=config.token_width, tokens=config.tokens)
     inputs = build_inputs(table, tokens=config.tokens, reductions=reductions, without=without)
     inputs = Inputs(*(tensor.to(device) for tensor in inputs))
     heads, histories, best_epochs, chances = [], [], [], []
-    members = members_of(table.posts, fold, count=config.members, seed=training.seed)
     for number, member in enumerate(members):
         settings = replace(training, seed=training.seed + number * MEMBER_SEEDS)
         head = build_head(

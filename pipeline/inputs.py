@@ -20,20 +20,20 @@ BLOCK_ROWS = 512
 
 @dataclass(frozen=True)
 class Reduction:
-    """Principal axes of one modality, fitted on training rows: mean (D,), basis (D, W)."""
+    """Principal axes of one modality, fitted on training rows: basis (D, W)."""
 
-    mean: Tensor
     basis: Tensor
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Map (…, D) to (…, W)."""
-        return (vectors - self.mean) @ self.basis
+        return vectors @ self.basis
 
 
 def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Reduction:
-    """Principal axes of the tokens and pooled vectors of these rows, in units of their overall spread.
+    """Principal axes of the tokens and pooled vectors of these rows about the origin, in units of their spread.
 
-    Fitted on at most FIT_VECTORS vectors, evenly taken. `width` above D keeps D axes.
+    Not about the mean: a head begins with a LayerNorm, which would blow up what little a typical vector differs
+    from it. Fitted on at most FIT_VECTORS vectors, evenly taken. `width` above D keeps D axes.
     """
     assert table.tokens is not None
     assert table.token_mask is not None
@@ -44,15 +44,13 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     row, position = np.nonzero(table.token_mask[rows])
     keep = np.linspace(0, len(row) - 1, min(len(row), FIT_VECTORS)).astype(np.int64)
     vectors = torch.from_numpy(np.concatenate([table.pooled[rows], table.tokens[rows[row[keep]], position[keep]]]))
-    mean = vectors.mean(0)
-    centred = vectors - mean
-    covariance = (centred.T @ centred / len(centred)).double()
-    values, axes = torch.linalg.eigh(covariance)
+    moments = (vectors.T @ vectors / len(vectors)).double()
+    values, axes = torch.linalg.eigh(moments)
     basis = axes[:, -width:].flip(-1)
     # An axis is defined up to its sign: fix it, so that the same rows give the same numbers everywhere.
     basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
-    scale = values.clamp(min=0).sum().div(len(values)).sqrt().clamp(min=1e-12)
-    return Reduction(mean, (basis / scale).float())
+    scale = values.clamp(min=0).mean().sqrt().clamp(min=1e-12)
+    return Reduction((basis / scale).float())
 
 
 def fit_reductions(

@@ -69,7 +69,7 @@ class Fusion:
         "auto"
     )
     patches: Annotated[str, Option(help="Grid that image tokens are pooled to, as 4x4; none: as they are.")] = "4x4"
-    token_width: Annotated[int, Option(min=0, help="Width that tokens are projected to; 0: their own.")] = 128
+    token_width: Annotated[int, Option(min=0, help="Width that tokens are projected to; 0: their own.")] = 256
     hidden: Annotated[int, Option(min=1, help="Width of the head.")] = 128
     dropout: Annotated[float, Option(help="Dropout in the head.")] = 0.5
     members: Annotated[int, Option(min=1, max=10, help="Heads per fold, each stopped on other rows, averaged.")] = 1

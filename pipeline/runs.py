@@ -71,6 +71,10 @@ def save_run(
             "head": asdict(config) | {"options": dict(config.options)},
             "training": asdict(training),
             "inputs": "tokens" if config.tokens else "pooled",
+            "token_projection": {
+                modality: f"{basis.shape[0]} to {basis.shape[1]}, principal axes fitted on each fold's training rows"
+                for modality, basis in ((m, r.basis) for m, r in results[0].reductions.items())
+            },
             "dims": asdict(head.dims),
             "classes": list(table.classes),
             "folds": folds,
@@ -87,10 +91,9 @@ def save_run(
         write_atomic(temp / "predictions.csv", scored_csv(table, results).encode())
         write_atomic(temp / "report.html", report.encode())
         extras = {
-            f"fold{number}.{modality}.{part}": getattr(reduction, part)
+            f"fold{number}.{modality}.basis": reduction.basis
             for number, result in enumerate(results)
             for modality, reduction in result.reductions.items()
-            for part in ("mean", "basis")
         }
         save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
         temp.rename(path)
@@ -130,8 +133,8 @@ def load_run(path: Path) -> Run:
     for number, fold in enumerate(folds):
         for modality in specs:
             name = f"fold{number}.{modality}"
-            if f"{name}.mean" in extras:
-                fold[modality] = Reduction(extras[f"{name}.mean"], extras[f"{name}.basis"])
+            if f"{name}.basis" in extras:
+                fold[modality] = Reduction(extras[f"{name}.basis"])
     reductions = [fold for fold in folds for _ in range(config.members)]
     return Run(path, config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions)
 
