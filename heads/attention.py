@@ -49,7 +49,7 @@ class CrossAttention(nn.Module):
 
 
 class AttentionHead(Head):
-    """logits = classify([mean over the image of what it heard from the text; the text's own summary]).
+    """logits = classify([mean over the image of what it heard from the text; the text's and the image's summary]).
 
     Tsai et al., 2019, in one direction. `heads` attention heads, `ffn` the width of the feed-forward layer.
 
@@ -59,11 +59,12 @@ class AttentionHead(Head):
     def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, heads: int = 4, ffn: int = 128) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.ask = CrossAttention(hidden, heads=heads, ffn=ffn, dropout=dropout)
-        self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
+        self.classify = classifier(3 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image, image_mask, text, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
         heard = masked_mean(self.ask(image, text, text_mask), image_mask)  # (B, H)
-        logits: Tensor = self.classify(torch.cat([heard, summarise(text, text_mask)], -1))
+        own = [summarise(text, text_mask), summarise(image, image_mask)]  # (B, H) each
+        logits: Tensor = self.classify(torch.cat([heard, *own], -1))
         return logits  # (B, K)
