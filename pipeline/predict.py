@@ -14,6 +14,7 @@ from ..features.durable import write_atomic
 from ..features.extract import ExtractSettings, Progress, extract
 from ..features.runtime import pick_device
 from ..features.samples import Corpus, Sample
+from ..heads.base import Inputs
 from .data import FeatureTable, load_features
 from .experiment import softmax
 from .inputs import build_inputs
@@ -169,8 +170,9 @@ def probabilities(run: Run, table: FeatureTable, device: str = "cpu") -> NDArray
     place = pick_device(device)
     total = np.zeros((len(everything), len(run.classes)))
     with training_threads(1):
-        for head, reductions in zip(run.heads, run.reductions, strict=True):
-            inputs = build_inputs(table, tokens=run.config.tokens, reductions=reductions)
-            moved = type(inputs)(*(tensor.to(place) for tensor in inputs))
-            total += softmax(predict_logits(head.to(place), moved, everything).cpu().numpy())
+        for fold in range(0, len(run.heads), run.config.members):  # the heads of a fold share their inputs
+            inputs = build_inputs(table, tokens=run.config.tokens, reductions=run.reductions[fold])
+            moved = Inputs(*(tensor.to(place) for tensor in inputs))
+            for head in run.heads[fold : fold + run.config.members]:
+                total += softmax(predict_logits(head.to(place), moved, everything).cpu().numpy())
     return total / len(run.heads)

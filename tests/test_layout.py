@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("features", "heads", "pipeline")
-HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "openvino", "sklearn", "h5py"}
+HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py"}
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for part in PARTS for path in (ROOT / part).rglob("*.py"))])
 PYTHON = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}

@@ -134,7 +134,7 @@ def test_a_mismatch_is_seen_through_the_error_that_it_caused() -> None:
     ("module", "command"),
     [
         ("timm", "pip install 'msa-pipeline[offline]'"),
-        ("openvino.runtime", "pip install 'msa-pipeline[offline]'"),
+        ("timm.models", "pip install 'msa-pipeline[offline]'"),
         ("jieba", "pip install 'msa-pipeline[gensim]'"),
         ("sklearn", "pip install msa-pipeline"),
     ],
