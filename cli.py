@@ -180,6 +180,8 @@ def predict(
 
     settings = ExtractSettings(device=device, batch_size=batch_size, workers=workers)
     if image is not None or text is not None:
+        if out is not None or rows != "auto":
+            raise ValueError("--out and --rows are for a data set; leave them out when one post is given")
         _show(predict_post(run, image=image, text=text, settings=settings, local_files_only=local_files_only), as_json)
         return
     corpus = posts.read()

@@ -27,15 +27,28 @@ def read_errors(folder: Path) -> list[BadRecord]:
     path = folder / "errors.jsonl"
     if not path.exists():
         return []
-    return [BadRecord(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    try:
+        return [BadRecord(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it and run `msa extract` again") from error
 
 
-def update_errors(folder: Path, seen: Collection[str], bad: Sequence[BadRecord]) -> None:
-    """Replace the records of all content keys that a run has seen by those it found bad."""
+def update_errors(
+    folder: Path, seen: Collection[str], bad: Sequence[BadRecord], posts: Collection[tuple[str, str]] = ()
+) -> None:
+    """Replace the records of all content keys, and of all posts (id, file), that a run has seen by those it found bad.
+
+    Nothing is written where nothing changes, so that a cache which may only be read serves as well.
+    """
+
+    def updated(old: Sequence[BadRecord]) -> list[BadRecord]:
+        return [r for r in old if r.key not in seen and (r.id, r.file) not in posts] + list(bad)
+
+    if updated(old := read_errors(folder)) == old:
+        return
     with FileLock(folder / ".lock"):
         old = read_errors(folder)
-        unread = {(record.id, record.file) for record in bad if record.key is None}
-        records = [r for r in old if r.key not in seen and (r.id, r.file) not in unread] + list(bad)
+        records = updated(old)
         if records != old:
             lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
             write_atomic(folder / "errors.jsonl", "".join(lines).encode())

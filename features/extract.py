@@ -252,9 +252,11 @@ def _settle(corpus: Corpus, contents: Contents, task: Task) -> None:
     unreadable = {bad.index: bad for bad in contents.bad if bad.modality == spec.modality}
     records: list[BadRecord] = []
     seen: set[str] = set()
+    posts: set[tuple[str, str]] = set()
     for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.modality), strict=True)):
         origin = sample.image if spec.modality == "image" else sample.text
         file = origin.name if isinstance(origin, Path) else sample.id
+        posts.add((sample.id, file))
         if index in unreadable:
             records.append(BadRecord(sample.id, unreadable[index].key, file, unreadable[index].reason))
             key = unreadable[index].key
@@ -271,7 +273,7 @@ def _settle(corpus: Corpus, contents: Contents, task: Task) -> None:
         if key is not None:
             seen.add(key)
     report.bad = len(records)
-    update_errors(task.store.folder, seen, records)
+    update_errors(task.store.folder, seen, records, posts)
     if report.encoded:
         task.store.merge()
     report.bytes = task.store.bytes

@@ -130,6 +130,8 @@ class Store:
             return
         rows = int(sum(mask.sum() for mask in kept.values()))
         if rows:
+            for number in group:  # a fresh checksum must not cover old damage
+                verify_part(self.parts[number].path)
             counts = [token_count(self.parts[number], kept[number]) for number in group] if has_tokens else []
             blocks = (
                 block for number in group for _, block in read_part(self.parts[number], kept[number], tokens=has_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -102,8 +103,9 @@ def read_memes(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
 
 
 def split_name(name: str) -> str:
-    """`name` in the one spelling of its split: dev, valid, validation and eval are val."""
-    return SPLITS.get(name.lower(), name.lower() if name.lower() in SPLITS.values() else name)
+    """`name` in the one spelling of its split: dev, valid, validation and eval are val, test_seen is test."""
+    stem = re.split(r"[_-]", name.strip().lower())[0]
+    return SPLITS.get(stem, stem if stem in SPLITS.values() else name)
 
 
 @dataclass(frozen=True)

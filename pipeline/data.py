@@ -169,10 +169,12 @@ def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
     if side * side != len(tokens):
         side = isqrt(len(tokens) - 1)
         if side * side != len(tokens) - 1:
-            raise ValueError(f"{len(tokens)} image tokens are no square map; leave out --patches")
+            raise ValueError(f"{len(tokens)} image tokens are no square map; use --patches none")
         tokens = tokens[1:]
     if grid[0] > side or grid[1] > side:
-        raise ValueError(f"--patches {grid[0]}x{grid[1]} is finer than the encoder's {side}x{side} map")
+        raise ValueError(
+            f"--patches {grid[0]}x{grid[1]} is finer than the encoder's {side}x{side} map; use --patches none"
+        )
     image = tokens.reshape(side, side, -1).astype(np.float32)
     rows = np.stack([image[a:b].mean(0) for a, b in _cells(side, grid[0])])
     cells = np.stack([rows[:, a:b].mean(1) for a, b in _cells(side, grid[1])], 1)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.durable import write_atomic
+from ..features.errors import read_errors
 from ..features.extract import ExtractSettings, Progress, extract
 from ..features.runtime import pick_device
 from ..features.samples import Corpus, Sample
@@ -30,6 +31,7 @@ class Predictions:
     ids: list[str]
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
+    blind: tuple[str, ...] = ()  # ids of posts of which nothing could be read: their label is a guess without input
 
     @property
     def labels(self) -> list[str]:
@@ -43,7 +45,8 @@ class Predictions:
             "predictions": [
                 {"id": name, "label": label, "probabilities": dict(zip(self.classes, rounded(chance), strict=True))}
                 for name, label, chance in found
-            ]
+            ],
+            "blind": list(self.blind),
         }
 
     def to_text(self) -> str:
@@ -117,8 +120,8 @@ def predict_post(
         reports = extract(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
         bad = [report for report in reports if report.bad]
         if bad:
-            reasons = (Path(bad[0].path) / "errors.jsonl").read_text("utf-8")
-            raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reasons.strip()}")
+            reason = read_errors(Path(bad[0].path))[0].reason
+            raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
         return _apply(run, post, Path(folder), settings.device)
 
 
@@ -138,7 +141,9 @@ class Written:
         counts = Counter(self.predictions.labels)
         shares = ", ".join(f"{counts[label]} {label}" for label in self.predictions.classes)
         where = "\n".join(f"written: {path}" for path in self.files)
-        return f"{len(self.predictions.ids)} posts predicted: {shares}\n{where}"
+        blind = self.predictions.blind
+        warning = f"\nguessed, since neither image nor text could be read: {', '.join(blind)}" if blind else ""
+        return f"{len(self.predictions.ids)} posts predicted: {shares}{warning}\n{where}"
 
 
 def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -> Written:
@@ -161,7 +166,9 @@ def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
         patches=run.config.patches,
         classes=run.classes,
     )
-    return Predictions(list(table.posts.ids), run.classes, probabilities(run, table, device))
+    sides = [side.present for side in (table.image, table.text) if side is not None]
+    blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~np.logical_or.reduce(sides)))
+    return Predictions(list(table.posts.ids), run.classes, probabilities(run, table, device), blind)
 
 
 def probabilities(run: Run, table: FeatureTable, device: str = "cpu") -> NDArray[np.float64]:

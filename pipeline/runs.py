@@ -41,12 +41,17 @@ class Run:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """`folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    """Make and return `folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"a run's name is a plain file name; got {name!r}")
     number, path = 1, folder / name
-    while path.exists():
-        number += 1
-        path = folder / f"{name}-{number}"
-    return path
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = folder / f"{name}-{number}"
 
 
 def save_run(
@@ -61,7 +66,7 @@ def save_run(
     metrics: Mapping[str, Any],
     report: str,
 ) -> None:
-    """Write a run folder beside its place and rename it. `metrics` is stored as it is, `report` is HTML."""
+    """Write a run beside its place, an empty folder from `free_name`, and rename it. `report` is HTML."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir()
@@ -96,6 +101,7 @@ def save_run(
             for modality, reduction in result.reductions.items()
         }
         save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
+        path.rmdir()
         temp.rename(path)
         sync_folder(path.parent)
     finally:
@@ -106,16 +112,29 @@ def find_run(path: Path) -> Path:
     """A run folder as it is; for a folder of runs, its newest. ValueError where there is no run."""
     if (path / "config.json").is_file():
         return path
-    inside = sorted(path.glob("*/config.json"), key=lambda file: file.stat().st_mtime_ns)
+    inside = _whole_runs(path)
     if inside:
-        return inside[-1].parent
-    near = ", ".join(sorted(p.parent.name for p in path.parent.glob("*/config.json"))) or "none"
+        return inside[-1]
+    near = ", ".join(sorted(run.name for run in _whole_runs(path.parent))) or "none"
     raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {near}")
+
+
+def _whole_runs(folder: Path) -> list[Path]:
+    """Run folders in a folder, oldest first; those still being written begin with a dot."""
+    configs = [file for file in folder.glob("*/config.json") if not file.parent.name.startswith(".")]
+    return [file.parent for file in sorted(configs, key=lambda file: file.stat().st_mtime_ns)]
 
 
 def load_run(path: Path) -> Run:
     """Read a run (see `find_run`); ValueError where there is none, or it is damaged."""
     path = find_run(path)
+    try:
+        return _read_run(path)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path / 'config.json'}: not a run's configuration ({error!r}); train again") from error
+
+
+def _read_run(path: Path) -> Run:
     stored = json.loads((path / "config.json").read_text("utf-8"))
     head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
     config = HeadConfig(**head)

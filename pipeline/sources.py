@@ -13,7 +13,7 @@ from ..features.samples import Corpus
 from ..features.static import load_fitted
 from ..features.store import Store
 from ..features.text import clean_text, read_text
-from ..features.zoo import ENCODERS, open_encoder
+from ..features.zoo import ALIASES, ENCODERS, open_encoder
 
 EMBEDDED = {name for name, known in ENCODERS.items() if known.origin == "PyPI package"}
 
@@ -33,7 +33,8 @@ class EncoderRequest:
     def pairs(self) -> list[tuple[Modality, str]]:
         """Every (modality, name), in order; the name `none` leaves a modality out."""
         modalities: tuple[tuple[Modality, tuple[str, ...]], ...] = (("image", self.image), ("text", self.text))
-        return [(modality, name) for modality, names in modalities for name in names if name != "none"]
+        named = [(modality, name) for modality, names in modalities for name in names if name != "none"]
+        return list(dict.fromkeys(named))
 
     def files(self) -> dict[tuple[Modality, str], Path]:
         """Which local weights belong to which encoder; ValueError where that is not clear."""
@@ -67,7 +68,9 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
         source = open_encoder(name, modality, options)
         store = Store.open(cache, source.spec)
         origin = {"name": _absolute(name), "weights": str(options.weights.resolve()) if options.weights else None}
-        write_atomic(store.folder / "origin.json", json.dumps(origin).encode())
+        note, content = store.folder / "origin.json", json.dumps(origin).encode()
+        if not note.exists() or note.read_bytes() != content:
+            write_atomic(note, content)
         sources.append(source)
     return sources
 
@@ -78,7 +81,10 @@ def reopen(spec: EncoderSpec, cache: Path, *, weights: Path | None = None, local
     if spec.weights.startswith("fit:"):
         return load_fitted(folder, spec)
     note = folder / "origin.json"
-    origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+    try:
+        origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+    except ValueError as error:
+        raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
     if weights is None and origin.get("weights"):
         weights = Path(origin["weights"])
     options = EncoderOptions(
@@ -102,16 +108,18 @@ def reopen(spec: EncoderSpec, cache: Path, *, weights: Path | None = None, local
 
 def _absolute(name: str) -> str:
     """A name that is a local folder or vectors file, with its whole path; any other name as it is."""
+    if name in ENCODERS or name in ALIASES:
+        return name
     kind, colon, rest = name.rpartition("gensim:")
     local = Path(rest).expanduser()
     return f"{kind}{colon}{local.resolve()}" if local.exists() else name
 
 
 def _texts(corpus: Corpus, clean: Clean) -> tuple[str, ...]:
-    """All readable texts of a corpus, cleaned, for encoders that are fitted on them."""
+    """All readable texts of a corpus but its test rows', cleaned, for encoders that are fitted on them."""
     texts = []
     for sample in corpus.samples:
-        if sample.text is not None:
+        if sample.text is not None and sample.split != "test":
             try:
                 texts.append(clean_text(read_text(sample.text), clean))
             except BadItem:  # reported when it is extracted

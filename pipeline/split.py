@@ -76,6 +76,9 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
         raise ValueError(f"folds must be 2 or more; got {folds}")
     labelled = np.array([label is not None for label in posts.labels])
     named = np.array([split or "" for split in posts.splits])
+    unknown = sorted(set(named.tolist()) - {"", "train", "val", "test"})
+    if unknown:
+        raise ValueError(f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown))}")
     open_rows = np.flatnonzero(labelled & (named != "test"))
     if not len(open_rows):
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
@@ -91,7 +94,7 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
         pairs = _deal(open_rows, labels, posts.groups, folds or HOLDOUT, seed)[: folds or 1]
     made = []
     for rest, score in pairs:
-        train, stop = _deal(rest, labels, posts.groups, STOP_PARTS, seed)[0]
+        train, stop = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), seed)[0]
         made.append(Fold(train, stop, score))
     return made
 
@@ -107,9 +110,14 @@ def members_of(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]
         return [fold]
     rest = np.sort(np.concatenate([fold.train, fold.stop]))
     labels = np.array([label or "" for label in posts.labels])
-    dealt = _deal(rest, labels, posts.groups, STOP_PARTS, seed)
+    dealt = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), seed)
     others = [Fold(train, stop, fold.score) for train, stop in dealt if not np.array_equal(stop, fold.stop)]
     return [fold, *others[: count - 1]]
+
+
+def _stop_parts(labels: NDArray[np.str_]) -> int:
+    """Parts of which one stops training: ten, fewer where no class has ten posts."""
+    return min(STOP_PARTS, max(2, *Counter(labels.tolist()).values()))
 
 
 def _deal(

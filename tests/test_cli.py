@@ -146,6 +146,26 @@ def test_ablate_shows_three_rows_and_refuses_one_that_changed_nothing(
     assert "does not read it" in blind["refused"]["text"]
 
 
+def test_posts_of_which_nothing_can_be_read_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_json(home, capsys, "train-head", "--fusion", "concat", "--name", "seeing", *QUICK)
+    (home / "odd").mkdir()
+    (home / "odd" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (home / "odd" / "posts.csv").write_text("id,image,text\nx,broken.jpg,\ny,,so happy\nz,,\n")
+    found = as_json(home, capsys, "predict", "runs/seeing", "odd", "--cache", "odd/cache", "--out", "odd/out")
+    assert found["blind"] == ["x", "z"]
+    assert [post["id"] for post in found["predictions"]] == ["x", "y", "z"]
+    code, _, err = here(home, capsys, ["predict", "runs/seeing", "--image", "odd/broken.jpg"])
+    assert code == 2
+    assert "{" not in err
+
+
+def test_a_folder_that_is_named_like_an_encoder_does_no_harm(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "minilm").mkdir()
+    as_json(home, capsys, "extract", "--image", "none", "--max-bad", "1")
+    as_json(home, capsys, "train-head", "--image", "none", "--fusion", "text", "--name", "plain", *QUICK)
+    assert as_json(home, capsys, "predict", "runs/plain")["predictions"]
+
+
 def test_check_counts_what_the_demo_planted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(home, capsys, "check")
     wanted = {"rows", "labels", "unlabelled", "missing_image", "missing_text", "problems", "duplicates"}

@@ -188,6 +188,18 @@ def test_a_merge_killed_before_it_deletes_loses_and_doubles_nothing(
     assert_whole(opened, [key(n) for n in (3, 1, 2)])
 
 
+def test_a_merge_does_not_give_damage_a_fresh_checksum(tmp_path: Path) -> None:
+    opened = write(tmp_path, [1, 2])
+    path = opened.parts[0].path
+    raw = bytearray(path.read_bytes())
+    raw[-2] ^= 4
+    path.write_bytes(raw)
+    opened = write(tmp_path, [3])
+    with pytest.raises(StoreError, match=path.name):
+        opened.merge()
+    assert len(list(opened.folder.glob("part-*.h5"))) == 2
+
+
 def test_large_parts_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, list(range(200)))
     write(tmp_path, [300])

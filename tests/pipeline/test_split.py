@@ -95,6 +95,17 @@ def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_split_of_another_name_is_refused_and_not_trained_on() -> None:
+    splits: list[str | None] = ["train"] * 60 + ["exam"] * 20
+    with pytest.raises(ValueError, match="'exam'"):
+        make_folds(posts(["a", "b"] * 40, splits=splits), folds=None, seed=0)
+
+
+def test_few_posts_are_split_too() -> None:
+    (fold,) = make_folds(posts(["a", "b"] * 5), folds=None, seed=0)
+    assert all(len(rows) for rows in roles(fold))
+
+
 @pytest.mark.parametrize(
     ("labels", "folds", "message"),
     [
