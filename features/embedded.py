@@ -10,7 +10,6 @@ from .encoders import (
     Encoder,
     EncoderOptions,
     EncoderSpec,
-    Modality,
     Source,
     canonical,
     choose_pool,
@@ -42,10 +41,6 @@ MINILM_LIMIT = 256  # the length it was trained for; its position table would al
 def open_embedded(name: str, options: EncoderOptions) -> Source:
     """`efficientnet_lite0` or `minilm`; imports neither torch nor timm nor transformers. Raises ValueError."""
     return _open_lite0(options) if name == "efficientnet_lite0" else _open_minilm(options)
-
-
-def embedded_modality(name: str) -> Modality:
-    return "image" if name == "efficientnet_lite0" else "text"
 
 
 def embedded_file(name: str) -> Path | None:

@@ -66,11 +66,9 @@ class Store:
 
     def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
         """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
-        _, found = self._locate(keys)
-        if tokens and len(self.parts):
-            has = np.array([part.has_tokens for part in self.parts])
-            at = self._locate(keys)[0]
-            found &= has[self._part[at]] if len(self._keys) else False
+        at, found = self._locate(keys)
+        if tokens and len(self._keys):
+            found &= np.array([part.has_tokens for part in self.parts])[self._part[at]]
         return found
 
     def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -67,7 +66,6 @@ class FoldResult:
     best_epochs: list[int]
     logits: NDArray[np.float32]
     metrics: dict[str, float]
-    seconds: float
 
 
 def train_folds(
@@ -98,7 +96,6 @@ def _train_fold(
     without: Modality | None,
     device: str,
 ) -> FoldResult:
-    started = time.perf_counter()
     labels = table.targets()
     members = members_of(table.posts, fold, count=config.members, seed=training.seed)
     trained = np.unique(np.concatenate([member.train for member in members]))
@@ -130,8 +127,7 @@ def _train_fold(
         chances.append(predict_logits(head, inputs, fold.score).cpu().numpy())
     logits = chances[0] if len(chances) == 1 else log_mean(chances)
     metrics = score(labels[fold.score], logits.argmax(1), table.classes)
-    seconds = time.perf_counter() - started
-    return FoldResult(fold, heads, reductions, histories, best_epochs, logits, metrics, seconds)
+    return FoldResult(fold, heads, reductions, histories, best_epochs, logits, metrics)
 
 
 def baseline_metrics(table: FeatureTable, folds: Sequence[Fold], *, seed: int) -> dict[str, list[dict[str, float]]]:

@@ -31,7 +31,6 @@ from .train import TrainConfig
 class Run:
     """A stored run, ready to predict: its heads, and for each the token reductions of its fold."""
 
-    folder: Path
     config: HeadConfig
     classes: tuple[str, ...]
     specs: dict[Modality, tuple[EncoderSpec, ...]]
@@ -67,7 +66,6 @@ def save_run(
     report: str,
 ) -> None:
     """Write a run beside its place, an empty folder from `free_name`, and rename it. `report` is HTML."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir()
     try:
@@ -155,7 +153,7 @@ def _read_run(path: Path) -> Run:
             if f"{name}.basis" in extras:
                 fold[modality] = Reduction(extras[f"{name}.basis"])
     reductions = [fold for fold in folds for _ in range(config.members)]
-    return Run(path, config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions)
+    return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions)
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:

@@ -75,7 +75,7 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     return sources
 
 
-def reopen(spec: EncoderSpec, cache: Path, *, weights: Path | None = None, local_files_only: bool = False) -> Source:
+def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
     """Open the encoder that a spec describes; ValueError if what this machine has would give other numbers."""
     folder = cache / spec.slug
     if spec.weights.startswith("fit:"):
@@ -85,10 +85,8 @@ def reopen(spec: EncoderSpec, cache: Path, *, weights: Path | None = None, local
         origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:
         raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
-    if weights is None and origin.get("weights"):
-        weights = Path(origin["weights"])
     options = EncoderOptions(
-        weights=weights,
+        weights=Path(origin["weights"]) if origin.get("weights") else None,
         local_files_only=local_files_only,
         dtype=spec.dtype,
         clean=spec.clean,

@@ -100,7 +100,7 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
 
 
 def members_of(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
-    """`count` folds that score the same rows and each stop on another tenth of the others; the first is `fold`.
+    """Give `count` folds that score the same rows and each stop on another tenth of the others; the first is `fold`.
 
     A head per member, averaged, learns from every row that is not scored.
     """
@@ -112,6 +112,8 @@ def members_of(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]
     labels = np.array([label or "" for label in posts.labels])
     dealt = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), seed)
     others = [Fold(train, stop, fold.score) for train, stop in dealt if not np.array_equal(stop, fold.stop)]
+    if len(others) < count - 1:
+        raise ValueError(f"these posts are too few for {count} members; use at most {len(others) + 1}")
     return [fold, *others[: count - 1]]
 
 

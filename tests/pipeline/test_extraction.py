@@ -176,6 +176,14 @@ def test_word2vec_is_fitted_once_and_reopened_for_other_posts(tmp_path: Path) ->
     np.testing.assert_array_equal(pooled, cached(tmp_path / "cache", posts, "text")[0][0])
 
 
+def test_what_is_fitted_does_not_see_the_test_rows(tmp_path: Path) -> None:
+    posts = corpus(tmp_path)
+    for number, (split, text) in enumerate([("test", "one"), ("test", "two"), ("train", "three")]):
+        more = replace(posts, samples=[*posts.samples, Sample("more", None, f"{text} {text}", "a", split)])
+        extract_corpus(more, EncoderRequest((), ("gensim:word2vec",)), tmp_path / "cache")
+        assert len(stored_specs(tmp_path / "cache")) == (1 if number < 2 else 2)
+
+
 def test_a_vectors_file_is_found_again_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vectors.txt").write_text("2 3\nlovely 1 0 2\nday 0 1 0\n")
     posts = corpus(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from msa.pipeline.split import Fold, Posts, load_or_make_folds, make_folds
+from msa.pipeline.split import Fold, Posts, load_or_make_folds, make_folds, members_of
 
 
 def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:
@@ -99,6 +99,22 @@ def test_a_split_of_another_name_is_refused_and_not_trained_on() -> None:
     splits: list[str | None] = ["train"] * 60 + ["exam"] * 20
     with pytest.raises(ValueError, match="'exam'"):
         make_folds(posts(["a", "b"] * 40, splits=splits), folds=None, seed=0)
+
+
+def test_members_score_the_same_rows_and_each_stops_on_others() -> None:
+    given_posts = posts(["a", "b"] * 60, [n // 2 for n in range(120)])
+    fold = make_folds(given_posts, folds=5, seed=0)[2]
+    members = members_of(given_posts, fold, count=10, seed=0)
+    assert members[0] is fold
+    rest = sorted([*fold.train.tolist(), *fold.stop.tolist()])
+    assert sorted(np.concatenate([member.stop for member in members]).tolist()) == rest
+    for member in members:
+        assert (member.score == fold.score).all()
+        assert sorted([*member.train.tolist(), *member.stop.tolist()]) == rest
+        assert not {n // 2 for n in member.train} & {n // 2 for n in member.stop}
+    few = posts(["a", "b"] * 5)
+    with pytest.raises(ValueError, match="too few for 9 members"):
+        members_of(few, make_folds(few, folds=None, seed=0)[0], count=9, seed=0)
 
 
 def test_few_posts_are_split_too() -> None:
