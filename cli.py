@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from .pipeline.options import Batch, Device, Encoders, Fusion, Json, Offline, Posts, Runs, Training, Workers, grouped
+from .pipeline.options import Compute, Encoders, Fusion, Json, Offline, Posts, Runs, Training, grouped
 
 app = typer.Typer(
     help="Multimodal sentiment analysis: cache frozen embeddings once, train fusion heads on them in seconds.",
@@ -57,6 +57,7 @@ def check(posts: Posts, as_json: Json = False) -> None:
 def extract(
     posts: Posts,
     encoders: Encoders,
+    compute: Compute,
     clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
     weights: Annotated[list[str], Option(help="Local weights: FILE, or ENCODER=FILE; repeatable.")] = [],  # noqa: B006 (typer copies it)
     local_files_only: Offline = False,
@@ -64,16 +65,12 @@ def extract(
     pool: Annotated[str, Option(help="How text tokens are pooled: auto, or a way the encoder has.")] = "auto",
     dtype: Annotated[Literal["auto", "float16", "float32"], Option(help="Format of tokens; auto: float16.")] = "auto",
     tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Cache tokens, or pooled vectors alone.")] = True,
-    device: Device = "auto",
-    batch_size: Batch = 32,
-    workers: Workers = 0,
     limit: Annotated[int, Option(min=0, help="Only the first posts; 0: all.")] = 0,
     max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
     as_json: Json = False,
 ) -> None:
     """Run the frozen encoders once and cache their embeddings; run again, and only what is new is encoded."""
     from .features.encoders import EncoderOptions
-    from .features.extract import ExtractSettings
     from .pipeline.console import progress
     from .pipeline.extraction import extract_corpus
     from .pipeline.sources import EncoderRequest
@@ -87,9 +84,8 @@ def extract(
         pool=None if pool == "auto" else pool,
     )
     request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights))
-    settings = ExtractSettings(device=device, batch_size=batch_size, workers=workers, tokens=tokens)
     with progress("items") as tick:
-        extraction = extract_corpus(corpus, request, encoders.cache, settings, progress=tick)
+        extraction = extract_corpus(corpus, request, encoders.cache, compute.settings(tokens=tokens), progress=tick)
     _show(extraction, as_json)
     if extraction.bad_share > max_bad:
         _say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
@@ -161,24 +157,21 @@ def ablate(
 def predict(
     run: Annotated[Path, Argument(help="A run folder; of a folder of runs, the newest.")],
     posts: Posts,
+    compute: Compute,
     image: Annotated[Path | None, Option(help="One post: its image file.")] = None,
     text: Annotated[str | None, Option(help="One post: its text.")] = None,
     rows: Annotated[Literal["auto", "unlabelled", "all"], Option(help="auto: the unlabelled, if any.")] = "auto",
     out: Annotated[Path | None, Option(help="Folder for the files; in the run's own if left out.")] = None,
     cache: Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")] = None,
     local_files_only: Offline = False,
-    device: Device = "auto",
-    batch_size: Batch = 32,
-    workers: Workers = 0,
     as_json: Json = False,
 ) -> None:
     """Predict the posts of a data set with a trained run, or one post given by --image and --text."""
-    from .features.extract import ExtractSettings
     from .pipeline.console import progress
     from .pipeline.predict import predict_corpus, predict_post, write_predictions
     from .pipeline.runs import find_run
 
-    settings = ExtractSettings(device=device, batch_size=batch_size, workers=workers)
+    settings = compute.settings()
     if image is not None or text is not None:
         if out is not None or rows != "auto":
             raise ValueError("--out and --rows are for a data set; leave them out when one post is given")

@@ -20,6 +20,8 @@ from .weights import load_into, load_state, verify, weights_id
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .runtime import Runtime
+
 LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_PREPROCESS = {
     "input_size": [3, 224, 224],
@@ -78,7 +80,7 @@ def _open_lite0(options: EncoderOptions) -> Source:
         dtype=options.dtype,
     )
 
-    def load(device: str) -> Encoder:
+    def load(runtime: Runtime) -> Encoder:
         import timm
 
         from .vision import HEADS, timm_encoder
@@ -86,9 +88,9 @@ def _open_lite0(options: EncoderOptions) -> Source:
         verify(file, spec.weights.removeprefix("sha256:"))
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         load_into(model, timm_names(load_state(file), model), ignore_head=HEADS)
-        return timm_encoder(spec, model, device)
+        return timm_encoder(spec, model, runtime)
 
-    return Source(spec, load)
+    return Source((spec,), load)
 
 
 def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -125,12 +127,12 @@ def _open_minilm(options: EncoderOptions) -> Source:
         max_length=length,
     )
 
-    def load(device: str) -> Encoder:
+    def load(runtime: Runtime) -> Encoder:
         from .huggingface import load_text
 
         verify(file, spec.weights.removeprefix("sha256:"))
         for other, sha256 in MINILM_FILES.items():
             verify(folder / other, sha256)
-        return load_text(spec, folder, [file], device)
+        return load_text([spec], folder, [file], runtime)
 
-    return Source(spec, load)
+    return Source((spec,), load)

@@ -6,8 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from .runtime import Runtime
 
 Modality = Literal["image", "text"]
 Clean = Literal["none", "social", "strict"]
@@ -82,21 +81,22 @@ class EncoderOptions:
 
 
 class Encoded(NamedTuple):
-    """A batch of B embeddings: pooled (B, D) float32, and per item its tokens (T_b, D) float32."""
+    """A batch of B embeddings: pooled (B, D) float32, and per item its tokens (T_b, D), half precision on some GPUs."""
 
     pooled: NDArray[np.float32]
-    tokens: list[NDArray[np.float32]]
+    tokens: list[NDArray[np.floating]]
 
 
 class Encoder(Protocol):
-    """A loaded model. `preprocess` is thread-safe, CPU only; `encode` runs the model, no gradient, eval mode."""
+    """A loaded model. Both methods are thread-safe; `encode` runs the model, no gradient, eval mode."""
 
-    spec: EncoderSpec
+    specs: tuple[EncoderSpec, ...]
 
-    def preprocess(self, item: Any) -> Any:
-        """Turn one decoded item (uint8 RGB tensor (3, H, W), or cleaned text) into the model's input.
+    def preprocess(self, item: Any, key: str = "") -> Any:
+        """Turn one decoded item (uint8 RGB tensor (3, H, W), or cleaned text) into the model's input, on the CPU.
 
-        Raises BadItem when nothing can be embedded (no known word, say).
+        `key` is the item's content key, from which an augmented view draws. Raises BadItem when nothing can be
+        embedded (no known word, say).
         """
         ...
 
@@ -104,17 +104,22 @@ class Encoder(Protocol):
         """Cost of one prepared item in tokens, to batch by budget; constant for images."""
         ...
 
-    def encode(self, batch: Sequence[Any]) -> Encoded:
-        """Embed prepared items, in order."""
+    def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
+        """Embed prepared items, in order: one result per spec, out of one forward pass."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder found but not loaded: its spec, and the way to load it onto a torch device ('cpu', 'cuda', …)."""
+    """An encoder found but not loaded: what it gives (several layers or poolings are several specs), how to load it."""
 
-    spec: EncoderSpec
-    load: Callable[[str], Encoder]
+    specs: tuple[EncoderSpec, ...]
+    load: Callable[[Runtime], Encoder]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The first spec, which for most encoders is the only one."""
+        return self.specs[0]
 
 
 def canonical(parameters: Mapping[str, object]) -> str:
@@ -149,28 +154,3 @@ def refuse_weights(name: str, options: EncoderOptions) -> None:
     """Raise ValueError where a weights file is given to an encoder that has no use for one."""
     if options.weights is not None:
         raise ValueError(f"{name!r} takes no weights file; got {str(options.weights)!r}")
-
-
-@contextmanager
-def inference(device: str, dtype: str) -> Iterator[None]:
-    """No gradient; half precision only where it was asked for and a GPU computes, since a CPU is slower in it."""
-    import torch
-
-    kind = torch.device(device).type
-    half = dtype == "float16" and kind in ("cuda", "mps")
-    with torch.inference_mode(), torch.autocast(kind, torch.float16, enabled=half):
-        yield
-
-
-def pool_tokens(tokens: Tensor, mask: Tensor, how: str) -> Tensor:
-    """Reduce tokens (B, T, D), real where mask (B, T) is true and padded on the right, to vectors (B, D)."""
-    if how == "cls":
-        return tokens[:, 0]
-    if how == "last":
-        last = (mask.sum(1) - 1).view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])  # (B, 1, D)
-        return tokens.gather(1, last)[:, 0]
-    if how == "max":
-        return tokens.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(1)
-    assert how == "mean", how
-    weight = mask.unsqueeze(-1).to(tokens.dtype)  # (B, T, 1)
-    return (tokens * weight).sum(1) / weight.sum(1)

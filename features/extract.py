@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -16,16 +16,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .content import Contents, hash_corpus
+from .content import hash_corpus
 from .encoders import BadItem, Encoded, Encoder, EncoderSpec, Modality, Source
-from .errors import BadRecord, update_errors
-from .runtime import available_cores, pick_device
+from .plan import EncoderReport, Task, make_task, settle
+from .runtime import Runtime, available_cores, choose_runtime
 from .samples import Corpus, Sample
 from .static import save_fitted
-from .store import FLUSH_SECONDS, Store, Writer
+from .store import FLUSH_SECONDS, Writer
 from .text import clean_text, read_text
 
-TEXT_WINDOW = 64  # batches of text that are sorted by length together
+TEXT_WINDOW = 4096  # texts that are sorted by length together
+AHEAD = 384  # items that may wait prepared for an encoder
 
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -34,47 +35,31 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How to run, none of which changes the numbers. `workers` 0 means one per core."""
+    """How to run, none of which changes the numbers. 0 stands for what suits the machine.
+
+    `batch_images` images, or `batch_tokens` word pieces, make a forward pass; `workers` threads decode.
+    """
 
     device: str = "auto"
-    batch_size: int = 32
+    runtime: str = "auto"
+    compile: bool = False
+    lanes: int = 0
+    batch_images: int = 0
+    batch_tokens: int = 0
     workers: int = 0
     tokens: bool = True
     flush_seconds: float = FLUSH_SECONDS
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch size must be at least 1; got {self.batch_size}")
-        if self.workers < 0:
-            raise ValueError(f"workers must be 0 (one per core) or more; got {self.workers}")
+        for name in ("batch_images", "batch_tokens", "workers", "lanes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name.replace('_', ' ')} must be 0 (automatic) or more; got {getattr(self, name)}")
 
-
-@dataclass
-class EncoderReport:
-    """Where each row went: rows = encoded + cached + duplicate + missing + bad. `bytes` on disk, all data sets."""
-
-    name: str
-    modality: Modality
-    fingerprint: str
-    path: str
-    encoded: int = 0
-    cached: int = 0
-    duplicate: int = 0
-    missing: int = 0
-    bad: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
-
-
-@dataclass
-class Task:
-    """One encoder's work on one corpus: which keys it lacks, and which row stands for each."""
-
-    source: Source
-    store: Store
-    report: EncoderReport
-    todo: dict[str, int]  # key -> index of the sample that stands for it
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason
+    def budget(self, modality: Modality, runtime: Runtime) -> int:
+        """Cost of a forward pass: images, or word pieces. Small on a CPU, where a small batch stays in its cache."""
+        asked = self.batch_images if modality == "image" else self.batch_tokens
+        cpu, gpu = (4, 128) if modality == "image" else (512, 32_768)
+        return asked or (cpu if runtime.device == "cpu" else gpu)
 
 
 def extract(
@@ -83,61 +68,62 @@ def extract(
     cache: Path,
     settings: ExtractSettings = ExtractSettings(),
     *,
+    merge: bool = True,
     progress: Progress = lambda name, done, total: None,
 ) -> list[EncoderReport]:
-    """Embed what the cache lacks; return one report per encoder. Bad items go to `errors.jsonl`, not up the stack."""
+    """Embed what the cache lacks; return one report per spec. Bad items go to `errors.jsonl`, not up the stack.
+
+    Without `merge` the parts stay as they were written, for several processes that share the work.
+    """
     contents = hash_corpus(corpus)
-    tasks = [_plan(corpus, contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
     for modality in ("image", "text"):
-        group = [task for task in tasks if task.source.spec.modality == modality]
-        if any(task.todo for task in group):
-            _run(corpus, group, settings, progress)
-    for task in tasks:
-        _settle(corpus, contents, task)
-    return [task.report for task in tasks]
+        group = [task for task in tasks if task.modality == modality and task.todo]
+        if group:
+            _run(corpus, group, settings, runtime, progress)
+    return [report for task in tasks for report in settle(corpus, contents, task, merge=merge)]
 
 
-def _plan(corpus: Corpus, contents: Contents, source: Source, cache: Path, *, tokens: bool) -> Task:
-    spec = source.spec
-    store = Store.open(cache, spec)
-    keys = contents.keys(spec.modality)
-    first: dict[str, int] = {}
-    for index, key in enumerate(keys):
-        if key is not None:
-            first.setdefault(key, index)
-    known = store.find(list(first), tokens=tokens)
-    todo = {key: index for (key, index), there in zip(first.items(), known, strict=True) if not there}
-    report = EncoderReport(spec.name, spec.modality, spec.fingerprint, str(store.folder))
-    return Task(source, store, report, todo)
-
-
-def _run(corpus: Corpus, tasks: Sequence[Task], settings: ExtractSettings, progress: Progress) -> None:
+def _run(
+    corpus: Corpus, tasks: Sequence[Task], settings: ExtractSettings, runtime: Runtime, progress: Progress
+) -> None:
     """Decode each item once for all encoders of one modality; decode, encode and write overlap."""
     index = {key: row for task in tasks for key, row in task.todo.items()}
     workers = settings.workers or available_cores()
     with ExitStack() as stack:
-        lines = [stack.enter_context(_Line(task, settings, progress)) for task in tasks if task.todo]
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        lanes = stack.enter_context(ThreadPoolExecutor(runtime.lanes))
+        lines = [stack.enter_context(_Line(task, settings, runtime, lanes, progress)) for task in tasks]
+        decoders = stack.enter_context(ThreadPoolExecutor(workers))
 
         def prepare(key: str) -> tuple[str, list[tuple[_Line, Any]]]:
             return key, _prepare(corpus.samples[index[key]], key, lines)
 
-        for key, prepared in _map_ahead(pool, prepare, index, settings.batch_size * 2 + workers):
+        for key, prepared in _map_ahead(decoders, prepare, index, AHEAD):
             for line, item in prepared:
                 line.push(key, item)
 
 
 class _Line:
-    """One encoder's way from prepared items to the store. Whatever ends the run, what was encoded is published."""
+    """One encoder's way from prepared items to its stores. Whatever ends the run, what was encoded is published."""
 
-    def __init__(self, task: Task, settings: ExtractSettings, progress: Progress) -> None:
+    def __init__(
+        self, task: Task, settings: ExtractSettings, runtime: Runtime, lanes: ThreadPoolExecutor, progress: Progress
+    ) -> None:
         self.task = task
+        self.todo = task.todo
         self.settings = settings
+        self.runtime = runtime
+        self.lanes = lanes
         self.progress = progress
-        self.window = settings.batch_size * (TEXT_WINDOW if task.source.spec.modality == "text" else 1)
+        self.budget = settings.budget(task.modality, runtime)
+        self.window = TEXT_WINDOW if task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
-        self.writer = Writer(task.store, tokens=settings.tokens, flush_seconds=settings.flush_seconds)
-        self.pool = ThreadPoolExecutor(1)  # writes while the next batch is computed
+        self.writers = [
+            Writer(target.store, tokens=settings.tokens, flush_seconds=settings.flush_seconds)
+            for target in task.targets
+        ]
+        self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()
         self.loading = Lock()
         self.loaded: Encoder | None = None
@@ -149,8 +135,8 @@ class _Line:
         """The model, loaded when the first readable item arrives."""
         with self.loading:
             if self.loaded is None:
-                self.loaded = self.task.source.load(pick_device(self.settings.device))
-                save_fitted(self.loaded, self.task.store.folder)
+                self.loaded = self.task.source.load(self.runtime)
+                save_fitted(self.loaded, self.task.targets[0].store.folder)
             return self.loaded
 
     def push(self, key: str, prepared: Any) -> None:
@@ -159,28 +145,31 @@ class _Line:
             self.drain()
 
     def drain(self) -> None:
-        """Encode what waits, longest first, so that a batch holds items of like length and memory peaks early."""
-        self.waiting.sort(key=lambda pair: -self.encoder.length(pair[1]))
-        for start in range(0, len(self.waiting), self.settings.batch_size):
-            batch = self.waiting[start : start + self.settings.batch_size]
-            encoded = self.encoder.encode([prepared for _, prepared in batch])
-            if len(self.writes) > 1:
+        """Hand over what waits, longest first, so that a batch holds items of like length and memory peaks early."""
+        lengths = [self.encoder.length(prepared) for _, prepared in self.waiting]
+        order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
+        for batch in batches([lengths[at] for at in order], self.budget):
+            items = [self.waiting[order[at]] for at in batch]
+            while len(self.writes) > 2 * self.runtime.lanes:
                 self.writes.popleft().result()
-            self.writes.append(self.pool.submit(self.write, [key for key, _ in batch], encoded))
-            self.done += len(batch)
-            self.progress(self.task.report.name, self.done, len(self.task.todo) - len(self.task.bad))
+            encoded = self.lanes.submit(self.encoder.encode, [prepared for _, prepared in items])
+            self.writes.append(self.pool.submit(self.write, [key for key, _ in items], encoded))
         self.waiting.clear()
 
-    def write(self, keys: Sequence[str], encoded: Encoded) -> None:
-        spec = self.task.source.spec
-        for key, pooled, tokens in zip(keys, encoded.pooled, encoded.tokens, strict=True):
-            with np.errstate(over="ignore"):  # an overflow becomes infinity, which `unstorable` refuses
-                stored = tokens.astype(spec.dtype) if self.settings.tokens else None
-            reason = unstorable(spec, pooled, tokens, stored)
-            if reason:
-                self.task.bad[key] = reason
-            else:
-                self.writer.add(key, pooled, stored)
+    def write(self, keys: Sequence[str], encoded: Future[tuple[Encoded, ...]]) -> None:
+        for target, writer, result in zip(self.task.targets, self.writers, encoded.result(), strict=True):
+            for key, pooled, tokens in zip(keys, result.pooled, result.tokens, strict=True):
+                if key not in target.todo:
+                    continue
+                with np.errstate(over="ignore"):  # an overflow becomes infinity, which `unstorable` refuses
+                    stored = tokens.astype(target.spec.dtype) if self.settings.tokens else None
+                reason = unstorable(target.spec, pooled, tokens, stored)
+                if reason:
+                    self.task.bad[key] = reason
+                else:
+                    writer.add(key, pooled, stored)
+        self.done += len(keys)
+        self.progress(self.task.source.spec.name, self.done, len(self.todo) - len(self.task.bad))
 
     def __enter__(self) -> _Line:
         return self
@@ -193,14 +182,25 @@ class _Line:
                 self.writes.popleft().result()
         finally:
             self.pool.shutdown()
-            self.writer.flush()
-        self.task.report.seconds = round(time.perf_counter() - self.started, 3)
+            for writer in self.writers:
+                writer.flush()
+        for target in self.task.targets:
+            target.report.seconds = round(time.perf_counter() - self.started, 3)
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
+    """Cut items sorted by descending length into runs whose padded cost, items x longest, stays within the budget."""
+    start = 0
+    while start < len(lengths):
+        stop = start + max(1, budget // max(1, lengths[start]))
+        yield range(start, min(stop, len(lengths)))
+        start = stop
 
 
 def unstorable(
     spec: EncoderSpec,
     pooled: NDArray[np.float32],
-    tokens: NDArray[np.float32],
+    tokens: NDArray[np.floating],
     stored: NDArray[np.floating] | None,
 ) -> str | None:
     """Why an embedding may not enter the store: NaN, infinity, or a value beyond half precision; None if it may."""
@@ -214,9 +214,9 @@ def unstorable(
 def _prepare(sample: Sample, key: str, lines: Sequence[_Line]) -> list[tuple[_Line, Any]]:
     """Decode one item and preprocess it for each encoder that lacks it; a failure is noted there."""
     prepared = []
-    wanting = [line for line in lines if key in line.task.todo]
+    wanting = [line for line in lines if key in line.todo]
     try:
-        item = decode(sample, wanting[0].task.source.spec.modality)
+        item = decode(sample, wanting[0].task.modality)
     except BadItem as error:
         for line in wanting:
             line.task.bad[key] = str(error)
@@ -225,7 +225,7 @@ def _prepare(sample: Sample, key: str, lines: Sequence[_Line]) -> list[tuple[_Li
         spec = line.task.source.spec
         try:
             given = clean_text(item, spec.clean) if spec.modality == "text" else item
-            prepared.append((line, line.encoder.preprocess(given)))
+            prepared.append((line, line.encoder.preprocess(given, key)))
         except BadItem as error:
             line.task.bad[key] = str(error)
     return prepared
@@ -244,39 +244,6 @@ def decode(sample: Sample, modality: Modality) -> Any:
     except OSError as error:
         raise BadItem(f"cannot be read: {error.strerror or error}") from error
     return decode_image(raw)
-
-
-def _settle(corpus: Corpus, contents: Contents, task: Task) -> None:
-    """Count every row, write errors.jsonl, merge the parts."""
-    spec, report = task.source.spec, task.report
-    unreadable = {bad.index: bad for bad in contents.bad if bad.modality == spec.modality}
-    records: list[BadRecord] = []
-    seen: set[str] = set()
-    posts: set[tuple[str, str]] = set()
-    for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.modality), strict=True)):
-        origin = sample.image if spec.modality == "image" else sample.text
-        file = origin.name if isinstance(origin, Path) else sample.id
-        posts.add((sample.id, file))
-        if index in unreadable:
-            records.append(BadRecord(sample.id, unreadable[index].key, file, unreadable[index].reason))
-            key = unreadable[index].key
-        elif key is None:
-            report.missing += 1
-        elif key in task.bad:
-            records.append(BadRecord(sample.id, key, file, task.bad[key]))
-        elif key in seen:
-            report.duplicate += 1
-        elif key in task.todo:
-            report.encoded += 1
-        else:
-            report.cached += 1
-        if key is not None:
-            seen.add(key)
-    report.bad = len(records)
-    update_errors(task.store.folder, seen, records, posts)
-    if report.encoded:
-        task.store.merge()
-    report.bytes = task.store.bytes
 
 
 def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from .encoders import (
-    Encoded,
-    EncoderOptions,
-    EncoderSpec,
-    Modality,
-    Source,
-    canonical,
-    choose_pool,
-    inference,
-    pool_tokens,
-)
+from .encoders import Encoder, EncoderOptions, EncoderSpec, Modality, Source, canonical, choose_pool
 from .families import Family, read_config
 from .hub import config_digest, find_repo, tokenizer_digests, tokenizer_settings
-from .vision import ImageEncoder, flatten_map, freeze
 from .weights import load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from .runtime import Runtime
 
 DEFAULT_LIMIT = 256  # word pieces; a post is far shorter
 HEADS = (  # of tasks, of the other tower, and of pre-training: parts of a checkpoint that no encoder uses
@@ -44,53 +32,6 @@ HEADS = (  # of tasks, of the other tower, and of pre-training: parts of a check
     *("logit_", "text_model.", "text_projection.", "vision_model.", "visual_projection."),
 )
 UNUSED = ("mask_token",)  # learned for masked pre-training only
-
-
-class TextEncoder:
-    """A loaded text model: cleaned text -> word pieces -> one token vector each, and a pooled one."""
-
-    def __init__(self, spec: EncoderSpec, tokenizer: Any, model: Any, device: str, *, pad_to: int | None) -> None:
-        self.spec = spec
-        self.tokenizer = tokenizer
-        self.model = model
-        self.device = device
-        self.pad_to = pad_to  # fixed length, without a mask; None pads to the longest of the batch, masked
-        self.pad_id = tokenizer.pad_token_id or 0
-        self.lock = Lock()  # a fast tokenizer may not be called by two threads at once
-
-    def preprocess(self, item: str) -> dict[str, list[int]]:
-        """Ids of the text's word pieces, special ones included, cut to the max length."""
-        with self.lock:
-            pieces = self.tokenizer(item, truncation=True, max_length=self.spec.max_length, padding=False)
-        return {key: pieces[key] for key in ("input_ids", "token_type_ids") if key in pieces}
-
-    def length(self, prepared: Mapping[str, list[int]]) -> int:
-        """Number of word pieces."""
-        return len(prepared["input_ids"])
-
-    def encode(self, batch: Sequence[Mapping[str, list[int]]]) -> Encoded:
-        import torch
-
-        lengths = [self.length(item) for item in batch]
-        width = self.pad_to or max(lengths)
-        inputs = {
-            key: torch.tensor([item[key] + [fill] * (width - n) for item, n in zip(batch, lengths, strict=True)])
-            for key, fill in (("input_ids", self.pad_id), ("token_type_ids", 0))
-            if key in batch[0]
-        }
-        mask = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)  # (B, T)
-        if self.pad_to is None:
-            inputs["attention_mask"] = mask.long()
-        with inference(self.device, self.spec.dtype):
-            output = self.model(**{key: value.to(self.device) for key, value in inputs.items()})
-        tokens = output.last_hidden_state.float()  # (B, T, D)
-        pooled = (
-            output.pooler_output.float()
-            if self.spec.pool == "pooler"
-            else pool_tokens(tokens, mask.to(self.device), self.spec.pool)
-        )
-        real = [item[:n] for item, n in zip(tokens.cpu().numpy(), lengths, strict=True)]
-        return Encoded(pooled.cpu().numpy(), real)
 
 
 def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> Source:
@@ -128,37 +69,35 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         max_length=length,
     )
 
-    def load(device: str) -> ImageEncoder | TextEncoder:
+    def load(runtime: Runtime) -> Encoder:
         files = [options.weights] if options.weights else repo.weight_files()
-        return (load_image if modality == "image" else load_text)(spec, repo.folder, files, device)
+        return (load_image if modality == "image" else load_text)([spec], repo.folder, files, runtime)
 
-    return Source(spec, load)
+    return Source((spec,), load)
 
 
-def load_text(spec: EncoderSpec, folder: Path, files: Sequence[Path], device: str) -> TextEncoder:
-    """Load a text model with the state dict of `files` onto a device. Raises ValueError."""
+def load_text(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
+    """Load a text model with the state dict of `files`. Raises ValueError."""
     from transformers import AutoTokenizer
+
+    from .texting import HiddenStates, TextEncoder
+    from .tower import TextTower
 
     config, family, _ = read_config(folder, "text")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    backbone = HiddenStates(_load_model(specs, folder, files))
     pad_to = config.max_position_embeddings if family.padded else None
-    return TextEncoder(spec, tokenizer, _load_model(spec, folder, files, device), device, pad_to=pad_to)
+    return TextEncoder(specs, tokenizer, TextTower(backbone, specs, unmasked=family.padded), runtime, pad_to=pad_to)
 
 
-def load_image(spec: EncoderSpec, folder: Path, files: Sequence[Path], device: str) -> ImageEncoder:
-    """Load an image model with the state dict of `files` onto a device. Raises ValueError."""
-    processor = _image_processor(folder)
-    model = _load_model(spec, folder, files, device)
+def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
+    """Load an image model with the state dict of `files`. Raises ValueError."""
+    from .imaging import ImageEncoder, PixelModel, split_processor
+    from .tower import ImageTower
 
-    def transform(image: Tensor) -> Tensor:
-        pixels: Tensor = processor(image, return_tensors="pt", input_data_format="channels_first")["pixel_values"]
-        return pixels[0]
-
-    def forward(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        output = model(pixel_values=pixels)
-        return flatten_map(output.last_hidden_state), output.pooler_output if spec.pool == "pooler" else None
-
-    return ImageEncoder(spec, transform, forward, device)
+    resize, normal = split_processor(_image_processor(folder))
+    tower = ImageTower(PixelModel(_load_model(specs, folder, files)), specs, **normal)
+    return ImageEncoder(specs, resize, tower, runtime)
 
 
 def choose_length(name: str, asked: int | None, limit: int) -> int:
@@ -190,11 +129,11 @@ def _image_processor(folder: Path) -> Any:
         ) from error
 
 
-def _load_model(spec: EncoderSpec, folder: Path, files: Sequence[Path], device: str) -> Any:
-    """The model in fp32 with exactly the weights of `files`, frozen on the device. Raises ValueError."""
+def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path]) -> Any:
+    """The model in fp32 with exactly the weights of `files`. Raises ValueError."""
     import torch
 
-    config, _, model_class = read_config(folder, spec.modality)
+    config, _, model_class = read_config(folder, specs[0].modality)
     state = {key: value for file in files for key, value in load_state(file).items()}
     with _quiet():
         model, found = model_class.from_pretrained(
@@ -205,13 +144,13 @@ def _load_model(spec: EncoderSpec, folder: Path, files: Sequence[Path], device: 
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    spare = UNUSED if spec.pool == "pooler" else (*UNUSED, "pooler.")
+    spare = UNUSED if any(spec.pool == "pooler" for spec in specs) else (*UNUSED, "pooler.")
     refuse_keys(
         missing=(key for key in found["missing_keys"] if not any(part in key for part in spare)),
         left_over=(key for key in found["unexpected_keys"] if not key.startswith(HEADS) and UNUSED[0] not in key),
         wrong_shape=(f"{key} {tuple(got)} for {tuple(own)}" for key, got, own in found["mismatched_keys"]),
     )
-    return freeze(model, device)
+    return model
 
 
 @contextmanager

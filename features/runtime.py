@@ -1,10 +1,50 @@
-"""The machine at run time: which device computes, and on how many threads."""
+"""The machine at run time: which device computes, by which engine, and how many batches at once."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from dataclasses import dataclass
+from typing import Literal
+
+Engine = Literal["torch", "openvino"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ENGINES = ("auto", "torch", "openvino")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a model runs, none of which may change its numbers.
+
+    `lanes` batches are computed at once. On a CPU each lane has one thread: lanes never wait for one another, so
+    decoding beside them costs only its own time, and a number does not depend on how many cores there are.
+    """
+
+    device: str = "cpu"
+    engine: Engine = "torch"
+    lanes: int = 1
+    compile: bool = False  # torch.compile, for the torch engine
+
+
+def choose_runtime(device: str = "auto", engine: str = "auto", *, lanes: int = 0, compile: bool = False) -> Runtime:
+    """Resolve what was asked for on this machine; `lanes` 0 takes what suits the device.
+
+    `auto` takes OpenVINO on a CPU where it is installed: it was faster there for every model that was measured.
+    Raises ValueError for a device or an engine that is not here.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"runtime must be one of {', '.join(ENGINES)}; got {engine!r}")
+    place = pick_device(device)
+    if engine == "openvino" and place != "cpu":
+        raise ValueError(f"runtime 'openvino' computes on the CPU, not on {place!r}; add --device cpu")
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "openvino" and not installed:
+        raise ValueError("runtime 'openvino' needs openvino, which is missing: pip install 'msa-pipeline[offline]'")
+    if compile and engine == "openvino":
+        raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
+    chosen: Engine = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
+    return Runtime(place, chosen, lanes or {"cpu": available_cores(), "cuda": 2}.get(place, 1), compile)
 
 
 def pick_device(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -55,13 +56,15 @@ class WordEncoder:
     """A loaded vocabulary: cleaned text -> the vectors of its known words, and their mean or an inferred vector."""
 
     def __init__(self, spec: EncoderSpec, fitted: WordVectors) -> None:
+        self.specs: tuple[EncoderSpec, ...] = (spec,)
         self.spec = spec
         self.fitted = fitted
         self.index = {word: row for row, word in enumerate(fitted.words)}
         _jieba()  # here, because warnings cannot be silenced safely once threads preprocess
         self.inference = None if fitted.hidden is None else Inference(fitted)
+        self.inferring = Lock()  # gensim's inference writes into its model
 
-    def preprocess(self, item: str) -> list[str]:
+    def preprocess(self, item: str, key: str = "") -> list[str]:
         """The known words, in order, cut to the max length. Raises BadItem when there is none."""
         words = [word for word in split_words(item) if word in self.index][: self.spec.max_length]
         if not words:
@@ -72,14 +75,15 @@ class WordEncoder:
         """Number of known words."""
         return len(prepared)
 
-    def encode(self, batch: Sequence[Sequence[str]]) -> Encoded:
+    def encode(self, batch: Sequence[Sequence[str]]) -> tuple[Encoded, ...]:
         tokens = [self.fitted.vectors[[self.index[word] for word in words]] for words in batch]
         pooled = [self._pool(words, vectors) for words, vectors in zip(batch, tokens, strict=True)]
-        return Encoded(np.stack(pooled).astype(np.float32), tokens)
+        return (Encoded(np.stack(pooled).astype(np.float32), list(tokens)),)
 
     def _pool(self, words: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.inference is not None:
-            return self.inference.vector(words)
+            with self.inferring:
+                return self.inference.vector(words)
         ways: dict[str, NDArray[np.float32]] = {
             "mean": vectors.mean(0),
             "max": vectors.max(0),
@@ -156,7 +160,7 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         width=FIT["vector_size"],
     )
-    return Source(spec, lambda device: WordEncoder(spec, fit(kind, [split_words(text) for text in corpus])))
+    return Source((spec,), lambda runtime: WordEncoder(spec, fit(kind, [split_words(text) for text in corpus])))
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
@@ -169,7 +173,7 @@ def _open_file(path: Path, options: EncoderOptions) -> Source:
         pools=("mean", "max", "last"),
         width=width,
     )
-    return Source(spec, lambda device: WordEncoder(spec, read_vectors(path, layout)))
+    return Source((spec,), lambda runtime: WordEncoder(spec, read_vectors(path, layout)))
 
 
 def _spec(
@@ -259,4 +263,4 @@ def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
     fitted = WordVectors(json.loads(facts["words"]), **arrays)
-    return Source(spec, lambda device: WordEncoder(spec, fitted))
+    return Source((spec,), lambda runtime: WordEncoder(spec, fitted))

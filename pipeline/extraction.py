@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..features.extract import EncoderReport, ExtractSettings, Progress, extract
+from ..features.extract import ExtractSettings, Progress, extract
+from ..features.plan import EncoderReport
 from ..features.samples import Corpus, Problem
 from .sources import EncoderRequest, open_sources
 from .tables import table

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from typer import Argument, Option
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
+    from ..features.extract import ExtractSettings
     from ..features.samples import Corpus
     from .experiment import HeadConfig
     from .train import TrainConfig
@@ -20,8 +21,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(help="Where to compute.")]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
-Batch = Annotated[int, Option(min=1, help="Items per forward pass.")]
-Workers = Annotated[int, Option(min=0, help="Decoding threads; 0: one per core.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 
@@ -58,6 +57,34 @@ class Encoders:
         default_factory=lambda: ["minilm"]
     )
     cache: Annotated[Path, Option(help="Folder of cached embeddings.")] = Path("cache")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How encoders run; none of it changes the numbers."""
+
+    device: Device = "auto"
+    runtime: Annotated[
+        Literal["auto", "torch", "openvino"], Option(help="What runs the encoders; auto: OpenVINO on a CPU, if here.")
+    ] = "auto"
+    batch_images: Annotated[int, Option(min=0, help="Images per forward pass; 0: what suits the device.")] = 0
+    batch_tokens: Annotated[int, Option(min=0, help="Word pieces per forward pass; 0: what suits the device.")] = 0
+    workers: Annotated[int, Option(min=0, help="Decoding threads; 0: one per core.")] = 0
+    compile: Annotated[bool, Option("--compile", help="Compile the model by torch.compile first.")] = False
+
+    def settings(self, *, tokens: bool = True) -> ExtractSettings:
+        """The same as settings of an extraction. Raises ValueError."""
+        from ..features.extract import ExtractSettings
+
+        return ExtractSettings(
+            device=self.device,
+            runtime=self.runtime,
+            compile=self.compile,
+            batch_images=self.batch_images,
+            batch_tokens=self.batch_tokens,
+            workers=self.workers,
+            tokens=tokens,
+        )
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,11 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     for modality, name in pairs:
         options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
         source = open_encoder(name, modality, options)
-        store = Store.open(cache, source.spec)
         origin = {"name": _absolute(name), "weights": str(options.weights.resolve()) if options.weights else None}
-        note, content = store.folder / "origin.json", json.dumps(origin).encode()
-        if not note.exists() or note.read_bytes() != content:
-            write_atomic(note, content)
+        for spec in source.specs:
+            note, content = Store.open(cache, spec).folder / "origin.json", json.dumps(origin).encode()
+            if not note.exists() or note.read_bytes() != content:
+                write_atomic(note, content)
         sources.append(source)
     return sources
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from msa.features import embedded
-from msa.features.encoders import EncoderOptions, EncoderSpec, Modality, canonical, inference, pool_tokens
+from msa.features.encoders import EncoderOptions, EncoderSpec, Modality, canonical
+from msa.features.runtime import Runtime
+from msa.features.tower import pool_tokens
 from msa.features.zoo import ENCODERS, list_encoders, open_encoder
 
 DEFAULTS: list[tuple[str, Modality]] = [("efficientnet_lite0", "image"), ("minilm", "text")]
@@ -62,14 +64,6 @@ def test_pooling_sees_real_tokens_only() -> None:
     }
     for how, vectors in expected.items():
         assert pool_tokens(tokens, mask, how).tolist() == vectors
-
-
-def test_a_cpu_computes_in_full_precision_and_without_gradient() -> None:
-    layer = torch.nn.Linear(4, 4)
-    with inference("cpu", "float16"):
-        output = layer(torch.ones(1, 4))
-    assert output.dtype == torch.float32
-    assert output.is_inference()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +158,7 @@ def test_other_weights_than_the_pinned_are_refused(
     file.write_bytes(b"other")
     monkeypatch.setattr(embedded, "embedded_file", lambda name: file)
     with pytest.raises(ValueError, match="should have sha256"):
-        open_encoder(name, modality).load("cpu")
+        open_encoder(name, modality).load(Runtime())
 
 
 def test_another_tokenizer_than_the_pinned_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +170,7 @@ def test_another_tokenizer_than_the_pinned_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "tokenizer.json").write_text("{}")
     monkeypatch.setattr(embedded, "embedded_file", lambda name: tmp_path / packed.name)
     with pytest.raises(ValueError, match=r"tokenizer\.json' should have sha256"):
-        open_encoder("minilm", "text").load("cpu")
+        open_encoder("minilm", "text").load(Runtime())
 
 
 def test_lite0_equals_timm_and_takes_its_key_names(tmp_path: Path) -> None:
@@ -189,21 +183,21 @@ def test_lite0_equals_timm_and_takes_its_key_names(tmp_path: Path) -> None:
     packed = torch.load(file, weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), packed.values(), strict=True)))
     assert canonical(resolve_model_data_config(model)) == canonical(embedded.LITE0_PREPROCESS)
-    encoder = open_encoder("efficientnet_lite0", "image", FULL).load("cpu")
+    encoder = open_encoder("efficientnet_lite0", "image", FULL).load(Runtime())
     pixels = [encoder.preprocess(image) for image in images()]
     with torch.inference_mode():
-        maps = model.forward_features(torch.stack(pixels))
-    encoded = encoder.encode(pixels)
+        maps = model.forward_features((torch.stack(pixels) / 255 - 0.5) / 0.5)
+    encoded = encoder.encode(pixels)[0]
     assert encoded.pooled.shape == (3, 1280)
     assert [tokens.shape for tokens in encoded.tokens] == [(49, 1280)] * 3
     near = 1e-5 * float(maps.abs().max())  # channels_last, and another number of threads, sum in another order
     np.testing.assert_allclose(encoded.pooled, maps.mean((2, 3)).numpy(), atol=near)
     np.testing.assert_allclose(np.stack(encoded.tokens), maps.flatten(2).transpose(1, 2).numpy(), atol=near)
     for row, item in enumerate(pixels):
-        np.testing.assert_allclose(encoder.encode([item]).pooled[0], encoded.pooled[row], atol=near)
+        np.testing.assert_allclose(encoder.encode([item])[0].pooled[0], encoded.pooled[row], atol=near)
     torch.save(model.state_dict(), tmp_path / "timm.pth")
-    again = open_encoder("efficientnet_lite0", "image", replace(FULL, weights=tmp_path / "timm.pth")).load("cpu")
-    np.testing.assert_array_equal(again.encode(pixels).pooled, encoded.pooled)
+    again = open_encoder("efficientnet_lite0", "image", replace(FULL, weights=tmp_path / "timm.pth")).load(Runtime())
+    np.testing.assert_array_equal(again.encode(pixels)[0].pooled, encoded.pooled)
 
 
 def test_minilm_equals_a_direct_forward_and_is_cut_at_256() -> None:
@@ -216,9 +210,9 @@ def test_minilm_equals_a_direct_forward_and_is_cut_at_256() -> None:
 
     model = transformers.BertModel(transformers.AutoConfig.from_pretrained(file.parent)).eval()
     model.load_state_dict(load_state(file), strict=False)
-    encoder = open_encoder("minilm", "text", FULL).load("cpu")
+    encoder = open_encoder("minilm", "text", FULL).load(Runtime())
     prepared = [encoder.preprocess(text) for text in TEXTS]
-    encoded = encoder.encode(prepared)
+    encoded = encoder.encode(prepared)[0]
     assert [encoder.length(item) for item in prepared] == [len(tokens) for tokens in encoded.tokens]
     assert max(map(encoder.length, prepared)) == 200 + 2
     assert encoder.length(encoder.preprocess("word " * 999)) == 256
@@ -226,7 +220,7 @@ def test_minilm_equals_a_direct_forward_and_is_cut_at_256() -> None:
         inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=256, padding=False)
         with torch.inference_mode():
             hidden = model(**inputs).last_hidden_state[0]
-        alone = encoder.encode([prepared[row]])
+        (alone,) = encoder.encode([prepared[row]])
         for tokens, pooled in ((encoded.tokens[row], encoded.pooled[row]), (alone.tokens[0], alone.pooled[0])):
             np.testing.assert_allclose(tokens, hidden.numpy(), atol=1e-5)
             np.testing.assert_allclose(pooled, hidden.mean(0).numpy(), atol=1e-5)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from PIL import Image
 
 from msa.features.encoders import BadItem, Encoded, EncoderSpec, Modality, Source
-from msa.features.extract import EncoderReport, ExtractSettings, extract
+from msa.features.extract import ExtractSettings, extract
+from msa.features.plan import EncoderReport
 from msa.features.samples import Corpus, Sample
 from msa.features.store import Store
 
@@ -31,12 +33,12 @@ class Fake:
     """Embeds a text by its letters and an image by its mean; `slow` seconds a batch."""
 
     def __init__(self, given: EncoderSpec, *, scale: float = 1.0, slow: float = 0.0) -> None:
-        self.spec = given
+        self.specs = (given,)
         self.scale = scale
         self.slow = slow
-        self.batches: list[int] = []
+        self.batches: list[list[int]] = []
 
-    def preprocess(self, item: Any) -> np.ndarray:
+    def preprocess(self, item: Any, key: str = "") -> np.ndarray:
         if isinstance(item, str):
             if "unknown" in item:
                 raise BadItem("no known word")
@@ -46,11 +48,11 @@ class Fake:
     def length(self, prepared: np.ndarray) -> int:
         return len(prepared)
 
-    def encode(self, batch: Sequence[np.ndarray]) -> Encoded:
+    def encode(self, batch: Sequence[np.ndarray]) -> tuple[Encoded, ...]:
         time.sleep(self.slow)
-        self.batches.append(len(batch))
+        self.batches.append([len(item) for item in batch])
         tokens = [np.outer(item, [1, 2, 3, 4]).astype(np.float32) * self.scale for item in batch]
-        return Encoded(np.stack([item.mean(0) for item in tokens]), tokens)
+        return (Encoded(np.stack([item.mean(0) for item in tokens]), list(tokens)),)
 
 
 def posts(folder: Path, texts: Sequence[str | None], *, images: bool = False) -> Corpus:
@@ -65,7 +67,7 @@ def posts(folder: Path, texts: Sequence[str | None], *, images: bool = False) ->
 
 
 def run(corpus: Corpus, cache: Path, fake: Fake, **settings: Any) -> EncoderReport:
-    (report,) = extract(corpus, [Source(fake.spec, lambda device: fake)], cache, ExtractSettings(**settings))
+    (report,) = extract(corpus, [Source(fake.specs, lambda runtime: fake)], cache, ExtractSettings(**settings))
     total = report.encoded + report.cached + report.duplicate + report.missing + report.bad
     assert total == len(corpus.samples)
     return report
@@ -100,11 +102,25 @@ def test_tokens_are_added_where_only_pooled_vectors_were_cached(tmp_path: Path) 
     assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
 
 
-def test_batches_hold_texts_of_like_length_whatever_their_order(tmp_path: Path) -> None:
+def test_batches_hold_texts_of_like_length_within_the_budget_whatever_their_order(tmp_path: Path) -> None:
     texts = ["x" * (1 + 37 * n % 50) + chr(97 + n % 26) for n in range(40)]
     fake = Fake(spec("text"))
-    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_size=16)
-    assert fake.batches == [16, 16, 8]
+    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_tokens=100, lanes=1)
+    assert sum(map(len, fake.batches)) == len(texts)
+    for longer, shorter in pairwise(fake.batches):
+        assert len(longer) * max(longer) <= 100
+        assert min(longer) >= max(shorter)
+    assert len(fake.batches) < 2 * sum(map(len, texts)) / 100
+
+
+def test_lanes_and_batches_change_no_content(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [f"{n % 9 * 'word '}{n}" for n in range(50)], images=True)
+    found = []
+    for number, settings in enumerate(({"lanes": 1, "batch_tokens": 1}, {"lanes": 4}, {"lanes": 2, "workers": 7})):
+        run(corpus, tmp_path / str(number), Fake(spec("text")), **settings)
+        found.append(content(tmp_path / str(number)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 50
 
 
 def test_bad_images_are_reported_and_the_others_go_on(tmp_path: Path) -> None:
@@ -136,14 +152,14 @@ def test_a_mended_file_is_no_longer_listed_as_bad(tmp_path: Path) -> None:
 
 def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
     class Failing(Fake):
-        def encode(self, batch: Sequence[np.ndarray]) -> Encoded:
+        def encode(self, batch: Sequence[np.ndarray]) -> tuple[Encoded, ...]:
             if len(self.batches) == 2:
                 raise MemoryError("out of memory")
             return super().encode(batch)
 
     corpus = posts(tmp_path, [f"text {n:03d}" for n in range(30)])
     with pytest.raises(MemoryError):
-        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_size=10)
+        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_tokens=80, lanes=1)
     report = run(corpus, tmp_path / "cache", Fake(spec("text")))
     assert (report.encoded, report.cached) == (10, 20)
 
@@ -161,7 +177,7 @@ TEXTS = [f"{n % 7 * 'word '}{n}" for n in range(120)] + ["0", "word 1"]
 
 def extract_slowly(folder: Path) -> None:
     fake = Fake(spec("text"), slow=0.01)
-    run(posts(folder, TEXTS), folder / "cache", fake, batch_size=4, flush_seconds=0.02, device="cpu")
+    run(posts(folder, TEXTS), folder / "cache", fake, batch_tokens=60, lanes=1, flush_seconds=0.02, device="cpu")
 
 
 def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:

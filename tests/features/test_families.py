@@ -13,6 +13,7 @@ from torch import Tensor
 
 from msa.features.encoders import EncoderOptions, Modality
 from msa.features.families import FAMILIES
+from msa.features.runtime import Runtime
 from msa.features.zoo import open_encoder
 
 PIECES = ["what", "a", "lovely", "day", "this", "is", "not", ",", "really", "!", "##s"]
@@ -96,9 +97,9 @@ def tower(model: Any, modality: Modality) -> Any:
 
 def encode(source: Any, items: list[Any]) -> tuple[Any, list[Any]]:
     """All items in one batch, and each alone."""
-    encoder = source.load("cpu")
+    encoder = source.load(Runtime())
     prepared = [encoder.preprocess(item) for item in items]
-    return encoder.encode(prepared), [encoder.encode([item]) for item in prepared]
+    return encoder.encode(prepared)[0], [encoder.encode([item])[0] for item in prepared]
 
 
 def assert_same(got: np.ndarray[Any, Any], expected: Tensor) -> None:

@@ -15,6 +15,7 @@ import transformers as hf
 from safetensors.torch import save_file
 
 from msa.features.encoders import EncoderOptions
+from msa.features.runtime import Runtime
 from msa.features.zoo import open_encoder
 
 PIECES = ["what", "a", "lovely", "day", "this", "is", "not", ",", "really", "!", "##s"]
@@ -52,8 +53,8 @@ def write(folder: Path, model: Any, *, shard: str = "1GB") -> Path:
 
 
 def embed(source: Any, texts: list[str] = TEXTS) -> Any:
-    encoder = source.load("cpu")
-    return encoder.encode([encoder.preprocess(text) for text in texts])
+    encoder = source.load(Runtime())
+    return encoder.encode([encoder.preprocess(text) for text in texts])[0]
 
 
 def check(folder: Path, model: Any, options: EncoderOptions = LOCAL) -> None:
@@ -106,7 +107,7 @@ def test_said_model_max_length_binds(tmp_path: Path) -> None:
 
 
 def test_threads_may_preprocess_together(tmp_path: Path) -> None:
-    encoder = open_encoder(str(write(tmp_path / "model", build())), "text", LOCAL).load("cpu")
+    encoder = open_encoder(str(write(tmp_path / "model", build())), "text", LOCAL).load(Runtime())
     alone = [encoder.preprocess(text) for text in TEXTS] * 50
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(encoder.preprocess, TEXTS * 50)) == alone
@@ -152,7 +153,7 @@ def test_weights_of_a_task_model_lose_their_head(tmp_path: Path, task: Any) -> N
     check(folder, other.bert, options)
     if task is hf.BertForMaskedLM:  # it has no pooler: what is not in the file must not be used
         with pytest.raises(ValueError, match=r"2 missing \(pooler\.dense\.bias"):
-            open_encoder(str(folder), "text", replace(options, pool="pooler")).load("cpu")
+            open_encoder(str(folder), "text", replace(options, pool="pooler")).load(Runtime())
 
 
 def test_wrong_weights_are_named(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_wrong_weights_are_named(tmp_path: Path) -> None:
     state["embeddings.LayerNorm.weight"] = torch.ones(3)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="do not fit the model") as caught:
-        open_encoder(str(folder), "text", replace(LOCAL, weights=tmp_path / "w.safetensors")).load("cpu")
+        open_encoder(str(folder), "text", replace(LOCAL, weights=tmp_path / "w.safetensors")).load(Runtime())
     for part in (
         "1 missing (encoder.layer.0.output.dense.weight)",
         "1 left over (encoder.layer.9.thing)",
@@ -176,8 +177,8 @@ def test_wrong_weights_are_named(tmp_path: Path) -> None:
 def test_loading_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path / "model", build(hf.CLIPModel, hf.CLIPConfig(text_config=TINY, vision_config=PATCHY)))
     capfd.readouterr()
-    open_encoder(str(folder), "text", LOCAL).load("cpu")
-    open_encoder(str(folder), "image", LOCAL).load("cpu")
+    open_encoder(str(folder), "text", LOCAL).load(Runtime())
+    open_encoder(str(folder), "image", LOCAL).load(Runtime())
     assert capfd.readouterr() == ("", "")
 
 

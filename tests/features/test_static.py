@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from msa.features.encoders import BadItem, EncoderOptions
+from msa.features.runtime import Runtime
 from msa.features.static import FIT, Inference, load_fitted, save_fitted, split_words
 from msa.features.vectors import WordVectors
 from msa.features.zoo import open_encoder
@@ -41,11 +42,11 @@ def options(**changes: Any) -> EncoderOptions:
 
 @pytest.mark.parametrize("name", FITTED)
 def test_fit_gives_tokens_of_known_words_and_one_vector(name: str) -> None:
-    encoder = open_encoder(name, "text", options()).load("cpu")
+    encoder = open_encoder(name, "text", options()).load(Runtime())
     prepared = [encoder.preprocess(text) for text in ("The CAT, unheard of", "lovely 天气")]
     assert prepared[0] == ["the", "cat"]
     assert [encoder.length(words) for words in prepared] == [2, 2]
-    encoded = encoder.encode(prepared)
+    encoded = encoder.encode(prepared)[0]
     assert encoded.pooled.shape == (2, FIT["vector_size"])
     assert encoded.pooled.dtype == encoded.tokens[0].dtype == np.float32
     assert [tokens.shape for tokens in encoded.tokens] == [(2, encoder.spec.width)] * 2
@@ -58,12 +59,12 @@ def test_order_and_company_do_not_matter(name: str) -> None:
     first = open_encoder(name, "text", options())
     second = open_encoder(name, "text", options(corpus=CORPUS[::-1]))
     assert first.spec == second.spec
-    one, other = first.load("cpu"), second.load("cpu")
+    one, other = first.load(Runtime()), second.load(Runtime())
     prepared = [one.preprocess(text) for text in CORPUS[:5]]
-    together, reverse = one.encode(prepared), other.encode(prepared[::-1])
+    (together,), (reverse,) = one.encode(prepared), other.encode(prepared[::-1])
     np.testing.assert_array_equal(together.pooled, reverse.pooled[::-1])
     for row, words in enumerate(prepared):
-        np.testing.assert_array_equal(one.encode([words]).pooled[0], together.pooled[row])
+        np.testing.assert_array_equal(one.encode([words])[0].pooled[0], together.pooled[row])
         np.testing.assert_array_equal(together.tokens[row], reverse.tokens[-1 - row])
 
 
@@ -71,8 +72,8 @@ def digests() -> list[str]:
     """Hash of what each fit gives for the corpus."""
     found = []
     for name in FITTED:
-        encoder = open_encoder(name, "text", options()).load("cpu")
-        encoded = encoder.encode([encoder.preprocess(text) for text in CORPUS[:5]])
+        encoder = open_encoder(name, "text", options()).load(Runtime())
+        (encoded,) = encoder.encode([encoder.preprocess(text) for text in CORPUS[:5]])
         content = encoded.pooled.tobytes() + b"".join(tokens.tobytes() for tokens in encoded.tokens)
         found.append(hashlib.sha256(content).hexdigest())
     return found
@@ -88,9 +89,9 @@ def test_hash_seed_of_the_process_does_not_matter() -> None:
 
 
 def test_document_vectors_tell_documents_apart() -> None:
-    encoder = open_encoder("gensim:doc2vec", "text", options()).load("cpu")
+    encoder = open_encoder("gensim:doc2vec", "text", options()).load(Runtime())
     english, chinese = (encoder.preprocess(text) for text in (CORPUS[0], CORPUS[4]))
-    a, b = encoder.encode([english, chinese]).pooled
+    a, b = encoder.encode([english, chinese])[0].pooled
     assert np.linalg.norm(a - b) > 0.1 * np.linalg.norm(a)
 
 
@@ -98,7 +99,7 @@ def test_inference_follows_gensim_from_the_same_start() -> None:
     """gensim's own inference, given the start vector and the seed that are used here, ends at the same vector."""
     from gensim.models import doc2vec
 
-    encoder: Any = open_encoder("gensim:doc2vec", "text", options()).load("cpu")
+    encoder: Any = open_encoder("gensim:doc2vec", "text", options()).load(Runtime())
     inference: Inference = encoder.inference
     words = encoder.preprocess(CORPUS[1])
     state: list[Any] = []
@@ -121,14 +122,14 @@ def test_inference_follows_gensim_from_the_same_start() -> None:
 @pytest.mark.parametrize("name", FITTED)
 def test_fit_is_stored_without_pickle_and_restored(tmp_path: Path, name: str) -> None:
     source = open_encoder(name, "text", options())
-    encoder = source.load("cpu")
+    encoder = source.load(Runtime())
     save_fitted(encoder, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["fitted.safetensors"]
-    restored = load_fitted(tmp_path, source.spec).load("cpu")
+    restored = load_fitted(tmp_path, source.spec).load(Runtime())
     texts = ["the dog ran on the log", "a lovely cat 天气", "unseen words and a day"]
     prepared = [encoder.preprocess(text) for text in texts]
     assert [restored.preprocess(text) for text in texts] == prepared
-    before, after = encoder.encode(prepared), restored.encode(prepared)
+    (before,), (after,) = encoder.encode(prepared), restored.encode(prepared)
     np.testing.assert_array_equal(before.pooled, after.pooled)
     for a, b in zip(before.tokens, after.tokens, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -138,7 +139,7 @@ def test_restoring_refuses_another_fit_a_missing_and_a_damaged_file(tmp_path: Pa
     source = open_encoder("gensim:word2vec", "text", options())
     with pytest.raises(ValueError, match="missing or damaged"):
         load_fitted(tmp_path, source.spec)
-    save_fitted(source.load("cpu"), tmp_path)
+    save_fitted(source.load(Runtime()), tmp_path)
     other = open_encoder("gensim:word2vec", "text", options(corpus=CORPUS[:-1]))
     assert other.spec.fingerprint != source.spec.fingerprint
     with pytest.raises(ValueError, match="holds another fit"):
@@ -151,7 +152,7 @@ def test_restoring_refuses_another_fit_a_missing_and_a_damaged_file(tmp_path: Pa
 
 def test_nothing_is_saved_for_vectors_that_have_a_file(tmp_path: Path) -> None:
     file = write_vectors(tmp_path / "v.txt")
-    save_fitted(open_encoder(f"gensim:{file}", "text").load("cpu"), tmp_path / "cache")
+    save_fitted(open_encoder(f"gensim:{file}", "text").load(Runtime()), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
@@ -160,17 +161,17 @@ def test_unusable_corpus_is_one_line(name: str) -> None:
     with pytest.raises(ValueError, match="got no text"):
         open_encoder(name, "text")
     with pytest.raises(ValueError, match="no word that stands 2 times in 1 texts"):
-        open_encoder(name, "text", options(corpus=("each word once",))).load("cpu")
+        open_encoder(name, "text", options(corpus=("each word once",))).load(Runtime())
 
 
 def test_options_are_honoured_or_refused(tmp_path: Path) -> None:
     file = write_vectors(tmp_path / "v.txt")
-    encoder = open_encoder(f"gensim:{file}", "text", EncoderOptions(max_length=2, pool="max")).load("cpu")
+    encoder = open_encoder(f"gensim:{file}", "text", EncoderOptions(max_length=2, pool="max")).load(Runtime())
     words = encoder.preprocess("good unknown bad good good")
     assert words == ["good", "bad"]
-    np.testing.assert_array_equal(encoder.encode([words]).pooled, [[1.0, 2.0, 3.0]])
-    last = open_encoder(f"gensim:{file}", "text", EncoderOptions(pool="last")).load("cpu")
-    np.testing.assert_array_equal(last.encode([words]).pooled, [VECTORS["bad"]])
+    np.testing.assert_array_equal(encoder.encode([words])[0].pooled, [[1.0, 2.0, 3.0]])
+    last = open_encoder(f"gensim:{file}", "text", EncoderOptions(pool="last")).load(Runtime())
+    np.testing.assert_array_equal(last.encode([words])[0].pooled, [VECTORS["bad"]])
     for wrong, message in (
         (EncoderOptions(pool="cls"), "one of mean, max, last; got 'cls'"),
         (EncoderOptions(max_length=0), "at least 1 word; got 0"),
@@ -183,7 +184,7 @@ def test_options_are_honoured_or_refused(tmp_path: Path) -> None:
 
 
 def test_no_known_word_is_a_bad_item(tmp_path: Path) -> None:
-    encoder = open_encoder(f"gensim:{write_vectors(tmp_path / 'v.txt')}", "text").load("cpu")
+    encoder = open_encoder(f"gensim:{write_vectors(tmp_path / 'v.txt')}", "text").load(Runtime())
     for text in ("", "!!! 😀", "nothing here"):
         with pytest.raises(BadItem, match="no known word"):
             encoder.preprocess(text)
@@ -214,8 +215,8 @@ def test_vector_files_of_each_layout(tmp_path: Path, layout: str, suffix: str) -
     file = write_vectors(tmp_path / f"vectors.bin{suffix}", layout)
     source = open_encoder(f"gensim:{file}", "text")
     assert (source.spec.width, source.spec.name) == (3, f"gensim:{file.name}")
-    encoder = source.load("cpu")
-    encoded = encoder.encode([encoder.preprocess("Good 天气 and so on")])
+    encoder = source.load(Runtime())
+    (encoded,) = encoder.encode([encoder.preprocess("Good 天气 and so on")])
     np.testing.assert_array_equal(encoded.tokens[0], [VECTORS["good"], VECTORS["天气"]])
     np.testing.assert_array_equal(encoded.pooled, [[0.5, 3.0, 5.5]])
 
@@ -228,7 +229,7 @@ def test_vectors_written_by_gensim_are_read(tmp_path: Path) -> None:
     for binary in (True, False):
         file = tmp_path / f"v{binary}.bin"
         vectors.save_word2vec_format(str(file), binary=binary)
-        encoder: Any = open_encoder(f"gensim:{file}", "text").load("cpu")
+        encoder: Any = open_encoder(f"gensim:{file}", "text").load(Runtime())
         fitted: WordVectors = encoder.fitted
         assert list(fitted.words) == list(VECTORS)
         np.testing.assert_array_equal(fitted.vectors, vectors.vectors)
@@ -237,11 +238,11 @@ def test_vectors_written_by_gensim_are_read(tmp_path: Path) -> None:
 def test_glove_words_may_hold_spaces_and_rows_may_not_be_short(tmp_path: Path) -> None:
     file = tmp_path / "glove.txt"
     file.write_text("good 1 2 3\n. . . 4 5 6\n", "utf-8")
-    encoder: Any = open_encoder(f"gensim:{file}", "text").load("cpu")
+    encoder: Any = open_encoder(f"gensim:{file}", "text").load(Runtime())
     assert list(encoder.fitted.words) == ["good", ". . ."]
     file.write_text("good 1 2 3\nbad 4 5\n", "utf-8")
     with pytest.raises(ValueError, match="row 2 has 3 fields, not 4"):
-        open_encoder(f"gensim:{file}", "text").load("cpu")
+        open_encoder(f"gensim:{file}", "text").load(Runtime())
 
 
 def test_place_of_the_vectors_is_nothing_and_content_all(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_cut_and_absent_files_are_one_line(tmp_path: Path) -> None:
         file = write_vectors(tmp_path / f"{layout}.bin", layout)
         file.write_bytes(file.read_bytes()[:-16])
         with pytest.raises(ValueError, match="is damaged"):
-            open_encoder(f"gensim:{file}", "text").load("cpu")
+            open_encoder(f"gensim:{file}", "text").load(Runtime())
     broken = tmp_path / "v.txt.gz"
     broken.write_bytes(b"not gzip")
     with pytest.raises(ValueError, match="cannot be read"):

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from msa.features.encoders import EncoderOptions
+from msa.features.runtime import Runtime
 from msa.features.vision import LAYERS, build_torchvision
 from msa.features.zoo import TORCHVISION, open_encoder
 
@@ -56,13 +57,13 @@ def assert_close(got: np.ndarray[Any, Any], expected: Tensor) -> None:
 
 def check(name: str, options: EncoderOptions, expected: Tensor, pooled: Tensor) -> None:
     """Batched and one by one, tokens (B, T, D) and pooled (B, D) equal a direct forward."""
-    encoder = open_encoder(name, "image", options).load("cpu")
+    encoder = open_encoder(name, "image", options).load(Runtime())
     prepared = [encoder.preprocess(image) for image in IMAGES]
-    batched = encoder.encode(prepared)
-    assert batched.pooled.shape == (len(IMAGES), encoder.spec.width)
+    batched = encoder.encode(prepared)[0]
+    assert batched.pooled.shape == (len(IMAGES), encoder.specs[0].width)
     assert batched.pooled.dtype == batched.tokens[0].dtype == np.float32
     for row, item in enumerate(prepared):
-        alone = encoder.encode([item])
+        (alone,) = encoder.encode([item])
         for tokens in (batched.tokens[row], alone.tokens[0]):
             assert_close(tokens, expected[row])
         for vector in (batched.pooled[row], alone.pooled[0]):
@@ -179,7 +180,7 @@ def test_wrong_weights_are_named(tmp_path: Path) -> None:
     state["stem.weight"] = state.pop("conv1.weight")
     options = save(state, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"1 missing \(conv1.weight\); 1 left over \(stem.weight\)"):
-        open_encoder("resnet18", "image", options).load("cpu")
+        open_encoder("resnet18", "image", options).load(Runtime())
 
 
 def test_local_files_only_needs_the_file_and_checks_its_hash(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_local_files_only_needs_the_file_and_checks_its_hash(tmp_path: Path) -> 
     (folder / "resnet18-f37072fd.pth").write_bytes(b"something else")
     source = open_encoder("resnet18", "image", EncoderOptions(local_files_only=True))
     with pytest.raises(ValueError, match="should have sha256 f37072fd"):
-        source.load("cpu")
+        source.load(Runtime())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:test_vit", "efficientnet_lite0"])
@@ -229,7 +230,7 @@ def test_timm_equals_a_direct_forward(tmp_path: Path, name: str) -> None:
 
 
 def test_timm_channels_last_maps_are_read_row_by_row(tmp_path: Path) -> None:
-    from msa.features.vision import flatten_map
+    from msa.features.tower import flatten_map
 
     maps = torch.arange(24.0).view(1, 2, 3, 4)  # (B, D, h, w)
     assert torch.equal(flatten_map(maps), rows(maps))

@@ -18,6 +18,7 @@ from torchvision import models
 
 from msa.features.content import content_key, text_key
 from msa.features.encoders import EncoderOptions, Modality
+from msa.features.runtime import Runtime
 from msa.features.samples import Corpus, Sample
 from msa.features.store import Store, stored_specs
 from msa.pipeline.extraction import extract_corpus
@@ -171,8 +172,8 @@ def test_word2vec_is_fitted_once_and_reopened_for_other_posts(tmp_path: Path) ->
     (report,) = extract_corpus(posts, request, tmp_path / "cache").encoders
     assert (report.encoded, report.bad) == (3, 0)
     (spec,) = stored_specs(tmp_path / "cache")
-    encoder = reopen(spec, tmp_path / "cache").load("cpu")
-    pooled = encoder.encode([encoder.preprocess(TEXTS[0])]).pooled[0]
+    encoder = reopen(spec, tmp_path / "cache").load(Runtime())
+    pooled = encoder.encode([encoder.preprocess(TEXTS[0])])[0].pooled[0]
     np.testing.assert_array_equal(pooled, cached(tmp_path / "cache", posts, "text")[0][0])
 
 
