@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,10 @@ from .store import FLUSH_SECONDS, Writer
 from .text import clean_text, read_text
 
 TEXT_WINDOW = 4096  # texts that are sorted by length together
-AHEAD = 384  # items that may wait prepared for an encoder
+AHEAD = 32  # items that may wait prepared for an encoder at first,
+AHEAD_BYTES = 128 << 20  # and once their size is known: enough to decode while the model is loaded
 
 Progress = Callable[[str, int, int], None]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _run(
         def prepare(key: str) -> tuple[str, list[tuple[_Line, Any]]]:
             return key, _prepare(corpus.samples[index[key]], key, lines)
 
-        for key, prepared in _map_ahead(decoders, prepare, index, AHEAD):
+        for key, prepared in _map_ahead(decoders, prepare, index):
             for line, item in prepared:
                 line.push(key, item)
 
@@ -246,12 +245,16 @@ def decode(sample: Sample, modality: Modality) -> Any:
     return decode_image(raw)
 
 
-def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """Results in order, with at most `ahead` items in flight, so that memory is bounded by the batch."""
-    iterator = iter(items)
-    pending = deque(pool.submit(call, item) for item in islice(iterator, ahead))
+def _map_ahead(
+    pool: ThreadPoolExecutor, call: Callable[[str], tuple[str, list[tuple[_Line, Any]]]], keys: Iterable[str]
+) -> Iterator[tuple[str, list[tuple[_Line, Any]]]]:
+    """Results in order, prepared ahead of the encoder within a bound of memory, not of the data."""
+    iterator = iter(keys)
+    pending = deque(pool.submit(call, key) for key in islice(iterator, AHEAD))
     while pending:
-        result = pending.popleft().result()
-        for item in islice(iterator, 1):
-            pending.append(pool.submit(call, item))
-        yield result
+        key, prepared = pending.popleft().result()
+        size = sum(getattr(item, "nbytes", 0) for _, item in prepared)
+        ahead = max(1, min(AHEAD_BYTES // size, TEXT_WINDOW)) if size else TEXT_WINDOW
+        for following in islice(iterator, max(0, ahead - len(pending))):
+            pending.append(pool.submit(call, following))
+        yield key, prepared

@@ -1,4 +1,4 @@
-"""One part of the store: an immutable HDF5 file whose first 512 bytes hold a digest of all the others.
+"""One part of the store: an immutable HDF5 file whose first 512 bytes hold a checksum of all the others.
 
 Layout: `keys` (N,) 32 hex digits, `pooled` (N, D) float32, and with tokens `tokens` (sum of T, D) and
 `offsets` (N+1,) int64. HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
@@ -10,7 +10,9 @@ import hashlib
 import json
 import secrets
 import time
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from .encoders import EncoderSpec
 
 HEADER_BYTES = 512
 COPY_BYTES = 64 << 20
+CHECK_BYTES = 16 << 20
 KEY = np.dtype("S32")
 
 
@@ -79,7 +82,7 @@ def open_part(path: Path, spec: EncoderSpec) -> Part:
 def verify_part(path: Path) -> None:
     """Compare every byte of a part with its digest; raise StoreError if one differs."""
     header = _read_header(path)
-    if header["blake2b"] != _digest(path):
+    if header["crc32"] != _checksum(path):
         raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
 
 
@@ -114,7 +117,7 @@ def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows:
             if token_rows is not None:
                 assert token == token_rows
                 file.create_dataset("offsets", data=offsets)
-        header = {"msa": 1, "rows": rows, "bytes": temp.stat().st_size, "blake2b": _digest(temp)}
+        header = {"msa": 2, "rows": rows, "bytes": temp.stat().st_size, "crc32": _checksum(temp)}
         with temp.open("rb+") as raw:
             raw.write(_header_block(header))
         final = folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.h5"
@@ -151,10 +154,19 @@ def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterato
             yield numbers, Rows(part.keys[numbers], pooled, block, kept)
 
 
-def token_count(part: Part, wanted: NDArray[np.bool_]) -> int:
-    """Number of tokens that the wanted rows (mask (N,)) hold together."""
+def token_lengths(part: Part) -> NDArray[np.int64]:
+    """Number of tokens of each row (N,) of a part that has them."""
     with h5py.File(part.path, "r", locking=False) as file:
-        return int(np.diff(file["offsets"][:])[wanted].sum())
+        lengths: NDArray[np.int64] = np.diff(file["offsets"][:])
+        return lengths
+
+
+def data_bytes(spec: EncoderSpec, rows: int, token_rows: float | None) -> int:
+    """Bytes that rows take in a part, `token_rows` tokens together or pooled alone; HDF5 adds a few thousand a part."""
+    pooled = rows * (KEY.itemsize + spec.width * np.dtype(np.float32).itemsize)
+    if token_rows is None:
+        return pooled
+    return pooled + round(token_rows * spec.width * np.dtype(spec.dtype).itemsize) + rows * np.dtype(np.int64).itemsize
 
 
 def _header_block(header: dict[str, object]) -> bytes:
@@ -167,7 +179,7 @@ def _read_header(path: Path) -> dict[str, object]:
         block = file.read(HEADER_BYTES)
     try:
         header = json.loads(block.rstrip(b"\0"))
-        if set(header) != {"msa", "rows", "bytes", "blake2b"} or block != _header_block(header):
+        if set(header) != {"msa", "rows", "bytes", "crc32"} or block != _header_block(header):
             raise ValueError("foreign header")
     except ValueError as error:
         raise StoreError(
@@ -176,8 +188,14 @@ def _read_header(path: Path) -> dict[str, object]:
     return dict(header)
 
 
-def _digest(path: Path) -> str:
-    """Digest of everything behind the header."""
-    with path.open("rb") as file:
-        file.seek(HEADER_BYTES)
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+def _checksum(path: Path) -> str:
+    """CRC-32 of each block behind the header, and their digest: as fast as the disk, in threads, and no bit escapes."""
+
+    def block(start: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return zlib.crc32(file.read(CHECK_BYTES)).to_bytes(4, "big")
+
+    with ThreadPoolExecutor(4) as pool:
+        blocks = pool.map(block, range(HEADER_BYTES, path.stat().st_size, CHECK_BYTES))
+        return hashlib.blake2b(b"".join(blocks), digest_size=16).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from .durable import sweep_temporaries, write_atomic
 from .encoders import EncoderSpec
-from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_count, verify_part, write_part
+from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
-FLUSH_BYTES = 256 << 20
+FLUSH_BYTES = 64 << 20
 MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
 
 
@@ -60,9 +60,24 @@ class Store:
         return len(self._keys)
 
     @property
+    def keys(self) -> list[str]:
+        """The distinct keys, sorted."""
+        return [key.decode() for key in self._keys]
+
+    @property
     def bytes(self) -> int:
         """Size of all parts on disk."""
         return sum(part.bytes for part in self.parts)
+
+    def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each key (n,), all stored; 0 where only the pooled vector is."""
+        at, _ = self._locate(keys)
+        found = np.zeros(len(at), np.int64)
+        for number, part in enumerate(self.parts):
+            here = np.flatnonzero(self._part[at] == number) if len(at) else at
+            if part.has_tokens and len(here):
+                found[here] = token_lengths(part)[self._row[at[here]]]
+        return found
 
     def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
         """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
@@ -106,35 +121,43 @@ class Store:
         for part in self.parts:
             verify_part(part.path)
 
-    def merge(self) -> None:
-        """Rewrite small parts as one, drop doubled rows; safe to kill, safe beside readers and other extracts."""
+    def merge(self, used: Collection[str] | None = None) -> None:
+        """Rewrite small parts as one, drop doubled rows; safe to kill, safe beside readers and other extracts.
+
+        Where the `used` keys are given, all other rows are dropped too, from large parts as well.
+        """
         with FileLock(self.folder / ".lock"):
             sweep_temporaries(self.folder)
             self.refresh()
+            wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
-                group, total = [], 0
+                group, large, total = [], [], 0
                 for number, part in sorted(enumerate(self.parts), key=lambda pair: pair[1].bytes):
                     if part.has_tokens == has_tokens and total + part.bytes <= MERGE_LIMIT:
                         group.append(number)
                         total += part.bytes
-                self._merge_group(sorted(group), has_tokens)
+                    elif part.has_tokens == has_tokens and used is not None:
+                        large.append(number)
+                for numbers in (sorted(group), *([number] for number in large)):
+                    self._rewrite(numbers, wanted, has_tokens)
             self.refresh()
 
-    def _merge_group(self, group: list[int], has_tokens: bool) -> None:
+    def _rewrite(self, group: list[int], wanted: NDArray[np.bool_], has_tokens: bool) -> None:
+        """Replace parts by one with those of their rows that are read and whose key is wanted (mask over the keys)."""
         kept = {number: np.zeros(len(self.parts[number]), bool) for number in group}
         for number, mask in kept.items():
-            mask[self._row[self._part == number]] = True
+            mask[self._row[(self._part == number) & wanted]] = True
         if all(mask.all() for mask in kept.values()) and len(group) < 2:
             return
         rows = int(sum(mask.sum() for mask in kept.values()))
         if rows:
             for number in group:  # a fresh checksum must not cover old damage
                 verify_part(self.parts[number].path)
-            counts = [token_count(self.parts[number], kept[number]) for number in group] if has_tokens else []
+            tokens = sum(int(token_lengths(self.parts[n])[kept[n]].sum()) for n in group) if has_tokens else None
             blocks = (
                 block for number in group for _, block in read_part(self.parts[number], kept[number], tokens=has_tokens)
             )
-            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=sum(counts) if has_tokens else None)
+            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=tokens)
         for number in group:
             self.parts[number].path.unlink()
 
@@ -191,15 +214,18 @@ class Writer:
 
 def stored_specs(cache: Path) -> list[EncoderSpec]:
     """The specs of all encoders that have a folder in the cache, by folder name."""
-    specs = []
-    for description in sorted(cache.glob("*/spec.json")):
-        try:
-            spec = EncoderSpec.from_json(description.read_text("utf-8"))
-            if spec.slug != description.parent.name:
-                raise ValueError(f"fingerprint {spec.fingerprint} in folder {description.parent.name!r}")
-            specs.append(spec)
-        except (TypeError, ValueError) as error:
-            raise StoreError(
-                f"{description}: not a spec of this msa ({error}); delete its folder and extract again"
-            ) from error
-    return specs
+    return [read_spec(description.parent) for description in sorted(cache.glob("*/spec.json"))]
+
+
+def read_spec(folder: Path) -> EncoderSpec:
+    """The spec of one encoder's folder; StoreError where it is damaged or another's."""
+    description = folder / "spec.json"
+    try:
+        spec = EncoderSpec.from_json(description.read_text("utf-8"))
+        if spec.slug != folder.name:
+            raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"{description}: not a spec of this msa ({error}); delete its folder and extract again"
+        ) from error
+    return spec
