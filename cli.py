@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from .pipeline.options import Compute, Encoders, Fusion, Json, Offline, Posts, Runs, Training, grouped
+from .pipeline.cache_commands import app as cache_app
+from .pipeline.options import Compute, DryRun, Encoders, Fusion, Json, Machines, Offline, Posts, Runs, Training, grouped
 
 app = typer.Typer(
     help="Multimodal sentiment analysis: cache frozen embeddings once, train fusion heads on them in seconds.",
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cache_app, name="cache")
 
 DEMO = (
     "msa check",
@@ -58,19 +60,24 @@ def extract(
     posts: Posts,
     encoders: Encoders,
     compute: Compute,
+    machines: Machines,
     clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
     weights: Annotated[list[str], Option(help="Local weights: FILE, or ENCODER=FILE; repeatable.")] = [],  # noqa: B006 (typer copies it)
     local_files_only: Offline = False,
     max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
-    pool: Annotated[str, Option(help="How text tokens are pooled: auto, or a way the encoder has.")] = "auto",
+    layers: Annotated[str, Option(help="Layers, -1 the last, as -1,-4; each is cached as an encoder.")] = "-1",
+    pool: Annotated[str, Option(help="Poolings, as mean,max; auto: each encoder's own.")] = "auto",
     dtype: Annotated[Literal["auto", "float16", "float32"], Option(help="Format of tokens; auto: float16.")] = "auto",
     tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Cache tokens, or pooled vectors alone.")] = True,
+    views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0,
     limit: Annotated[int, Option(min=0, help="Only the first posts; 0: all.")] = 0,
     max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Run the frozen encoders once and cache their embeddings; run again, and only what is new is encoded."""
     from .features.encoders import EncoderOptions
+    from .features.variants import read_layers, read_pools
     from .pipeline.console import progress
     from .pipeline.extraction import extract_corpus
     from .pipeline.sources import EncoderRequest
@@ -81,11 +88,26 @@ def extract(
         dtype="float32" if dtype == "float32" else "float16",
         clean=clean,
         max_length=max_length or None,
-        pool=None if pool == "auto" else pool,
+        layers=read_layers(layers),
+        pools=read_pools(pool),
     )
-    request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights))
+    request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights), views)
+    settings = machines.settings(compute.settings(tokens=tokens))
+    if dry_run:
+        from .pipeline.forecast import forecast
+
+        _show(forecast(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
+        return
     with progress("items") as tick:
-        extraction = extract_corpus(corpus, request, encoders.cache, compute.settings(tokens=tokens), progress=tick)
+        extraction = extract_corpus(
+            corpus,
+            request,
+            encoders.cache,
+            settings,
+            shard=machines.place(),
+            ray=machines.cluster,
+            progress=tick,
+        )
     _show(extraction, as_json)
     if extraction.bad_share > max_bad:
         _say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
@@ -258,7 +280,7 @@ def run_command(arguments: Sequence[str]) -> int:
         message = explain(error)
         if message is None:
             raise
-        _say(message)
+        print(message if message.startswith("Usage:") else f"msa: {message}", file=sys.stderr)
         return 2
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 
 ABANDONED_AFTER_SECONDS = 3600.0
@@ -17,21 +20,75 @@ def temporary(folder: Path) -> Path:
 
 def publish(temp: Path, final: Path) -> None:
     """Make a finished temporary file durable under its final name, atomically."""
-    with temp.open("rb+") as file:
-        os.fsync(file.fileno())
-    temp.replace(final)
-    sync_folder(final.parent)
+    with naming(final):
+        with temp.open("rb+") as file:
+            os.fsync(file.fileno())
+        temp.replace(final)
+        sync_folder(final.parent)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; a crash leaves the old file or the new one, never a mixture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temp = temporary(path.parent)
     try:
-        temp.write_bytes(content)
+        with naming(path):
+            temp.write_bytes(content)
         publish(temp, path)
     finally:
         temp.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, that survive power loss together with what is published in them."""
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an I/O error the name of the file, which the system leaves out where it was open already."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class Sink:
+    """The file that HDF5 writes, which keeps the first error of the disk to itself until `check` raises it.
+
+    HDF5 cannot close a file that it failed to write: its errors hide the disk's, and the process crashes as it ends.
+    """
+
+    def __init__(self, raw: RawIOBase) -> None:
+        self.raw = raw
+        self.error: OSError | None = None
+        self.seek, self.tell, self.flush = raw.seek, raw.tell, raw.flush
+        self.read, self.readinto = raw.read, raw.readinto
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of it; a disk that is filling up takes a piece first."""
+        rest = memoryview(data)
+        try:
+            while rest and self.error is None:
+                rest = rest[self.raw.write(rest) :]
+        except OSError as error:
+            self.error = error
+
+    def truncate(self, size: int) -> None:
+        try:
+            self.raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+
+    def check(self) -> None:
+        """Raise the error of the disk, if there was one."""
+        if self.error is not None:
+            raise self.error
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,9 +12,9 @@ from .encoders import (
     EncoderSpec,
     Source,
     canonical,
-    choose_pool,
     require,
 )
+from .variants import Stage, expand
 from .weights import load_into, load_state, verify, weights_id
 
 if TYPE_CHECKING:
@@ -31,12 +31,18 @@ LITE0_PREPROCESS = {
     "crop_pct": 0.875,
     "crop_mode": "center",
 }
+LITE0_STAGES = (  # from the last to the first
+    Stage("forward_features", 1280),
+    *(Stage("blocks.6", 320), Stage("blocks.4", 112), Stage("blocks.2", 40)),
+    *(Stage("blocks.1", 24), Stage("blocks.0", 16)),
+)
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_FILES = {  # what besides the weights decides the numbers
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
 }
+MINILM_STAGES = (Stage("last_hidden_state", 384), *(Stage(f"hidden_states[-{number}]", 384) for number in range(2, 8)))
 MINILM_LIMIT = 256  # the length it was trained for; its position table would allow 512
 
 
@@ -79,18 +85,20 @@ def _open_lite0(options: EncoderOptions) -> Source:
         width=1280,
         dtype=options.dtype,
     )
+    specs = expand(spec, options, stages=LITE0_STAGES, pools=("mean", "max"))
 
     def load(runtime: Runtime) -> Encoder:
         import timm
 
-        from .vision import HEADS, timm_encoder
+        from .timm_models import timm_encoder
+        from .vision import HEADS
 
         verify(file, spec.weights.removeprefix("sha256:"))
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         load_into(model, timm_names(load_state(file), model), ignore_head=HEADS)
-        return timm_encoder(spec, model, runtime)
+        return timm_encoder(specs, model, runtime)
 
-    return Source((spec,), load)
+    return Source(specs, load)
 
 
 def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -111,7 +119,6 @@ def _open_minilm(options: EncoderOptions) -> Source:
     length = MINILM_LIMIT if options.max_length is None else options.max_length
     if not 2 < length <= MINILM_LIMIT:
         raise ValueError(f"max length of {name!r} must be 3 to {MINILM_LIMIT}; got {length}")
-    pool = choose_pool(name, options.pool, ("mean", "cls", "max", "last", "pooler"))
     spec = EncoderSpec(
         name=name,
         modality="text",
@@ -119,13 +126,14 @@ def _open_minilm(options: EncoderOptions) -> Source:
         architecture=f"BertModel:{MINILM_FILES['config.json'][:16]}",
         weights=weights_id([file]) if options.weights else f"sha256:{MINILM}",
         layer="last_hidden_state",
-        pool=pool,
+        pool="mean",
         preprocess=canonical({"tokenizer": MINILM_FILES, "truncation": "right", "max_length": length}),
         width=384,
         dtype=options.dtype,
         clean=options.clean,
         max_length=length,
     )
+    specs = expand(spec, options, stages=MINILM_STAGES, pools=("mean", "cls", "max", "last", "pooler"))
 
     def load(runtime: Runtime) -> Encoder:
         from .huggingface import load_text
@@ -133,6 +141,6 @@ def _open_minilm(options: EncoderOptions) -> Source:
         verify(file, spec.weights.removeprefix("sha256:"))
         for other, sha256 in MINILM_FILES.items():
             verify(folder / other, sha256)
-        return load_text([spec], folder, [file], runtime)
+        return load_text(specs, folder, [file], runtime)
 
-    return Source((spec,), load)
+    return Source(specs, load)

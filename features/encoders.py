@@ -35,7 +35,7 @@ class EncoderSpec:
 
     name: str
     modality: Modality
-    source: Literal["torchvision", "timm", "transformers", "gensim"]
+    source: Literal["torchvision", "timm", "transformers", "gensim", "import"]
     architecture: str
     weights: str  # 'sha256:…' of the file, a hub revision, or a torchvision weights id
     layer: str  # which feature map or hidden state
@@ -66,22 +66,23 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a user may ask of an encoder besides its name. None means the encoder's own default.
+    """What a user may ask of an encoder besides its name. None or () means the encoder's own default.
 
-    The last four are about texts: one set of options serves both modalities, and `open_encoder` drops them for images.
+    The last three are about texts: one set of options serves both modalities, and `open_encoder` drops them for images.
     """
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
     local_files_only: bool = False
     dtype: Literal["float16", "float32"] = "float16"
+    layers: tuple[int, ...] = ()  # -1 is the last
+    pools: tuple[str, ...] = ()
     clean: Clean = "none"
     max_length: int | None = None
-    pool: str | None = None
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)
 
 
 class Encoded(NamedTuple):
-    """A batch of B embeddings: pooled (B, D) float32, and per item its tokens (T_b, D), half precision on some GPUs."""
+    """A batch of B embeddings: pooled (B, D) float32, and per item its tokens (T_b, D), float32 or the spec's dtype."""
 
     pooled: NDArray[np.float32]
     tokens: list[NDArray[np.floating]]
@@ -137,17 +138,6 @@ def require(package: str, name: str, *, extra: str) -> None:
     """Raise ValueError with the line to install where an optional package is missing; import nothing."""
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"encoder {name!r} needs {package}, which is missing: pip install 'msa-pipeline[{extra}]'")
-
-
-def choose_pool(name: str, asked: str | None, choices: Sequence[str]) -> str:
-    """The pooling asked for, or the encoder's own, which stands first in `choices`. Raises ValueError."""
-    if asked is None:
-        return choices[0]
-    if asked not in choices:
-        raise ValueError(
-            f"pool of {name!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
-        )
-    return asked
 
 
 def refuse_weights(name: str, options: EncoderOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from threading import Lock, local
@@ -11,6 +12,8 @@ from .runtime import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+TOLERANCE = 1e-3  # of the largest value: far more than rounding, far less than another function
 
 # tensors in on the CPU, tensors out on the CPU; callable by several threads at once
 Engine = Callable[..., "list[Tensor]"]
@@ -72,39 +75,60 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """The same tower compiled for the CPU at the first call, with one stream of one thread per lane."""
+    """The same tower compiled for the CPU at the first call, with one stream of one thread per lane.
+
+    A tower that OpenVINO cannot read, or reads as another function than torch does, is left to torch; `reason` is why.
+    """
 
     def __init__(self, tower: nn.Module, runtime: Runtime) -> None:
         self.tower: nn.Module | None = tower
-        self.lanes = runtime.lanes
+        self.runtime = runtime
         self.compiling = Lock()
         self.compiled: Any = None
+        self.fallback: TorchEngine | None = None
+        self.reason: str | None = None
+        self.absent: list[bool] = []  # which inputs were None when it was compiled, and must be again
         self.lane = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
-        import torch
-
-        given = [tensor for tensor in inputs if tensor is not None]
         with self.compiling:
             if self.tower is not None:
-                self.compiled = self._compile(self.tower, given)
+                self._prepare(self.tower, inputs)
                 self.tower = None  # the compiled model has weights of its own
+        if self.fallback is not None:
+            return self.fallback(*inputs)
+        assert self.absent == [tensor is None for tensor in inputs]
         if not hasattr(self.lane, "request"):
             self.lane.request = self.compiled.create_infer_request()
-        results = self.lane.request.infer([tensor.numpy() for tensor in given], share_inputs=True)
-        return [torch.from_numpy(results[number].copy()) for number in range(len(results))]
+        return _infer(self.lane.request, inputs)
 
-    def _compile(self, tower: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    def _prepare(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> None:
+        self.absent = [tensor is None for tensor in inputs]
+        try:
+            self.compiled = self._compile(tower, inputs)
+            if not agree(tower, self.compiled, inputs):
+                self.reason = "OpenVINO gives other numbers than torch"
+        except Exception as error:  # of the tracer, of the reader or of the compiler: torch can do without all three
+            self.reason = f"OpenVINO cannot read it: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+        if self.reason is not None:
+            log = logging.getLogger(__name__)
+            log.setLevel(logging.WARNING)  # OpenVINO raises the level of all others when it fails
+            log.warning("%s is left to torch: %s", type(tower).__name__, self.reason)
+            self.compiled, self.fallback = None, TorchEngine(tower, self.runtime, half=False)
+
+    def _compile(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> Any:
         import openvino
         import torch
 
-        example = tuple(torch.cat([tensor, tensor])[:2] for tensor in inputs)  # a batch of 1 would be folded in
+        # a batch of 1 would be folded in
+        example = tuple(torch.cat([tensor, tensor])[:2] for tensor in inputs if tensor is not None)
 
         class Whole(torch.nn.Module):
             """The tower as one graph: traced module by module, an image model takes seconds longer."""
 
             def forward(self, *given: Tensor) -> list[Tensor]:
-                outputs: list[Tensor] = tower(*given)
+                waiting = iter(given)
+                outputs: list[Tensor] = tower(*(None if tensor is None else next(waiting) for tensor in inputs))
                 return outputs
 
         with warnings.catch_warnings(), torch.inference_mode():
@@ -119,9 +143,36 @@ class OpenVinoEngine:
             model,
             "CPU",
             {
-                "NUM_STREAMS": self.lanes,
-                "INFERENCE_NUM_THREADS": self.lanes,
+                "NUM_STREAMS": self.runtime.lanes,
+                "INFERENCE_NUM_THREADS": self.runtime.lanes,
                 "INFERENCE_PRECISION_HINT": "f32",
                 "ENABLE_CPU_PINNING": False,  # several processes on one machine would sit on the same cores
             },
         )
+
+
+def agree(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> bool:
+    """Whether a compiled tower gives what torch gives, on inputs of another shape than it was traced with."""
+    import torch
+
+    def other(tensor: Tensor) -> Tensor:
+        rows = torch.cat([tensor, tensor, tensor])[:3]
+        return rows if tensor.ndim == 4 else rows[:, : max(3, tensor.shape[1] // 2)]
+
+    sample = [None if tensor is None else other(tensor).contiguous() for tensor in inputs]
+    torch.set_num_threads(1)  # of this lane
+    with torch.inference_mode():
+        expected: list[Tensor] = tower(*sample)
+    got = _infer(compiled.create_infer_request(), sample)
+    return len(got) == len(expected) and all(
+        ours.shape == theirs.shape and bool((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max())
+        for ours, theirs in zip(got, expected, strict=True)
+    )
+
+
+def _infer(request: Any, inputs: Sequence[Tensor | None]) -> list[Tensor]:
+    import torch
+
+    given = [tensor.numpy() for tensor in inputs if tensor is not None]
+    results = request.infer(given, share_inputs=True)
+    return [torch.from_numpy(results[number].copy()) for number in range(len(results))]

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from .content import hash_corpus
@@ -21,11 +22,12 @@ from .encoders import BadItem, Encoded, Encoder, EncoderSpec, Modality, Source
 from .plan import EncoderReport, Task, make_task, settle
 from .runtime import Runtime, available_cores, choose_runtime
 from .samples import Corpus, Sample
-from .static import save_fitted
+from .static import WordEncoder, load_fitted, save_fitted
 from .store import FLUSH_SECONDS, Writer
 from .text import clean_text, read_text
 
 TEXT_WINDOW = 4096  # texts that are sorted by length together
+HALF_INFINITY = 0x7C00  # its bits in float16; a NaN has more
 AHEAD = 32  # items that may wait prepared for an encoder at first,
 AHEAD_BYTES = 128 << 20  # and once their size is known: enough to decode while the model is loaded
 
@@ -80,14 +82,14 @@ def extract(
     for modality in ("image", "text"):
         group = [task for task in tasks if task.modality == modality and task.todo]
         if group:
-            _run(corpus, group, settings, runtime, progress)
+            embed(corpus, group, settings, runtime, progress)
     return [report for task in tasks for report in settle(corpus, contents, task, merge=merge)]
 
 
-def _run(
+def embed(
     corpus: Corpus, tasks: Sequence[Task], settings: ExtractSettings, runtime: Runtime, progress: Progress
 ) -> None:
-    """Decode each item once for all encoders of one modality; decode, encode and write overlap."""
+    """Write what tasks of one modality lack, as parts; each item is decoded once; decode, encode and write overlap."""
     index = {key: row for task in tasks for key, row in task.todo.items()}
     workers = settings.workers or available_cores()
     with ExitStack() as stack:
@@ -134,8 +136,7 @@ class _Line:
         """The model, loaded when the first readable item arrives."""
         with self.loading:
             if self.loaded is None:
-                self.loaded = self.task.source.load(self.runtime)
-                save_fitted(self.loaded, self.task.targets[0].store.folder)
+                self.loaded = load_once(self.task.source, self.task.targets[0].store.folder, self.runtime)
             return self.loaded
 
     def push(self, key: str, prepared: Any) -> None:
@@ -161,12 +162,12 @@ class _Line:
                 if key not in target.todo:
                     continue
                 with np.errstate(over="ignore"):  # an overflow becomes infinity, which `unstorable` refuses
-                    stored = tokens.astype(target.spec.dtype) if self.settings.tokens else None
-                reason = unstorable(target.spec, pooled, tokens, stored)
+                    stored = tokens.astype(target.spec.dtype, copy=False)
+                reason = unstorable(target.spec, pooled, stored)
                 if reason:
                     self.task.bad[key] = reason
                 else:
-                    writer.add(key, pooled, stored)
+                    writer.add(key, pooled, stored if self.settings.tokens else None)
         self.done += len(keys)
         self.progress(self.task.source.spec.name, self.done, len(self.todo) - len(self.task.bad))
 
@@ -187,6 +188,31 @@ class _Line:
             target.report.seconds = round(time.perf_counter() - self.started, 3)
 
 
+def load_once(source: Source, folder: Path, runtime: Runtime) -> Encoder:
+    """Load an encoder. One that is fitted on a corpus is fitted by the first of the processes that share its folder."""
+    if not source.spec.weights.startswith("fit:"):
+        return source.load(runtime)
+    with FileLock(folder / ".fit.lock"):
+        try:
+            return fitted_source(source.specs, folder.parent).load(runtime)
+        except ValueError:  # not there, or damaged
+            encoder = source.load(runtime)
+            save_fitted(encoder, folder)
+            return encoder
+
+
+def fitted_source(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
+    """The encoder whose fit lies in the cache folders of its specs. Raises ValueError where one of them lacks it."""
+    sources = [load_fitted(cache / spec.slug, spec) for spec in specs]
+
+    def load(runtime: Runtime) -> Encoder:
+        encoder = sources[0].load(runtime)
+        assert isinstance(encoder, WordEncoder)
+        return encoder if len(specs) == 1 else WordEncoder(specs, encoder.fitted)
+
+    return Source(specs, load)
+
+
 def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
     """Cut items sorted by descending length into runs whose padded cost, items x longest, stays within the budget."""
     start = 0
@@ -196,18 +222,16 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
         start = stop
 
 
-def unstorable(
-    spec: EncoderSpec,
-    pooled: NDArray[np.float32],
-    tokens: NDArray[np.floating],
-    stored: NDArray[np.floating] | None,
-) -> str | None:
-    """Why an embedding may not enter the store: NaN, infinity, or a value beyond half precision; None if it may."""
-    if not (np.isfinite(pooled).all() and np.isfinite(tokens).all()):
+def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[np.floating]) -> str | None:
+    """Why an embedding, as it would be stored, may not be: NaN, infinity, beyond half precision; None if it may."""
+    if tokens.dtype == np.float16:  # numpy computes on halves 20 times slower than on their bits
+        highest = (tokens.view(np.uint16) & 0x7FFF).max(initial=0)
+        finite, beyond = highest <= HALF_INFINITY, highest == HALF_INFINITY
+    else:
+        finite, beyond = np.isfinite(tokens).all(), False
+    if not (finite and np.isfinite(pooled).all()):
         return f"{spec.name} gave NaN or infinity"
-    if stored is not None and not np.isfinite(stored).all():
-        return f"{spec.name} gave {np.abs(tokens).max():.3g}, beyond {spec.dtype}; use --dtype float32"
-    return None
+    return f"{spec.name} gave values beyond {spec.dtype}; use --dtype float32" if beyond else None
 
 
 def _prepare(sample: Sample, key: str, lines: Sequence[_Line]) -> list[tuple[_Line, Any]]:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .encoders import Modality, near_names
+from .variants import Stage
 
 SEQUENCE = ("mean", "cls", "max", "last")
+PATCHES = ("mean", "max")
+CLASSED = ("cls", *PATCHES)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Family:
     tower: tuple[str, str] | None = None  # model class and part of the config, where two models share a file
     offset: bool = False  # positions are counted from the padding id, as RoBERTa does
     padded: bool = False  # always padded to its full length and unmasked, as SigLIP was trained
+    masked: bool = False  # given a mask even where all tokens are real, or OpenVINO could not read the model
+    prefix: int = 0  # tokens of an image before its patches: class, distillation
 
 
 FAMILIES: dict[tuple[str, Modality], Family] = {
@@ -32,25 +37,25 @@ FAMILIES: dict[tuple[str, Modality], Family] = {
     ("distilbert", "text"): Family(SEQUENCE),
     ("electra", "text"): Family(SEQUENCE),
     ("ernie", "text"): Family((*SEQUENCE, "pooler")),
-    ("gpt2", "text"): Family(SEQUENCE),
+    ("gpt2", "text"): Family(SEQUENCE, masked=True),
     ("modernbert", "text"): Family(SEQUENCE),
     ("mpnet", "text"): Family((*SEQUENCE, "pooler"), offset=True),
     ("roberta", "text"): Family((*SEQUENCE, "pooler"), offset=True),
     ("siglip", "text"): Family(("pooler", *SEQUENCE), tower=("SiglipTextModel", "text_config"), padded=True),
     ("xlm-roberta", "text"): Family((*SEQUENCE, "pooler"), offset=True),
-    ("beit", "image"): Family(("pooler",)),
-    ("clip", "image"): Family(("pooler",), tower=("CLIPVisionModel", "vision_config")),
-    ("clip_vision_model", "image"): Family(("pooler",)),
-    ("convnext", "image"): Family(("mean",)),
-    ("convnextv2", "image"): Family(("mean",)),
-    ("deit", "image"): Family(("cls",)),
-    ("dinov2", "image"): Family(("cls",)),
-    ("dinov2_with_registers", "image"): Family(("cls",)),
-    ("resnet", "image"): Family(("mean",)),
-    ("siglip", "image"): Family(("pooler",), tower=("SiglipVisionModel", "vision_config")),
-    ("siglip_vision_model", "image"): Family(("pooler",)),
-    ("swin", "image"): Family(("mean",)),
-    ("vit", "image"): Family(("cls",)),
+    ("beit", "image"): Family(("pooler", *CLASSED), prefix=1),
+    ("clip", "image"): Family(("pooler", *CLASSED), tower=("CLIPVisionModel", "vision_config"), prefix=1),
+    ("clip_vision_model", "image"): Family(("pooler", *CLASSED), prefix=1),
+    ("convnext", "image"): Family((*PATCHES, "pooler")),
+    ("convnextv2", "image"): Family((*PATCHES, "pooler")),
+    ("deit", "image"): Family((*CLASSED, "pooler"), prefix=2),
+    ("dinov2", "image"): Family((*CLASSED, "pooler"), prefix=1),
+    ("dinov2_with_registers", "image"): Family((*CLASSED, "pooler"), prefix=1),
+    ("resnet", "image"): Family(PATCHES),
+    ("siglip", "image"): Family(("pooler", *PATCHES), tower=("SiglipVisionModel", "vision_config")),
+    ("siglip_vision_model", "image"): Family(("pooler", *PATCHES)),
+    ("swin", "image"): Family((*PATCHES, "pooler")),
+    ("vit", "image"): Family((*CLASSED, "pooler"), prefix=1),
 }
 
 
@@ -70,6 +75,29 @@ def read_config(folder: Path, modality: Modality) -> tuple[Any, Family, Any]:
     if family.tower is None:
         return config, family, MODEL_MAPPING[type(config)]
     return getattr(config, family.tower[1]), family, getattr(transformers, family.tower[0])
+
+
+def find_stages(config: Any, model_class: Any, modality: Modality) -> list[Stage]:
+    """The hidden states that a model gives, from the last to the first, which is what its embeddings give.
+
+    Of an image model the widths differ where it narrows its map: it is run without weights to see them.
+    """
+    if modality == "text":
+        widths = [int(config.hidden_size)] * (config.num_hidden_layers + 1)
+    else:
+        import torch
+
+        side = getattr(config, "image_size", 224)
+        height, width = side if isinstance(side, list | tuple) else (side, side)
+        with torch.device("meta"):
+            model = model_class(config).eval()
+            output = model(pixel_values=torch.empty(1, 3, height, width), output_hidden_states=True)
+        widths = [int(state.shape[1] if state.ndim == 4 else state.shape[2]) for state in output.hidden_states]
+    last, *before = reversed(widths)
+    return [
+        Stage("last_hidden_state", last),
+        *(Stage(f"hidden_states[-{number}]", width) for number, width in enumerate(before, 2)),
+    ]
 
 
 def _find_family(kind: str, modality: Modality) -> Family:

@@ -11,8 +11,8 @@ from pathlib import Path
 from .encoders import EncoderOptions, canonical
 from .weights import sha256_file, shards
 
-SMALL_FILES = ("*.json", "*.txt", "*.model")
-TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
+TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
 VOLATILE = {  # what a config says besides what computes
     *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
     *(

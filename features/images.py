@@ -6,16 +6,20 @@ and does not print libjpeg's warnings to stderr.
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
+import re
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     import torch
 
 MAX_MEGAPIXELS = 100
+MAX_RATIO = 100  # long side over short: an encoder's resizing, which goes by the short side, makes 256x25600 of it
+MAX_SCANS = 2000  # passes of a JPEG over its pixels, times megapixels: a few bytes can ask for one more pass
+BAND = 2**18  # pixels turned into RGB at a time: a copy that fits a processor's cache
+MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python, pixel by pixel
 
 _quiet_lock = threading.Lock()
 
@@ -86,25 +94,74 @@ def decode_pixels(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
         return _decode(raw, kind)
     except BadItem:
         raise
+    except MemoryError as error:
+        raise BadItem(f"not enough memory to decode this {kind}; a smaller copy may do") from error
     except Exception as error:  # on damaged bytes the decoders raise nearly anything
         raise BadItem(_reason(raw, kind, error)) from error
 
 
 def _decode(raw: bytes, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    if kind == "TIFF":
+        _silence_tiff()
     image: Image.Image = FORMATS[kind][1](io.BytesIO(raw))
-    width, height = image.size
-    if width * height > MAX_MEGAPIXELS * 1_000_000:
-        raise BadItem(f"{width}x{height} pixels: over the limit of {MAX_MEGAPIXELS} megapixels")
+    _refuse_excess(image, raw)
     image.load()
     turn = UPRIGHT.get(_orientation(image.info.get("exif")))  # Pillow turns TIFF by itself
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    image = image.convert("RGB")
-    return np.array(image if turn is None else image.transpose(turn))  # (H, W, 3)
+    return _pixels(image if turn is None else image.transpose(turn))
+
+
+def _pixels(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """RGB (H, W, 3) of an image of any 8-bit mode; a large one band by band, which takes a third of the time."""
+    width, height = image.size
+    rows = max(1, BAND // width)
+    if rows >= height:
+        return np.array(_opaque(image))
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(_opaque(band))
+    return pixels
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image as RGB, on white."""
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _refuse_excess(image: Image.Image, raw: bytes) -> None:
+    """Raise BadItem, before anything is decoded, for what would take memory or time out of proportion."""
+    width, height = image.size
+    pixels, size = width * height, f"{width}x{height} pixels"
+    if pixels > MAX_MEGAPIXELS * 1_000_000:
+        raise BadItem(f"{size}: over the limit of {MAX_MEGAPIXELS} megapixels")
+    if max(width, height) > MAX_RATIO * min(width, height) > 0:
+        raise BadItem(f"{size}: one side over {MAX_RATIO} times the other")
+    if isinstance(image, BmpImageFile) and image.tile[0][0] == "bmp_rle" and pixels > MAX_RUN_LENGTH * 1_000_000:
+        raise BadItem(f"{size} in run-length code: over its limit of {MAX_RUN_LENGTH} megapixels")
+    most = MAX_SCANS * 1_000_000 // max(pixels, 1)
+    # Counting marks is quick, but previews and trailers may hold some; only then is the file walked through.
+    if isinstance(image, JpegImageFile) and raw.count(b"\xff\xda") > most and (scans := _scans(raw)) > most:
+        raise BadItem(f"{scans} scans of {size}: over the limit of {most} for this size")
+
+
+def _scans(raw: bytes) -> int:
+    """How many scans a JPEG has up to its end mark, outside its other segments."""
+    count, at = 0, 2
+    while mark := _MARK.search(raw, at):
+        at, code = mark.end(), raw[mark.end() - 1]
+        if code == 0xD9:
+            break
+        count += code == 0xDA
+        at += int.from_bytes(raw[at : at + 2], "big")
+    return count
+
+
+_MARK = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of a segment or the end; in a scan, FF 00 and FF D0 to D7 are data
 
 
 def _eight_bits(
@@ -112,10 +169,22 @@ def _eight_bits(
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Grey of more than 8 bits (H, W) to 8: the high byte of 16 bits; wider numbers have no scale, so min to max."""
     if mode.startswith("I;16"):
-        return (deep.astype(np.uint16) >> 8).astype(np.uint8)
-    wide = np.nan_to_num(deep.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(wide.min()), float(wide.max())
-    return ((wide - low) * (255 / (high - low) if high > low else 0.0)).round().astype(np.uint8)
+        return (deep.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+    low, high = float("inf"), float("-inf")
+    for row in deep:  # row by row, as the whole in float64 would take gigabytes
+        finite = _finite(row)
+        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    scale = 255 / (high - low) if high > low else 0.0
+    eight = np.empty(deep.shape, np.uint8)
+    for row, out in zip(deep, eight, strict=True):
+        out[:] = ((_finite(row) - low) * scale).round()
+    return eight
+
+
+def _finite(
+    row: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.nan_to_num(row.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def _orientation(exif: object) -> int:
@@ -139,6 +208,18 @@ def _reason(raw: bytes, kind: str, error: Exception) -> str:
     if kind == "WEBP":
         cut = int.from_bytes(raw[4:8], "little") + 8 > len(raw)
     return f"truncated {kind}" if cut else f"damaged {kind}: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+@cache
+def _silence_tiff() -> None:
+    """Keep Pillow's log and libtiff from writing to stderr what is raised anyway; unreachable libtiff goes on."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            setter = library[name]
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
 
 
 @contextmanager

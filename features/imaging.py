@@ -13,7 +13,7 @@ from torchvision.transforms import functional as F
 from .encoders import Encoded, EncoderSpec
 from .engine import open_engine
 from .runtime import Runtime
-from .tower import ImageTower, flatten_map
+from .tower import ImageTower, ask_states, flatten_map, pick_states
 
 
 class ImageEncoder:
@@ -36,20 +36,19 @@ class ImageEncoder:
         return 1
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
-        outputs = self.engine(torch.stack(list(batch)))
-        return self.tower.encoded(outputs, [outputs[0].shape[1]] * len(batch))
+        return self.tower.encoded(self.engine(torch.stack(list(batch))))
 
 
 class MapBackbone(nn.Module):
-    """A model whose output is one map or token sequence, given by `features`, as a tower's backbone."""
+    """A model as a tower's backbone; `features` gives its tokens (B, T, D), one tensor per layer."""
 
-    def __init__(self, model: nn.Module, features: Callable[[Any, Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module, features: Callable[[Any, Tensor], list[Tensor]]) -> None:
         super().__init__()
         self.model = model
         self.features = features
 
     def forward(self, pixels: Tensor) -> tuple[list[Tensor], None]:
-        return [self.features(self.model, pixels)], None
+        return self.features(self.model, pixels), None
 
 
 def resize_and_crop(
@@ -69,13 +68,15 @@ def resize_and_crop(
 class PixelModel(nn.Module):
     """A transformers image model as a tower's backbone."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
         self.model = model
+        self.layers = list(layers)
 
     def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        output = self.model(pixel_values=pixels)
-        return [flatten_map(output.last_hidden_state)], getattr(output, "pooler_output", None)
+        output = self.model(pixel_values=pixels, **ask_states(self.layers))
+        pooler = getattr(output, "pooler_output", None)
+        return [flatten_map(states) for states in pick_states(output, self.layers)], pooler
 
 
 def split_processor(processor: Any) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:

@@ -1,7 +1,8 @@
 """One part of the store: an immutable HDF5 file whose first 512 bytes hold a checksum of all the others.
 
-Layout: `keys` (N,) 32 hex digits, `pooled` (N, D) float32, and with tokens `tokens` (sum of T, D) and
-`offsets` (N+1,) int64. HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
+Layout: `keys` (N,) 32 hex digits, with tokens `offsets` (N+1,) int64, then the embeddings: `pooled` (N, D) float32 and
+`tokens` (sum of T, D). HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
+What stands before the embeddings has a checksum of its own, compared at every opening: on damage there HDF5 may hang.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .durable import publish, temporary
+from .durable import Sink, naming, publish, temporary
 from .encoders import EncoderSpec
 
 HEADER_BYTES = 512
 COPY_BYTES = 64 << 20
 CHECK_BYTES = 16 << 20
+FIELDS: dict[object, set[str]] = {  # of the header, by format
+    2: {"msa", "rows", "bytes", "crc32"},
+    3: {"msa", "rows", "bytes", "crc32", "data", "index"},
+}
 KEY = np.dtype("S32")
 
 
@@ -64,16 +70,25 @@ def open_part(path: Path, spec: EncoderSpec) -> Part:
         raise StoreError(
             f"{path}: {header['bytes']} bytes were written, {size} are there; delete the file and extract again"
         )
+    if header["msa"] > 2 and header["index"] != _index_checksum(path, header["data"]):
+        raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
     try:
         with h5py.File(path, "r", locking=False) as file:
             written = EncoderSpec.from_json(str(file.attrs["spec"]))
+            fingerprint = written.fingerprint
             keys = file["keys"][:]
             has_tokens = "tokens" in file
+    except FileNotFoundError:  # merged away since its header was read
+        raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: not a readable part ({error}); delete the file and extract again") from error
+    if len(keys) != header["rows"]:
+        raise StoreError(
+            f"{path}: {header['rows']} rows were written, {len(keys)} are there; delete it and extract again"
+        )
     if written != spec:
         raise StoreError(
-            f"{path}: written by encoder {written.name!r} {written.fingerprint}, wanted {spec.name!r} "
+            f"{path}: written by encoder {written.name!r} {fingerprint}, wanted {spec.name!r} "
             f"{spec.fingerprint}; use another cache folder"
         )
     return Part(path, size, has_tokens, keys)
@@ -93,38 +108,53 @@ def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows:
     """
     temp = temporary(folder)
     try:
-        with h5py.File(temp, "w", userblock_size=HEADER_BYTES, libver="v110") as file:
-            file.attrs["spec"] = spec.to_json()
-            file.attrs["rows"] = rows
-            keys = file.create_dataset("keys", (rows,), KEY)
-            pooled = file.create_dataset("pooled", (rows, spec.width), np.float32)
-            if token_rows is not None:
-                tokens = file.create_dataset("tokens", (token_rows, spec.width), np.dtype(spec.dtype))
-                offsets = np.zeros(rows + 1, np.int64)
-            row = token = 0
-            for block in blocks:
-                stop = row + len(block.keys)
-                keys[row:stop] = block.keys
-                pooled[row:stop] = block.pooled
-                if token_rows is not None:
-                    assert block.tokens is not None
-                    assert block.offsets is not None
-                    tokens[token : token + len(block.tokens)] = block.tokens
-                    offsets[row + 1 : stop + 1] = token + block.offsets[1:]
-                    token += len(block.tokens)
-                row = stop
-            assert row == rows
-            if token_rows is not None:
-                assert token == token_rows
-                file.create_dataset("offsets", data=offsets)
-        header = {"msa": 2, "rows": rows, "bytes": temp.stat().st_size, "crc32": _checksum(temp)}
-        with temp.open("rb+") as raw:
-            raw.write(_header_block(header))
+        with naming(folder):
+            with temp.open("wb+", buffering=0) as raw:
+                sink = Sink(raw)
+                try:
+                    with h5py.File(sink, "w", userblock_size=HEADER_BYTES, libver="v110") as file:
+                        data = _fill(file, spec, blocks, rows, token_rows, sink)
+                finally:
+                    sink.check()
+            size, crc32, index = temp.stat().st_size, _checksum(temp), _index_checksum(temp, data)
+            header = {"msa": 3, "rows": rows, "bytes": size, "data": data, "index": index, "crc32": crc32}
+            with temp.open("rb+") as whole:
+                whole.write(_header_block(header))
         final = folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.h5"
         publish(temp, final)
         return final
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _fill(
+    file: h5py.File, spec: EncoderSpec, blocks: Iterator[Rows], rows: int, token_rows: int | None, sink: Sink
+) -> int:
+    """Write all but the header; return the byte at which the embeddings begin, which are the last in the file."""
+    file.attrs["spec"] = spec.to_json()
+    file.attrs["rows"] = rows
+    keys = file.create_dataset("keys", (rows,), KEY)
+    if token_rows is not None:
+        offsets = file.create_dataset("offsets", data=np.zeros(rows + 1, np.int64))
+    pooled = file.create_dataset("pooled", (rows, spec.width), np.float32)
+    if token_rows is not None:
+        tokens = file.create_dataset("tokens", (token_rows, spec.width), np.dtype(spec.dtype))
+    row = token = 0
+    for block in blocks:
+        stop = row + len(block.keys)
+        keys[row:stop] = block.keys  # before the embeddings: HDF5 gives a dataset its place at the first write
+        pooled[row:stop] = block.pooled
+        if token_rows is not None:
+            assert block.tokens is not None
+            assert block.offsets is not None
+            tokens[token : token + len(block.tokens)] = block.tokens
+            offsets[row + 1 : stop + 1] = token + block.offsets[1:]
+            token += len(block.tokens)
+        row = stop
+        sink.check()
+    assert row == rows
+    assert token_rows is None or token == token_rows
+    return int(pooled.id.get_offset())
 
 
 def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
@@ -174,18 +204,22 @@ def _header_block(header: dict[str, object]) -> bytes:
     return text.ljust(HEADER_BYTES, b"\0")
 
 
-def _read_header(path: Path) -> dict[str, object]:
+def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         block = file.read(HEADER_BYTES)
     try:
         header = json.loads(block.rstrip(b"\0"))
-        if set(header) != {"msa", "rows", "bytes", "crc32"} or block != _header_block(header):
+        if (
+            not isinstance(header, dict)
+            or set(header) != FIELDS.get(header.get("msa"))
+            or block != _header_block(header)
+        ):
             raise ValueError("foreign header")
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise StoreError(
             f"{path}: not a part written by msa, or damaged ({error}); delete it and extract again"
         ) from error
-    return dict(header)
+    return header
 
 
 def _checksum(path: Path) -> str:
@@ -199,3 +233,10 @@ def _checksum(path: Path) -> str:
     with ThreadPoolExecutor(4) as pool:
         blocks = pool.map(block, range(HEADER_BYTES, path.stat().st_size, CHECK_BYTES))
         return hashlib.blake2b(b"".join(blocks), digest_size=16).hexdigest()
+
+
+def _index_checksum(path: Path, data: int) -> int:
+    """CRC-32 of what stands between the header and the embeddings: HDF5's own records, the keys and the offsets."""
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        return zlib.crc32(file.read(data - HEADER_BYTES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,10 +108,16 @@ def _settle(corpus: Corpus, contents: Contents, target: Target, bad: dict[str, s
         if key is not None:
             seen.add(key)
     report.bad = len(records)
-    update_errors(target.store.folder, seen, records, posts)
-    if report.encoded and merge:
+    mended = seen.difference(record.key for record in records if record.key)  # other posts may share what is bad still
+    update_errors(target.store.folder, mended, records, posts)
+    if merge and (report.encoded or _scattered(target.store)):
         target.store.merge()
     else:
         target.store.refresh()
     report.bytes = target.store.bytes
     return report
+
+
+def _scattered(store: Store) -> bool:
+    """Whether other processes left parts that this one may merge."""
+    return len(store.parts) > 1 and os.access(store.folder, os.W_OK)

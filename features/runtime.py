@@ -44,16 +44,26 @@ def choose_runtime(device: str = "auto", engine: str = "auto", *, lanes: int = 0
     if compile and engine == "openvino":
         raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
     chosen: Engine = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
-    return Runtime(place, chosen, lanes or {"cpu": available_cores(), "cuda": 2}.get(place, 1), compile)
+    suits = {"cpu": available_cores(), "cuda": 2}.get(place.partition(":")[0], 1)
+    return Runtime(place, chosen, lanes or suits, compile)
 
 
 def pick_device(name: str) -> str:
-    """Resolve 'auto' to the best device here; raise ValueError for one that is named but absent."""
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {name!r}")
+    """Resolve 'auto' to the best device here; raise ValueError for one that is named but absent.
+
+    Where there are several GPUs, `cuda:1` is the second of them.
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, or cuda:N; got {name!r}")
     if name == "cpu":
         return name
     import torch
+
+    if colon:
+        if int(number) >= (gpus := torch.cuda.device_count()):
+            raise ValueError(f"device {name!r} is not here: torch {torch.__version__} sees {gpus} GPUs, from cuda:0 on")
+        return name
 
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":

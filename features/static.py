@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -26,10 +26,10 @@ from .encoders import (
     EncoderSpec,
     Source,
     canonical,
-    choose_pool,
     refuse_weights,
     require,
 )
+from .variants import Stage, expand, unmistakable
 from .vectors import WordVectors, read_vectors, sniff
 from .weights import weights_id
 
@@ -55,9 +55,9 @@ CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 class WordEncoder:
     """A loaded vocabulary: cleaned text -> the vectors of its known words, and their mean or an inferred vector."""
 
-    def __init__(self, spec: EncoderSpec, fitted: WordVectors) -> None:
-        self.specs: tuple[EncoderSpec, ...] = (spec,)
-        self.spec = spec
+    def __init__(self, specs: Sequence[EncoderSpec], fitted: WordVectors) -> None:
+        self.specs = tuple(specs)
+        self.spec = self.specs[0]
         self.fitted = fitted
         self.index = {word: row for row, word in enumerate(fitted.words)}
         _jieba()  # here, because warnings cannot be silenced safely once threads preprocess
@@ -77,19 +77,20 @@ class WordEncoder:
 
     def encode(self, batch: Sequence[Sequence[str]]) -> tuple[Encoded, ...]:
         tokens = [self.fitted.vectors[[self.index[word] for word in words]] for words in batch]
-        pooled = [self._pool(words, vectors) for words, vectors in zip(batch, tokens, strict=True)]
-        return (Encoded(np.stack(pooled).astype(np.float32), list(tokens)),)
+        return tuple(Encoded(self._pool(spec.pool, batch, tokens), list(tokens)) for spec in self.specs)
 
-    def _pool(self, words: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pool(
+        self, way: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         if self.inference is not None:
             with self.inferring:
-                return self.inference.vector(words)
-        ways: dict[str, NDArray[np.float32]] = {
-            "mean": vectors.mean(0),
-            "max": vectors.max(0),
-            "last": vectors[-1],
+                return np.stack([self.inference.vector(words) for words in batch])
+        ways: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+            "mean": lambda vectors: vectors.mean(0),
+            "max": lambda vectors: vectors.max(0),
+            "last": lambda vectors: vectors[-1],
         }
-        return ways[self.spec.pool]
+        return np.stack([ways[way](vectors) for vectors in tokens]).astype(np.float32)
 
 
 class Inference:
@@ -115,12 +116,14 @@ class Inference:
         width = model.vector_size
         start = (model.random.random_sample((1, width)) - 0.5) / width
         vector: NDArray[np.float32] = start.astype(np.float32)  # (1, D), trained in place
+        scratch = np.zeros(width, np.float32)  # gensim's own is freed while it is still written to
         for alpha in np.linspace(model.alpha, model.min_alpha, model.epochs):
             train_document_dbow(
                 model,
                 list(words),
                 [0],
                 alpha,
+                work=scratch,
                 learn_words=False,
                 learn_hidden=False,
                 doctag_vectors=vector,
@@ -152,7 +155,7 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         raise ValueError(f"{name!r} is fitted on a corpus; got no text, give a data set with texts")
     corpus = sorted(options.corpus)
     given = canonical({"corpus": corpus, "fit": FIT, "gensim": metadata.version("gensim")})
-    spec = _spec(
+    specs = _specs(
         name,
         options,
         architecture="PV-DBOW with words" if kind == "doc2vec" else "skip-gram",
@@ -160,42 +163,43 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         width=FIT["vector_size"],
     )
-    return Source((spec,), lambda runtime: WordEncoder(spec, fit(kind, [split_words(text) for text in corpus])))
+    return Source(specs, lambda runtime: WordEncoder(specs, fit(kind, [split_words(text) for text in corpus])))
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
     layout, width = sniff(path)
-    spec = _spec(
-        f"gensim:{path.name}",
+    specs = _specs(
+        f"gensim:{unmistakable(path.name)}",
         options,
         architecture="KeyedVectors",
         weights=weights_id([path]),
         pools=("mean", "max", "last"),
         width=width,
     )
-    return Source((spec,), lambda runtime: WordEncoder(spec, read_vectors(path, layout)))
+    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, layout)))
 
 
-def _spec(
+def _specs(
     name: str, options: EncoderOptions, *, architecture: str, weights: str, pools: Sequence[str], width: int
-) -> EncoderSpec:
+) -> tuple[EncoderSpec, ...]:
     length = DEFAULT_LIMIT if options.max_length is None else options.max_length
     if length < 1:
         raise ValueError(f"max length of {name!r} must be at least 1 word; got {length}")
-    return EncoderSpec(
+    spec = EncoderSpec(
         name=name,
         modality="text",
         source="gensim",
         architecture=architecture,
         weights=weights,
         layer="vectors",
-        pool=choose_pool(name, options.pool, pools),
+        pool=pools[0],
         preprocess=canonical({"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True}),
         width=width,
         dtype=options.dtype,
         clean=options.clean,
         max_length=length,
     )
+    return expand(spec, options, stages=[Stage("vectors", width)], pools=pools)
 
 
 def split_words(text: str) -> list[str]:
@@ -235,15 +239,21 @@ def fit(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) ->
 
 
 def save_fitted(encoder: Encoder, folder: Path) -> None:
-    """Write what an encoder learned from the corpus into its cache folder; others have nothing to write."""
+    """Write what an encoder learned from the corpus into its cache folder, and into those of its other specs beside it.
+
+    Encoders that learned nothing have nothing to write.
+    """
     from safetensors.numpy import save
 
     if not isinstance(encoder, WordEncoder) or not encoder.spec.weights.startswith("fit:"):
         return
     fitted = encoder.fitted
     arrays = {"vectors": fitted.vectors, "hidden": fitted.hidden, "sampling": fitted.sampling}
-    facts = {"spec": encoder.spec.to_json(), "words": json.dumps(list(fitted.words), ensure_ascii=False)}
-    write_atomic(folder / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
+    words = json.dumps(list(fitted.words), ensure_ascii=False)
+    for spec in encoder.specs:
+        place = folder if spec == encoder.spec else folder.with_name(spec.slug)
+        facts = {"spec": spec.to_json(), "words": words}
+        write_atomic(place / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
 
 
 def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
@@ -263,4 +273,4 @@ def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
     fitted = WordVectors(json.loads(facts["words"]), **arrays)
-    return Source((spec,), lambda runtime: WordEncoder(spec, fitted))
+    return Source((spec,), lambda runtime: WordEncoder((spec,), fitted))

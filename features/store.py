@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from .durable import sweep_temporaries, write_atomic
+from .durable import make_folder, sweep_temporaries, write_atomic
 from .encoders import EncoderSpec
 from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
@@ -33,7 +33,7 @@ class Store:
     def open(cls, cache: Path, spec: EncoderSpec) -> Store:
         """Open, or begin, the store of `spec` under the cache folder."""
         folder = cache / spec.slug
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         description = folder / "spec.json"
         if not description.exists():
             write_atomic(description, spec.to_json().encode())
@@ -71,7 +71,7 @@ class Store:
 
     def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Tokens of each key (n,), all stored; 0 where only the pooled vector is."""
-        at, _ = self._locate(keys)
+        at, _ = self._find(keys, tokens=False)
         found = np.zeros(len(at), np.int64)
         for number, part in enumerate(self.parts):
             here = np.flatnonzero(self._part[at] == number) if len(at) else at
@@ -81,10 +81,7 @@ class Store:
 
     def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
         """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
-        at, found = self._locate(keys)
-        if tokens and len(self._keys):
-            found &= np.array([part.has_tokens for part in self.parts])[self._part[at]]
-        return found
+        return self._find(keys, tokens=tokens)[1]
 
     def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
         """Yield blocks of bounded size: positions in `keys` (distinct, all stored) and their rows, in disk order.
@@ -93,13 +90,13 @@ class Store:
         """
         if len(set(keys)) != len(keys):
             raise StoreError(f"keys to read must be distinct; got {len(keys) - len(set(keys))} repeated")
-        lacking = int((~self.find(keys, tokens=tokens)).sum())
-        if lacking:
+        at, found = self._find(keys, tokens=tokens)
+        if not found.all():
             what = "with tokens" if tokens else "at all"
             raise StoreError(
-                f"{self.spec.name}: {lacking} of {len(keys)} items are not cached {what}; run `msa extract` for them"
+                f"{self.spec.name}: {int((~found).sum())} of {len(keys)} items are not cached {what}; "
+                "run `msa extract` for them"
             )
-        at, _ = self._locate(keys)
         for number, part in enumerate(self.parts):
             positions = np.flatnonzero(self._part[at] == number) if len(keys) else np.empty(0, np.int64)
             if not len(positions):
@@ -161,13 +158,38 @@ class Store:
         for number in group:
             self.parts[number].path.unlink()
 
-    def _locate(self, keys: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Index of each key among the stored ones (n,), and whether it is really there (n,)."""
-        wanted = np.array(list(keys), dtype=KEY)
+    def remove_empty(self, known: Sequence[str]) -> bool:
+        """Remove the folder of a store without parts, if nothing but the `known` files is in it; say whether it went.
+
+        A part that another process publishes meanwhile is kept, and the folder with it.
+        """
+        with FileLock(self.folder / ".lock"):
+            self.refresh()
+            if self.parts or {path.name for path in self.folder.iterdir()} - {".lock", *known}:
+                return False
+            for name in known:
+                (self.folder / name).unlink(missing_ok=True)
+        (self.folder / ".lock").unlink(missing_ok=True)
+        try:
+            self.folder.rmdir()
+        except OSError:
+            write_atomic(self.folder / "spec.json", self.spec.to_json().encode())
+            return False
+        return True
+
+    def _find(self, keys: Sequence[str], *, tokens: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Index of each key among the stored ones (n,), and whether it is really there (n,), tokens and all."""
+        wanted = np.array(keys, dtype=KEY)
         if not len(self._keys):
             return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return at, self._keys[at] == wanted
+        order = np.argsort(wanted)  # a search in order stays in the processor's cache
+        at = np.empty(len(wanted), np.int64)
+        at[order] = np.searchsorted(self._keys, wanted[order])
+        at = np.minimum(at, len(self._keys) - 1)
+        found = self._keys[at] == wanted
+        if tokens:
+            found &= np.array([part.has_tokens for part in self.parts])[self._part[at]]
+        return at, found
 
 
 class Writer:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .encoders import BadItem, Clean
 
+MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs a second or two for these
+MAX_CLEANING = 10_000_000  # characters that `clean_text` passes over, which it does again while anything changes
+
 # Words that carry no sentiment. Negations and contrasts (not, no, never, nor, but, …) are absent on purpose.
 STOP_WORDS = frozenset(
     """a about am an and are as at be been being by did do does doing for from had has have having he her hers
@@ -23,6 +26,7 @@ _RETWEET = re.compile(r"(?<!\w)RT\s*[@＠][\w-]+\s*[:：]?|^\s*RT\b[:：]?")
 _MENTION = re.compile(r"(?<!\w)[@＠][\w-]+")
 _CLOSED_TAG = re.compile(r"[#＃]([^#＃\s]+)[#＃]")  # Weibo
 _OPEN_TAG = re.compile(r"(?<!\w)[#＃](?=\w)")
+_ENDLESS = re.compile(r"&#[0-9]{4000,};?")  # more digits than Python turns into a number
 _SPACE = re.compile(r"\s+")
 
 
@@ -57,7 +61,7 @@ def decode_lines(raw: bytes) -> list[str | None]:
 def decode_text(raw: bytes) -> str:
     """Decode one text: UTF-8 or UTF-16 by its mark, UTF-8, else GB18030; stripped, line ends as `\\n`.
 
-    Raises BadItem for binary data and for bytes in none of these encodings.
+    Raises BadItem for binary data, for bytes in none of these encodings, and beyond MAX_CHARACTERS.
     """
     return _normalise(_characters(raw))
 
@@ -78,17 +82,21 @@ def clean_text(text: str, level: Clean) -> str:
 
     `none` returns it unchanged. `social` drops links, @mentions and retweet marks, resolves HTML entities, takes
     the # off tags and collapses white space. `strict` also lower-cases, and drops special characters and stop words.
+    Raises BadItem for a text so nested that this would take seconds.
     """
     if level not in CLEANERS:
         raise ValueError(f"unknown cleaning {level!r}; choose one of {', '.join(CLEANERS)}")
     # What one pass removes can join two halves of a link or an entity: repeat until nothing changes.
+    work = 0
     while (cleaned := CLEANERS[level](text)) != text:
-        text = cleaned
+        text, work = cleaned, work + len(text)
+        if work > MAX_CLEANING:
+            raise BadItem(f"links, tags or entities so nested that cleaning would pass over {work} characters")
     return text
 
 
 def _social(text: str) -> str:
-    text = _URL.sub(" ", html.unescape(text))
+    text = _URL.sub(" ", html.unescape(_ENDLESS.sub("\ufffd", text)))
     text = _MENTION.sub(" ", _RETWEET.sub(" ", text))
     text = _OPEN_TAG.sub("", _CLOSED_TAG.sub(r"\1 ", text))
     return _SPACE.sub(" ", text).strip()
@@ -137,6 +145,8 @@ def _try(raw: bytes, encoding: str) -> str | None:
 def _normalise(text: str) -> str:
     if "\0" in text:
         raise BadItem("binary, not text")
+    if len(text) > MAX_CHARACTERS:
+        raise BadItem(f"{len(text)} characters: over the limit of {MAX_CHARACTERS}")
     # JSON may spell half a surrogate pair, which no encoder or hash can take.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()

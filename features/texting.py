@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .encoders import Encoded, EncoderSpec
 from .engine import open_engine
 from .runtime import Runtime
-from .tower import TextTower, ragged
+from .tower import TextTower, ask_states, pick_states, ragged
 
 Pieces = Mapping[str, list[int]]
 
@@ -70,11 +70,16 @@ class TextEncoder:
 class HiddenStates(nn.Module):
     """A transformers text model as a tower's backbone."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, layers: Sequence[str], *, masked: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.layers = list(layers)
+        self.masked = masked
 
     def forward(self, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
-        given = {"token_type_ids": kinds, "attention_mask": None if mask is None else mask.long()}
+        if mask is None and self.masked:
+            mask = torch.ones_like(ids)
+        given: dict[str, Any] = {"token_type_ids": kinds, "attention_mask": None if mask is None else mask.long()}
+        given |= ask_states(self.layers)
         output = self.model(input_ids=ids, **{name: value for name, value in given.items() if value is not None})
-        return [output.last_hidden_state], getattr(output, "pooler_output", None)
+        return pick_states(output, self.layers), getattr(output, "pooler_output", None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .encoders import Encoded, EncoderSpec
+from .variants import layer_names
 
 
 class Tower(nn.Module):
@@ -18,10 +21,13 @@ class Tower(nn.Module):
     where it has one. Output: the tokens of each layer, then one pooled (B, D) per spec, as one list.
     """
 
+    prefix = 0  # tokens before the patches, which 'mean' and 'max' leave out
+
     def __init__(self, backbone: nn.Module, specs: Sequence[EncoderSpec]) -> None:
         super().__init__()
         self.backbone = backbone
-        self.layers = list(dict.fromkeys(spec.layer for spec in specs))
+        self.layers = layer_names(specs)
+        self.dtype = torch.float16 if specs[0].dtype == "float16" else torch.float32
         self.ways = [(self.layers.index(spec.layer), spec.pool) for spec in specs]
 
     def pooled(self, layers: Sequence[Tensor], pooler: Tensor | None, mask: Tensor | None) -> list[Tensor]:
@@ -32,13 +38,19 @@ class Tower(nn.Module):
                 assert pooler is not None
                 vectors.append(pooler.float())
             else:
-                vectors.append(pool_tokens(layers[layer].float(), mask, way))
+                skip = self.prefix if way in ("mean", "max") else 0
+                tokens = layers[layer][:, skip:] if skip else layers[layer]
+                vectors.append(pool_tokens(tokens.float(), mask, way))
         return [*layers, *vectors]
 
-    def encoded(self, outputs: Sequence[Tensor], lengths: Sequence[int]) -> tuple[Encoded, ...]:
-        """Give each spec its part of the outputs, tokens cut to their real lengths."""
+    def encoded(self, outputs: Sequence[Tensor], lengths: Sequence[int] | None = None) -> tuple[Encoded, ...]:
+        """Give each spec its part of the outputs: tokens cut to their real lengths, in the format of the store.
+
+        Without lengths all tokens are real, and each layer may have its own number of them.
+        """
+        ends = [None] * len(outputs[0]) if lengths is None else lengths
         tokens = [
-            [item[:length] for item, length in zip(layer.numpy(), lengths, strict=True)]
+            [item[:end] for item, end in zip(layer.to(self.dtype).numpy(), ends, strict=True)]
             for layer in outputs[: len(self.layers)]
         ]
         vectors = [output.numpy() for output in outputs[len(self.layers) :]]
@@ -56,8 +68,10 @@ class ImageTower(Tower):
         mean: Sequence[float],
         std: Sequence[float],
         scale: float = 1 / 255,
+        prefix: int = 0,
     ) -> None:
         super().__init__(backbone, specs)
+        self.prefix = prefix
         self.scale = scale
         self.mean: Tensor
         self.std: Tensor
@@ -96,6 +110,20 @@ def pool_tokens(tokens: Tensor, mask: Tensor | None, how: str) -> Tensor:
     assert how == "mean", how
     weight = mask.unsqueeze(-1).to(tokens.dtype)  # (B, T, 1)
     return (tokens * weight).sum(1) / weight.sum(1)
+
+
+def ask_states(layers: Sequence[str]) -> dict[str, bool]:
+    """What to ask a transformers model for, besides its last hidden state, to have these layers."""
+    return {"output_hidden_states": True} if set(layers) - {"last_hidden_state"} else {}
+
+
+def pick_states(output: Any, layers: Sequence[str]) -> list[Tensor]:
+    """The layers out of what a transformers model gives: `last_hidden_state`, or `hidden_states[-2]` and before."""
+    found = re.compile(r"hidden_states\[(-\d+)\]")
+    return [
+        output.hidden_states[int(inner[1])] if (inner := found.fullmatch(layer)) else output.last_hidden_state
+        for layer in layers
+    ]
 
 
 def flatten_map(features: Tensor, *, channels_last: bool = False) -> Tensor:

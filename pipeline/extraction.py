@@ -10,6 +10,7 @@ from typing import Any
 from ..features.extract import ExtractSettings, Progress, extract
 from ..features.plan import EncoderReport
 from ..features.samples import Corpus, Problem
+from .shard import Shard
 from .sources import EncoderRequest, open_sources
 from .tables import table
 
@@ -21,6 +22,7 @@ class Extraction:
     rows: int
     encoders: Sequence[EncoderReport]
     problems: Sequence[Problem]
+    shard: Shard | None = None
 
     @property
     def bad_share(self) -> float:
@@ -30,7 +32,8 @@ class Extraction:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {"rows": self.rows, "encoders": [asdict(report) for report in self.encoders]}
+        shard = {"shard": str(self.shard)} if self.shard else {}
+        return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
     def to_text(self) -> str:
         """One line per encoder, then where bad items are listed."""
@@ -54,6 +57,10 @@ class Extraction:
         ]
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
+        if self.shard:
+            notes.append(
+                f"shard {self.shard} of the rows; after the last shard, `msa cache merge` makes one file of all"
+            )
         return "\n".join([table(header, lines), *notes])
 
 
@@ -63,12 +70,25 @@ def extract_corpus(
     cache: Path,
     settings: ExtractSettings = ExtractSettings(),
     *,
+    shard: Shard | None = None,
+    ray: str | None = None,
     progress: Progress = lambda name, done, total: None,
 ) -> Extraction:
-    """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache."""
+    """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache.
+
+    A `shard` embeds its rows alone and leaves the parts unmerged. `ray` is the address of a cluster that computes,
+    empty for RAY_ADDRESS or one of this machine's own; None: this process computes.
+    """
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     sources = open_sources(request, corpus, cache)
-    return Extraction(
-        len(corpus.samples), extract(corpus, sources, cache, settings, progress=progress), corpus.problems
-    )
+    if ray is not None:
+        from .ray_engine import extract_on_ray
+        from .ray_worker import Recipe
+
+        recipe = Recipe.of(request, sources, cache)
+        reports = extract_on_ray(corpus, sources, recipe, cache, settings, address=ray, progress=progress)
+        return Extraction(len(corpus.samples), reports, corpus.problems)
+    share = shard.take(corpus) if shard else corpus
+    reports = extract(share, sources, cache, settings, merge=shard is None, progress=progress)
+    return Extraction(len(share.samples), reports, corpus.problems, shard)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,30 @@ def build_inputs(
     return Inputs(*image, *text)
 
 
+def build_views(
+    table: FeatureTable,
+    inputs: Inputs,
+    *,
+    tokens: bool,
+    reductions: Mapping[Modality, Reduction] | None = None,
+) -> list[Inputs]:
+    """The `inputs` of `build_inputs` once more for each augmented view of the images; everything else is shared."""
+    reduction = (reductions or {}).get("image")
+    views = table.image.views if table.image else ()
+    images = (_side(table, view, tokens, reduction, hidden=False)[0] for view in views)
+    return [inputs._replace(image=image.to(inputs.image.device)) for image in images]
+
+
+def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torch.Generator) -> Inputs:
+    """Show each of these rows plain or in one of its views, as likely as one another; other rows stay plain."""
+    which = torch.randint(len(views) + 1, (len(inputs.image),), generator=draw).to(rows.device)[rows]
+    image = inputs.image.clone()
+    for number, view in enumerate(views, 1):
+        chosen = rows[which == number]
+        image[chosen] = view.image[chosen].to(image.dtype)
+    return inputs._replace(image=image)
+
+
 def dims_of(inputs: Inputs, classes: int) -> Dims:
     """The widths that a head for these inputs is built with."""
     return Dims(inputs.image.shape[-1], inputs.text.shape[-1], classes)
@@ -100,9 +124,10 @@ def _side(
     assert side.token_mask is not None
     mask = torch.cat([present[:, None], torch.from_numpy(side.token_mask)], 1) & (not hidden)
     width = side.pooled.shape[1] if reduction is None else reduction.basis.shape[1]
-    vectors = torch.empty(rows, mask.shape[1], width)
+    own = torch.from_numpy(side.tokens)
+    vectors = torch.empty(rows, mask.shape[1], width, dtype=own.dtype if reduction is None else torch.float32)
     for start in range(0, rows, BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
         part = slice(start, start + BLOCK_ROWS)
-        block = torch.cat([pooled[part], torch.from_numpy(side.tokens[part])], 1)
+        block = torch.cat([pooled[part], own[part].float()], 1)
         vectors[part] = block if reduction is None else reduction(block)
     return vectors, mask

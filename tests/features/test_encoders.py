@@ -231,10 +231,10 @@ def test_minilm_checks_its_options() -> None:
         with pytest.raises(ValueError, match=f"must be 3 to 256; got {length}"):
             open_encoder("minilm", "text", EncoderOptions(max_length=length))
     with pytest.raises(ValueError, match="one of mean, cls, max, last, pooler; got 'sum'"):
-        open_encoder("minilm", "text", EncoderOptions(pool="sum"))
+        open_encoder("minilm", "text", EncoderOptions(pools=("sum",)))
     specs = [
         open_encoder("minilm", "text", options).spec
-        for options in (EncoderOptions(), EncoderOptions(pool="cls"), EncoderOptions(max_length=64), FULL)
+        for options in (EncoderOptions(), EncoderOptions(pools=("cls",)), EncoderOptions(max_length=64), FULL)
     ]
     assert (
         len(

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -164,22 +159,6 @@ def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
     assert (report.encoded, report.cached) == (10, 20)
 
 
-CHILD = """
-import importlib.util, sys
-from pathlib import Path
-found = importlib.util.spec_from_file_location("fakes", sys.argv[1])
-fakes = importlib.util.module_from_spec(found)
-found.loader.exec_module(fakes)
-fakes.extract_slowly(Path(sys.argv[2]))
-"""
-TEXTS = [f"{n % 7 * 'word '}{n}" for n in range(120)] + ["0", "word 1"]
-
-
-def extract_slowly(folder: Path) -> None:
-    fake = Fake(spec("text"), slow=0.01)
-    run(posts(folder, TEXTS), folder / "cache", fake, batch_tokens=60, lanes=1, flush_seconds=0.02, device="cpu")
-
-
 def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
     store = Store.open(cache, spec("text"))
     store.verify()
@@ -192,35 +171,3 @@ def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
             tokens = rows.tokens[rows.offsets[at] : rows.offsets[at + 1]]
             found[rows.keys[at].decode()] = (rows.pooled[at].tobytes(), tokens.tobytes())
     return found
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_at_any_moment_and_resumed_it_ends_as_if_never_killed(tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    extract_slowly(tmp_path / "whole")
-    expected = content(tmp_path / "whole" / "cache")
-    assert len(expected) == len(set(TEXTS))
-    rng = random.Random(0)
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    command = [sys.executable, "-c", CHILD, str(Path(__file__)), str(folder)]
-    rounds, grown = 0, {0}
-    for _ in range(8):
-        child = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        until = time.monotonic() + 30
-        parts = set(folder.glob("cache/*/part-*.h5"))
-        while child.poll() is None and set(folder.glob("cache/*/part-*.h5")) == parts and time.monotonic() < until:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.06))
-        if child.poll() is None:
-            child.kill()
-            rounds += 1
-        child.wait()
-        found = content(folder / "cache")
-        assert all(expected[key] == value for key, value in found.items())
-        grown.add(len(found))
-    assert rounds >= 1
-    assert len(grown) > 2
-    extract_slowly(folder)
-    assert content(folder / "cache") == expected
-    assert len(list(folder.glob("cache/*/part-*.h5"))) == 1

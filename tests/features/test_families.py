@@ -129,8 +129,9 @@ def check_text(folder: Path, model: Any, kind: str, options: EncoderOptions = LO
             assert_same(encoded.pooled[index], expected)
 
 
-def check_image(folder: Path, model: Any) -> None:
-    source = open_encoder(str(folder), "image", LOCAL)
+def check_image(folder: Path, model: Any, options: EncoderOptions = LOCAL) -> None:
+    """Batched and alone, tokens and pooled equal a direct forward; 'mean' and 'max' are over the patches."""
+    source = open_encoder(str(folder), "image", options)
     batched, alone = encode(source, IMAGES)
     processor = hf.AutoImageProcessor.from_pretrained(folder)
     for row, image in enumerate(IMAGES):
@@ -139,7 +140,9 @@ def check_image(folder: Path, model: Any) -> None:
             output = tower(model, "image")(**inputs)
         hidden = output.last_hidden_state
         tokens = hidden[0] if hidden.ndim == 3 else hidden[0].flatten(1).T
-        expected = {"mean": tokens.mean(0), "cls": tokens[0], "pooler": output.pooler_output[0]}[source.spec.pool]
+        patches = tokens[tokens.shape[0] % 16 if tokens.shape[0] > 16 else 0 :]  # 4 x 4 behind class and registers
+        pooled = {"mean": patches.mean(0), "max": patches.amax(0), "cls": tokens[0]}.get(source.spec.pool)
+        expected = output.pooler_output[0] if pooled is None else pooled
         assert source.spec.width == tokens.shape[1]
         for encoded, index in ((batched, row), (alone[row], 0)):
             assert_same(encoded.tokens[index], tokens)
@@ -167,7 +170,49 @@ def test_every_pooling_that_is_offered_works(tmp_path: Path, kind: str) -> None:
     model = build(TEXT_CONFIGS[kind])
     folder = write(tmp_path / "model", model)
     for pool in FAMILIES[kind, "text"].pools[1:]:
-        check_text(folder, model, kind, replace(LOCAL, pool=pool))
+        check_text(folder, model, kind, replace(LOCAL, pools=(pool,)))
+
+
+@pytest.mark.parametrize("kind", ["clip", "deit", "dinov2_with_registers", "convnext", "swin", "siglip"])
+def test_every_pooling_of_images_that_is_offered_works(tmp_path: Path, kind: str) -> None:
+    model = build(IMAGE_CONFIGS[kind])
+    folder = write(tmp_path / "model", model)
+    for pool in FAMILIES[kind, "image"].pools[1:]:
+        check_image(folder, model, replace(LOCAL, pools=(pool,)))
+
+
+FAMILY_LAYERS = [("text", kind) for kind in TEXT_CONFIGS] + [("image", kind) for kind in IMAGE_CONFIGS]
+
+
+@pytest.mark.parametrize(("modality", "kind"), FAMILY_LAYERS)
+def test_layers_equal_the_hidden_states(tmp_path: Path, modality: Modality, kind: str) -> None:
+    """Each layer alone, and all in one pass, equal hidden_states[-k] of a direct forward; -1 is last_hidden_state."""
+    configs = TEXT_CONFIGS if modality == "text" else IMAGE_CONFIGS
+    model = build(configs[kind])
+    folder = str(write(tmp_path / "model", model))
+    count = 1 if modality == "text" and kind == "siglip" else 2  # SigLIP's texts are padded
+    items: list[Any] = TEXTS[:count] if modality == "text" else IMAGES[:count]
+    encoder = open_encoder(folder, modality, replace(LOCAL, layers=(-1, -2, -3), pools=("mean",))).load(Runtime())
+    prepared = [encoder.preprocess(item) for item in items]
+    encoded = encoder.encode(prepared)
+    assert [spec.layer for spec in encoder.specs] == ["last_hidden_state", "hidden_states[-2]", "hidden_states[-3]"]
+    library: Any = hf.AutoTokenizer if modality == "text" else hf.AutoImageProcessor
+    reader = library.from_pretrained(folder)
+    more = {"padding": "max_length", "max_length": 40} if count == 1 else {}
+    for row, item in enumerate(items):
+        extra = more if modality == "text" else {"input_data_format": "channels_first"}
+        inputs = reader(item, return_tensors="pt", **extra)
+        real = int(inputs["attention_mask"].sum()) if modality == "text" else None
+        inputs.pop("attention_mask", None)
+        with torch.inference_mode():
+            output = tower(model, modality)(**inputs, output_hidden_states=True)
+        for layer, spec, result in zip((-1, -2, -3), encoder.specs, encoded, strict=True):
+            hidden = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
+            tokens = hidden[0] if hidden.ndim == 3 else hidden[0].flatten(1).T
+            assert spec.width == tokens.shape[1] == result.pooled.shape[1]
+            assert_same(result.tokens[row], tokens[:real])
+    (alone,) = open_encoder(f"{folder}@-2@mean", modality, LOCAL).load(Runtime()).encode(prepared)
+    np.testing.assert_allclose(alone.pooled, encoded[1].pooled, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -76,9 +76,9 @@ def test_pool_and_length_are_checked(tmp_path: Path) -> None:
         )
     )
     with pytest.raises(ValueError, match=r"one of mean, cls, max, last; got 'meen' \(near: mean"):
-        open_encoder(folder, "text", EncoderOptions(pool="meen"))
+        open_encoder(folder, "text", EncoderOptions(pools=("meen",)))
     with pytest.raises(ValueError, match="got 'pooler'"):
-        open_encoder(folder, "text", EncoderOptions(pool="pooler"))
+        open_encoder(folder, "text", EncoderOptions(pools=("pooler",)))
     for length in (0, 2, 513):
         with pytest.raises(ValueError, match=f"must be 3 to 512; got {length}"):
             open_encoder(folder, "text", EncoderOptions(max_length=length))
@@ -153,7 +153,7 @@ def test_weights_of_a_task_model_lose_their_head(tmp_path: Path, task: Any) -> N
     check(folder, other.bert, options)
     if task is hf.BertForMaskedLM:  # it has no pooler: what is not in the file must not be used
         with pytest.raises(ValueError, match=r"2 missing \(pooler\.dense\.bias"):
-            open_encoder(str(folder), "text", replace(options, pool="pooler")).load(Runtime())
+            open_encoder(str(folder), "text", replace(options, pools=("pooler",))).load(Runtime())
 
 
 def test_wrong_weights_are_named(tmp_path: Path) -> None:

@@ -166,21 +166,21 @@ def test_unusable_corpus_is_one_line(name: str) -> None:
 
 def test_options_are_honoured_or_refused(tmp_path: Path) -> None:
     file = write_vectors(tmp_path / "v.txt")
-    encoder = open_encoder(f"gensim:{file}", "text", EncoderOptions(max_length=2, pool="max")).load(Runtime())
+    encoder = open_encoder(f"gensim:{file}", "text", EncoderOptions(max_length=2, pools=("max",))).load(Runtime())
     words = encoder.preprocess("good unknown bad good good")
     assert words == ["good", "bad"]
     np.testing.assert_array_equal(encoder.encode([words])[0].pooled, [[1.0, 2.0, 3.0]])
-    last = open_encoder(f"gensim:{file}", "text", EncoderOptions(pool="last")).load(Runtime())
+    last = open_encoder(f"gensim:{file}", "text", EncoderOptions(pools=("last",))).load(Runtime())
     np.testing.assert_array_equal(last.encode([words])[0].pooled, [VECTORS["bad"]])
     for wrong, message in (
-        (EncoderOptions(pool="cls"), "one of mean, max, last; got 'cls'"),
+        (EncoderOptions(pools=("cls",)), "one of mean, max, last; got 'cls'"),
         (EncoderOptions(max_length=0), "at least 1 word; got 0"),
         (EncoderOptions(weights=file), "takes no weights file"),
     ):
         with pytest.raises(ValueError, match=message):
             open_encoder(f"gensim:{file}", "text", wrong)
     with pytest.raises(ValueError, match="must be one of inferred; got 'mean'"):
-        open_encoder("gensim:doc2vec", "text", options(pool="mean"))
+        open_encoder("gensim:doc2vec", "text", options(pools=("mean",)))
 
 
 def test_no_known_word_is_a_bad_item(tmp_path: Path) -> None:

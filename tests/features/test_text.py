@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msa.features import text as text_module
 from msa.features.encoders import BadItem
-from msa.features.text import CLEANERS, STOP_WORDS, clean_text, decode_lines, decode_text, read_text
+from msa.features.text import CLEANERS, MAX_CHARACTERS, STOP_WORDS, clean_text, decode_lines, decode_text, read_text
 
 # Pieces that cleaning acts on, so that removals join up to new ones.
 PIECES = st.sampled_from(
@@ -100,6 +101,7 @@ def test_lines_are_decoded_one_by_one_and_numbered_as_they_stand() -> None:
         ("WWW.x.org END", "END"),
         ("&amp;amp;lt;3", "<3"),
         ("@a @b", ""),
+        (f"a &#{'9' * 5000}; b &#{'9' * 5000}", "a \ufffd b \ufffd"),
     ],
 )
 def test_social_cleaning(text: str, social: str) -> None:
@@ -139,6 +141,21 @@ def test_strict_keeps_only_words(text: str) -> None:
     words = clean_text(text, "strict").split(" ")
     assert STOP_WORDS.isdisjoint(words)
     assert not any(mark in word for word in words for mark in "#@_!:😀")
+
+
+@pytest.mark.parametrize("nested", ["&" + "amp;" * 900, "#" * 900 + "a", "@a" * 900, "RT " * 900])
+def test_cleaning_that_would_not_end_soon_is_refused(nested: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(clean_text(nested + " not", "social")) < 6
+    monkeypatch.setattr(text_module, "MAX_CLEANING", 100_000)
+    with pytest.raises(BadItem, match=r"^links, tags or entities so nested"):
+        clean_text(nested, "social")
+    assert clean_text("not so good " * 5_000, "social")
+
+
+def test_a_text_has_a_limit() -> None:
+    assert len(decode_text(b"a" * MAX_CHARACTERS)) == MAX_CHARACTERS
+    with pytest.raises(BadItem, match=r"^500001 characters: over the limit of 500000$"):
+        read_text("a" * (MAX_CHARACTERS + 1))
 
 
 def test_an_unknown_level_lists_the_choices() -> None:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from msa.features.encoders import EncoderOptions
 from msa.features.runtime import Runtime
-from msa.features.vision import LAYERS, build_torchvision
+from msa.features.vision import LAYERS, build_torchvision, cut_torchvision
 from msa.features.zoo import TORCHVISION, open_encoder
 
 IMAGES = [
@@ -50,9 +50,13 @@ def save(state: dict[str, Any], file: Path) -> EncoderOptions:
     return EncoderOptions(weights=file, dtype="float32")
 
 
-def assert_close(got: np.ndarray[Any, Any], expected: Tensor) -> None:
-    """Equal to 1e-5 of the largest value: fp32 sums of another order (channels last) differ in the last digits."""
-    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+def assert_close(got: np.ndarray[Any, Any], expected: Tensor, *, of: Tensor | None = None) -> None:
+    """Equal to 1e-5 of the largest value: fp32 sums of another order (channels last) differ in the last digits.
+
+    `of` are the values that were summed, where they cancel out.
+    """
+    largest = float((expected if of is None else of).abs().max())
+    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-5, atol=1e-5 * largest)
 
 
 def check(name: str, options: EncoderOptions, expected: Tensor, pooled: Tensor) -> None:
@@ -147,13 +151,67 @@ def test_vision_transformer_keeps_all_tokens(tmp_path: Path) -> None:
     check("vit_b_16", options, seen[0], seen[0][:, 0])
 
 
+TV_STAGES = {  # from the last to the first, as the modules are called
+    "resnet18": ["layer4", "layer3", "layer2", "layer1"],
+    "mobilenet_v3_small": ["features", *(f"features.{number}" for number in range(11, -1, -1))],
+    "vgg16": ["features", "features.23", "features.16", "features.9", "features.4"],
+    "alexnet": ["features", "features.5", "features.2"],
+    "densenet121": ["features.norm5", *(f"features.denseblock{number}" for number in (3, 2, 1))],
+    "efficientnet_b0": ["features", *(f"features.{number}" for number in range(7, -1, -1))],
+    "mobilenet_v2": ["features", *(f"features.{number}" for number in range(17, -1, -1))],
+    "convnext_tiny": ["features", "features.5", "features.3", "features.1"],
+    "swin_t": ["norm", "features.5", "features.3", "features.1"],
+    "inception_v3": [f"Mixed_{stage}" for stage in ("7c", "7b", "7a", "6e", "6d", "6c", "6b", "6a", "5d", "5c", "5b")],
+    "vit_b_16": ["encoder", *(f"encoder.layers.encoder_layer_{number}" for number in range(10, -1, -1))],
+}
+SWIFT = ("resnet18", "mobilenet_v3_small")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SWIFT else pytest.mark.slow) for name in TV_STAGES]
+)
+def test_layers_are_what_the_modules_give(tmp_path: Path, name: str) -> None:
+    """All stages in one pass, and one alone, equal what hooks see in a plain forward of the whole model."""
+    torch.manual_seed(0)
+    model = build_torchvision(name) if name == "inception_v3" else torchvision_model(name)
+    options = save(model.state_dict(), tmp_path / "w.pth")
+    seen: dict[str, Tensor] = {}
+    for module in TV_STAGES[name]:
+        model.get_submodule(module).register_forward_hook(
+            lambda own, given, output, module=module: seen.__setitem__(module, output.clone())
+        )
+    with torch.inference_mode():
+        model(pixels(name)[:1])
+    layers = tuple(-number for number in range(1, len(TV_STAGES[name]) + 1))
+    encoder = open_encoder(name, "image", replace(options, layers=layers, pools=("mean", "max"))).load(Runtime())
+    prepared = [encoder.preprocess(IMAGES[0])]
+    encoded = encoder.encode(prepared)
+    assert len(encoded) == 2 * len(layers)
+    assert encoder.specs[0].name == (f"{name}@mean" if name.startswith("vit") else name)
+    for number, module in enumerate(TV_STAGES[name]):
+        states = seen[module].relu() if name == "densenet121" and number == 0 else seen[module]
+        if name == "swin_t":
+            states = states.permute(0, 3, 1, 2)
+        tokens = states if states.ndim == 3 else rows(states)
+        patches = tokens[0, 1:] if name.startswith("vit") else tokens[0]
+        for pool, index in (("mean", 2 * number), ("max", 2 * number + 1)):
+            assert encoder.specs[index].width == tokens.shape[-1]
+            assert encoder.specs[index].pool == pool
+            assert_close(encoded[index].tokens[0], tokens[0])
+            assert_close(encoded[index].pooled[0], patches.mean(0) if pool == "mean" else patches.amax(0), of=patches)
+    (alone,) = open_encoder(f"{name}@-3", "image", options).load(Runtime()).encode(prepared)
+    np.testing.assert_allclose(alone.tokens[0], encoded[4].tokens[0], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=rf"must be one of -1 \(.*; got -{len(layers) + 1}"):
+        open_encoder(f"{name}@-{len(layers) + 1}", "image", options)
+
+
 def widths(name: str) -> int:
     from torchvision.models import get_model_weights
 
     side = get_model_weights(name).IMAGENET1K_V1.transforms().crop_size[0]
     layer = next(node for family, node in LAYERS.items() if name.startswith(family))
     with torch.device("meta"):
-        output = build_torchvision(name, layer)(torch.empty(1, 3, side, side))["map"]
+        output = cut_torchvision(build_torchvision(name), [layer])(torch.empty(1, 3, side, side))[layer]
     return int(output.shape[1] if output.ndim == 4 else output.shape[2])
 
 
@@ -196,71 +254,5 @@ def test_local_files_only_needs_the_file_and_checks_its_hash(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:test_vit", "efficientnet_lite0"])
 def test_options_for_texts_leave_an_image_encoder_as_it_is(name: str) -> None:
-    for_texts = EncoderOptions(max_length=9, clean="social", pool="last", corpus=("a text",))
+    for_texts = EncoderOptions(max_length=9, clean="social", corpus=("a text",))
     assert open_encoder(name, "image", for_texts).spec == open_encoder(name, "image").spec
-
-
-def timm_model(name: str) -> Any:
-    import timm
-
-    torch.manual_seed(0)
-    return timm.create_model(name, num_classes=5).eval()
-
-
-def timm_pixels(model: Any) -> Tensor:
-    from timm.data import resolve_model_data_config
-    from torchvision import transforms as T
-
-    config = resolve_model_data_config(model)
-    side = config["input_size"][1]
-    mode = T.InterpolationMode(config["interpolation"])
-    steps = [T.Resize(int(side / config["crop_pct"]), mode, antialias=True), T.CenterCrop(side)]
-    steps += [T.ConvertImageDtype(torch.float32), T.Normalize(config["mean"], config["std"])]
-    return torch.stack([T.Compose(steps)(image) for image in IMAGES])
-
-
-@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
-def test_timm_equals_a_direct_forward(tmp_path: Path, name: str) -> None:
-    model = timm_model(name)
-    options = save(model.state_dict(), tmp_path / "w.pth")
-    with torch.inference_mode():
-        features = model.forward_features(timm_pixels(model))
-    tokens = rows(features) if features.ndim == 4 else features
-    check(f"timm:{name}", options, tokens, tokens[:, 0] if features.ndim == 3 else tokens.mean(1))
-
-
-def test_timm_channels_last_maps_are_read_row_by_row(tmp_path: Path) -> None:
-    from msa.features.tower import flatten_map
-
-    maps = torch.arange(24.0).view(1, 2, 3, 4)  # (B, D, h, w)
-    assert torch.equal(flatten_map(maps), rows(maps))
-    assert torch.equal(flatten_map(maps.permute(0, 2, 3, 1), channels_last=True), rows(maps))
-
-
-def test_timm_default_weights_come_from_the_hub_cache(tmp_path: Path) -> None:
-    import timm
-
-    published = timm.create_model("test_resnet").pretrained_cfg
-    local = EncoderOptions(local_files_only=True, dtype="float32")
-    with pytest.raises(ValueError, match="pass --weights FILE"):
-        open_encoder("timm:test_resnet", "image", local)
-    repo = tmp_path / "hub" / f"models--{published['hf_hub_id'].replace('/', '--')}"
-    snapshot = repo / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("a" * 40)
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet").eval()
-    save_file(model.state_dict(), snapshot / "model.safetensors")
-    with torch.inference_mode():
-        features = model.forward_features(timm_pixels(model))
-    check("timm:test_resnet", local, rows(features), features.mean((2, 3)))
-    spec = open_encoder("timm:test_resnet", "image", local).spec
-    assert spec.weights == f"timm:{published['hf_hub_id']}:{published['tag']}"
-
-
-def test_timm_unknown_names_and_tags() -> None:
-    with pytest.raises(ValueError, match=r"no model 'test_vitt' \(near: .*test_vit"):
-        open_encoder("timm:test_vitt", "image")
-    with pytest.raises(ValueError, match=r"cannot build 'test_vit\.nothing'"):
-        open_encoder("timm:test_vit.nothing", "image")

@@ -1,0 +1,83 @@
+"""Arrays on disk that are filled in place: npy files in a folder, or one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shapes = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+NAMES = {"float32": "F32", "float16": "F16", "int64": "I64", "uint8": "U8"}  # safetensors' names of number formats
+
+
+def npy_arrays(
+    folder: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
+    """Make a folder of `NAME.npy` to be filled, `NAME.txt` with a text a line, and `NAME.json` for each fact.
+
+    Raises ValueError for a text that holds a line break.
+    """
+    lines = {name: _lines(name, values) for name, values in texts.items()}
+    folder.mkdir()
+    for name, content in lines.items():
+        (folder / f"{name}.txt").write_bytes(content)
+    for name, fact in facts.items():
+        (folder / f"{name}.json").write_text(fact, encoding="utf-8")
+    return {name: _npy(folder / f"{name}.npy", dtype, shape) for name, (dtype, shape) in shapes.items()}
+
+
+def _npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+    return _mapped(path, start, dtype, shape)
+
+
+def safetensors_arrays(
+    path: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
+    """Make one safetensors file to be filled; texts are uint8 tensors of UTF-8, one a line, facts its metadata.
+
+    The library's own writer wants every tensor in memory. Raises ValueError for a text that holds a line break.
+    """
+    lines = {name: np.frombuffer(_lines(name, values), np.uint8) for name, values in texts.items()}
+    whole = shapes | {name: (content.dtype, content.shape) for name, content in lines.items()}
+    whole = dict(sorted(whole.items(), key=lambda item: -item[1][0].itemsize))  # so that each is aligned
+    header: dict[str, Any] = {"__metadata__": dict(facts)}
+    starts, end = {}, 0
+    for name, (dtype, shape) in whole.items():
+        starts[name], end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": NAMES[dtype.name], "shape": list(shape), "data_offsets": [starts[name], end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    arrays = {name: _mapped(path, 8 + len(text) + starts[name], *whole[name]) for name in whole}
+    for name, content in lines.items():
+        arrays.pop(name)[:] = content
+    return arrays
+
+
+def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Give a file room for an array and map it; a full disk is an error here, not a signal when it is filled."""
+    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if not size:
+        return np.empty(shape, dtype)
+    with path.open("rb+") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), start, size)
+        else:
+            file.truncate(start + size)
+    return np.memmap(path, dtype, "r+", start, shape)
+
+
+def _lines(name: str, values: Sequence[str]) -> bytes:
+    for value in values:
+        if "\n" in value or "\r" in value:
+            raise ValueError(f"{name} are written one a line, and {value!r} holds a line break; rename it")
+    return "".join(f"{value}\n" for value in values).encode()

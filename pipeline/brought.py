@@ -1,0 +1,108 @@
+"""Embeddings made elsewhere, as .npy files and a list of ids: opened without loading, checked before they are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Brought:
+    """N embeddings as they were given: pooled (N, D), tokens (sum of T, D) with offsets (N+1,) or neither, ids (N)."""
+
+    pooled: NDArray[Any]
+    ids: Sequence[str]
+    tokens: NDArray[Any] | None = None
+    offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    @property
+    def dtype(self) -> Any:
+        """Number format that tokens are stored in: half precision stays half."""
+        return "float16" if self.tokens is not None and self.tokens.dtype == np.float16 else "float32"
+
+    def blocks(self) -> Iterator[range]:
+        """Rows of bounded size together."""
+        size = self.pooled.nbytes + (0 if self.tokens is None else self.tokens.nbytes)
+        step = max(1, CHUNK_BYTES * len(self.ids) // max(1, size))
+        for start in range(0, len(self.ids), step):
+            yield range(start, min(start + step, len(self.ids)))
+
+    def vectors(self, rows: range) -> NDArray[np.float32]:
+        """Their pooled vectors (n, D), as they are stored."""
+        return np.asarray(self.pooled[rows.start : rows.stop], np.float32)
+
+    def words(self, rows: range) -> NDArray[np.floating]:
+        """Their tokens (sum of T, D), as they are stored."""
+        if self.tokens is None:
+            return np.empty((0, self.pooled.shape[1]), self.dtype)
+        return np.asarray(self.tokens[self.offsets[rows.start] : self.offsets[rows.stop]], self.dtype)
+
+
+def read_brought(pooled: Path, ids: Path, tokens: Path | None = None, offsets: Path | None = None) -> Brought:
+    """Open the files and check shapes, formats and every number. Raises ValueError that names the file."""
+    if (tokens is None) != (offsets is None):
+        raise ValueError("--tokens and --offsets belong together; give both or neither")
+    names = _names(ids)
+    vectors = _floats(pooled, "(rows, width)")
+    if len(vectors) != len(names):
+        raise ValueError(f"{pooled} has {len(vectors)} rows, {ids} {len(names)} ids; one line per row is wanted")
+    brought = Brought(vectors, names)
+    if tokens is not None and offsets is not None:
+        words = _floats(tokens, "(all tokens, width)")
+        if words.shape[1] != vectors.shape[1]:
+            raise ValueError(
+                f"{tokens} is {words.shape[1]} wide, {pooled} {vectors.shape[1]}; one width for both is wanted"
+            )
+        brought = Brought(vectors, names, words, _cuts(offsets, len(names), len(words)))
+    with np.errstate(over="ignore"):  # what is beyond the stored format becomes infinity, and is refused as such
+        for block in brought.blocks():
+            for path, part in ((pooled, brought.vectors(block)), (tokens, brought.words(block))):
+                if not np.isfinite(part).all():
+                    raise ValueError(f"{path}: NaN or infinity in rows {block.start} to {block.stop - 1}")
+    return brought
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        names = path.read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: UTF-8 text with an id a line is wanted ({error})") from error
+    names = names[:-1] if names[-1] == "" else names
+    if not names:
+        raise ValueError(f"{path} is empty; an id a line is wanted")
+    (twice, count), repeated = Counter(names).most_common(1)[0], len(names) - len(set(names))
+    if repeated:
+        raise ValueError(
+            f"{path}: {repeated} ids are repeated, {twice!r} stands {count} times; one row a post is wanted"
+        )
+    return names
+
+
+def _cuts(path: Path, rows: int, tokens: int) -> NDArray[np.int64]:
+    cuts = _load(path)
+    whole = cuts.dtype.kind in "iu" and cuts.shape == (rows + 1,)
+    if not whole or cuts[0] != 0 or cuts[-1] != tokens or (np.diff(cuts.astype(np.int64)) < 0).any():
+        raise ValueError(f"{path}: {rows + 1} rising integers from 0 to {tokens} are wanted")
+    return np.asarray(cuts, np.int64)
+
+
+def _floats(path: Path, wanted: str) -> NDArray[Any]:
+    array = _load(path)
+    if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
+        raise ValueError(f"{path}: an array {wanted} of floats is wanted; got {array.dtype} {array.shape}")
+    return array
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"{path}: not an array of numbers as numpy.save writes it ({error})") from error
