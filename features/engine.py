@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from threading import Lock, local
@@ -41,7 +42,7 @@ class TorchEngine:
         self.half = half and self.device.type in ("cuda", "mps")
         self.tower: Any = tower.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if runtime.compile:
-            self.tower = torch.compile(self.tower, dynamic=True)
+            self.tower = torch.compile(self.tower)  # marks as dynamic what turns out to vary
         self.lane = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
@@ -117,6 +118,8 @@ class OpenVinoEngine:
             self.compiled, self.fallback = None, TorchEngine(tower, self.runtime, half=False)
 
     def _compile(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> Any:
+        # its telemetry would report each conversion to a server, from a process that it forks
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
         import torch
 

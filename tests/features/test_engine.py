@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -236,6 +239,26 @@ def test_an_absent_input_stays_absent() -> None:
     ids, mask = torch.tensor([[4, 5, 6, 7]]), torch.tensor([[True, True, False, False]])
     assert engine(ids, None, mask)[0].flatten().tolist() == [4.0, 5.0, 0.0, 0.0]
     assert engine.reason is None
+
+
+ALONE = """
+import sys, torch
+from msa.features.engine import OpenVinoEngine
+from msa.features.runtime import Runtime
+class Double(torch.nn.Module):
+    def forward(self, given):
+        return [given.float() * 2]
+engine = OpenVinoEngine(Double(), Runtime(engine="openvino"))
+assert engine(torch.ones(1, 4))[0].tolist() == [[2.0] * 4]
+assert engine.reason is None
+assert not getattr(sys.modules["openvino_telemetry"], "__file__", None)
+"""
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry would keep an identity in the home folder and send what it converts to a server."""
+    subprocess.run([sys.executable, "-c", ALONE], check=True, env=os.environ | {"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
