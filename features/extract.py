@@ -29,7 +29,7 @@ from .text import clean_text, read_text
 TEXT_WINDOW = 4096  # texts that are sorted by length together
 HALF_INFINITY = 0x7C00  # its bits in float16; a NaN has more
 AHEAD = 32  # items that may wait prepared for an encoder at first,
-AHEAD_BYTES = 128 << 20  # and once their size is known: enough to decode while the model is loaded
+AHEAD_BYTES = 64 << 20  # and once their size is known: enough to decode while the model is loaded
 
 Progress = Callable[[str, int, int], None]
 

@@ -26,7 +26,7 @@ from .durable import Sink, naming, publish, temporary
 from .encoders import EncoderSpec
 
 HEADER_BYTES = 512
-COPY_BYTES = 64 << 20
+COPY_BYTES = 16 << 20
 CHECK_BYTES = 16 << 20
 FIELDS: dict[object, set[str]] = {  # of the header, by format
     2: {"msa", "rows", "bytes", "crc32"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_leng
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
+BLOCK_ROWS = 64
 MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
 
 
@@ -223,15 +225,19 @@ class Writer:
     def flush(self) -> None:
         """Publish what was collected as one part."""
         if self._keys:
-            keys, pooled = np.array(self._keys, KEY), np.stack(self._pooled)
-            if self.tokens:
-                offsets = np.concatenate(([0], np.cumsum([len(t) for t in self._tokens]))).astype(np.int64)
-                rows = Rows(keys, pooled, np.concatenate(self._tokens), offsets)
-                count: int | None = int(offsets[-1])
-            else:
-                rows, count = Rows(keys, pooled), None
-            write_part(self.store.folder, self.store.spec, iter([rows]), rows=len(keys), token_rows=count)
+            count = sum(map(len, self._tokens)) if self.tokens else None
+            write_part(self.store.folder, self.store.spec, self._blocks(), rows=len(self._keys), token_rows=count)
         self._clear()
+
+    def _blocks(self) -> Iterator[Rows]:
+        """What was collected, some rows at a time, so that it is never in memory twice."""
+        for start in range(0, len(self._keys), BLOCK_ROWS):
+            some = slice(start, start + BLOCK_ROWS)
+            rows = Rows(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+            if self.tokens:
+                offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
+                rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
+            yield rows
 
 
 def stored_specs(cache: Path) -> list[EncoderSpec]:
