@@ -32,7 +32,7 @@ from .encoders import BadItem
 if TYPE_CHECKING:
     import torch
 
-MAX_MEGAPIXELS = 100
+MAX_MEGAPIXELS = 50  # beyond, decoding and resizing one image can take longer than 5 s on a busy core
 MAX_RATIO = 100  # long side over short: an encoder's resizing, which goes by the short side, makes 256x25600 of it
 MAX_SCANS = 2000  # passes of a JPEG over its pixels, times megapixels: a few bytes can ask for one more pass
 BAND = 2**18  # pixels turned into RGB at a time: a copy that fits a processor's cache

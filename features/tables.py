@@ -128,7 +128,7 @@ class _Naming:
             found |= {canonical: present[0]} if present else {}
         if "image" not in found and "text" not in found:
             raise ValueError(
-                f"{file} has no column for the image or the text, only {', '.join(columns) or 'none'}; "
+                f"{file} has no column for the image or the text, only {_shown(columns) or 'none'}; "
                 "say which column is which (columns: image, text)"
             )
         return found
@@ -137,8 +137,14 @@ class _Naming:
         name = self.asked[canonical]
         if name not in columns:
             near = get_close_matches(name, columns) or list(columns)
-            raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {', '.join(near)}?")
+            raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_shown(near)}?")
         return name
+
+
+def _shown(columns: Sequence[str]) -> str:
+    """Column names for a message of one line: long or unprintable ones are quoted, many are cut short."""
+    names = [name if name.isprintable() and len(name) <= 40 else repr(name[:40]) for name in columns[:20]]
+    return ", ".join([*names, "…"] if len(columns) > 20 else names)
 
 
 def _read(

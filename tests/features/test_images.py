@@ -144,8 +144,8 @@ def png_of_size(width: int, height: int) -> bytes:
         (b"RIFF\0\0\0\0WAVE", "not an image"),
         (b"\xff\xd8", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (png_of_size(9000, 90000), "9000x90000 pixels: over the limit of 100 megapixels"),
-        (png_of_size(10001, 10000), "10001x10000 pixels: over the limit of 100 megapixels"),
+        (png_of_size(9000, 90000), "9000x90000 pixels: over the limit of 50 megapixels"),
+        (png_of_size(7072, 7072), "7072x7072 pixels: over the limit of 50 megapixels"),
         (png_of_size(0, 5), "damaged PNG: "),
     ],
 )
@@ -157,17 +157,17 @@ def test_what_cannot_be_decoded_says_why(raw: bytes, reason: str) -> None:
 
 def test_what_would_take_minutes_or_gigabytes_is_refused() -> None:
     runs = b"\1\0\0\0" * 10_000
-    header = struct.pack("<IiiHHIIiiII", 40, 9_000, 9_000, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    header = struct.pack("<IiiHHIIiiII", 40, 7_000, 7_000, 1, 8, 1, len(runs), 0, 0, 256, 0)
     bitmap = b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + header + bytes(1024) + runs
     photo = bytearray(save(PHOTO, "JPEG", progressive=True))
     size = photo.index(b"\xff\xc2") + 5
-    photo[size : size + 4] = struct.pack(">HH", 8_000, 8_000)
+    photo[size : size + 4] = struct.pack(">HH", 7_000, 7_000)
     scan = photo.rindex(b"\xff\xda")
     for raw, reason in (
         (save(Image.new("1", (101, 1)), "PNG"), "101x1 pixels: one side over 100 times the other"),
         (save(Image.new("1", (3, 301)), "GIF"), "3x301 pixels: one side over 100 times the other"),
-        (bitmap, "9000x9000 pixels in run-length code: over its limit of 16 megapixels"),
-        (bytes(photo[:-2] + photo[scan:-2] * 90), "100 scans of 8000x8000 pixels: over the limit of 31 for this size"),
+        (bitmap, "7000x7000 pixels in run-length code: over its limit of 16 megapixels"),
+        (bytes(photo[:-2] + photo[scan:-2] * 90), "100 scans of 7000x7000 pixels: over the limit of 40 for this size"),
     ):
         with pytest.raises(BadItem) as error:
             decode_image(raw)
