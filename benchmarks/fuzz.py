@@ -3,9 +3,9 @@
     python benchmarks/fuzz.py
 
 All go through the readers and the preprocessing, one in ten of the sound ones through the encoder. Computing is counted
-in processor seconds, which other work on the same cores lengthens, never shortens: what goes over the limit is run again,
-at most twice, and the least time counts. `python tests/features/fuzz_run.py NUMBER` runs a single case. The ratio is
-1 / (1 + cases that ended otherwise), so that one in 20,000 shows.
+in processor seconds, which other work on the same cores lengthens, never shortens: what goes over the limit is run
+again, at most twice, and the least time counts. `python tests/features/fuzz_run.py NUMBER` runs a single case. The
+ratio is 1 / (1 + cases that ended otherwise), so that one in 20,000 shows.
 """
 
 from __future__ import annotations
