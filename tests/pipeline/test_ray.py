@@ -51,10 +51,13 @@ def cluster(fakes: Any) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        head = {"include_dashboard": False, "temp_dir": folder}
+        temporary = Path(folder, "ray")
+        temporary.mkdir()  # Ray notes the cluster's address here, and does not make the folder for it
+        head = {"include_dashboard": False, "temp_dir": str(temporary)}
         node = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.2"}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+            patch.setenv("RAY_TMPDIR", folder)
             started = Cluster(initialize_head=True, head_node_args=head | node)
             try:
                 started.add_node(**node)
