@@ -78,11 +78,12 @@ def extract(
     """
     contents = hash_corpus(corpus)
     tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
-    runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
-    for modality in ("image", "text"):
-        group = [task for task in tasks if task.modality == modality and task.todo]
-        if group:
-            embed(corpus, group, settings, runtime, progress)
+    if any(task.todo for task in tasks):  # else torch need not even be imported
+        runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
+        for modality in ("image", "text"):
+            group = [task for task in tasks if task.modality == modality and task.todo]
+            if group:
+                embed(corpus, group, settings, runtime, progress)
     return [report for task in tasks for report in settle(corpus, contents, task, merge=merge)]
 
 

@@ -81,6 +81,13 @@ def test_every_row_is_counted_once_and_a_second_run_does_nothing(tmp_path: Path)
     assert [(line["id"], line["reason"]) for line in lines] == [("p5", "no known word"), ("p6", "no known word")]
 
 
+def test_with_nothing_to_do_no_device_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = posts(tmp_path, ["one", "two"])
+    run(corpus, tmp_path / "cache", Fake(spec("text")))
+    monkeypatch.setattr("msa.features.extract.choose_runtime", lambda *asked, **more: pytest.fail("torch imported"))
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
+
+
 def test_new_posts_join_an_old_cache_as_one_file(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     run(posts(tmp_path, ["a", "b"]), cache, Fake(spec("text")))
