@@ -28,10 +28,8 @@ from .encoders import EncoderSpec
 HEADER_BYTES = 512
 COPY_BYTES = 16 << 20
 CHECK_BYTES = 16 << 20
-FIELDS: dict[object, set[str]] = {  # of the header, by format
-    2: {"msa", "rows", "bytes", "crc32"},
-    3: {"msa", "rows", "bytes", "crc32", "data", "index"},
-}
+FORMAT = 3
+FIELDS = {"msa", "rows", "bytes", "crc32", "data", "index"}  # of the header
 KEY = np.dtype("S32")
 
 
@@ -70,7 +68,7 @@ def open_part(path: Path, spec: EncoderSpec) -> Part:
         raise StoreError(
             f"{path}: {header['bytes']} bytes were written, {size} are there; delete the file and extract again"
         )
-    if header["msa"] > 2 and header["index"] != _index_checksum(path, header["data"]):
+    if header["index"] != _index_checksum(path, header["data"]):
         raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -117,7 +115,7 @@ def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows:
                 finally:
                     sink.check()
             size, crc32, index = temp.stat().st_size, _checksum(temp), _index_checksum(temp, data)
-            header = {"msa": 3, "rows": rows, "bytes": size, "data": data, "index": index, "crc32": crc32}
+            header = {"msa": FORMAT, "rows": rows, "bytes": size, "data": data, "index": index, "crc32": crc32}
             with temp.open("rb+") as whole:
                 whole.write(_header_block(header))
         final = folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.h5"
@@ -209,17 +207,14 @@ def _read_header(path: Path) -> dict[str, Any]:
         block = file.read(HEADER_BYTES)
     try:
         header = json.loads(block.rstrip(b"\0"))
-        if (
-            not isinstance(header, dict)
-            or set(header) != FIELDS.get(header.get("msa"))
-            or block != _header_block(header)
-        ):
+        ours = isinstance(header, dict) and set(header) == FIELDS and header["msa"] == FORMAT
+        if not ours or block != _header_block(header):
             raise ValueError("foreign header")
     except (TypeError, ValueError) as error:
         raise StoreError(
             f"{path}: not a part written by msa, or damaged ({error}); delete it and extract again"
         ) from error
-    return header
+    return dict(header)
 
 
 def _checksum(path: Path) -> str:

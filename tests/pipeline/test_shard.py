@@ -68,7 +68,7 @@ def content(cache: Path) -> Content:
         store = Store.open(cache, spec)
         store.verify()
         rows: dict[str, tuple[bytes, bytes]] = {}
-        for _, block in store.read(sorted({key.decode() for part in store.parts for key in part.keys}), tokens=True):
+        for _, block in store.read(store.keys, tokens=True):
             assert block.tokens is not None
             assert block.offsets is not None
             for at, key in enumerate(block.keys):
