@@ -12,11 +12,33 @@ from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperGroup
 
 from .pipeline.cache_commands import app as cache_app
-from .pipeline.options import Compute, DryRun, Encoders, Fusion, Json, Machines, Offline, Posts, Runs, Training, grouped
+from .pipeline.console import say, show
+from .pipeline.evaluation_commands import app as evaluation_app
+from .pipeline.finetune_commands import app as finetune_app
+from .pipeline.head_commands import app as head_app
+from .pipeline.options import Compute, DryRun, Encoders, Json, Machines, Offline, Posts, RecipeName, grouped
+
+ORDER = (
+    ("init", "demo", "check", "extract", "cache", "encoders", "finetune"),
+    ("train-head", "heads", "recipes", "evaluate", "learning-curve", "ablate", "test", "predict"),
+    ("doctor",),
+)
+
+
+class Ordered(TyperGroup):
+    """Lists the commands in the order in which they are used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, those of ORDER first."""
+        first = [name for part in ORDER for name in part if name in self.commands]
+        return [*first, *(name for name in self.commands if name not in first)]
+
 
 app = typer.Typer(
+    cls=Ordered,
     help="Multimodal sentiment analysis: cache frozen embeddings once, train fusion heads on them in seconds.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,6 +46,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(finetune_app)
+app.add_typer(head_app)
+app.add_typer(evaluation_app)
 
 DEMO = (
     "msa check",
@@ -51,7 +76,7 @@ def check(posts: Posts, as_json: Json = False) -> None:
     """Read the posts and say what was found: labels, missing parts, problems, duplicates."""
     from .features.check import check_corpus
 
-    _show(check_corpus(posts.read()), as_json)
+    show(check_corpus(posts.read()), as_json)
 
 
 @app.command()
@@ -72,6 +97,7 @@ def extract(
     views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0,
     limit: Annotated[int, Option(min=0, help="Only the first posts; 0: all.")] = 0,
     max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
+    recipe: RecipeName = "",  # its options have become the defaults
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +122,7 @@ def extract(
     if dry_run:
         from .pipeline.forecast import forecast
 
-        _show(forecast(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
+        show(forecast(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
         return
     with progress("items") as tick:
         extraction = extract_corpus(
@@ -108,69 +134,9 @@ def extract(
             ray=machines.cluster,
             progress=tick,
         )
-    _show(extraction, as_json)
+    show(extraction, as_json)
     if extraction.bad_share > max_bad:
-        _say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
-        raise typer.Exit(1)
-
-
-@app.command("train-head")
-@grouped
-def train_head(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
-    runs: Runs = Path("runs"),
-    name: Annotated[str, Option(help="Name of the run; the fusion's if empty.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Train one fusion head on the cached features and score it beside a linear probe and the majority class."""
-    from .pipeline.console import progress
-    from .pipeline.train_head import train_head as run
-
-    head = fusion.config()
-    with progress("folds") as tick:
-        trained = run(
-            posts.read(),
-            training.stage(encoders),
-            head,
-            training.config(),
-            runs=runs,
-            name=name or None,
-            done=lambda done, total: tick(head.fusion, done, total),
-        )
-    _show(trained, as_json)
-
-
-@app.command()
-@grouped
-def ablate(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
-    modality: Annotated[Literal["image", "text", "all"], Option(help="Which modality to take away.")] = "all",
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Train the head with both modalities and with each alone, and show what each is worth."""
-    from .pipeline.ablate import ablate as run
-    from .pipeline.console import progress
-
-    head = fusion.config()
-    with progress("folds") as tick:
-        ablation = run(
-            posts.read(),
-            training.stage(encoders),
-            head,
-            training.config(),
-            modality=modality,
-            runs=runs,
-            done=lambda done, total: tick(head.fusion, done, total),
-        )
-    _show(ablation, as_json)
-    if ablation.refused:
+        say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
         raise typer.Exit(1)
 
 
@@ -197,7 +163,7 @@ def predict(
     if image is not None or text is not None:
         if out is not None or rows != "auto":
             raise ValueError("--out and --rows are for a data set; leave them out when one post is given")
-        _show(predict_post(run, image=image, text=text, settings=settings, local_files_only=local_files_only), as_json)
+        show(predict_post(run, image=image, text=text, settings=settings, local_files_only=local_files_only), as_json)
         return
     corpus = posts.read()
     with progress("items") as tick:
@@ -205,7 +171,7 @@ def predict(
             run, corpus, rows=rows, cache=cache, settings=settings, local_files_only=local_files_only, progress=tick
         )
     folder = out or find_run(run) / "predictions"
-    _show(write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)
+    show(write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)
 
 
 @app.command()
@@ -213,7 +179,7 @@ def encoders(as_json: Json = False) -> None:
     """List encoders by name: width, where weights come from, whether they are here."""
     from .pipeline.listing import EncoderList
 
-    _show(EncoderList.here(), as_json)
+    show(EncoderList.here(), as_json)
 
 
 @app.command()
@@ -270,7 +236,7 @@ def run_command(arguments: Sequence[str]) -> int:
         code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        _say("interrupted; what was written stays, run the command again to go on")
+        say("interrupted; what was written stays, run the command again to go on")
         return 130
     except Exception as error:
         if debug:
@@ -282,14 +248,6 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         print(message if message.startswith("Usage:") else f"msa: {message}", file=sys.stderr)
         return 2
-
-
-def _show(result: Any, as_json: bool) -> None:
-    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
-
-
-def _say(message: str) -> None:
-    print(f"msa: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Modality = Literal["image", "text"]
 Clean = Literal["none", "social", "strict"]
+Dtype = Literal["float16", "float32", "uint8", "int32"]  # the whole numbers are those of pass-through encoders
 
 
 class BadItem(ValueError):  # noqa: N818 (the item is bad; the run goes on)
@@ -35,14 +36,14 @@ class EncoderSpec:
 
     name: str
     modality: Modality
-    source: Literal["torchvision", "timm", "transformers", "gensim", "import"]
+    source: Literal["torchvision", "timm", "transformers", "gensim", "import", "raw"]
     architecture: str
-    weights: str  # 'sha256:…' of the file, a hub revision, or a torchvision weights id
+    weights: str  # 'sha256:…' of the file, a hub revision, a torchvision id; what it was tuned on, where it was
     layer: str  # which feature map or hidden state
     pool: str  # how tokens become one vector
     preprocess: str  # canonical JSON of the preprocessing
     width: int  # D
-    dtype: Literal["float16", "float32"]  # number format of tokens on disk; half precision is allowed to compute in it
+    dtype: Dtype  # number format of tokens on disk; half precision is allowed to compute in it
     clean: Clean = "none"  # text cleaning; 'none' for images
     max_length: int | None = None  # word pieces kept; None for images
 
@@ -50,6 +51,11 @@ class EncoderSpec:
     def fingerprint(self) -> str:
         """12 hex digits of the canonical JSON of all fields."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=6).hexdigest()
+
+    @property
+    def raw(self) -> bool:
+        """Whether nothing is encoded: tokens are what a tower of its own is trained on, and are always kept."""
+        return self.source == "raw"
 
     @property
     def slug(self) -> str:
@@ -73,7 +79,7 @@ class EncoderOptions:
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
     local_files_only: bool = False
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: Dtype = "float16"  # pass-through encoders have their own
     layers: tuple[int, ...] = ()  # -1 is the last
     pools: tuple[str, ...] = ()
     clean: Clean = "none"
@@ -85,7 +91,7 @@ class Encoded(NamedTuple):
     """A batch of B embeddings: pooled (B, D) float32, and per item its tokens (T_b, D), float32 or the spec's dtype."""
 
     pooled: NDArray[np.float32]
-    tokens: list[NDArray[np.floating]]
+    tokens: list[NDArray[Any]]
 
 
 class Encoder(Protocol):

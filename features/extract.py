@@ -122,7 +122,7 @@ class _Line:
         self.window = TEXT_WINDOW if task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
         self.writers = [
-            Writer(target.store, tokens=settings.tokens, flush_seconds=settings.flush_seconds)
+            Writer(target.store, tokens=settings.tokens or target.spec.raw, flush_seconds=settings.flush_seconds)
             for target in task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
@@ -168,7 +168,7 @@ class _Line:
                 if reason:
                     self.task.bad[key] = reason
                 else:
-                    writer.add(key, pooled, stored if self.settings.tokens else None)
+                    writer.add(key, pooled, stored if writer.tokens else None)
         self.done += len(keys)
         self.progress(self.task.source.spec.name, self.done, len(self.todo) - len(self.task.bad))
 
@@ -223,7 +223,7 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
         start = stop
 
 
-def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[np.floating]) -> str | None:
+def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[Any]) -> str | None:
     """Why an embedding, as it would be stored, may not be: NaN, infinity, beyond half precision; None if it may."""
     if tokens.dtype == np.float16:  # numpy computes on halves 20 times slower than on their bits
         highest = (tokens.view(np.uint16) & 0x7FFF).max(initial=0)

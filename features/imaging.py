@@ -35,8 +35,12 @@ class ImageEncoder:
         """Every image costs the same."""
         return 1
 
+    def collate(self, batch: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """Prepared items as what the tower takes: pixels (B, 3, h, w)."""
+        return (torch.stack(list(batch)),)
+
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
-        return self.tower.encoded(self.engine(torch.stack(list(batch))))
+        return self.tower.encoded(self.engine(*self.collate(batch)))
 
 
 class MapBackbone(nn.Module):

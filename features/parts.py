@@ -43,7 +43,7 @@ class Rows:
 
     keys: NDArray[np.bytes_]
     pooled: NDArray[np.float32]
-    tokens: NDArray[np.floating] | None = None
+    tokens: NDArray[Any] | None = None
     offsets: NDArray[np.int64] | None = None
 
 

@@ -70,7 +70,7 @@ def make_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) 
     targets = []
     for spec in source.specs:
         store = Store.open(cache, spec)
-        known = store.find(list(first), tokens=tokens)
+        known = store.find(list(first), tokens=tokens or spec.raw)
         todo = {key: index for (key, index), there in zip(first.items(), known, strict=True) if not there}
         report = EncoderReport(spec.name, spec.modality, spec.fingerprint, str(store.folder))
         targets.append(Target(spec, store, report, todo))

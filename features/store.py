@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -206,11 +207,11 @@ class Writer:
     def _clear(self) -> None:
         self._keys: list[bytes] = []
         self._pooled: list[NDArray[np.float32]] = []
-        self._tokens: list[NDArray[np.floating]] = []
+        self._tokens: list[NDArray[Any]] = []
         self._bytes = 0
         self._since = time.monotonic()
 
-    def add(self, key: str, pooled: NDArray[np.float32], tokens: NDArray[np.floating] | None) -> None:
+    def add(self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None) -> None:
         """Take one embedding: pooled (D,), tokens (T, D)."""
         self._keys.append(key.encode())
         self._pooled.append(pooled)

@@ -54,7 +54,8 @@ class TextEncoder:
             for parts in zip(*runs, strict=True)
         )
 
-    def _encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
+    def collate(self, batch: Sequence[Pieces]) -> tuple[Tensor | None, ...]:
+        """Prepared items as what the tower takes: ids (B, T), kinds (B, T) or None, mask (B, T) or None."""
         lengths = [self.length(item) for item in batch]
         width = self.pad_to or max(lengths)
         ids = ragged([item["input_ids"] for item in batch], width, self.pad_id)
@@ -64,7 +65,10 @@ class TextEncoder:
         mask = None
         if self.pad_to is not None or min(lengths) < width:
             mask = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)  # (B, T)
-        return self.tower.encoded(self.engine(ids, kinds, mask), lengths)
+        return ids, kinds, mask
+
+    def _encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
+        return self.tower.encoded(self.engine(*self.collate(batch)), [self.length(item) for item in batch])
 
 
 class HiddenStates(nn.Module):

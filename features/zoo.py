@@ -11,9 +11,11 @@ from typing import Literal
 
 from .embedded import embedded_file, open_embedded
 from .encoders import EncoderOptions, Modality, Source, near_names
+from .passthrough import ROW, open_passthrough
+from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, read_variant
 
-Origin = Literal["PyPI package", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
+Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files b
 ENCODERS: dict[str, Known] = {
     "efficientnet_lite0": Known("PyPI package", {"image": 1280}),
     "minilm": Known("PyPI package", {"text": 384}),
+    "pixels": Known("none", {"image": ROW}),
+    "tokens": Known("none", {"text": 1}),
     **{name: Known("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
     **{
         name: Known("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
@@ -110,7 +114,8 @@ ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
     """Find an encoder by name without loading its model; what it needs, loads with `Source.load(device)`.
 
-    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, or a folder that save_pretrained wrote; each with
+    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
+    wrote; each with
     `[@LAYER][@POOL][@viewK]` behind it for another layer, another pooling or an augmented view than the encoder's own.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
     """
@@ -133,6 +138,10 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
         _only(next(iter(known.widths)), name, modality)
     if known and known.origin == "PyPI package":
         return open_embedded(name, options)
+    if known and known.origin == "none":
+        return open_passthrough(name, options)
+    if is_tuned(Path(name).expanduser()):
+        return open_tuned(Path(name).expanduser(), modality, options, _open_plain)
     if name in TORCHVISION:
         from .vision import open_torchvision
 
@@ -176,6 +185,8 @@ def _only(allowed: Modality, name: str, modality: Modality) -> None:
 def _is_here(name: str, origin: Origin) -> bool:
     if origin == "PyPI package":
         return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
+    if origin == "none":
+        return name == "pixels" or embedded_file("minilm") is not None
     if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 Modality = Literal["image", "text"]
 
 
@@ -79,6 +81,7 @@ class Head(nn.Module):
     """
 
     reads: ClassVar[tuple[Modality, ...]] = ("image", "text")
+    offsets: Tensor
 
     def __init__(self, dims: Dims, *, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -87,11 +90,24 @@ class Head(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}; 0.3 is usual")
         self.dims = dims
+        # Added to logits where a decision is made: thresholds, once they were tuned.
+        self.register_buffer("offsets", torch.zeros(dims.classes))
         self.projections = nn.ModuleDict({name: Projection(dims.width(name), hidden) for name in self.reads})
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         raise NotImplementedError
+
+    def parts(self, inputs: Inputs) -> Tensor:
+        """The logits (M, B, K) that training looks at: its loss is the mean over the M parts.
+
+        One part, the head's own logits, unless the head fuses the decisions of classifiers that are trained apart.
+        """
+        logits: Tensor = self(inputs)
+        return logits[None]
+
+    def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
+        """Set the buffers that are fitted after training, on rows that no gradient has seen; most heads have none."""
 
     def tokens_of(self, modality: Modality, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Project every position of one modality: (B, L, H) and its mask (B, L)."""
@@ -119,10 +135,10 @@ class Head(nn.Module):
 def classifier(width: int, *, hidden: int, classes: int, dropout: float) -> nn.Sequential:
     """A perceptron of one hidden layer from a fused vector (B, width) to logits (B, classes)."""
     return nn.Sequential(
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(width, hidden),
         nn.GELU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(hidden, classes),
     )
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Dims, Head, Inputs, classifier
+from .dropout import Dropout
 
 
 class ConcatHead(Head):
@@ -23,7 +24,7 @@ class ConcatHead(Head):
         self.classify = (
             classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
             if layers
-            else nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, dims.classes))
+            else nn.Sequential(Dropout(dropout), nn.Linear(2 * hidden, dims.classes))
         )
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shapes = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
-NAMES = {"float32": "F32", "float16": "F16", "int64": "I64", "uint8": "U8"}  # safetensors' names of number formats
+# safetensors' names of number formats
+NAMES = {"float32": "F32", "float16": "F16", "int32": "I32", "int64": "I64", "uint8": "U8"}
 
 
 def npy_arrays(

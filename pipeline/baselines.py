@@ -1,15 +1,19 @@
-"""What a head has to beat: the majority class, and a linear probe on the pooled vectors."""
+"""What a head has to beat: the majority class, a linear probe on the pooled vectors, and on either modality alone."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..heads.base import Inputs
+from .data import FeatureTable
 from .evaluate import METRICS, score
+from .inputs import build_inputs
+from .split import Fold
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -17,6 +21,10 @@ Labels = NDArray[np.int64]
 # Strongest penalty first: each fit starts from the one before, which is near, and the slow weak ones come last.
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 PATIENCE = 2  # penalties with a worse score on the stop rows before the rest is skipped
+
+
+SINGLES = ("linear_image", "linear_text")
+SYSTEMS = ("majority", "linear", *SINGLES)
 
 
 class Probe(NamedTuple):
@@ -32,6 +40,42 @@ def majority(y_train: Labels, n: int) -> Labels:
     if not len(y_train):
         raise ValueError("the majority class needs training rows, got none")
     return np.full(n, np.bincount(y_train).argmax(), dtype=np.int64)
+
+
+def baseline_guesses(
+    table: FeatureTable, folds: Sequence[Fold], *, seed: int, systems: Sequence[str] = SYSTEMS
+) -> dict[str, list[Labels]]:
+    """What these of SYSTEMS say of each fold's scored rows; those of one modality only where the table has both.
+
+    A probe is trained on the fold's training rows and tuned on its stop rows.
+    """
+    labels, classes = table.targets(), len(table.classes)
+    inputs = build_inputs(table, tokens=False)
+    matrix, width = pooled_matrix(inputs), inputs.image.shape[-1]
+    place = np.arange(matrix.shape[1])
+    image = (place < width) | (place == matrix.shape[1] - 2)
+    columns = {"linear": place >= 0}
+    if table.image is not None and table.text is not None:
+        columns |= {"linear_image": image, "linear_text": ~image}
+    guesses = {"majority": [majority(labels[fold.train], len(fold.score)) for fold in folds]}
+    for name, chosen in columns.items():
+        if name in systems:
+            seen = matrix[:, chosen]
+            guesses[name] = [probe_fold(seen, labels, fold, classes=classes, seed=seed) for fold in folds]
+    return {name: guesses[name] for name in systems if name in guesses}
+
+
+def probe_fold(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, seed: int) -> Labels:
+    """What a linear probe of one fold says of its scored rows, from the matrix and labels of all rows."""
+    return linear_probe(
+        matrix[fold.train],
+        labels[fold.train],
+        matrix[fold.stop],
+        labels[fold.stop],
+        matrix[fold.score],
+        classes=classes,
+        seed=seed,
+    ).predictions
 
 
 def pooled_matrix(inputs: Inputs) -> Matrix:

@@ -16,7 +16,7 @@ from ..features.static import FITTED_FILE
 from ..features.store import Store, stored_specs
 from .tables import table
 
-REBUILT = ("spec.json", "origin.json", "errors.jsonl")  # what `msa extract` writes anew into a folder
+REBUILT = ("spec.json", "origin.json", "errors.jsonl", "tuned.json")  # what `msa extract` writes anew into a folder
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
 
+from .console import show
 from .options import DATA, Cache, Compute, Json, Offline, Posts, Reading, grouped
 
 app = typer.Typer(help="Look after the cached embeddings.", no_args_is_help=True, rich_markup_mode=None)
@@ -19,7 +19,7 @@ def ls(cache: Cache = Path("cache"), as_json: Json = False) -> None:
     """List what is cached: rows, tokens, number format, size, bad items of each encoder."""
     from .cache import list_cache
 
-    _show(list_cache(cache), as_json)
+    show(list_cache(cache), as_json)
 
 
 @app.command()
@@ -40,7 +40,7 @@ def verify(
     corpus = None if data is None else reading.corpus(data)
     settings = compute.settings()
     found = verify_cache(cache, corpus, sample=sample, seed=seed, settings=settings, local_files_only=local_files_only)
-    _show(found, as_json)
+    show(found, as_json)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -50,7 +50,7 @@ def merge(cache: Cache = Path("cache"), as_json: Json = False) -> None:
     """Merge the parts of each encoder into one file, after several machines extracted into one cache."""
     from .cache import merge_cache
 
-    _show(merge_cache(cache), as_json)
+    show(merge_cache(cache), as_json)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def export(
     """Write an encoder's embeddings for other programs: a row per post of DATA, or without it per content key."""
     from .exporting import export as run
 
-    _show(run(cache, name, to, None if data is None else reading.corpus(data), format=format, tokens=tokens), as_json)
+    show(run(cache, name, to, None if data is None else reading.corpus(data), format=format, tokens=tokens), as_json)
 
 
 @app.command("import")
@@ -92,7 +92,7 @@ def import_(
     from .importing import import_embeddings
 
     brought = read_brought(pooled, ids, tokens, offsets)
-    _show(import_embeddings(posts.read(), cache, brought, name=name, modality=modality, append=append), as_json)
+    show(import_embeddings(posts.read(), cache, brought, name=name, modality=modality, append=append), as_json)
 
 
 @app.command()
@@ -107,8 +107,4 @@ def gc(
     """Drop the rows of content that none of these data sets has, and the folders that become empty."""
     from .cache import collect
 
-    _show(collect(cache, [reading.corpus(path) for path in data], yes=yes), as_json)
-
-
-def _show(result: Any, as_json: bool) -> None:
-    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
+    show(collect(cache, [reading.corpus(path) for path in data], yes=yes), as_json)

@@ -16,7 +16,11 @@ import typer
 
 FILE = "msa.toml"
 ONE_OFF = {  # this call's own input
-    "extract": {"shard", "dry-run"},
+    "extract": {"shard", "dry-run", "recipe"},
+    "train-head": {"recipe"},
+    "ablate": {"recipe"},
+    "finetune": {"image", "text"},
+    "evaluate": {"missing", "seed"},
     "predict": {"image", "text"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},
@@ -24,6 +28,23 @@ ONE_OFF = {  # this call's own input
     "cache export": {"data", "name", "to", "tokens"},
     "cache import": {"modality", "name", "pooled", "ids", "tokens", "offsets", "append"},
     "cache gc": {"data", "yes"},
+}
+
+
+# Options that mean another thing here than elsewhere: these are read from the command's own table alone.
+APART = {
+    "finetune": {
+        "lr",
+        "batch-size",
+        "epochs",
+        "warmup",
+        "weight-decay",
+        "patience",
+        "balance",
+        "clip",
+        "weights",
+        "folds",
+    }
 }
 
 
@@ -86,7 +107,7 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
         place[name] = {
             commands[command][spelling].name: value
             if command.split()[0] != ctx.invoked_subcommand
-            else _convert(ctx, path, commands[command][spelling], value)
+            else convert_option(ctx, path, commands[command][spelling], value)
             for spelling, value in values.items()
         }
 
@@ -95,7 +116,7 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
     """Read a configuration file into command -> option -> value, for the options that each command has.
 
     Top-level keys count for every command with that option; a table `[train-head]` for that command alone, and
-    first. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for anything in the file that
+    first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for anything in the file that
     no command knows.
     """
     try:
@@ -114,7 +135,11 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
             raise ValueError(_unknown(path, "option", key, anywhere))
 
     default_map: dict[str, dict[str, Any]] = {
-        name: {known[_dashed(key)]: value for key, value in shared.items() if _dashed(key) in known}
+        name: {
+            known[_dashed(key)]: value
+            for key, value in shared.items()
+            if _dashed(key) in known and _dashed(key) not in APART.get(name, ())
+        }
         for name, known in options.items()
     }
     for table, values in content.items():
@@ -193,7 +218,8 @@ def _setting(parameter: Any) -> Setting:
     return Setting(parameter.name, (flags or [_dashed(parameter.name)])[0], default, summary, parameter)
 
 
-def _convert(ctx: typer.Context, path: Path, setting: Setting, value: Any) -> Any:
+def convert_option(ctx: typer.Context, path: Path, setting: Setting, value: Any) -> Any:
+    """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
     parameter = setting.parameter
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated

@@ -1,12 +1,24 @@
-"""Progress on a terminal; silence everywhere else."""
+"""What commands print: results, warnings, progress on a terminal."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 Tick = Callable[[str, int, int], None]
+
+
+def show(result: Any, as_json: bool) -> None:
+    """Print a result as its text, or as one JSON object."""
+    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
+
+
+def say(message: str) -> None:
+    """Print a line for the user beside the result, on stderr."""
+    print(f"msa: {message}", file=sys.stderr)
 
 
 @contextmanager

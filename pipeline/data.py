@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.content import Contents, duplicate_groups, hash_corpus
+from ..features.content import Contents, content_key, duplicate_groups, hash_corpus
 from ..features.encoders import EncoderSpec, Modality
 from ..features.errors import read_errors
 from ..features.samples import Corpus
 from ..features.store import Store, stored_specs
 from ..features.variants import Variant, read_variant, unmistakable
+from .leaks import Seen, find_seen
 from .sources import import_line
 from .split import Posts
 
@@ -28,16 +30,20 @@ Grid = tuple[int, int]
 class ModalityTable:
     """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
 
-    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. `views` are
-    the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own format.
+    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Of several
+    encoders the pooled vectors stand side by side, and `parts` are the encoders one by one where there are tokens.
+    `views` are the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own
+    format. `seen` says which posts an encoder was tuned on.
     """
 
     specs: tuple[EncoderSpec, ...]
     present: NDArray[np.bool_]
     pooled: NDArray[np.float32]
-    tokens: NDArray[np.floating] | None = None
+    tokens: NDArray[Any] | None = None
     token_mask: NDArray[np.bool_] | None = None
     views: tuple[ModalityTable, ...] = ()
+    parts: tuple[ModalityTable, ...] = ()
+    seen: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class FeatureTable:
     classes: tuple[str, ...]
     image: ModalityTable | None
     text: ModalityTable | None
+
+    @property
+    def specs(self) -> dict[Modality, tuple[EncoderSpec, ...]]:
+        """The encoders of each modality."""
+        return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
 
     def targets(self) -> NDArray[np.int64]:
         """Class number per row (N,); -1 where unlabelled or outside `classes`."""
@@ -83,7 +94,24 @@ def _answers(spec: EncoderSpec, asked: Variant) -> bool:
 
 def _short(name: str) -> str:
     """A name without the owner or folder before it, as users write it: the last part of an id or a path."""
-    return name.removeprefix("gensim:").rstrip("/").rpartition("/")[2]
+    return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
+
+
+def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits look at them."""
+    contents = hash_corpus(corpus)
+    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    posts = Posts(
+        [s.id for s in corpus.samples],
+        [s.label for s in corpus.samples],
+        np.array(groups, np.int64),
+        [s.split for s in corpus.samples],
+        [
+            content_key(f"{image}:{text}".encode())
+            for image, text in zip(contents.image_keys, contents.text_keys, strict=True)
+        ],
+    )
+    return contents, posts
 
 
 def load_features(
@@ -99,28 +127,26 @@ def load_features(
 ) -> FeatureTable:
     """Join a corpus with its cached features. Parts are compared with their checksums first.
 
-    `patches` pools image tokens to a coarser grid (rows, columns). `views` has, for each augmented view, the specs of
-    `image` in that view. Raises ValueError for posts that were never extracted, and StoreError for a damaged cache.
+    `patches` pools image tokens to a coarser grid (rows, columns). What a tower learns from has its tokens even where
+    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
+    posts that were never extracted, and StoreError for a damaged cache.
     """
-    contents = hash_corpus(corpus)
-    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
-    posts = Posts(
-        [s.id for s in corpus.samples],
-        [s.label for s in corpus.samples],
-        np.array(groups, np.int64),
-        [s.split for s in corpus.samples],
-    )
+    contents, posts = join_posts(corpus)
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
-    if tokens and max(len(image), len(text)) > 1:
-        raise ValueError("tokens of several encoders of one modality cannot be joined; use --inputs pooled")
+    for specs in (image, text):
+        if len(specs) > 1 and any(spec.raw for spec in specs):
+            raise ValueError(f"{' and '.join(spec.name for spec in specs)} cannot be joined; leave one of them out")
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
     asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
     tables = {
-        modality: _load_modality(
-            contents, cache, specs, tokens=tokens, patches=patches, remedy=f"msa extract {asked[modality]}"
+        modality: replace(
+            _load_modality(
+                contents, cache, specs, tokens=tokens, patches=patches, remedy=f"msa extract {asked[modality]}"
+            ),
+            seen=find_seen(specs, cache, contents, posts.groups),
         )
         for modality, specs in sides
         if specs
@@ -154,7 +180,8 @@ def _load_modality(
     if len(tables) == 1:
         return tables[0]
     present = np.logical_and.reduce([table.present for table in tables])
-    return ModalityTable(tuple(specs), present, np.concatenate([table.pooled for table in tables], 1))
+    pooled = np.concatenate([table.pooled for table in tables], 1)
+    return ModalityTable(tuple(specs), present, pooled, parts=tuple(tables) if tokens else ())
 
 
 def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
@@ -162,7 +189,9 @@ def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
     held = view.present & plain.present
     pooled = np.where(held[:, None], view.pooled, plain.pooled)
     if view.tokens is None or plain.tokens is None:
-        return ModalityTable(view.specs, plain.present, pooled)
+        pairs = zip(view.parts, plain.parts, strict=True)
+        parts = tuple(_fill(replace(one, present=view.present), other) for one, other in pairs)
+        return ModalityTable(view.specs, plain.present, pooled, parts=parts)
     tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
     if held.any():
         tokens[held] = view.tokens[held]
@@ -173,6 +202,7 @@ def _load_encoder(
     store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str
 ) -> ModalityTable:
     """Read one store; distinct keys are read once and then dealt to their rows."""
+    tokens = tokens or store.spec.raw
     distinct = sorted({key for key in keys if key is not None})
     known = store.find(distinct, tokens=tokens)
     failed = {record.key for record in read_errors(store.folder)}
@@ -189,8 +219,8 @@ def _load_encoder(
     row = np.array([number.get(key, -1) if key is not None else -1 for key in keys])
     present = row >= 0
     pooled = np.zeros((len(wanted), store.spec.width), np.float32)
-    ragged: list[NDArray[np.float32]] = [pooled[:0]] * len(wanted)
-    grid = patches if store.spec.modality == "image" else None
+    ragged: list[NDArray[Any]] = [pooled[:0]] * len(wanted)
+    grid = patches if store.spec.modality == "image" and not store.spec.raw else None
     for positions, block in store.read(wanted, tokens=tokens):
         pooled[positions] = block.pooled
         if tokens:
@@ -204,7 +234,8 @@ def _load_encoder(
     if not tokens:
         return ModalityTable((store.spec,), present, dealt)
     longest = max((len(item) for item in ragged), default=0)
-    padded = np.zeros((len(keys), longest, store.spec.width), np.float32)
+    kind = np.dtype(store.spec.dtype if store.spec.raw else np.float32)
+    padded = np.zeros((len(keys), longest, store.spec.width), kind)
     mask = np.zeros((len(keys), longest), bool)
     for index, at in enumerate(row):
         if at >= 0:

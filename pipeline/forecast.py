@@ -135,12 +135,13 @@ def forecast(
             posts = dict(zip(reversed(keys), reversed(share.samples), strict=True))
             distinct = list(dict.fromkeys(key for key in keys if key is not None))
             stores = [Store(cache / spec.slug, spec) for spec in source.specs]
-            lacking = [~store.find(distinct, tokens=settings.tokens) for store in stores]
+            lacking = [~store.find(distinct, tokens=settings.tokens or store.spec.raw) for store in stores]
             todo = [distinct[int(at)] for at in np.flatnonzero(np.logical_or.reduce(lacking))]
             trial = _try(replace(share, samples=[posts[key] for key in todo]), source, Path(folder), settings, runtime)
             for store, lacks in zip(stores, lacking, strict=True):
-                seen = _expect(store.spec, contents, len(distinct), int(lacks.sum()), trial, tokens=settings.tokens)
-                merging.append(_merged_bytes(store, seen.bytes, seen.seconds, settings.tokens))
+                tokens = settings.tokens or store.spec.raw
+                seen = _expect(store.spec, contents, len(distinct), int(lacks.sum()), trial, tokens=tokens)
+                merging.append(_merged_bytes(store, seen.bytes, seen.seconds, tokens))
                 encoders.append(seen)
             seconds += trial.each * len(todo)
             loading += trial.load_seconds

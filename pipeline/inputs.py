@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,17 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..features.encoders import Modality
+from ..features.encoders import EncoderSpec, Modality
 from ..heads.base import Dims, Inputs
+from ..heads.towers import Towers
 from .data import FeatureTable, ModalityTable
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
 BLOCK_ROWS = 512
+Reductions = Mapping[str, "Reduction"]  # by the names of `reduction_names`
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Principal axes of one modality, fitted on training rows: basis (D, W)."""
+    """Principal axes of one encoder, fitted on training rows: basis (D, W)."""
 
     basis: Tensor
 
@@ -53,31 +56,54 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     return Reduction((basis / scale).float())
 
 
+def reduction_names(modality: Modality, encoders: int) -> list[str]:
+    """What the reductions of a modality's encoders are called: the modality, then `.1`, `.2`, … behind it."""
+    return [modality if number == 0 else f"{modality}.{number}" for number in range(encoders)]
+
+
 def fit_reductions(
     table: FeatureTable, rows: NDArray[np.int64], *, width: int | None, tokens: bool
-) -> dict[Modality, Reduction]:
-    """One reduction per modality that has tokens wider than `width`; none for pooled vectors or `width=None`."""
+) -> dict[str, Reduction]:
+    """One reduction per encoder that has tokens wider than `width`; none for pooled vectors or `width=None`.
+
+    What a tower learns from is never reduced.
+    """
     if not tokens or width is None:
         return {}
     modalities: dict[Modality, ModalityTable | None] = {"image": table.image, "text": table.text}
     return {
-        name: fit_reduction(side, rows, width)
-        for name, side in modalities.items()
-        if side is not None and side.pooled.shape[1] > width
+        name: fit_reduction(part, rows, width)
+        for modality, side in modalities.items()
+        if side is not None and not side.specs[0].raw
+        for name, part in zip(reduction_names(modality, len(side.specs)), side.parts or (side,), strict=True)
+        if part.pooled.shape[1] > width
     }
+
+
+def towers_of(
+    specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool, width: int = 128, layers: int = 2
+) -> Towers:
+    """The towers that a head needs for these encoders: one for each that passes its input through."""
+    raw = {modality: spec for modality, side in specs.items() for spec in side if spec.raw}
+    vocabulary = json.loads(raw["text"].preprocess)["vocabulary"] if "text" in raw else 0
+    return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens, width=width, layers=layers)
 
 
 def build_inputs(
     table: FeatureTable,
     *,
     tokens: bool,
-    reductions: Mapping[Modality, Reduction] | None = None,
+    reductions: Reductions | None = None,
     without: Modality | None = None,
 ) -> Inputs:
-    """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it."""
-    reductions = reductions or {}
-    image = _side(table, table.image, tokens, reductions.get("image"), hidden=without == "image")
-    text = _side(table, table.text, tokens, reductions.get("text"), hidden=without == "text")
+    """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it.
+
+    Raw sides keep their tokens, and these their whole numbers: float32 would be four times as large, and a batch is
+    made so when it is taken. Tokens of several encoders stand one encoder after another, its own pooled vector first,
+    all brought to one width by their reductions and zeros; position 0 is then the mean of those pooled vectors.
+    """
+    image = _side(table, table.image, "image", tokens, reductions or {}, hidden=without == "image")
+    text = _side(table, table.text, "text", tokens, reductions or {}, hidden=without == "text")
     return Inputs(*image, *text)
 
 
@@ -86,12 +112,11 @@ def build_views(
     inputs: Inputs,
     *,
     tokens: bool,
-    reductions: Mapping[Modality, Reduction] | None = None,
+    reductions: Reductions | None = None,
 ) -> list[Inputs]:
     """The `inputs` of `build_inputs` once more for each augmented view of the images; everything else is shared."""
-    reduction = (reductions or {}).get("image")
     views = table.image.views if table.image else ()
-    images = (_side(table, view, tokens, reduction, hidden=False)[0] for view in views)
+    images = (_side(table, view, "image", tokens, reductions or {}, hidden=False)[0] for view in views)
     return [inputs._replace(image=image.to(inputs.image.device)) for image in images]
 
 
@@ -111,23 +136,57 @@ def dims_of(inputs: Inputs, classes: int) -> Dims:
 
 
 def _side(
-    table: FeatureTable, side: ModalityTable | None, tokens: bool, reduction: Reduction | None, *, hidden: bool
+    table: FeatureTable,
+    side: ModalityTable | None,
+    modality: Modality,
+    tokens: bool,
+    reductions: Reductions,
+    *,
+    hidden: bool,
 ) -> tuple[Tensor, Tensor]:
     rows = len(table.posts.ids)
     if side is None:  # no encoder for this modality: one masked column
         return torch.zeros(rows, 1, 1), torch.zeros(rows, 1, dtype=torch.bool)
-    present = torch.from_numpy(side.present)
-    pooled = torch.from_numpy(side.pooled)[:, None]
-    if not tokens:
-        return pooled, (present & (not hidden))[:, None]
-    assert side.tokens is not None
-    assert side.token_mask is not None
-    mask = torch.cat([present[:, None], torch.from_numpy(side.token_mask)], 1) & (not hidden)
-    width = side.pooled.shape[1] if reduction is None else reduction.basis.shape[1]
-    own = torch.from_numpy(side.tokens)
-    vectors = torch.empty(rows, mask.shape[1], width, dtype=own.dtype if reduction is None else torch.float32)
-    for start in range(0, rows, BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
-        part = slice(start, start + BLOCK_ROWS)
-        block = torch.cat([pooled[part], own[part].float()], 1)
-        vectors[part] = block if reduction is None else reduction(block)
-    return vectors, mask
+    present = torch.from_numpy(side.present) & (not hidden)
+    if not tokens and not side.specs[0].raw:
+        return torch.from_numpy(side.pooled)[:, None], present[:, None]
+    parts = side.parts or (side,)
+    names = reduction_names(modality, len(parts))
+    bases = [reductions.get(name) for name in names]
+    widths = [
+        part.pooled.shape[1] if basis is None else basis.basis.shape[1]
+        for part, basis in zip(parts, bases, strict=True)
+    ]
+    masks = [present[:, None] & _mask(part) for part in parts]
+    summary = int(len(parts) > 1)  # one position before all others
+    length = summary + sum(mask.shape[1] for mask in masks)
+    whole = all(basis is None for basis in bases) and len(parts) == 1
+    assert parts[0].tokens is not None
+    dtype = torch.from_numpy(parts[0].tokens[:0]).dtype if whole else torch.float32
+    vectors = torch.zeros(rows, length, max(widths), dtype=dtype)
+    start = summary
+    for part, basis, width, mask in zip(parts, bases, widths, masks, strict=True):
+        _write(vectors[:, start : start + mask.shape[1], :width], part, basis)
+        if summary:
+            vectors[:, 0] += vectors[:, start] / len(parts)
+        start += mask.shape[1]
+    return vectors, torch.cat([present[:, None]] * summary + masks, 1)
+
+
+def _mask(part: ModalityTable) -> Tensor:
+    """Where one encoder has something (N, 1 + T): its pooled vector, then its tokens."""
+    assert part.token_mask is not None
+    return torch.cat([torch.from_numpy(part.present)[:, None], torch.from_numpy(part.token_mask)], 1)
+
+
+def _write(vectors: Tensor, part: ModalityTable, reduction: Reduction | None) -> None:
+    """Fill vectors (N, 1 + T, W) with one encoder's pooled vectors and tokens."""
+    assert part.tokens is not None
+    pooled, own = torch.from_numpy(part.pooled)[:, None], torch.from_numpy(part.tokens)
+    if reduction is None:
+        vectors[:, :1] = pooled.to(vectors.dtype)
+        vectors[:, 1:] = own.to(vectors.dtype)
+        return
+    for start in range(0, len(own), BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
+        rows = slice(start, start + BLOCK_ROWS)
+        vectors[rows] = reduction(torch.cat([pooled[rows], own[rows].float()], 1))

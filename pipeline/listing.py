@@ -1,4 +1,4 @@
-"""`msa encoders`: the well-known encoders, and which of them can be used here and now."""
+"""`msa encoders` and `msa heads`: what there is by name, and what of it can be used here and now."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..features.zoo import EncoderInfo, list_encoders
+from ..heads.registry import HEADS
 from .tables import table
 
 OTHERS = (
@@ -34,3 +35,38 @@ class EncoderList:
         """One line per encoder and modality."""
         lines = [[e.name, e.modality, str(e.width), e.weights, "yes" if e.here else "no"] for e in self.entries]
         return f"{table(['encoder', 'modality', 'width', 'weights from', 'here'], lines)}\n\n{OTHERS}"
+
+
+@dataclass(frozen=True)
+class HeadList:
+    """The fusion heads, in the order of the registry."""
+
+    entries: Sequence[dict[str, Any]]
+
+    @classmethod
+    def all(cls) -> HeadList:
+        """List them all."""
+        return cls(
+            [
+                {
+                    "head": name,
+                    "inputs": info.inputs,
+                    "summary": info.summary,
+                    "options": info.options,
+                    "paper": info.paper,
+                }
+                for name, info in HEADS.items()
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"heads": list(self.entries)}
+
+    def to_text(self) -> str:
+        """One line per head."""
+        lines = [
+            [e["head"], e["inputs"], e["summary"], " ".join(f"{k}={v}" for k, v in e["options"].items()), e["paper"]]
+            for e in self.entries
+        ]
+        return table(["head", "inputs", "what it does", "its --option NAME=VALUE", "paper"], lines)

@@ -1,4 +1,4 @@
-"""The options that several commands share, each declared once, and how a command takes them as one argument."""
+"""The options that commands share, each declared once, and how a command takes a group of them as one argument."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
+from .recipes import apply_recipe
+
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
     from ..features.extract import ExtractSettings
     from ..features.samples import Corpus
-    from .experiment import HeadConfig
     from .shard import Shard
-    from .train import TrainConfig
-    from .train_head import StageTwo
 
 DATA = "Folder of posts, or a CSV, TSV or JSONL table."
 Cache = Annotated[Path, Option(help="Folder of cached embeddings.")]
@@ -25,6 +24,9 @@ Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(help="Where to compute.")]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Time a few batches, say what it will take, write nothing.")]
+RecipeName = Annotated[
+    str, Option("--recipe", is_eager=True, callback=apply_recipe, help="A published system's options; `msa recipes`.")
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 
@@ -44,7 +46,7 @@ class Reading:
 
         from ..features.layouts import ReadOptions, read_corpus
 
-        columns = _pairs("--column", self.column)
+        columns = pairs("--column", self.column)
         corpus = read_corpus(data, layout=self.layout, options=ReadOptions(self.label_rule, columns))
         return replace(corpus, samples=corpus.samples[:limit]) if limit else corpus
 
@@ -133,77 +135,6 @@ class Machines:
         return self.ray_address if self.engine == "ray" else None
 
 
-@dataclass(frozen=True)
-class Fusion:
-    """Which head, on which inputs."""
-
-    fusion: Annotated[str, Option(help="Fusion head: concat, weighted, gated, attention, text, image.")] = "attention"
-    inputs: Annotated[Literal["auto", "pooled", "tokens"], Option(help="What the head sees; auto: what suits it.")] = (
-        "auto"
-    )
-    patches: Annotated[str, Option(help="Grid that image tokens are pooled to, as 4x4; none: as they are.")] = "4x4"
-    token_width: Annotated[int, Option(min=0, help="Width that tokens are projected to; 0: their own.")] = 256
-    hidden: Annotated[int, Option(min=1, help="Width of the head.")] = 128
-    dropout: Annotated[float, Option(help="Dropout in the head.")] = 0.5
-    members: Annotated[int, Option(min=1, max=10, help="Heads per fold, each stopped on other rows, averaged.")] = 1
-    views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0
-    average_views: Annotated[bool, Option("--average-views", help="Score with the mean over the image and views.")] = (
-        False
-    )
-    option: Annotated[list[str], Option(help="An option of the head: NAME=VALUE; repeatable.")] = field(
-        default_factory=list
-    )
-
-    def config(self) -> HeadConfig:
-        """The same as a validated config. Raises ValueError."""
-        from .experiment import HeadConfig
-
-        return HeadConfig(
-            fusion=self.fusion,
-            inputs=self.inputs,
-            hidden=self.hidden,
-            dropout=self.dropout,
-            patches=_grid(self.patches),
-            token_width=self.token_width or None,
-            members=self.members,
-            views=self.views,
-            average_views=self.average_views,
-            options={name: _number(value) for name, value in _pairs("--option", self.option).items()},
-        )
-
-
-@dataclass(frozen=True)
-class Training:
-    """How the head is trained, on which folds."""
-
-    folds: Annotated[int, Option(min=0, help="Cross-validation folds; 0: one stored 80/20 split.")] = 0
-    epochs: Annotated[int, Option(min=1, help="Most epochs.")] = 40
-    batch_size: Annotated[int, Option(min=1, help="Posts per training step.")] = 64
-    lr: Annotated[float, Option(help="Learning rate (AdamW).")] = 3e-4
-    weight_decay: Annotated[float, Option(help="Weight decay.")] = 1e-2
-    schedule: Annotated[Literal["cosine", "constant"], Option(help="Learning rate over the epochs.")] = "cosine"
-    label_smoothing: Annotated[float, Option(help="Label smoothing.")] = 0.0
-    clip: Annotated[float, Option(help="Largest norm of the gradient; 0: any.")] = 1.0
-    patience: Annotated[int, Option(min=0, help="Epochs without a better one that end training; 0: never.")] = 6
-    metric: Annotated[str, Option(help="Metric on the stop rows that picks the epoch.")] = "loss"
-    balance: Annotated[Literal["none", "weights"], Option(help="Class weights by inverse frequency.")] = "none"
-    seed: Annotated[int, Option(min=0, help="Seed of the split, the weights and the order.")] = 0
-    device: Device = "auto"
-
-    def config(self) -> TrainConfig:
-        """The same as a validated config. Raises ValueError."""
-        from .train import TrainConfig
-
-        return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
-
-    def stage(self, encoders: Encoders) -> StageTwo:
-        """The cache, encoders, folds and device of stage two."""
-        from .train_head import StageTwo
-
-        folds = self.folds or None
-        return StageTwo(encoders.cache, tuple(encoders.image), tuple(encoders.text), folds, self.device)
-
-
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take option groups: a parameter that is one of the dataclasses above becomes its options."""
     hints = get_type_hints(command, include_extras=True)
@@ -238,28 +169,9 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _pairs(flag: str, given: list[str]) -> dict[str, str]:
+def pairs(flag: str, given: list[str]) -> dict[str, str]:
     """`NAME=VALUE` texts as a dict; ValueError for one without `=`."""
     for pair in given:
         if "=" not in pair:
             raise ValueError(f"{flag} wants NAME=VALUE; got {pair!r}")
     return dict(pair.split("=", 1) for pair in given)
-
-
-def _number(value: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
-
-
-def _grid(text: str) -> tuple[int, int] | None:
-    """`4x4` as (4, 4); None for `none`."""
-    if text == "none":
-        return None
-    rows, by, columns = text.partition("x")
-    if not (by and rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise ValueError(f"--patches wants ROWSxCOLUMNS, as 4x4, or none; got {text!r}")
-    return int(rows), int(columns)

@@ -25,8 +25,9 @@ from .sources import reopen
 from .tables import table
 
 CHUNK = 64  # posts that are decoded together
-POOLED, TOKENS = 0.9999, {"float32": 0.9999, "float16": 0.999}  # the least cosine between stored and encoded anew
-Item = tuple[NDArray[np.float32], NDArray[np.floating] | None]  # pooled (D,), tokens (T, D)
+# the least cosine between stored and encoded anew; ids have none, and are the same or not
+POOLED, TOKENS = 0.9999, {"float32": 0.9999, "float16": 0.999, "uint8": 0.999, "int32": 1.0}
+Item = tuple[NDArray[np.float32], NDArray[Any] | None]  # pooled (D,), tokens (T, D)
 
 
 @dataclass
@@ -198,7 +199,7 @@ def _judge(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, anew: 
         if len(stored[1]) != len(anew[1]):
             wrong.append(f"{len(stored[1])} tokens are stored, {len(anew[1])} come out")
         elif len(anew[1]):
-            least = float(cosines(stored[1], anew[1]).min())
+            least = _least_cosine(stored[1], anew[1])
             check.token_cosine = min(least, 1.0 if check.token_cosine is None else check.token_cosine)
             far = max(far, np.abs(stored[1].astype(np.float32) - anew[1].astype(np.float32)).max())
             if least < TOKENS[spec.dtype]:
@@ -228,6 +229,11 @@ def _encode(
         for at, pooled, tokens in zip(items, encoded.pooled, encoded.tokens, strict=True):
             results[at] = pooled, tokens.astype(spec.dtype)
     return results
+
+
+def _least_cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The least cosine of the rows of two arrays (T, D); of ids, 1 where all are the same, else 0."""
+    return float(np.array_equal(one, other)) if one.dtype == np.int32 else float(cosines(one, other).min())
 
 
 def cosines(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -231,4 +231,4 @@ def _lost(target: Target, task: Task, *, tokens: bool) -> int:
     if not wanted:
         return 0
     target.store.refresh()
-    return int((~target.store.find(wanted, tokens=tokens)).sum())
+    return int((~target.store.find(wanted, tokens=tokens or target.spec.raw)).sum())

@@ -123,7 +123,7 @@ class Worker:
     def _target(self, spec: EncoderSpec, chunk: Chunk) -> Target:
         store, todo = self.stores[spec], dict(chunk.lacking.get(spec.fingerprint, {}))
         if chunk.attempt:
-            there = store.find(list(todo), tokens=self.settings.tokens)
+            there = store.find(list(todo), tokens=self.settings.tokens or store.spec.raw)
             todo = {key: row for (key, row), known in zip(todo.items(), there, strict=True) if not known}
         return Target(spec, store, EncoderReport(spec.name, spec.modality, spec.fingerprint, str(store.folder)), todo)
 

@@ -22,7 +22,7 @@ from ..heads.registry import build_head
 from .checkpoint import load_heads, save_heads
 from .data import FeatureTable
 from .experiment import FoldResult, HeadConfig, softmax
-from .inputs import Reduction
+from .inputs import Reduction, reduction_names, towers_of
 from .split import describe_folds
 from .train import TrainConfig
 
@@ -39,7 +39,7 @@ class Run:
     specs: dict[Modality, tuple[EncoderSpec, ...]]
     cache: Path
     heads: list[Head]
-    reductions: list[dict[Modality, Reduction]]
+    reductions: list[dict[str, Reduction]]
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
 
     @property
@@ -148,20 +148,30 @@ def _read_run(path: Path) -> Run:
     config = HeadConfig(**head)
     dims = Dims(**stored["dims"])
 
-    def build() -> Head:
-        return build_head(config.fusion, dims, hidden=config.hidden, dropout=config.dropout, seed=0, **config.options)
-
-    heads, extras = load_heads(path / "head.safetensors", build)
     specs: dict[Modality, tuple[EncoderSpec, ...]] = {
         modality: _specs(stored["encoders"][modality]) for modality in ("image", "text")
     }
+    towers = towers_of(specs, tokens=config.tokens)
+
+    def build() -> Head:
+        return build_head(
+            config.fusion,
+            dims,
+            hidden=config.hidden,
+            dropout=config.dropout,
+            seed=0,
+            towers=towers,
+            **config.options,
+        )
+
+    heads, extras = load_heads(path / "head.safetensors", build)
     views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
-    folds: list[dict[Modality, Reduction]] = [{} for _ in range(len(heads) // config.members)]
+    folds: list[dict[str, Reduction]] = [{} for _ in range(len(heads) // config.members)]
     for number, fold in enumerate(folds):
-        for modality in specs:
-            name = f"fold{number}.{modality}"
-            if f"{name}.basis" in extras:
-                fold[modality] = Reduction(extras[f"{name}.basis"])
+        for modality, side in specs.items():
+            for name in reduction_names(modality, len(side)):
+                if f"fold{number}.{name}.basis" in extras:
+                    fold[name] = Reduction(extras[f"fold{number}.{name}.basis"])
     reductions = [fold for fold in folds for _ in range(config.members)]
     return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
 
@@ -189,14 +199,15 @@ def history_csv(results: Sequence[FoldResult]) -> str:
 
 
 def scored_csv(table: FeatureTable, results: Sequence[FoldResult]) -> str:
-    """One line per scored row: id, fold, true label, predicted label, a probability per class."""
+    """One line per scored row: id, repeat, fold, true label, predicted label, a probability per class."""
     lines: list[list[object]] = []
     for number, result in enumerate(results):
         chances = softmax(result.logits)
         for row, chance in zip(result.fold.score, chances, strict=True):
             best = table.classes[int(chance.argmax())]
-            lines.append([table.posts.ids[row], number, table.posts.labels[row], best, *rounded(chance)])
-    return to_csv(["id", "fold", "label", "predicted", *table.classes], lines)
+            place = [table.posts.ids[row], result.fold.repeat, number]
+            lines.append([*place, table.posts.labels[row], best, *rounded(chance)])
+    return to_csv(["id", "repeat", "fold", "label", "predicted", *table.classes], lines)
 
 
 def rounded(chances: NDArray[np.float64]) -> list[float]:

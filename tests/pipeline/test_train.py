@@ -9,16 +9,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
+from msa.heads.losses import Loss
 from msa.heads.registry import build_head
 from msa.pipeline.batches import shuffled_batches, take
 from msa.pipeline.evaluate import score
 from msa.pipeline.train import (
     FitResult,
     TrainConfig,
-    class_weights,
     fit,
     predict_logits,
     run_epoch,
@@ -90,7 +90,7 @@ def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
     assert result.best_epoch < len(result.history)
     assert not head.training
     inputs, labels = posts()
-    again = run_epoch(head, inputs, labels, [torch.tensor(STOP)], nn.CrossEntropyLoss())
+    again = run_epoch(head, inputs, labels, [torch.tensor(STOP)], Loss())
     assert again == pytest.approx(result.history[result.best_epoch - 1].stop, abs=1e-6)
 
 
@@ -147,7 +147,22 @@ def test_the_schedules_move_the_learning_rate_as_they_say() -> None:
         {"label_smoothing": 0.2},
         {"clip": 1e-3},
         {"weight_decay": 10.0},
+        {"balance": "sampler"},
         {"schedule": "constant"},
+        {"schedule": "restarts", "restart_every": 1},
+        {"schedule": "onecycle"},
+        {"warmup": 2.0},
+        {"min_lr": 1e-3},
+        {"optimiser": "adam"},
+        {"optimiser": "sgd"},
+        {"loss": "focal"},
+        {"loss": "focal", "gamma": 1.0},
+        {"logit_adjustment": 1.0},
+        {"modality_dropout": 0.5},
+        {"mixup": 0.4},
+        {"average": "ema"},
+        {"average": "ema", "decay": 0.5},
+        {"average": "swa"},
         {"batch_size": 8},
         {"lr": 1e-3},
     ],
@@ -158,11 +173,6 @@ def test_each_setting_changes_the_training(change: dict[str, float]) -> None:
     one, _ = train(labels=uneven)
     two, _ = train(dataclasses.replace(CONFIG, **change), labels=uneven)  # type: ignore[arg-type]
     assert not same(one, two)
-
-
-def test_class_weights_are_inverse_frequencies_of_the_training_rows() -> None:
-    weights = class_weights(torch.tensor([0, 0, 0, 1]), 3)
-    torch.testing.assert_close(weights, torch.tensor([4 / 9, 4 / 3, 1.0]))
 
 
 def test_predictions_keep_the_order_of_rows_and_the_mode_of_the_head() -> None:
@@ -252,8 +262,19 @@ def test_splits_that_cannot_be_trained_on_are_refused(
         ("weight_decay", -1.0),
         ("patience", -1),
         ("metric", "f1"),
-        ("balance", "sampler"),
+        ("balance", "oversample"),
         ("schedule", "linear"),
+        ("optimiser", "lion"),
+        ("loss", "hinge"),
+        ("gamma", -1.0),
+        ("logit_adjustment", -1.0),
+        ("modality_dropout", 1.0),
+        ("mixup", -0.1),
+        ("average", "mean"),
+        ("decay", 1.0),
+        ("warmup", -1.0),
+        ("restart_every", 0),
+        ("min_lr", 1.0),
         ("label_smoothing", 1.0),
         ("clip", -1.0),
         ("seed", -1),

@@ -1,0 +1,31 @@
+"""Late fusion: a classifier per modality, and their decisions combined."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Dims, Inputs, classifier
+from .decision import Combination, DecisionHead
+
+
+class LateHead(DecisionHead):
+    """The decisions of an image classifier and a text classifier, combined as `combine` says (see DecisionHead).
+
+    Atrey et al., 2010. A missing modality leaves the decision to the other; a post that lacks both gets what the
+    classifiers learned to say of one that lacks theirs.
+    """
+
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, combine: Combination = "mean") -> None:
+        super().__init__(dims, hidden=hidden, dropout=dropout, combine=combine, parts=2)
+        self.classify_image = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
+        self.classify_text = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
+
+    def parts(self, inputs: Inputs) -> Tensor:
+        """The logits (2, B, K) of the image's and the text's classifier."""
+        image, text = self.project_pooled(inputs)  # (B, H) each
+        return torch.stack([self.classify_image(image), self.classify_text(text)])
+
+    def speaking(self, inputs: Inputs) -> Tensor:
+        """Which modality a post has: (2, B)."""
+        return torch.stack([inputs.image_mask.any(-1), inputs.text_mask.any(-1)])

@@ -1,0 +1,66 @@
+"""Three-way fusion: image asks text, text asks image, image asks itself; the mean over all that was heard."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .base import Dims, Head, Inputs, masked_mean
+from .block import Attention
+from .dropout import Dropout
+from .positions import PositionKind, Positions
+
+
+class ThreewayHead(Head):
+    """logits = W mean([relu(image ← text); relu(text ← image); relu(image ← image)]), joined along the sequence.
+
+    Each ← is multi-head attention (Vaswani et al., 2017) without residual. `ways` 4 adds text ← text. `positions`
+    what both sequences know of their order, `joined` to their vectors by "sum" or by "concat".
+
+    Raises ValueError when `heads` does not divide `hidden`, `ways` is neither 3 nor 4, `joined` is another word, or
+    there are no positions to concat.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        *,
+        hidden: int = 128,
+        dropout: float = 0.3,
+        heads: int = 8,
+        ways: int = 3,
+        positions: PositionKind = "sinusoidal",
+        joined: Literal["sum", "concat"] = "sum",
+    ) -> None:
+        super().__init__(dims, hidden=hidden, dropout=dropout)
+        if ways not in (3, 4):
+            raise ValueError(f"threeway takes ways 3 or 4 (the text asks itself too), got {ways!r}")
+        if joined not in ("sum", "concat"):
+            raise ValueError(f"threeway takes positions joined by 'sum' or 'concat', got {joined!r}")
+        if joined == "concat" and positions == "none":
+            raise ValueError("there are no positions to concat; set positions to sinusoidal or learned")
+        self.joined = joined
+        self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
+        width = 2 * hidden if joined == "concat" else hidden
+        self.ways = nn.ModuleList(Attention(width, hidden, heads=heads) for _ in range(ways))
+        self.classify = nn.Sequential(Dropout(dropout), nn.Linear(hidden, dims.classes))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map inputs to logits (B, K)."""
+        image_tokens, image_mask, text_tokens, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
+        image = self._place(image_tokens, self.image_positions), image_mask
+        text = self._place(text_tokens, self.text_positions), text_mask
+        pairs = [(image, text), (text, image), (image, image), (text, text)][: len(self.ways)]
+        heard = [way(asking, *answering) for way, ((asking, _), answering) in zip(self.ways, pairs, strict=True)]
+        mask = torch.cat([mask for (_, mask), _ in pairs], -1)  # (B, 2P + T)
+        logits: Tensor = self.classify(masked_mean(torch.cat(heard, -2).relu(), mask))
+        return logits  # (B, K)
+
+    def _place(self, tokens: Tensor, positions: Positions) -> Tensor:
+        """Join position vectors to tokens (B, L, H): (B, L, H) by sum, (B, L, 2H) by concat."""
+        if self.joined == "sum":
+            placed: Tensor = positions(tokens)
+            return placed
+        return torch.cat([tokens, positions.vectors(tokens).expand_as(tokens)], -1)

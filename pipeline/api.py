@@ -1,0 +1,101 @@
+"""The stages as Python calls: extract the features of posts, and load them as scikit-learn's X, y and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.extract import ExtractSettings
+from ..features.layouts import ReadOptions, read_corpus
+from . import data
+from .data import Grid, find_spec
+from .extraction import Extraction, extract_corpus
+from .features_table import FeatureTable
+from .holdout import lock
+from .sources import EncoderRequest
+
+Names = str | Sequence[str] | None
+LabelRule = Literal["paper", "text", "image", "agree"]
+IMAGE, TEXT = "efficientnet_lite0", "minilm"
+
+
+class Features(NamedTuple):
+    """Posts with their features: X, labels y (None for unlabelled posts), duplicate groups and ids (N,) each.
+
+    Give `groups` to the splitter, and to `fit`, so that copies of a post stay on one side.
+    """
+
+    X: FeatureTable
+    y: NDArray[np.str_] | None
+    groups: NDArray[np.int64]
+    ids: NDArray[np.str_]
+
+
+def extract(
+    posts: str | Path,
+    *,
+    image: Names = IMAGE,
+    text: Names = TEXT,
+    cache: str | Path = "cache",
+    tokens: bool = True,
+    device: str = "auto",
+    layout: str = "auto",
+    label_rule: LabelRule = "paper",
+) -> Extraction:
+    """Embed the posts once, as `msa extract` does; None leaves a modality out. What is cached already is not encoded.
+
+    Raises ValueError for posts, encoders or weights that are not there.
+    """
+    corpus = read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule))
+    settings = ExtractSettings(device=device, tokens=tokens)
+    return extract_corpus(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
+
+
+def load_features(
+    posts: str | Path,
+    *,
+    image: Names = IMAGE,
+    text: Names = TEXT,
+    cache: str | Path = "cache",
+    rows: Literal["labelled", "unlabelled"] = "labelled",
+    tokens: bool = False,
+    patches: Grid | None = (4, 4),
+    layout: str = "auto",
+    label_rule: LabelRule = "paper",
+) -> Features:
+    """Load the cached features of posts, the labelled or the unlabelled ones; None leaves a modality out.
+
+    With `tokens` the table has those too, images' pooled to the grid `patches`; heads such as attention read them,
+    and they take many times the memory. Locked test posts, and copies of them, are left out.
+
+    Raises ValueError for posts that were not extracted, or where no such row is left.
+    """
+    if rows not in ("labelled", "unlabelled"):
+        raise ValueError(f"rows must be labelled or unlabelled, got {rows!r}")
+    folder = Path(cache)
+    table = data.load_features(
+        read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule)),
+        folder,
+        image=[find_spec(folder, name, "image") for name in _names(image)],
+        text=[find_spec(folder, name, "text") for name in _names(text)],
+        tokens=tokens,
+        patches=patches,
+    )
+    labels = np.array([label or "" for label in table.posts.labels])
+    wanted = np.array([(label is not None) == (rows == "labelled") for label in table.posts.labels])
+    chosen = np.flatnonzero(wanted & ~lock(table.posts, folder / "splits").held)
+    if not len(chosen):
+        raise ValueError(f"no {rows} posts in {posts} outside the test split; `msa check` shows what was read")
+    ids = np.array(table.posts.ids)[chosen]
+    known = labels[chosen] if rows == "labelled" else None
+    return Features(FeatureTable.of(table.image, table.text)[chosen], known, table.posts.groups[chosen], ids)
+
+
+def _names(given: Names) -> tuple[str, ...]:
+    """Encoder names of one modality; `none` is none, as on the command line."""
+    names = () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    return tuple(name for name in names if name != "none")

@@ -1,0 +1,121 @@
+"""What follows a batch's loss: backward, clip, optimiser step, learning rate, averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .train_config import TrainConfig
+
+MOMENTUM = 0.9  # of SGD, in Nesterov's form
+
+
+class Step:
+    """One training step after another. `lr` is the rate that the last one used, `count` how many there were.
+
+    `decayed` are the parameters that weight decay pulls at, `plain` the others (see `decay_groups`).
+    """
+
+    def __init__(
+        self,
+        decayed: Sequence[nn.Parameter],
+        plain: Sequence[nn.Parameter],
+        config: TrainConfig,
+        *,
+        steps_per_epoch: int,
+    ) -> None:
+        self.config, self.steps_per_epoch = config, steps_per_epoch
+        self.parameters = [*decayed, *plain]
+        self.optimiser = make_optimiser(decayed, plain, config)
+        self.count, self.lr, self.averaged = 0, config.lr, 0
+        self.average = [p.detach().clone() for p in self.parameters] if config.average != "none" else []
+
+    def __call__(self, loss: Tensor) -> None:
+        """Learn from the loss of a batch."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.apply()
+
+    def apply(self) -> None:
+        """Learn from the gradients that the parameters hold."""
+        self.lr = self.config.rate(self.count, self.steps_per_epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.optimiser.step()
+        self.count += 1
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        share = average_share(self.config, self.count, self.steps_per_epoch, self.averaged)
+        if share:
+            self.averaged += 1
+            for kept, parameter in zip(self.average, self.parameters, strict=True):
+                kept.lerp_(parameter, share)
+
+    @contextmanager
+    def showing_average(self) -> Iterator[None]:
+        """Inside, the model has its averaged weights, once there are any."""
+        if not self.averaged:
+            yield
+            return
+        own = [p.detach().clone() for p in self.parameters]
+        self._show(self.average)
+        try:
+            yield
+        finally:
+            self._show(own)
+
+    @torch.no_grad()
+    def _show(self, weights: list[Tensor]) -> None:
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs to go on."""
+        counts = {"count": self.count, "lr": self.lr, "averaged": self.averaged}
+        return counts | {"optimiser": self.optimiser.state_dict(), "average": self.average}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.count, self.lr, self.averaged = state["count"], state["lr"], state["averaged"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        for kept, stored in zip(self.average, state["average"], strict=True):
+            kept.copy_(stored)
+
+
+def average_share(config: TrainConfig, step: int, steps_per_epoch: int, averaged: int) -> float:
+    """How far the averaged weights move to the present ones after step `step` (counted from 1); 0: not at all.
+
+    `averaged` is how often they have moved before. The first moves of "ema" are larger, so that the start is forgotten.
+    """
+    if config.average == "ema":
+        return 1 - min(config.decay, (1 + step) / (10 + step))
+    ends_epoch = step % steps_per_epoch == 0
+    if config.average == "swa" and ends_epoch and step > config.epochs * steps_per_epoch / 2:
+        return 1 / (averaged + 1)
+    return 0.0
+
+
+def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The model's matrices, which are decayed, and its biases, norms and null vectors, which are not."""
+    parameters = list(model.parameters())
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+
+
+def make_optimiser(
+    decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig
+) -> torch.optim.Optimizer:
+    """The optimiser that a config asks for."""
+    groups: list[dict[str, Any]] = [{"params": list(decayed)}, {"params": list(plain), "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, **shared)
+    return (torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam)(groups, **shared)
