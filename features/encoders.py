@@ -36,7 +36,7 @@ class EncoderSpec:
 
     name: str
     modality: Modality
-    source: Literal["torchvision", "timm", "transformers", "gensim", "import", "raw"]
+    source: Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
     architecture: str
     weights: str  # 'sha256:…' of the file, a hub revision, a torchvision id; what it was tuned on, where it was
     layer: str  # which feature map or hidden state

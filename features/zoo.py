@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from .embedded import embedded_file, open_embedded
+from .embedded import LITES, embedded_file, open_embedded
 from .encoders import EncoderOptions, Modality, Source, near_names
+from .lexicon import NUMBERS, is_installed, open_lexicon
 from .passthrough import ROW, open_passthrough
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, read_variant
@@ -70,7 +71,8 @@ TIMM: dict[str, int] = {
 RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files beside timm's code, in no hub
 
 ENCODERS: dict[str, Known] = {
-    "efficientnet_lite0": Known("PyPI package", {"image": 1280}),
+    **{name: Known("PyPI package", {"image": 1280}) for name in LITES},
+    "lexicon": Known("PyPI package", {"text": len(NUMBERS)}),
     "minilm": Known("PyPI package", {"text": 384}),
     "pixels": Known("none", {"image": ROW}),
     "tokens": Known("none", {"text": 1}),
@@ -136,6 +138,8 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
     known = ENCODERS.get(name)
     if known and modality not in known.widths:
         _only(next(iter(known.widths)), name, modality)
+    if name == "lexicon":
+        return open_lexicon(options)
     if known and known.origin == "PyPI package":
         return open_embedded(name, options)
     if known and known.origin == "none":
@@ -183,6 +187,8 @@ def _only(allowed: Modality, name: str, modality: Modality) -> None:
 
 
 def _is_here(name: str, origin: Origin) -> bool:
+    if name == "lexicon":
+        return is_installed()
     if origin == "PyPI package":
         return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
     if origin == "none":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from .dropout import Dropout
 
 Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 
 class Inputs(NamedTuple):
@@ -31,12 +34,16 @@ class Inputs(NamedTuple):
 class Dims:
     """Widths that a head is built for: image I and text E (1 for a modality that no encoder fills), classes K.
 
-    Raises ValueError on a width below 1 or fewer than two classes.
+    Where the vectors of several encoders stand side by side, `image_parts` and `text_parts` are the width of each.
+
+    Raises ValueError on a width below 1, parts that do not add up to their width, or fewer than two classes.
     """
 
     image: int
     text: int
     classes: int
+    image_parts: tuple[int, ...] = ()
+    text_parts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image < 1 or self.text < 1:
@@ -44,21 +51,47 @@ class Dims:
                 f"feature widths must be 1 or more, got image {self.image!r} and text {self.text!r}; "
                 "give a modality that has no encoder one masked column"
             )
+        for modality in MODALITIES:
+            width, parts = self.width(modality), self.parts(modality)
+            if min(parts) < 1 or sum(parts) != width:
+                raise ValueError(
+                    f"widths of the {modality} parts must be 1 or more and add up to {width}, got {parts!r}; "
+                    "give the width of each encoder"
+                )
         if self.classes < 2:
             raise ValueError(f"a head needs two classes or more, got {self.classes!r}; label more posts")
 
     def width(self, modality: Modality) -> int:
         return self.image if modality == "image" else self.text
 
+    def parts(self, modality: Modality) -> tuple[int, ...]:
+        """The width of each encoder of a modality, in the order in which their vectors stand."""
+        return (self.image_parts if modality == "image" else self.text_parts) or (self.width(modality),)
+
+
+class PartNorm(nn.Module):
+    """LayerNorm of each part of a vector on its own, so that a large encoder drowns no small one beside it."""
+
+    def __init__(self, parts: Sequence[int]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Map (…, D), D the sum of the parts, to the same shape."""
+        # Without scale and shift: the linear map that follows has both, and no gradient need flow to the features.
+        return torch.cat([layer_norm(part, part.shape[-1:]) for part in torch.split(vectors, self.parts, -1)], -1)
+
 
 class Projection(nn.Module):
-    """LayerNorm and a linear map of one modality to the hidden width; a learned vector where a post lacks it."""
+    """LayerNorm and a linear map of one modality to the hidden width; a learned vector where a post lacks it.
 
-    def __init__(self, width: int, hidden: int) -> None:
+    Each of the `parts`, the widths of the encoders that stand side by side, is normalised on its own.
+    """
+
+    def __init__(self, parts: Sequence[int], hidden: int) -> None:
         super().__init__()
-        # Without scale and shift: the linear map has both, and no gradient need flow back to the features.
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.linear = nn.Linear(width, hidden)
+        self.norm = PartNorm(parts)
+        self.linear = nn.Linear(sum(parts), hidden)
         self.null = nn.Parameter(torch.randn(hidden) * hidden**-0.5)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +125,7 @@ class Head(nn.Module):
         self.dims = dims
         # Added to logits where a decision is made: thresholds, once they were tuned.
         self.register_buffer("offsets", torch.zeros(dims.classes))
-        self.projections = nn.ModuleDict({name: Projection(dims.width(name), hidden) for name in self.reads})
+        self.projections = nn.ModuleDict({name: Projection(dims.parts(name), hidden) for name in self.reads})
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
@@ -105,6 +138,9 @@ class Head(nn.Module):
         """
         logits: Tensor = self(inputs)
         return logits[None]
+
+    def prepare(self, inputs: Inputs, rows: Tensor) -> None:
+        """Fill the buffers that are fitted before training, on the training rows (n,); most heads have none."""
 
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
         """Set the buffers that are fitted after training, on rows that no gradient has seen; most heads have none."""

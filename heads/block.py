@@ -68,13 +68,14 @@ class Block(nn.Module):
         self.attended = nn.LayerNorm(hidden)
         self.feedforward = nn.Sequential(nn.Linear(hidden, ffn), nn.GELU(), nn.Linear(ffn, hidden))
         self.refined = nn.LayerNorm(hidden)
-        self.dropout = FeatureDropout(dropout) if joined else Dropout(dropout)
+        kind = FeatureDropout if joined else Dropout
+        self.drop_heard, self.drop_fed = kind(dropout), kind(dropout)  # two, since a layer's key is its mask
 
     def forward(self, asking: Tensor, answering: Tensor, mask: Tensor) -> Tensor:
         """Map asking (B, Q, H), answering (B, S, H) and its mask (B, S) to (B, Q, H)."""
         heard = self.attention(asking, answering, mask)
-        asking = self.attended(asking + self.dropout(self.out(heard)))
-        refined: Tensor = self.refined(asking + self.dropout(self.feedforward(asking)))
+        asking = self.attended(asking + self.drop_heard(self.out(heard)))
+        refined: Tensor = self.refined(asking + self.drop_fed(self.feedforward(asking)))
         return refined  # (B, Q, H)
 
 

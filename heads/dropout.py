@@ -16,7 +16,8 @@ class Dropout(nn.Module):
 
     Which ones is a hash of (key, place of the element), not a draw from a generator: the same under
     `torch.func.vmap`, alone, padded, and on any device. `key` and `rate` are buffers, so that stacked heads may
-    differ in both; set the keys of all layers before each step with `set_dropout`. Tensors have up to four axes.
+    differ in both; set the keys of all layers before each step with `set_dropout`. Use a
+    layer once in a forward pass: a second time it would drop the same places. Tensors have up to four axes.
     """
 
     key: Tensor

@@ -86,6 +86,14 @@ class TowerHead(Head):
         """The parts (M, B, K) of the head."""
         return self.head.parts(self.lift(inputs))
 
+    def prepare(self, inputs: Inputs, rows: Tensor) -> None:
+        """Raise ValueError for a head that is fitted on features before training: these change with it."""
+        if type(self.head).prepare is not Head.prepare:
+            raise ValueError(
+                f"{type(self.head).__name__} compares a post with features of others, which must not change as towers "
+                "do; choose another fusion for pixels and tokens, or other encoders"
+            )
+
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
         """Let the head calibrate itself on learned features."""
         self.head.calibrate(self.lift(inputs), labels)

@@ -49,8 +49,8 @@ def line_chart(
     )
     texts = (
         f'<text x="{EDGE}" y="15" font-size="11">{html.escape(title)}</text>'
-        f'<text x="2" y="{height - EDGE}" font-size="9">{low:.2f}</text>'
-        f'<text x="2" y="{EDGE + 8}" font-size="9">{high:.2f}</text>'
+        f'<text x="2" y="{height - EDGE}" font-size="9">{low:.3g}</text>'
+        f'<text x="2" y="{EDGE + 8}" font-size="9">{high:.3g}</text>'
         f'<text x="{EDGE}" y="{height - 8}" font-size="9">{left:g}</text>'
         f'<text x="{width - EDGE}" y="{height - 8}" font-size="9" text-anchor="end">{right:g}</text>'
     )

@@ -27,8 +27,8 @@ def save_heads(path: Path, heads: Sequence[Head], extras: Mapping[str, Tensor] |
     write_atomic(path, safetensors.torch.save(whole))
 
 
-def load_heads(path: Path, build: Callable[[], Head]) -> tuple[list[Head], dict[str, Tensor]]:
-    """Read what `save_heads` wrote: one head per fold, from `build` and in eval mode, and the extras, on the CPU.
+def load_heads(path: Path, build: Callable[[int], Head]) -> tuple[list[Head], dict[str, Tensor]]:
+    """Read what `save_heads` wrote: the heads, from `build` by number and in eval mode, and the extras, on the CPU.
 
     Raises ValueError when the file cannot be read or does not fit the head that `build` gives.
     """
@@ -48,7 +48,7 @@ def load_heads(path: Path, build: Callable[[], Head]) -> tuple[list[Head], dict[
             raise ValueError(f"{str(path)!r} holds {key!r}, which no fold owns; is it another program's file?")
     if sorted(folds) != list(range(len(folds))) or not folds:
         raise ValueError(f"{str(path)!r} holds folds {sorted(folds)}, wanted 0, 1, …; train again")
-    return [_restore(build(), folds[k], path) for k in range(len(folds))], extras
+    return [_restore(build(k), folds[k], path) for k in range(len(folds))], extras
 
 
 def _restore(head: Head, weights: Mapping[str, Tensor], path: Path) -> Head:

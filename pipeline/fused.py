@@ -19,6 +19,7 @@ from .augment import augment
 from .batches import take
 from .evaluate import score
 from .optimise import Step, decay_groups
+from .shared_linear import share_linears
 from .train import (
     EVAL_BATCH,
     Course,
@@ -45,8 +46,8 @@ def batch_key(config: TrainConfig) -> Hashable:
 class Fused:
     """Heads that train together; each ends as `fit` would have left it, whatever trains beside it.
 
-    They have one architecture (dropout rates may differ), configs of one `batch_key`, and the same rows. Each row of
-    a stacked matrix holds all parameters of one head, its decayed ones first, so that an optimiser of its own moves it.
+    They have one architecture (dropout rates may differ), configs of one `batch_key`, and the same rows. Parameters
+    are stacked, and an optimiser of its own moves each head's rows of them.
     """
 
     def __init__(
@@ -68,22 +69,23 @@ class Fused:
         self.train_rows, self.stop_rows = check_split(train_rows, stop_rows, inputs, self.labels, self.classes)
         self.steps = math.ceil(len(self.train_rows) / configs[0].batch_size)
         self.courses = [Course(config) for config in configs]
-        self.best: list[Tensor] = [torch.empty(0)] * len(heads)
-        self.places = _places(heads[0])
-        self.split = sum(p.numel() for p in decay_groups(heads[0])[0])
-        self.weights = [_flatten(head, list(self.places)) for head in heads]
-        self.optimisers = list(map(self._optimiser, self.weights, configs))
+        self.best: list[list[Tensor]] = [[]] * len(heads)
+        self.failed: dict[int, ValueError] = {}
+        for head in heads:
+            head.prepare(inputs, self.train_rows)
+        self.names = _names(heads[0])
+        self.optimisers = list(map(self._optimiser, heads, configs))
         self.skeleton = Parts(copy.deepcopy(heads[0]))
+        share_linears(self.skeleton)
         for layer in dropouts(self.skeleton):
             layer.p = 1.0  # so that the layer looks at its rate, which may be 0 for one head and not for another
+        self.own_buffers = _own_buffers(heads)
         losses = [make_loss(config, self.labels[self.train_rows], self.classes) for config in configs]
         self.losses = [_as_tensors(loss, self.classes, self.labels.device) for loss in losses]
         self.epoch = 0
 
-    def _optimiser(self, weights: Tensor, config: TrainConfig) -> Step:
-        decayed, plain = (
-            [nn.Parameter(part)] if part.numel() else [] for part in (weights[: self.split], weights[self.split :])
-        )
+    def _optimiser(self, head: Head, config: TrainConfig) -> Step:
+        decayed, plain = ([nn.Parameter(p.detach().clone()) for p in part] for part in decay_groups(head))
         return Step(decayed, plain, config, steps_per_epoch=self.steps)
 
     @property
@@ -101,13 +103,24 @@ class Fused:
         """Train this head no further."""
         self.courses[number].dropped = True
 
+    def forget(self, number: int) -> None:
+        """Drop a head that will not be asked for: its weights and its optimiser leave the memory."""
+        self.drop(number)
+        self.best[number] = []
+        self.optimisers[number].clear()
+
     def finish(self, number: int) -> tuple[Head, FitResult]:
-        """One head with the weights of its best epoch, calibrated, in eval mode; and what was done."""
+        """One head with the weights of its best epoch, calibrated, in eval mode; and what was done.
+
+        The others, and this one if it has not ended, train on as if it had not been looked at. Raises ValueError for a
+        head whose loss was not finite.
+        """
+        if number in self.failed:
+            raise self.failed[number]
         head, course, config = self.heads[number], self.courses[number], self.configs[number]
         with torch.no_grad():
-            for name, parameter in head.named_parameters():
-                start, end = self.places[name]
-                parameter.copy_(self.best[number][start:end].view_as(parameter))
+            for name, weight in zip(self.names, self.best[number], strict=True):
+                head.get_parameter(name).copy_(weight)
         finish(head.eval(), self.inputs, self.labels, self.stop_rows, config)
         return head, FitResult(course.history, course.best_epoch, len(course.history) < config.epochs)
 
@@ -124,36 +137,32 @@ class Fused:
             seconds = (time.perf_counter() - started) / len(alive)
             for place, number in enumerate(alive):
                 lr = self.optimisers[number].lr
-                check_finite(self.epoch, trained[place]["loss"], stopped[place]["loss"], self.configs[number])
+                try:
+                    check_finite(self.epoch, trained[place]["loss"], stopped[place]["loss"], self.configs[number])
+                except ValueError as error:
+                    self.failed[number] = error
+                    self.drop(number)
+                    continue
                 record = EpochRecord(self.epoch, trained[place], stopped[place], lr, seconds)
                 if self.courses[number].add(record):
-                    self.best[number] = self.weights[number].clone()
+                    self.best[number] = [parameter.detach().clone() for parameter in self.optimisers[number].parameters]
 
 
 class Stack:
-    """The heads of one epoch: a matrix with a row of parameters for each, and their gradients."""
+    """The heads of one epoch: each parameter stacked, of which the optimisers move the rows."""
 
     def __init__(self, fused: Fused, alive: Sequence[int]) -> None:
         self.fused, self.alive = fused, list(alive)
-        matrix = torch.stack([fused.weights[number] for number in alive])  # (C, parameters)
-        gradient = torch.zeros_like(matrix)
-        for row, number in enumerate(alive):  # the optimisers move the rows of the matrix itself
-            fused.weights[number] = matrix[row]
-            halves = (slice(None, fused.split), slice(fused.split, None))
-            pieces = [half for half in halves if matrix[row, half].numel()]
-            for parameter, piece in zip(fused.optimisers[number].parameters, pieces, strict=True):
-                parameter.data, parameter.grad = matrix[row, piece], gradient[row, piece]
         self.parameters: dict[str, Tensor] = {}
-        self.gradients: list[Tensor] = []  # where each parameter's gradient goes, which the optimisers read
-        shapes = {name: parameter.shape for name, parameter in fused.heads[0].named_parameters()}
-        for name, (start, end) in fused.places.items():
-            leaf = matrix[:, start:end].view(-1, *shapes[name]).detach().requires_grad_()
-            self.parameters[f"head.{name}"] = leaf
-            self.gradients.append(gradient[:, start:end].view(leaf.shape))
+        for place, name in enumerate(fused.names):
+            mine = [fused.optimisers[number].parameters[place] for number in alive]
+            stacked = torch.stack([parameter.detach() for parameter in mine])
+            for parameter, row in zip(mine, stacked.unbind(), strict=True):
+                parameter.data = row
+            self.parameters[f"head.{name}"] = stacked.requires_grad_()
         self.buffers = dict(fused.skeleton.named_buffers())
-        rates = [[layer.rate for layer in dropouts(fused.heads[number])] for number in alive]
-        names = [name for name in self.buffers if name.endswith(".rate")]
-        self.stacked = {name: torch.stack([of[k] for of in rates]) for k, name in enumerate(names)}
+        whole = len(self.alive) == len(fused.heads)
+        self.stacked = {f"head.{name}": of if whole else of[self.alive] for name, of in fused.own_buffers.items()}
         self.loss = _stack_losses([fused.losses[number] for number in alive])
 
     def run(self, inputs: Inputs, batches: Sequence[Tensor], *, learn: bool) -> list[dict[str, float]]:
@@ -164,27 +173,28 @@ class Stack:
         losses, guesses, truths = [], [], []
         dims = {name: 0 if name in self.stacked else None for name in self.buffers}
         together = vmap(self._loss, in_dims=(0, dims, 0, None, None))
-        for rows in batches:
-            batch, targets = take(inputs, rows), as_targets(fused.labels[rows], classes)
+        for chosen in batches:
+            batch, targets = take(inputs, chosen), as_targets(fused.labels[chosen], classes)
             if learn:
                 count = fused.optimisers[self.alive[0]].count
                 set_dropout(fused.skeleton, seed=config.seed, step=count)
                 batch, targets = augment(batch, targets, config, count)
             with torch.set_grad_enabled(learn):
                 buffers = dict(fused.skeleton.named_buffers()) | self.stacked
-                values, chosen = together(self.parameters, buffers, self.loss, batch, targets)
+                values, said = together(self.parameters, buffers, self.loss, batch, targets)
             if learn:
                 found = torch.autograd.grad(values.sum(), list(self.parameters.values()))
-                for place, part in zip(self.gradients, found, strict=True):
-                    place.copy_(part)
-                for number in self.alive:
+                rows = zip(*(part.contiguous().unbind() for part in found), strict=True)  # as the optimiser reads them
+                for number, gradients in zip(self.alive, rows, strict=True):
+                    for parameter, gradient in zip(fused.optimisers[number].parameters, gradients, strict=True):
+                        parameter.grad = gradient
                     fused.optimisers[number].apply()
-            losses.append(values.detach() * len(rows))
-            guesses.append(chosen)
-            truths.append(fused.labels[rows])
-        truth, said = torch.cat(truths).cpu().numpy(), torch.cat(guesses, 1).cpu().numpy()
+            losses.append(values.detach() * len(chosen))
+            guesses.append(said)
+            truths.append(fused.labels[chosen])
+        truth, answers = torch.cat(truths).cpu().numpy(), torch.cat(guesses, 1).cpu().numpy()
         means = torch.stack(losses).sum(0).cpu().numpy() / len(truth)
-        pairs = zip(means, said, strict=True)
+        pairs = zip(means, answers, strict=True)
         return [{"loss": float(mean), **score(truth, guess, range(classes))} for mean, guess in pairs]
 
     def _loss(
@@ -216,20 +226,20 @@ class Parts(nn.Module):
         return parts, parts[0] if parts.shape[0] == 1 else self.head(inputs)
 
 
-def _places(head: Head) -> dict[str, tuple[int, int]]:
-    """Where each parameter lies in a head's row: those that are decayed first."""
-    decayed, plain = decay_groups(head)
+def _names(head: Head) -> list[str]:
+    """A head's parameters in the order of `decay_groups`."""
     names = {id(parameter): name for name, parameter in head.named_parameters()}
-    places, at = {}, 0
-    for parameter in (*decayed, *plain):
-        places[names[id(parameter)]] = (at, at + parameter.numel())
-        at += parameter.numel()
-    return places
+    return [names[id(parameter)] for part in decay_groups(head) for parameter in part]
 
 
-def _flatten(head: Head, names: Sequence[str]) -> Tensor:
-    parameters = dict(head.named_parameters())
-    return torch.cat([parameters[name].detach().flatten() for name in names])
+def _own_buffers(heads: Sequence[Head]) -> dict[str, Tensor]:
+    """The buffers in which heads differ, one below another. Keys of dropout are all heads' in common."""
+    buffers = [dict(head.named_buffers()) for head in heads]
+    return {
+        name: torch.stack([of[name] for of in buffers])
+        for name, first in buffers[0].items()
+        if not name.endswith(".key") and any(not torch.equal(of[name], first) for of in buffers)
+    }
 
 
 def _as_tensors(loss: Loss, classes: int, device: torch.device) -> dict[str, Tensor]:

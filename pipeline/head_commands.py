@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,24 +62,40 @@ def ablate(
     fusion: Fusion,
     training: Training,
     modality: Annotated[Literal["image", "text", "all"], Option(help="Which modality to take away.")] = "all",
+    how: Annotated[
+        Literal["retrain", "zero", "mean", "shuffle", "null"],
+        Option(help="Train without it, or put zeros, the mean, another post's or the null vector in its place."),
+    ] = "retrain",
+    part: Annotated[
+        Literal["tokens", "position", "balance", "views"] | None,
+        Option(help="Compare variants of this part of the head instead."),
+    ] = None,
+    seeds: Annotated[int, Option(min=1, help="Seeds to train with, from --seed on.")] = 1,
     runs: Runs = Path("runs"),
     recipe: RecipeName = "",  # its options have become the defaults
     as_json: Json = False,
 ) -> None:
-    """Train the head with both modalities and with each alone, and show what each is worth."""
+    """Show what each modality, or a part of the head, is worth, with intervals and tests.
+
+    --fusion takes several heads, as gated,concat, or all, all-pooled, all-tokens.
+    """
     from .ablate import ablate as run
     from .console import progress
+    from .fusions import fusion_names
 
-    head = fusion.config()
+    heads = [replace(fusion, fusion=name).config() for name in fusion_names(fusion.fusion)]
     with progress("folds") as tick:
         ablation = run(
             posts.read(),
             training.stage(encoders),
-            head,
+            heads,
             training.config(),
             modality=modality,
+            how=how,
+            part=part,
+            seeds=seeds,
             runs=runs,
-            done=lambda done, total: tick(head.fusion, done, total),
+            done=lambda done, total: tick("ablate", done, total),
         )
     show(ablation, as_json)
     if ablation.refused:

@@ -47,12 +47,12 @@ class Fusion:
             inputs=self.inputs,
             hidden=self.hidden,
             dropout=self.dropout,
-            patches=_grid(self.patches),
+            patches=read_grid(self.patches),
             token_width=self.token_width or None,
             members=self.members,
             views=self.views,
             average_views=self.average_views,
-            options={name: _number(value) for name, value in pairs("--option", self.option).items()},
+            options={name: read_number(value) for name, value in pairs("--option", self.option).items()},
         )
 
 
@@ -115,16 +115,17 @@ class Training:
         )
 
 
-def _number(value: str) -> int | float | str:
+def read_number(text: str) -> int | float | str:
+    """A whole number, a number, or the text itself."""
     for kind in (int, float):
         try:
-            return kind(value)
+            return kind(text)
         except ValueError:
             continue
-    return value
+    return text
 
 
-def _grid(text: str) -> tuple[int, int] | None:
+def read_grid(text: str) -> tuple[int, int] | None:
     """`4x4` as (4, 4); None for `none`."""
     if text == "none":
         return None

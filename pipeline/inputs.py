@@ -130,9 +130,16 @@ def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torc
     return inputs._replace(image=image)
 
 
-def dims_of(inputs: Inputs, classes: int) -> Dims:
-    """The widths that a head for these inputs is built with."""
-    return Dims(inputs.image.shape[-1], inputs.text.shape[-1], classes)
+def dims_of(inputs: Inputs, table: FeatureTable) -> Dims:
+    """The widths that a head for these inputs of a table is built with."""
+    image, text = inputs.image.shape[-1], inputs.text.shape[-1]
+    return Dims(image, text, len(table.classes), _parts(table, "image", image), _parts(table, "text", text))
+
+
+def _parts(table: FeatureTable, modality: Modality, width: int) -> tuple[int, ...]:
+    """The widths of encoders whose vectors stand side by side; tokens of several are all of one width."""
+    widths = tuple(spec.width for spec in table.specs[modality])
+    return widths if sum(widths) == width else ()
 
 
 def _side(

@@ -77,6 +77,13 @@ class Step:
         for parameter, weight in zip(self.parameters, weights, strict=True):
             parameter.copy_(weight)
 
+    def clear(self) -> None:
+        """Free the memory of parameters, moments and averages; there is no step after this one."""
+        self.optimiser.state.clear()
+        self.average = []
+        for parameter in self.parameters:
+            parameter.data, parameter.grad = parameter.new_empty(0), None
+
     def state(self) -> dict[str, Any]:
         """Everything that a later `restore` needs to go on."""
         counts = {"count": self.count, "lr": self.lr, "averaged": self.averaged}

@@ -15,7 +15,8 @@ from ..features.encoders import Modality
 from ..heads.base import Inputs
 from .assess import hide
 from .data import FeatureTable
-from .experiment import FoldResult, HeadConfig, log_mean
+from .fold_result import FoldResult, log_mean
+from .head_config import HeadConfig
 from .inputs import build_inputs, build_views
 from .train import predict_logits, training_threads
 
@@ -100,7 +101,9 @@ def _rows(inputs: Inputs, rows: NDArray[np.int64], device: str) -> Inputs:
     return Inputs(*(tensor[torch.from_numpy(rows)].to(device) for tensor in inputs))
 
 
-def removal(how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], scored: int, seed: tuple[int, ...]) -> Removal:
+def removal(
+    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], scored: int, seed: tuple[int, ...]
+) -> Removal:
     """Prepare a removal from `scored` rows, given the inputs of all posts and which of them train.
 
     Raises ValueError where fewer than two rows are to be shuffled.

@@ -42,6 +42,8 @@ def render_report(
         for metric in ("loss", "macro_f1")
         for number, result in enumerate(results)
     )
+    rates = [(record.epoch, record.lr) for record in max((r.histories[0] for r in results), key=len)]
+    curves += line_chart("learning rate", {"": rates})
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{html.escape(title)}</h1>"

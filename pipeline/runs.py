@@ -146,22 +146,18 @@ def _read_run(path: Path) -> Run:
     stored = json.loads((path / "config.json").read_text("utf-8"))
     head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
     config = HeadConfig(**head)
-    dims = Dims(**stored["dims"])
+    parts = {f"{modality}_parts": tuple(stored["dims"].get(f"{modality}_parts", ())) for modality in ("image", "text")}
+    dims = Dims(**stored["dims"] | parts)
 
     specs: dict[Modality, tuple[EncoderSpec, ...]] = {
         modality: _specs(stored["encoders"][modality]) for modality in ("image", "text")
     }
     towers = towers_of(specs, tokens=config.tokens)
 
-    def build() -> Head:
+    def build(number: int) -> Head:
+        kind = config.of_member(number % config.members)
         return build_head(
-            config.fusion,
-            dims,
-            hidden=config.hidden,
-            dropout=config.dropout,
-            seed=0,
-            towers=towers,
-            **config.options,
+            kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
         )
 
     heads, extras = load_heads(path / "head.safetensors", build)

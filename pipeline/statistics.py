@@ -74,9 +74,7 @@ def bootstrap_difference(
     }
 
 
-def _resample(
-    groups: Ints, truth: Ints, guesses: Ints, classes: int, draws: int, seed: int
-) -> tuple[Ints, Floats]:
+def _resample(groups: Ints, truth: Ints, guesses: Ints, classes: int, draws: int, seed: int) -> tuple[Ints, Floats]:
     """Confusion matrices of all rows (R, K, K), and of each draw of whole groups (draws, R, K, K)."""
     _, group = np.unique(groups, return_inverse=True)  # (n,) in 0..G-1
     size, cells = int(group.max()) + 1, classes * classes
@@ -90,7 +88,7 @@ def _resample(
         for start in range(0, draws, block)
     ]
     sampled = np.concatenate(drawn).reshape(draws, -1, classes, classes)
-    return counts.sum(0).reshape(-1, classes, classes), sampled
+    return np.asarray(counts.sum(0)).reshape(-1, classes, classes), np.asarray(sampled)
 
 
 def _interval(estimate: float, sampled: Floats, level: float) -> Interval:

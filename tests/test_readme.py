@@ -6,14 +6,17 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from msa.cli import run_command
+from msa.cli import app, run_command
 from msa.pipeline.demo import write_demo_corpus
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh.md")
+TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/"}
 
 
 def blocks(name: str) -> list[list[str]]:
@@ -33,14 +36,51 @@ def test_the_first_screen_has_two_commands_that_the_makefile_knows() -> None:
     assert all(re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE) for line in first)
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_tree_names_every_file(name: str) -> None:
+def trees(name: str) -> set[str]:
+    """What a page's file tree names."""
     text = (ROOT / name).read_text(encoding="utf-8")
     tree = re.findall(r"```\n(cli\.py.*?)```", text, re.DOTALL)[0]
-    named = [line.split()[0] for line in tree.splitlines() if len(line.split()) > 1]
-    there = [p for part in ("features", "heads", "pipeline") for p in (ROOT / part).glob("*.py")]
-    expected = {"cli.py", "features/", "heads/", "pipeline/", "tests/", "benchmarks/"}
-    assert sorted(named) == sorted([*expected, *(p.name for p in there if p.name != "__init__.py")])
+    return {line.split()[0] for line in tree.splitlines()}
+
+
+def test_the_contributors_tree_names_every_file() -> None:
+    there = {p.name for part in ("features", "heads", "pipeline") for p in (ROOT / part).glob("*.py")}
+    assert trees("CONTRIBUTING.md") == TOP | there - {"__init__.py"}
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_users_tree_names_every_folder(name: str) -> None:
+    assert trees(name) == TOP
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_python_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)[0]
+    write_demo_corpus(tmp_path / "posts", posts=64)
+    monkeypatch.chdir(tmp_path)
+    run_command(["extract", "posts"])
+    names: dict[str, object] = {}
+    exec(example, names)
+    probabilities = names["model"].predict_proba(names["X"][:5])  # type: ignore[attr-defined, index]
+    assert probabilities.shape == (5, 3)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_commands_in_the_tables_are_ones_that_msa_understands(name: str) -> None:
+    """Words in capitals stand for a user's own; everything else is parsed as typed, without being run."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    lines = [shlex.split(line)[1:] for line in re.findall(r"`(msa [a-z][^`]*)`", text)]
+    assert len(lines) >= 25
+    group: Any = typer.main.get_command(app)
+    root = group.make_context("msa", [], resilient_parsing=True)
+    for words in lines:
+        command = group
+        while hasattr(command, "commands") and words:
+            command, words = command.commands[words[0]], words[1:]
+        if not hasattr(command, "commands"):
+            arguments = ["RUN"] if command.name in ("predict", "evaluate", "test") and not words else []
+            context = command.make_context(command.name, [*words, *arguments], parent=root)
+            assert context.command is command
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -173,30 +173,31 @@ def test_another_tokenizer_than_the_pinned_is_refused(tmp_path: Path, monkeypatc
         open_encoder("minilm", "text").load(Runtime())
 
 
-def test_lite0_equals_timm_and_takes_its_key_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "side"), [(name, lite.side) for name, lite in embedded.LITES.items()])
+def test_a_lite_equals_timm_and_takes_its_key_names(name: str, side: int, tmp_path: Path) -> None:
     import timm
     from timm.data import resolve_model_data_config
 
-    file = embedded.embedded_file("efficientnet_lite0")
+    file = embedded.embedded_file(name)
     assert file is not None
-    model: Any = timm.create_model("tf_efficientnet_lite0").eval()
+    model: Any = timm.create_model(f"tf_{name}").eval()
     packed = torch.load(file, weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), packed.values(), strict=True)))
-    assert canonical(resolve_model_data_config(model)) == canonical(embedded.LITE0_PREPROCESS)
-    encoder = open_encoder("efficientnet_lite0", "image", FULL).load(Runtime())
+    assert canonical(resolve_model_data_config(model)) == canonical(embedded.LITES[name].preprocess)
+    encoder = open_encoder(name, "image", FULL).load(Runtime())
     pixels = [encoder.preprocess(image) for image in images()]
     with torch.inference_mode():
         maps = model.forward_features((torch.stack(pixels) / 255 - 0.5) / 0.5)
     encoded = encoder.encode(pixels)[0]
     assert encoded.pooled.shape == (3, 1280)
-    assert [tokens.shape for tokens in encoded.tokens] == [(49, 1280)] * 3
+    assert [tokens.shape for tokens in encoded.tokens] == [((-(-side // 32)) ** 2, 1280)] * 3
     near = 1e-5 * float(maps.abs().max())  # channels_last, and another number of threads, sum in another order
     np.testing.assert_allclose(encoded.pooled, maps.mean((2, 3)).numpy(), atol=near)
     np.testing.assert_allclose(np.stack(encoded.tokens), maps.flatten(2).transpose(1, 2).numpy(), atol=near)
     for row, item in enumerate(pixels):
         np.testing.assert_allclose(encoder.encode([item])[0].pooled[0], encoded.pooled[row], atol=near)
     torch.save(model.state_dict(), tmp_path / "timm.pth")
-    again = open_encoder("efficientnet_lite0", "image", replace(FULL, weights=tmp_path / "timm.pth")).load(Runtime())
+    again = open_encoder(name, "image", replace(FULL, weights=tmp_path / "timm.pth")).load(Runtime())
     np.testing.assert_array_equal(again.encode(pixels)[0].pooled, encoded.pooled)
 
 

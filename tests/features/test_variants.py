@@ -161,7 +161,8 @@ def test_layers_of_the_defaults_are_those_of_their_libraries() -> None:
     from msa.features.families import find_stages, read_config
     from msa.features.timm_models import sketch_timm, timm_stages
 
-    assert list(embedded.LITE0_STAGES) == timm_stages(sketch_timm("tf_efficientnet_lite0"), embedded.LITE0_PREPROCESS)
+    for name, lite in embedded.LITES.items():
+        assert lite.stages == timm_stages(sketch_timm(f"tf_{name}"), lite.preprocess)
     packed = embedded.embedded_file("minilm")
     assert packed is not None
     config, family, model_class = read_config(packed.parent, "text")

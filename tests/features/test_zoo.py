@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers as hf
 
+from msa.features.embedded import LITES
 from msa.features.encoders import EncoderOptions, canonical
 from msa.features.families import find_stages, read_config
 from msa.features.zoo import ENCODERS, RELEASED, TIMM, TORCHVISION, open_encoder
@@ -61,7 +62,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-EMBEDDED = ("efficientnet_lite0", "minilm", "pixels", "tokens")  # each has a test that opens it
+EMBEDDED = (*LITES, "lexicon", "minilm", "pixels", "tokens")  # each has a test that opens it
 
 
 def test_every_name_is_proven_somewhere() -> None:

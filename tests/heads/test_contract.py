@@ -18,6 +18,7 @@ from msa.pipeline.checkpoint import load_heads, save_heads
 
 DIMS = Dims(image=12, text=10, classes=3)
 SHAPES = {"pooled": (1, 1), "tokens": (5, 7)}
+POOLED_ALONE = {"kernel"}  # heads that look at position 0 and at no token
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +166,8 @@ def test_tokens_count_when_they_are_given(name: str) -> None:
     inputs = make_inputs("tokens")
     full = inputs._replace(image_mask=inputs.image_mask | True, text_mask=inputs.text_mask | True)
     pooled = Inputs(full.image[:, :1], full.image_mask[:, :1], full.text[:, :1], full.text_mask[:, :1])
-    assert ((head(full) - head(pooled)).abs().amax(1) > 1e-5).all()
+    difference = (head(full) - head(pooled)).abs().amax(1)
+    assert (difference == 0).all() if name in POOLED_ALONE else (difference > 1e-5).all()
 
 
 def test_dropout_is_drawn_by_the_step_and_by_nothing_else(name: str, kind: str) -> None:
@@ -206,7 +208,7 @@ def test_saved_and_loaded_heads_give_the_same_logits(name: str, kind: str, tmp_p
     head, inputs = build(name, seed=5).eval(), make_inputs(kind)
     head.calibrate(inputs, torch.tensor([0, 1, 2, 0, 1, 2]))
     save_heads(tmp_path / "head.safetensors", [head])
-    (loaded,), _ = load_heads(tmp_path / "head.safetensors", lambda: build(name, seed=6))
+    (loaded,), _ = load_heads(tmp_path / "head.safetensors", lambda _: build(name, seed=6))
     assert torch.equal(loaded(inputs), head(inputs))
 
 

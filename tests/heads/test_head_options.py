@@ -12,7 +12,7 @@ from msa.heads.base import Dims, Inputs
 from msa.heads.registry import HEADS, build_head
 
 DIMS = Dims(image=12, text=10, classes=3)
-OTHER_VALUES: dict[str, list[int | str]] = {
+OTHER_VALUES: dict[str, list[int | float | str]] = {
     "heads": [2],
     "ffn": [9],
     "layers": [1],
@@ -24,6 +24,8 @@ OTHER_VALUES: dict[str, list[int | str]] = {
     "rank": [2],
     "cell": ["gru"],
     "directions": [1],
+    "landmarks": [40],
+    "gamma": [0.5],
 }
 LAYERS = {"concat": 0}
 CASES = [
@@ -55,7 +57,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("head", "option", "value"), CASES)
-def test_an_option_changes_the_head(head: str, option: str, value: int | str) -> None:
+def test_an_option_changes_the_head(head: str, option: str, value: int | float | str) -> None:
     usual = build_head(head, DIMS, hidden=16).eval()
     other = build_head(head, DIMS, hidden=16, **{option: value}).eval()  # type: ignore[arg-type]
     # Where the option adds no weights, or adds them after the others, all else is equal: the option itself is seen.

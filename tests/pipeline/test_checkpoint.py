@@ -60,12 +60,12 @@ def test_a_failed_write_keeps_the_old_file(saved: Path, monkeypatch: pytest.Monk
 
 def test_another_shape_is_refused_by_the_name_of_its_tensor(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"does not fit this head: .* 'classify.1.bias' \(wanted \(16,\), got \(8,\)"):
-        load_heads(saved, lambda: build(hidden=16))
+        load_heads(saved, lambda _: build(hidden=16))
 
 
 def test_another_head_is_refused(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"'gate.bias' \(wanted None, got \(8,\)\)"):
-        load_heads(saved, lambda: build_head("weighted", DIMS, hidden=8, weights="fixed"))
+        load_heads(saved, lambda _: build_head("weighted", DIMS, hidden=8, weights="fixed"))
 
 
 def test_broken_and_absent_files_are_refused(saved: Path) -> None:

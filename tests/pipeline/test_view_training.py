@@ -12,7 +12,7 @@ import torch
 from msa.features.encoders import EncoderSpec
 from msa.features.views import view_spec
 from msa.heads.base import Head, Inputs
-from msa.pipeline import experiment
+from msa.pipeline import scene
 from msa.pipeline.data import FeatureTable, ModalityTable
 from msa.pipeline.experiment import HeadConfig, softmax, train_folds
 from msa.pipeline.inputs import build_inputs, build_views
@@ -61,12 +61,12 @@ def test_augmentation_reaches_training_rows_alone(monkeypatch: pytest.MonkeyPatc
         assert (vectors[..., 0] == vectors[:, :1, 0])[mask].all()
 
     def build(*args: Any, **options: Any) -> Head:
-        head = experiment_build(*args, **options)
+        head = original(*args, **options)
         head.register_forward_pre_hook(spy)
         return head
 
-    experiment_build = experiment.build_head
-    monkeypatch.setattr(experiment, "build_head", build)
+    original = scene.build_head
+    monkeypatch.setattr(scene, "build_head", build)
     config = HeadConfig(fusion, views=2, average_views=average, token_width=None, hidden=16)
     train_folds(table(tokens=config.tokens), [FOLD], config, QUICK)
     assert {row for row, _ in seen[True]} == set(range(40))

@@ -1,0 +1,144 @@
+"""Claim: every system of the reports, rebuilt, under one leak-free protocol: reported, measured, paired with linear.
+
+    python benchmarks/systems.py --data DIR --cache DIR [--folds 10] [--share 1/2] [--only R2-fourway]
+
+Every recipe on the same cached features (the encoders that come with PyPI packages, unless a recipe learns its own),
+the same folds (stratified, grouped by duplicate content), nothing tuned on a scored row. The recipes' losses,
+optimisers and schedules are theirs; for two processor cores the sizes are bounded: width 128, 64 for heads on tokens,
+these of width 256 on a 4 x 4 grid, 20 epochs, 5 epochs and one fold for those that learn their encoders from scratch.
+Finished recipes are kept in --out and not repeated; `--share` lets several processes divide them. The last ratio is
+the share of the recipes that were measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import DATA, judge, machine
+
+from msa.features.layouts import read_corpus
+from msa.features.samples import Corpus
+from msa.heads.registry import head_info
+from msa.pipeline.baselines import baseline_guesses
+from msa.pipeline.evaluate import score, summarise
+from msa.pipeline.experiment import HeadConfig, train_folds
+from msa.pipeline.head_options import Fusion, Training
+from msa.pipeline.judge import judge as judge_folds
+from msa.pipeline.recipes import Recipe, RecipeList
+from msa.pipeline.tables import table
+from msa.pipeline.train_head import StageTwo, prepare
+from msa.pipeline.unlabelled import train_unlabelled
+
+EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
+PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the scored rows: the same for all recipes
+FROM_SCRATCH = {"pixels", "tokens"}
+LARGEST = {"pooled": {"hidden": 128, "epochs": 20}, "tokens": {"hidden": 64, "epochs": 20}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
+    parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--share", default="1/1", help="this process takes every n-th recipe: i/n")
+    parser.add_argument("--only", action="append", default=[], help="these recipes alone")
+    parser.add_argument("--out", type=Path, default=Path("systems"), help="folder of finished recipes")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    recipes = [recipe for recipe in RecipeList.all().recipes if not given.only or recipe.name in given.only]
+    recipes.sort(key=lambda recipe: (from_scratch(recipe), suits(recipe)))  # the longest last
+    index, parts = map(int, given.share.split("/"))
+    corpus = read_corpus(given.data)
+    for recipe in recipes[index - 1 :: parts]:
+        path = place(given.out, recipe)
+        if not path.exists():
+            print(f"{recipe.name} …", flush=True)
+            path.write_text(json.dumps(measure(recipe, corpus, given.cache, given.folds)))
+    paths = [(recipe, place(given.out, recipe)) for recipe in recipes]
+    found = [(recipe, json.loads(path.read_text())) for recipe, path in paths if path.exists()]
+    header = ["recipe", "reported", "accuracy", "macro F1", "minus linear", "p", "folds", "seconds"]
+    print(table(header, [line(recipe, one) for recipe, one in found]))
+    judge("recipes measured", len(found) / len(recipes), 1.0)
+
+
+def place(folder: Path, recipe: Recipe) -> Path:
+    return folder / f"{recipe.name}.json"
+
+
+def from_scratch(recipe: Recipe) -> bool:
+    return bool(FROM_SCRATCH & {recipe.options["image"], recipe.options["text"]})
+
+
+def suits(recipe: Recipe) -> str:
+    return head_info(recipe.options["fusion"]).inputs
+
+
+def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str, Any]:
+    """Train a recipe on every fold; its metrics, and what it gains over the linear probe on the same features."""
+    options = {name.replace("-", "_"): value for name, value in recipe.options.items()}
+    defaults = {field.name: field.default for group in (Fusion, Training) for field in fields(group)}
+    most = LARGEST[suits(recipe)]
+    options |= {name: min(options.get(name, defaults[name]), bound) for name, bound in most.items()}
+    options["option"] = [one for one in options.get("option", []) if not one.startswith("ffn=")]
+    options |= {"patches": "4x4", "token_width": 256, "device": "cpu"}
+    if from_scratch(recipe):
+        options |= {"epochs": 5}
+    head = Fusion(**known(Fusion, options)).config()
+    training = Training(**known(Training, options)).config()
+    encoders = {side: options[side] if from_scratch(recipe) else name for side, name in EMBEDDED.items()}
+    stage = StageTwo(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
+    features, dealt, device = prepare(corpus, stage, head, seed=training.seed)
+    dealt = dealt[:1] if from_scratch(recipe) else dealt
+    started = time.perf_counter()
+    if method := options.get("unlabelled"):
+        results = train_unlabelled(features, dealt, head, training, method=method, device=device)
+    else:
+        results = train_folds(features, dealt, head, training, device=device)
+    seconds = time.perf_counter() - started
+    if len(dealt) not in PROBES:
+        embedded = replace(stage, image=(EMBEDDED["image"],), text=(EMBEDDED["text"],))
+        plain, _, _ = prepare(corpus, embedded, HeadConfig("concat"), seed=training.seed)
+        PROBES[len(dealt)] = baseline_guesses(plain, dealt, seed=training.seed)["linear"]
+    linear = {"linear": PROBES[len(dealt)]}
+    stops = [(result.stop_rows, result.stop_logits) for result in results]
+    judged = judge_folds(features, dealt, [result.logits for result in results], stops, others=linear)
+    against = judged.comparisons["linear"]
+    truth = features.targets()
+    probe = [
+        score(truth[fold.score], said, features.classes)["accuracy"]
+        for fold, said in zip(dealt, linear["linear"], strict=True)
+    ]
+    return {
+        "metrics": summarise([result.metrics for result in results]),
+        "intervals": {name: one._asdict() for name, one in judged.intervals.items()},
+        "linear": float(np.mean(probe)),
+        "difference": against.difference["accuracy"],
+        "mcnemar": against.mcnemar,
+        "folds": len(dealt),
+        "of": folds,
+        "seconds": seconds,
+        "machine": machine(),
+    }
+
+
+def known(group: type, options: dict[str, Any]) -> dict[str, Any]:
+    return {field.name: options[field.name] for field in fields(group) if field.name in options}
+
+
+def line(recipe: Recipe, one: dict[str, Any]) -> list[str]:
+    means = [
+        f"{one['metrics'][name]['mean']:.3f} ± {one['metrics'][name]['std']:.3f}" for name in ("accuracy", "macro_f1")
+    ]
+    folds = str(one["folds"]) if one["folds"] == one["of"] else f"{one['folds']} of {one['of']}"
+    found = [f"{one['difference']:+.3f}", f"{one['mcnemar']:.3f}", folds, f"{one['seconds']:.0f}"]
+    return [recipe.name, recipe.reported or "–", *means, *found]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The kernel head: what it measures, what it takes from the training rows, and that no encoder drowns another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from msa.heads.base import Dims, Head, Inputs, PartNorm
+from msa.heads.kernel import KernelProjection
+from msa.heads.registry import HEADS, build_head
+from msa.heads.towers import Towers
+
+PARTS = Dims(image=9, text=5, classes=3, image_parts=(6, 3), text_parts=(5,))
+ROWS = torch.arange(40)
+
+
+def posts(rows: int = 60) -> Inputs:
+    draw = torch.Generator().manual_seed(0)
+    there = torch.ones(rows, 1, dtype=torch.bool)
+    return Inputs(torch.randn(rows, 1, 9, generator=draw), there, torch.randn(rows, 1, 5, generator=draw), there)
+
+
+def prepared(inputs: Inputs, rows: Tensor = ROWS, **options: float) -> Head:
+    head = build_head("kernel", PARTS, hidden=16, **options).eval()
+    head.prepare(inputs, rows)
+    return head
+
+
+def projection(head: Head, modality: str) -> KernelProjection:
+    found = head.projections[modality]
+    assert isinstance(found, KernelProjection)
+    return found
+
+
+def test_features_have_the_products_of_the_kernel() -> None:
+    """With as many components as landmarks, the features of landmarks are a root of their kernel, up to one factor."""
+    inputs = posts()
+    head = build_head("kernel", PARTS, hidden=40, landmarks=40, gamma=0.7)
+    head.prepare(inputs, ROWS)
+    image = projection(head, "image")
+    x = image.landmarks
+    mean, deviation = inputs.image[ROWS, 0].mean(0), inputs.image[ROWS, 0].std(0, correction=0)
+    wanted = ((inputs.image[ROWS, 0] - mean) / deviation).sort(0).values
+    torch.testing.assert_close(x.sort(0).values, wanted)
+    one, two = x[:, None] - x, (x[:, None] - x).square()
+    expected = (torch.exp(-0.7 * two[..., :6].mean(-1)) + torch.exp(-0.7 * one[..., 6:].square().mean(-1))) / 2
+    kernel = image._kernel(x)
+    torch.testing.assert_close(kernel, expected, atol=1e-5, rtol=0)
+    features = kernel @ image.basis
+    products = features @ features.T
+    torch.testing.assert_close(products / products[0, 0], kernel, atol=1e-3, rtol=0)
+    torch.testing.assert_close(features.mean(0), image.centre, atol=1e-5, rtol=0)
+
+
+def test_only_training_rows_are_looked_at() -> None:
+    inputs = posts()
+    other = inputs._replace(image=inputs.image.clone(), text=inputs.text.clone())
+    other.image[40:], other.text[40:] = torch.nan, torch.nan
+    for name, tensor in prepared(inputs).state_dict().items():
+        assert torch.equal(tensor, prepared(other).state_dict()[name])
+
+
+def test_units_and_scales_of_features_do_not_matter() -> None:
+    inputs = posts()
+    scale, shift = torch.logspace(-3, 3, 9), torch.arange(9.0)
+    other = inputs._replace(image=inputs.image * scale + shift)
+    torch.testing.assert_close(prepared(other)(other), prepared(inputs)(inputs), atol=1e-3, rtol=0)
+
+
+def test_constant_columns_far_values_and_few_rows_are_harmless() -> None:
+    inputs = posts()
+    inputs.image[:, :, 0] = 7.0
+    inputs.image[50] = 1e20
+    for rows in (ROWS, torch.tensor([3]), torch.tensor([3, 3])):
+        assert prepared(inputs, rows)(inputs).isfinite().all()
+
+
+def test_rows_without_a_modality_are_no_landmarks() -> None:
+    inputs = posts()
+    mask = inputs.image_mask.clone()
+    mask[:20] = False
+    gaps = inputs._replace(image=torch.where(mask[..., None], inputs.image, torch.nan), image_mask=mask)
+    one = projection(prepared(gaps), "image").state_dict()
+    two = projection(prepared(inputs, ROWS[20:]), "image").state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in ("mean", "deviation", "landmarks", "basis", "centre"))
+    nothing = gaps._replace(image_mask=mask & False)
+    assert prepared(nothing)(nothing).isfinite().all()
+
+
+def test_members_of_an_ensemble_have_landmarks_of_their_own() -> None:
+    inputs = posts()
+    heads = [build_head("kernel", PARTS, hidden=16, landmarks=20, seed=seed) for seed in (0, 0, 1)]
+    for head in heads:
+        head.prepare(inputs, ROWS)
+    one, same, other = (projection(head, "text").landmarks for head in heads)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"landmarks": 0}, "landmarks must be 1 or more"), ({"gamma": 0.0}, "gamma must be above 0")],
+)
+def test_impossible_kernels_are_refused(option: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_head("kernel", PARTS, **option)
+
+
+def test_features_that_are_being_learned_have_no_landmarks() -> None:
+    head = build_head("kernel", Dims(1, 1, 3), towers=Towers(vocabulary=9))
+    with pytest.raises(ValueError, match="choose another fusion for pixels and tokens"):
+        head.prepare(posts(), ROWS)
+
+
+def test_each_encoder_is_normalised_on_its_own() -> None:
+    norm = PartNorm((6, 3))
+    vectors = torch.randn(4, 2, 9) * torch.tensor([1e3] * 6 + [1.0] * 3)
+    for part in norm(vectors).split([6, 3], -1):
+        torch.testing.assert_close(part.mean(-1), torch.zeros(4, 2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(part.var(-1, correction=0), torch.ones(4, 2), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "text"])
+def test_a_small_encoder_is_heard_beside_a_loud_one(name: str) -> None:
+    inputs = posts()
+    loud = inputs._replace(image=inputs.image * torch.tensor([1e4] * 6 + [1.0] * 3))
+    changed = loud._replace(image=torch.cat([loud.image[..., :6], -loud.image[..., 6:]], -1))
+    apart, whole = (
+        build_head(name, dims, hidden=16).eval() for dims in (PARTS, Dims(PARTS.image, PARTS.text, PARTS.classes))
+    )
+    for head in (apart, whole):
+        head.prepare(loud, ROWS)
+    assert ((apart(changed) - apart(loud)).abs().amax(1) > 1e-4).float().mean() > 0.9
+    if name != "kernel":  # which standardises every number by itself
+        assert (whole(changed) - whole(loud)).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("parts", [(5, 3), (9, 0), (10, -1)])
+def test_parts_that_do_not_add_up_are_refused(parts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be 1 or more and add up to 9"):
+        Dims(9, 5, 3, image_parts=parts)
+    assert Dims(9, 5, 3).parts("image") == (9,)

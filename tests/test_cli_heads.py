@@ -1,0 +1,144 @@
+"""The commands of stage two as a user types them, on a small drawn corpus: ensembles, recipes, evaluation, locks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msa.cli import run_command
+from msa.heads.registry import HEADS
+from msa.pipeline.demo import write_demo_corpus
+from msa.pipeline.recipes import FOLDER, RecipeList
+
+QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", "2x2"]
+EMBEDDED = ["--image", "efficientnet_lite0", "--text", "minilm"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a demo corpus and its features extracted."""
+    folder = tmp_path_factory.mktemp("heads")
+    write_demo_corpus(folder, posts=100)
+    assert here(folder, ["extract", "--max-bad", "1"]) == 0
+    return folder
+
+
+def here(folder: Path, arguments: Sequence[str]) -> int:
+    old = Path.cwd()
+    os.chdir(folder)
+    try:
+        return run_command(arguments)
+    finally:
+        os.chdir(old)
+
+
+def as_json(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    code = here(folder, [*arguments, "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    return json.loads(said.out)
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert here(folder, arguments) == 2
+    return capsys.readouterr().err
+
+
+def scored(run: Path) -> dict[str, str]:
+    with (run / "predictions.csv").open(encoding="utf-8") as file:
+        return {row["id"]: row["predicted"] for row in csv.DictReader(file)}
+
+
+def test_every_head_and_every_recipe_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [entry["head"] for entry in as_json(home, capsys, "heads")["heads"]] == list(HEADS)
+    listed = as_json(home, capsys, "recipes")["recipes"]
+    assert {entry["name"] for entry in listed} == {path.stem for path in FOLDER.glob("*.toml")}
+    assert all(entry["system"] and entry["report"] for entry in listed)
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+def test_every_recipe_names_options_that_train_head_takes(
+    home: Path, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    """Its encoders are not cached here, and that is what it stumbles over: all its options were taken."""
+    assert "no image features of" in refused(home, capsys, "train-head", "--recipe", recipe)
+
+
+def test_a_recipe_gives_defaults_and_flags_win(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = ["--recipe", "R4-late-linear", "--epochs", "2", *EMBEDDED]
+    run = home / as_json(home, capsys, "train-head", *recipe)["run"]
+    assert run.name == "R4-late-linear"
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["head"]["options"] == {"combine": "linear"}
+    assert (stored["training"]["schedule"], stored["training"]["optimiser"]) == ("restarts", "adam")
+    assert stored["training"]["epochs"] == 2
+    assert "did you mean R4-late" in refused(home, capsys, "train-head", "--recipe", "R4-late")
+
+
+def test_an_ensemble_of_several_kinds_is_one_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed = ["train-head", "--fusion", "gated+attention", "--option", "heads=2", *QUICK]
+    assert "add --ensemble" in refused(home, capsys, *mixed)
+    run = home / as_json(home, capsys, *mixed, "--ensemble", "3")["run"]
+    found = as_json(home, capsys, "predict", str(run), "--rows", "all")
+    again = {one["id"]: one["label"] for one in found["predictions"]}
+    assert all(again[post] == label for post, label in scored(run).items())
+    strange = refused(home, capsys, *mixed, "--ensemble", "2", "--option", "rank=2")
+    assert "none of gated+attention has an option 'rank'" in strange
+
+
+def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = as_json(home, capsys, "train-head", "--fusion", "gated", "--folds", "3", "--repeats", "2", *QUICK)
+    assert (trained["folds"], trained["repeats"]) == (6, 2)
+    found = as_json(home, capsys, "evaluate", trained["run"], "--missing", "image")
+    assert found["metrics"]["accuracy"]["mean"] == pytest.approx(trained["metrics"]["accuracy"]["mean"])
+    assert (home / trained["run"] / "curve.csv").exists()
+
+
+def test_a_learning_curve_grows_with_the_training_rows(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(home, capsys, "learning-curve", "--fusion", "gated", "--shares", "0.3,1", *QUICK)
+    points = [(point["share"], point["posts"]) for point in found["curve"] if "gated" in point.values()]
+    assert [share for share, _ in points] == [0.3, 1.0]
+    assert points[0][1] < points[1][1]
+
+
+def test_unlabelled_posts_are_learned_from_beside_the_head_that_does_not(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = as_json(home, capsys, "train-head", "--fusion", "concat", "--unlabelled", "self", *QUICK)
+    assert {"supervised", "linear"} <= found["tests"].keys()
+
+
+def test_nothing_unfinished_is_left_behind(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = as_json(home, capsys, "train-head", "--fusion", "gated", *QUICK)
+    kept = as_json(home, capsys, "train-head", "--fusion", "gated", "--checkpoint-every", "1", *QUICK)
+    assert kept["metrics"] == plain["metrics"]
+    assert not list((home / "runs" / ".unfinished").glob("*"))
+
+
+def test_locked_posts_are_reached_by_the_test_command_alone(
+    home: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_demo_corpus(tmp_path, posts=100)
+    (tmp_path / "cache").symlink_to(home / "cache")
+    splits = home / "cache" / "splits"
+    before = set(splits.glob("*"))
+    try:
+        run = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--hold-out", "0.2", *QUICK)["run"]
+        looks = [as_json(tmp_path, capsys, "test", run) for _ in range(2)]
+        assert [look["looks"] for look in looks] == [1, 2]
+        assert looks[0]["metrics"] == looks[1]["metrics"]
+        assert looks[0]["rows"] >= 10
+        later = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--folds", "2", *QUICK)["run"]
+        locked = {key for path in splits.glob("locked-*.json") for key in json.loads(path.read_text())["keys"]}
+        assert locked.isdisjoint(json.loads((tmp_path / later / "split.json").read_text())["keys"].values())
+    finally:
+        for path in set(splits.glob("*")) - before:
+            path.unlink()
