@@ -20,10 +20,11 @@ from .pipeline.evaluation_commands import app as evaluation_app
 from .pipeline.finetune_commands import app as finetune_app
 from .pipeline.head_commands import app as head_app
 from .pipeline.options import Compute, DryRun, Encoders, Json, Machines, Offline, Posts, RecipeName, grouped
+from .pipeline.sweep_commands import app as sweep_app
 
 ORDER = (
     ("init", "demo", "check", "extract", "cache", "encoders", "finetune"),
-    ("train-head", "heads", "recipes", "evaluate", "learning-curve", "ablate", "test", "predict"),
+    ("train-head", "heads", "recipes", "evaluate", "learning-curve", "ablate", "sweep", "test", "predict"),
     ("doctor",),
 )
 
@@ -49,6 +50,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(finetune_app)
 app.add_typer(head_app)
 app.add_typer(evaluation_app)
+app.add_typer(sweep_app)
 
 DEMO = (
     "msa check",

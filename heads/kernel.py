@@ -13,7 +13,8 @@ from .dropout import Dropout
 
 FURTHEST = 6.0  # standard deviations: what lies further out counts as this far
 LEAST = 1e-6  # of the largest eigenvalue: components below are rounding
-START = 0.1  # of the usual spread of a linear map's first weights
+SPREAD = 10.0  # deviation of a feature, and factor of a bias: a single map then learns as fast as the other heads' two
+START = 0.01  # of the usual spread of a linear map's first weights
 
 
 class KernelHead(Head):
@@ -42,7 +43,7 @@ class KernelHead(Head):
                 for name in self.reads
             }
         )
-        self.dropout = Dropout(dropout)
+        self.dropouts = nn.ModuleDict({name: Dropout(dropout) for name in self.reads})
 
     def prepare(self, inputs: Inputs, rows: Tensor) -> None:
         """Draw the landmarks from these rows, and find their components."""
@@ -58,8 +59,8 @@ class KernelHead(Head):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
-        image = self.projections["image"](inputs.image, inputs.image_mask, self.dropout)
-        text = self.projections["text"](inputs.text, inputs.text_mask, self.dropout)
+        image = self.projections["image"](inputs.image, inputs.image_mask, self.dropouts["image"])
+        text = self.projections["text"](inputs.text, inputs.text_mask, self.dropouts["text"])
         logits: Tensor = image + text
         return logits
 
@@ -83,8 +84,9 @@ class KernelProjection(nn.Module):
         self.register_buffer("landmarks", torch.empty(landmarks, width))
         self.register_buffer("basis", torch.empty(landmarks, hidden))
         self.register_buffer("centre", torch.empty(hidden))
-        self.linear = nn.Linear(hidden, classes)
-        self.null = nn.Parameter(torch.randn(classes))
+        self.linear = nn.Linear(hidden, classes, bias=False)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.null = nn.Parameter(torch.randn(classes) / SPREAD)
         with torch.no_grad():
             self.linear.weight.mul_(START)
             self._settle(torch.randn(landmarks, width))
@@ -101,7 +103,7 @@ class KernelProjection(nn.Module):
         return torch.Generator().manual_seed(self.seed)
 
     def _settle(self, landmarks: Tensor) -> None:
-        """Keep landmarks (L, D), and the components of the kernel among them, such that features have variance 1."""
+        """Keep landmarks (L, D), and the components of the kernel among them, such that features deviate by SPREAD."""
         self.landmarks.copy_(self._standardised(landmarks))
         kernel = self._kernel(self.landmarks).double()  # (L, L)
         count, hidden = self.basis.shape
@@ -112,7 +114,7 @@ class KernelProjection(nn.Module):
         rotation = torch.linalg.qr(chance).Q.to(kernel.device)
         basis = pad(axes * root, (0, hidden - len(values))) @ rotation  # (L, H)
         features = kernel @ basis
-        spread = features.var(0, correction=0).mean().sqrt().clamp(min=LEAST)  # one landmark alone has none
+        spread = features.var(0, correction=0).mean().sqrt().clamp(min=LEAST) / SPREAD  # one landmark alone has none
         self.basis.copy_(basis / spread)
         self.centre.copy_(features.mean(0) / spread)
 
@@ -124,12 +126,12 @@ class KernelProjection(nn.Module):
         pairs = zip(torch.split(x, self.parts, -1), torch.split(self.landmarks, self.parts, -1), strict=True)
         return torch.stack([torch.exp(-self.gamma * _mean_square(*pair)) for pair in pairs]).mean(0)
 
-    def forward(self, vectors: Tensor, mask: Tensor, dropout: Dropout) -> Tensor:
+    def forward(self, vectors: Tensor, mask: Tensor, dropout: nn.Module) -> Tensor:
         """Map vectors (B, P, D) and mask (B, P) to a share in the logits (B, K)."""
         held = mask[..., :1]
         x = self._standardised(torch.where(held, vectors[..., 0, :], 0.0))
         features = self._kernel(x) @ self.basis - self.centre  # (B, H)
-        return torch.where(held, self.linear(dropout(features)), self.null)
+        return torch.where(held, self.linear(dropout(features)) + SPREAD * self.bias, SPREAD * self.null)
 
 
 def _mean_square(x: Tensor, z: Tensor) -> Tensor:

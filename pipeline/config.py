@@ -17,7 +17,7 @@ import typer
 FILE = "msa.toml"
 ONE_OFF = {  # this call's own input
     "extract": {"shard", "dry-run", "recipe"},
-    "train-head": {"recipe"},
+    "train-head": {"recipe", "from"},
     "ablate": {"recipe"},
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
@@ -116,8 +116,8 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
     """Read a configuration file into command -> option -> value, for the options that each command has.
 
     Top-level keys count for every command with that option; a table `[train-head]` for that command alone, and
-    first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for anything in the file that
-    no command knows.
+    first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for
+    anything in the file that no command knows.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

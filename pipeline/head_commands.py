@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from .console import show
-from .head_options import Fusion, Training
+from .head_options import Fusion, ReplayOf, Training
 from .options import Encoders, Json, Posts, RecipeName, Runs, grouped
 
 app = typer.Typer()
@@ -32,6 +32,7 @@ def train_head(
         Literal["none", "self", "cotrain"], Option(help="Learn from posts without a label, too.")
     ] = "none",
     recipe: RecipeName = "",
+    replay: ReplayOf = "",  # a trial's settings have become the defaults
     as_json: Json = False,
 ) -> None:
     """Train one fusion head on the cached features and score it beside a linear probe and the majority class."""

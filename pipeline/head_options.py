@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import typer
 from typer import Option
 
 from .options import Device, Encoders, pairs
@@ -13,6 +14,39 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from .experiment import HeadConfig
     from .train import TrainConfig
     from .train_head import StageTwo
+
+
+def apply_replay(ctx: typer.Context, text: str) -> str:
+    """Make the settings of a sweep's trial, `FOLDER#best` or `FOLDER#NUMBER`, the defaults of the command; flags win.
+
+    Raises ValueError where there is no finished sweep, or no such trial.
+    """
+    if text and not ctx.resilient_parsing:
+        from .sweep_result import read_replay
+
+        found = read_replay(text)
+        head, stage = found.head, found.stage
+        own = {
+            "fusion": head.fusion,
+            "inputs": head.inputs,
+            "patches": "x".join(map(str, head.patches)) if head.patches else "none",
+            "token_width": head.token_width or 0,
+            "option": [f"{name}={value}" for name, value in head.options.items()],
+            "image": list(stage.image),
+            "text": list(stage.text),
+            "cache": str(stage.cache),
+            "folds": stage.folds or 0,
+            "hold_out": stage.hold_out,
+        }
+        own |= {name: getattr(head, name) for name in ("hidden", "dropout", "members", "views", "average_views")}
+        ctx.default_map = dict(ctx.default_map or {}) | own | asdict(found.training)
+    return text
+
+
+ReplayOf = Annotated[
+    str,
+    Option("--from", is_eager=True, callback=apply_replay, help="Settings of a sweep's trial: runs/sweep#best."),
+]
 
 
 @dataclass(frozen=True)

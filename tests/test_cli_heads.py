@@ -94,6 +94,20 @@ def test_an_ensemble_of_several_kinds_is_one_model(home: Path, capsys: pytest.Ca
     assert "none of gated+attention has an option 'rank'" in strange
 
 
+def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+    space = ["--fusion", "concat,gated", "--set", "lr=1e-3..1e-2", "--set", "hidden=8,16"]
+    found = as_json(home, capsys, "sweep", *space, "--trials", "4", "--folds", "2", "--epochs", "3")
+    assert (found["trials"], set(found)) == (4, set(found) | {"best", "outer", "seconds"})
+    again = as_json(home, capsys, "train-head", "--from", "runs/sweep#best")
+    assert again["fusion"] == found["best"]["config"]["head"]["fusion"]
+    assert again["metrics"]["accuracy"]["mean"] == found["outer"]["metrics"]["accuracy"]["mean"]
+    longer = home / as_json(home, capsys, "train-head", "--from", "runs/sweep#best", "--epochs", "4")["run"]
+    stored = json.loads((longer / "config.json").read_text())
+    assert stored["training"] == found["best"]["config"]["training"] | {"epochs": 4}
+    assert "wants a sweep's folder" in refused(home, capsys, "train-head", "--from", "runs/nothing#best")
+
+
 def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = as_json(home, capsys, "train-head", "--fusion", "gated", "--folds", "3", "--repeats", "2", *QUICK)
     assert (trained["folds"], trained["repeats"]) == (6, 2)

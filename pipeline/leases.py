@@ -1,0 +1,143 @@
+"""Who works on which batch of a study: claimed in the study's own database, so that no two processes share one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+BEAT = 5.0  # seconds between two signs of life
+DEAD = 60.0  # seconds without one after which a batch is anyone's
+NOBODY = ""
+LOOK = 0.3  # seconds between two looks for a batch that has become free
+
+_TABLE = Table(
+    "msa_batches",
+    MetaData(),
+    Column("study", String(64), primary_key=True),
+    Column("batch", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String(200), nullable=False),
+    Column("beats", Integer, nullable=False),
+    Column("done", Boolean, nullable=False),
+)
+
+
+class LeaseError(RuntimeError):
+    """This process was silent for so long that another one took its batch."""
+
+
+class Leases:
+    """The batches 0 … `count` - 1 of one study."""
+
+    def __init__(self, engine: Engine, study: str, count: int) -> None:
+        self.engine, self.study, self.count = engine, study, count
+        self.owner = f"{_place()} {os.getpid()} {secrets.token_hex(4)}"
+        self.seen: dict[int, tuple[tuple[str, int], float]] = {}  # batch to its last sign of life, and when it was new
+        self.lost = threading.Event()
+        _TABLE.metadata.create_all(engine)
+
+    def claim(self) -> int | None:
+        """A batch that nobody works on, or whose owner is dead; waits where all are being worked on. None: all done."""
+        while True:
+            with self.engine.connect() as connection:
+                found = connection.execute(select(_TABLE).where(_TABLE.c.study == self.study)).mappings().all()
+            taken = {row["batch"]: row for row in found}
+            for batch in range(self.count):
+                if batch not in taken and self._insert(batch):
+                    return batch
+            running = [row for row in taken.values() if not row["done"]]
+            for row in running:
+                if self._is_dead(row["batch"], row["owner"], row["beats"]) and self._take_over(
+                    row["batch"], row["owner"]
+                ):
+                    return int(row["batch"])
+            if not running and len(taken) >= self.count:
+                return None
+            time.sleep(LOOK)
+
+    @contextmanager
+    def holding(self, batch: int) -> Iterator[None]:
+        """Give signs of life inside; the batch is done when the block ends without an error, anyone's after one."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT):
+                if not self._change(batch, self.owner, beats=_TABLE.c.beats + 1):
+                    self.lost.set()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        whole = False
+        try:
+            yield
+            self.check()
+            whole = True
+        finally:
+            ended.set()
+            thread.join()
+            self._change(batch, self.owner, **({"done": True} if whole else {"owner": NOBODY}))
+
+    def check(self) -> None:
+        """Raise LeaseError where another process has taken over what this one held."""
+        if self.lost.is_set():
+            raise LeaseError(f"no sign of life for {DEAD:g} s, and another process took over; start again to go on")
+
+    def _insert(self, batch: int) -> bool:
+        values = {"study": self.study, "batch": batch, "owner": self.owner, "beats": 0, "done": False}
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(insert(_TABLE).values(values))
+        except IntegrityError:  # another process was faster
+            return False
+        return True
+
+    def _take_over(self, batch: int, before: str) -> bool:
+        return self._change(batch, before, owner=self.owner, beats=_TABLE.c.beats + 1)
+
+    def _change(self, batch: int, held_by: str, **values: object) -> bool:
+        """Change a batch, provided that this owner still has it."""
+        mine = (_TABLE.c.study == self.study) & (_TABLE.c.batch == batch) & (_TABLE.c.owner == held_by)
+        with self.engine.begin() as connection:
+            return bool(connection.execute(update(_TABLE).where(mine).values(**values)).rowcount)
+
+    def _is_dead(self, batch: int, owner: str, beats: int) -> bool:
+        """Whether the process is gone from this machine, or has given no sign of life for as long as we have looked.
+
+        Clocks of two machines are never compared.
+        """
+        if owner == NOBODY:
+            return True
+        place, pid, _ = owner.rsplit(" ", 2)
+        if place == _place():
+            return not _alive(int(pid))
+        sign, now = (owner, beats), time.monotonic()
+        if batch not in self.seen or self.seen[batch][0] != sign:
+            self.seen[batch] = sign, now
+        return now - self.seen[batch][1] > DEAD
+
+
+def _place() -> str:
+    """Where process numbers mean the same: the machine, and the container on it."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}{space}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,215 @@
+"""Successive halving: the heads of a batch of trials train from rung to rung, and only the best third goes on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Literal, NamedTuple
+
+import torch
+
+from ..heads.base import Head, Inputs
+from .data import FeatureTable
+from .evaluate import METRICS
+from .fused import Fused
+from .many import Job, Plan, Task, Trained, assemble, plan_training, speak, start
+from .scene import Place, Scene, Scenes
+from .split import Fold
+from .study import Row, Study
+from .train import TrainConfig, training_threads
+
+LEAST = 2  # epochs before a head is judged
+
+_NOTHING = Inputs(*(torch.empty(0) for _ in range(4)))
+
+
+class Entry(NamedTuple):
+    """A trial of a batch, and what it means: the table that it wants, and how it trains."""
+
+    row: Row
+    table: FeatureTable
+    task: Task
+
+
+def rungs_of(epochs: int, halving: int) -> list[int]:
+    """After how many epochs trials are judged; the last is `epochs`. Each rung is `halving` times the one before.
+
+    Raises ValueError for a `halving` of 1 or below 0; 0 has one rung, so that all train to the end.
+    """
+    if halving < 0 or halving == 1:
+        raise ValueError(f"--halving must be 2 or more, or 0 for none; got {halving}")
+    rungs = [epochs]
+    while halving and rungs[0] // halving >= LEAST:
+        rungs.insert(0, rungs[0] // halving)
+    return rungs
+
+
+class Race:
+    """One batch of trials of a study, on the inner folds."""
+
+    def __init__(
+        self,
+        study: Study,
+        entries: Sequence[Entry],
+        folds: Sequence[Fold],
+        *,
+        rungs: Sequence[int],
+        halving: int,
+        metric: str,
+        device: str,
+        ended: Callable[[Row], None],
+    ) -> None:
+        self.study, self.entries, self.folds = study, {entry.row.index: entry for entry in entries}, folds
+        self.rungs, self.halving, self.metric, self.device, self.ended = rungs, halving, metric, device, ended
+        self.runners: dict[int, list[Runner]] = defaultdict(list)  # who trains the heads of a trial
+        self.errors: dict[int, ValueError] = {}
+        self.over = {entry.row.index for entry in entries if entry.row.state != "running"}
+        self.plans: list[Plan] = []
+
+    def run(self) -> None:
+        """Train, judge and store, until every trial has ended."""
+        runners = list(self.entries)
+        for rung in self.rungs:
+            self._reach(rung, [index for index in runners if rung not in self.entries[index].row.values])
+            last = rung == self.rungs[-1]
+            there = [index for index in runners if rung in self.entries[index].row.values]
+            there.sort(key=lambda index: (-self.entries[index].row.values[rung], index))
+            runners = there if last else there[: -(-len(there) // self.halving)]
+            for index in there:
+                if index not in runners or last:
+                    self._end(index, "complete" if last else "pruned")
+
+    def _reach(self, rung: int, indices: Sequence[int]) -> None:
+        """Train these trials to a rung and store their values there."""
+        indices = [index for index in indices if index not in self.over]
+        waiting: dict[tuple[int, int], dict[int, tuple[Job, Trained]]] = defaultdict(dict)
+        metrics: dict[int, list[dict[str, float]]] = defaultdict(list)
+        seconds: dict[int, float] = defaultdict(float)
+        work = self._work(indices)
+        with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
+            pool = ThreadPoolExecutor(max((plan.threads for plan in self.plans), default=1))
+            try:
+                running = [pool.submit(runner.reach, rung, wanted, scenes) for runner, wanted, scenes in work]
+                for future in as_completed(running):
+                    for index, job, found in future.result():
+                        if isinstance(found, ValueError):
+                            self.errors[index] = found
+                            continue
+                        seconds[index] += sum(record.seconds for record in found.fitted.history)
+                        entry, mine = self.entries[index], waiting[index, job.fold]
+                        mine[job.member] = job, found
+                        if len(mine) < entry.task.config.members:
+                            continue
+                        whole = assemble(entry.table, self.folds[job.fold], [mine[member] for member in sorted(mine)])
+                        metrics[index].append(whole.metrics)
+                        if len(metrics[index]) == len(self.folds):
+                            self._store(index, rung, metrics[index], seconds[index])
+            finally:
+                pool.shutdown(cancel_futures=True)
+        for index in indices:
+            if index in self.errors:
+                self._end(index, "fail", str(self.errors[index]))
+
+    def _store(self, index: int, rung: int, metrics: Sequence[dict[str, float]], seconds: float) -> None:
+        """Keep a trial's mean over the folds."""
+        mean = {name: sum(one[name] for one in metrics) / len(metrics) for name in METRICS}
+        entry = self.entries[index]
+        heads = len(self.folds) * entry.task.config.members
+        self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean, "seconds": seconds / heads})
+
+    def _end(self, index: int, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
+        if index in self.over:
+            return
+        self.over.add(index)
+        for runner in self.runners.pop(index, []):
+            runner.forget(index)
+        row = self.entries[index].row
+        self.study.end(row, state, error)
+        self.ended(row)
+
+    def _work(self, indices: Sequence[int]) -> list[tuple[Runner, set[int], Scenes]]:
+        """Who has to run for these trials: those that have run before, and new ones for what has not."""
+        work = []
+        tables = {id(self.entries[index].table): self.entries[index].table for index in indices}
+        for name, table in tables.items():
+            own = [index for index in indices if id(self.entries[index].table) == name]
+            fresh = [index for index in own if index not in self.runners]
+            tasks = [self.entries[index].task for index in fresh]
+            plan = plan_training(table, self.folds, tasks, device=self.device)
+            self.plans.append(plan)
+            for chunk in plan.chunks:
+                runner = Runner(self.folds, [(fresh[job.task], tasks[job.task], job) for job in chunk])
+                for index in {fresh[job.task] for job in chunk}:
+                    self.runners[index].append(runner)
+            runners = list(dict.fromkeys(runner for index in own for runner in self.runners[index]))
+            scenes = Scenes(table, [runner.place for runner in runners], self.device)
+            work += [(runner, set(own), scenes) for runner in runners]
+        return work
+
+
+class Runner:
+    """A chunk of heads that train side by side, one rung after another; between rungs it holds no inputs."""
+
+    def __init__(self, folds: Sequence[Fold], members: Sequence[tuple[int, Task, Job]]) -> None:
+        self.folds, self.members = folds, list(members)
+        self.place: Place = members[0][2].place
+        self.fused: Fused | None = None
+        self.numbers: dict[tuple[int, int], int] = {}
+        self.errors: dict[tuple[int, int], ValueError] = {}
+
+    def reach(self, rung: int, wanted: set[int], scenes: Scenes) -> list[tuple[int, Job, Trained | ValueError]]:
+        """Train to a rung; what each head of the wanted trials says then, or why it cannot."""
+        with scenes.use(self.place) as scene:
+            if self.fused is None:
+                self._begin(scene)
+            found: list[tuple[int, Job, Trained | ValueError]] = []
+            if self.fused is not None:
+                self.fused.inputs, self.fused.views = scene.inputs, scene.views
+                self.fused.train(rung)
+            for index, task, job in self.members:
+                if index in wanted:
+                    found.append((index, job, self._say(scene, index, task, job)))
+            if self.fused is not None:
+                self.fused.inputs, self.fused.views = _NOTHING, ()
+            return found
+
+    def forget(self, index: int) -> None:
+        """Train and keep this trial's heads no longer."""
+        for (owner, _), number in self.numbers.items():
+            if owner == index and self.fused is not None:
+                self.fused.forget(number)
+
+    def _begin(self, scene: Scene) -> None:
+        heads: list[Head] = []
+        settings: list[TrainConfig] = []
+        for index, task, job in self.members:
+            try:
+                head, training = start(scene, task, job)
+            except ValueError as error:
+                self.errors[index, job.member] = error
+                continue
+            self.numbers[index, job.member] = len(heads)
+            heads.append(head)
+            settings.append(training)
+        if heads:
+            rows = self.members[0][2].rows
+            self.fused = Fused(
+                heads,
+                settings,
+                scene.inputs,
+                scene.labels,
+                train_rows=rows.train,
+                stop_rows=rows.stop,
+                views=scene.views,
+            )
+
+    def _say(self, scene: Scene, index: int, task: Task, job: Job) -> Trained | ValueError:
+        if (index, job.member) in self.errors:
+            return self.errors[index, job.member]
+        assert self.fused is not None
+        try:
+            head, fitted = self.fused.finish(self.numbers[index, job.member])
+        except ValueError as error:
+            return error
+        return speak(scene, self.folds[job.fold], task.config, job, head, fitted)
