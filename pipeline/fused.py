@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 from ..heads.base import Head, Inputs
 from ..heads.dropout import dropouts, set_dropout
 from ..heads.losses import Loss, as_targets
+from .adam import gradient_norms
 from .augment import augment
 from .batches import take
 from .evaluate import score
@@ -163,6 +164,8 @@ class Stack:
         self.buffers = dict(fused.skeleton.named_buffers())
         whole = len(self.alive) == len(fused.heads)
         self.stacked = {f"head.{name}": of if whole else of[self.alive] for name, of in fused.own_buffers.items()}
+        clips = [fused.configs[number].clip or math.inf for number in alive]
+        self.clips = torch.tensor(clips, device=fused.labels.device)
         self.loss = _stack_losses([fused.losses[number] for number in alive])
 
     def run(self, inputs: Inputs, batches: Sequence[Tensor], *, learn: bool) -> list[dict[str, float]]:
@@ -183,9 +186,13 @@ class Stack:
                 buffers = dict(fused.skeleton.named_buffers()) | self.stacked
                 values, said = together(self.parameters, buffers, self.loss, batch, targets)
             if learn:
-                found = torch.autograd.grad(values.sum(), list(self.parameters.values()))
-                rows = zip(*(part.contiguous().unbind() for part in found), strict=True)  # as the optimiser reads them
-                for number, gradients in zip(self.alive, rows, strict=True):
+                raw = torch.autograd.grad(values.sum(), list(self.parameters.values()))
+                found = [part.contiguous() for part in raw]  # as the optimisers read it
+                excess = (gradient_norms(found) + 1e-6) / self.clips  # (C,)
+                if (excess > 1).any():
+                    for part in found:
+                        part.div_(excess.clamp(min=1).view(-1, *[1] * (part.ndim - 1)))
+                for number, *gradients in zip(self.alive, *(part.unbind() for part in found), strict=True):
                     for parameter, gradient in zip(fused.optimisers[number].parameters, gradients, strict=True):
                         parameter.grad = gradient
                     fused.optimisers[number].apply()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .adam import Adam, Sgd
 from .train_config import TrainConfig
 
 MOMENTUM = 0.9  # of SGD, in Nesterov's form
@@ -36,18 +37,17 @@ class Step:
 
     def __call__(self, loss: Tensor) -> None:
         """Learn from the loss of a batch."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.apply()
 
     def apply(self) -> None:
-        """Learn from the gradients that the parameters hold."""
+        """Learn from the gradients that the parameters hold, clipped already."""
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
-        if self.config.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.optimiser.step()
+        self.optimiser.step(self.lr)
         self.count += 1
         self._average()
 
@@ -79,7 +79,7 @@ class Step:
 
     def clear(self) -> None:
         """Free the memory of parameters, moments and averages; there is no step after this one."""
-        self.optimiser.state.clear()
+        self.optimiser.clear()
         self.average = []
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.new_empty(0), None
@@ -116,13 +116,8 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
 
 
-def make_optimiser(
-    decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig
-) -> torch.optim.Optimizer:
+def make_optimiser(decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig) -> Adam | Sgd:
     """The optimiser that a config asks for."""
-    groups: list[dict[str, Any]] = [{"params": list(decayed)}, {"params": list(plain), "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, **shared)
-    return (torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam)(groups, **shared)
+        return Sgd(decayed, plain, decay=config.weight_decay, momentum=MOMENTUM)
+    return Adam(decayed, plain, decay=config.weight_decay, decoupled=config.optimiser == "adamw")

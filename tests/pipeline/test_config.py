@@ -177,7 +177,7 @@ def test_the_options_of_msa_that_are_alike_mean_alike() -> None:
         assert not ONE_OFF.get(command, set()) & known.keys()
         for spelling, setting in known.items():
             meanings.setdefault(spelling, set()).add(setting.help)
-    told_apart = {"cache", "batch-size"}  # the run's own cache; posts of a training step, items of a forward pass
+    told_apart = {"cache", "batch-size", "name"}  # the run's own; of a step, of a forward pass; of a run, of a sweep
     assert {spelling for spelling, told in meanings.items() if len(told) > 1} <= told_apart
 
 

@@ -119,7 +119,7 @@ def test_prediction_replays_the_averaged_scores_and_extracts_the_views_it_needs(
     again = dict(zip(predictions.ids, predictions.probabilities, strict=True))
     lines = [line.split(",") for line in (run / "predictions.csv").read_text().splitlines()[1:]]
     assert len(lines) > 8
-    for name, _, _, _, *chances in lines:
+    for name, _, _, _, _, *chances in lines:
         np.testing.assert_allclose(again[name], [float(chance) for chance in chances], atol=2e-6)
     one = posts.samples[3]
     alone = predict_post(run, image=one.image, text=None).probabilities[0]
