@@ -49,8 +49,8 @@ class Towers:
 
     def dims(self, dims: Dims) -> Dims:
         """The widths that the head is built with, given those of the inputs."""
-        dims = replace(dims, image=self.width) if self.image else dims
-        return replace(dims, text=self.width) if self.vocabulary else dims
+        dims = replace(dims, image=self.width, image_parts=()) if self.image else dims
+        return replace(dims, text=self.width, text_parts=()) if self.vocabulary else dims
 
     def put_under(self, build: Callable[[Dims], Head], dims: Dims, *, dropout: float) -> Head:
         """Build the head; where there are towers, on top of them. `dims` are the widths of the inputs."""

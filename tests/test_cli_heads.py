@@ -156,3 +156,27 @@ def test_locked_posts_are_reached_by_the_test_command_alone(
     finally:
         for path in set(splits.glob("*")) - before:
             path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["R1-self-concat", "R1-self-attention", "R1-self-coattention"])
+def test_encoders_from_scratch_run_from_pixels_to_predictions(
+    home: Path, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    assert here(home, ["extract", "--image", "pixels", "--text", "tokens", "--max-bad", "1"]) == 0
+    small = ["--folds", "0", "--epochs", "1", "--hidden", "32"]
+    run = home / as_json(home, capsys, "train-head", "--recipe", recipe, *small)["run"]
+    found = as_json(home, capsys, "predict", str(run), "--rows", "all")
+    again = {one["id"]: one["label"] for one in found["predictions"]}
+    assert all(again[post] == label for post, label in scored(run).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+def test_every_recipe_runs_on_the_embedded_encoders(
+    home: Path, capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    small = ["--folds", "0", "--epochs", "1", "--hidden", "32", "--token-width", "32", "--patches", "2x2", *EMBEDDED]
+    found = as_json(home, capsys, "train-head", "--recipe", recipe, *small)
+    assert Path(found["run"]).name.startswith(recipe)
+    assert found["tests"].keys() >= {"linear"}

@@ -133,3 +133,9 @@ def test_stacked_towers_run_under_vmap() -> None:
 def test_towers_out_of_range_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Towers(image=True, **change)  # type: ignore[arg-type]
+
+
+def test_a_head_on_towers_is_built_for_their_width_alone() -> None:
+    raw = Dims(672, 1, 3, image_parts=(672,), text_parts=(1,))
+    dims = Towers(image=True, vocabulary=40, width=32).dims(raw)
+    assert (dims.image, dims.text, dims.parts("image"), dims.parts("text")) == (32, 32, (32,), (32,))
