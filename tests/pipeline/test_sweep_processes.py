@@ -151,8 +151,8 @@ def test_noise_stays_noise_after_256_trials(sweeps: Any, tmp_path: Path) -> None
     """The best of 256 looks better than chance where it was chosen, and no better on the rows kept out of it."""
     noise = sweeps.cached_posts(tmp_path, 500, signal=0.0)
     space = ["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5", "weight_decay=1e-3..1"]
-    found = sweeps.search(noise, tmp_path / "runs", Search(trials=256, inner=3, outer=5), settings=space)
-    assert found.trials == 5 * 256
+    found = sweeps.search(noise, tmp_path / "runs", Search(trials=256, inner=2, outer=3), settings=space)
+    assert found.trials == 3 * 256
     majority = found.floors["majority"]["accuracy"]["mean"]
     error = (majority * (1 - majority) / 500) ** 0.5
     assert found.outer["accuracy"]["mean"] <= majority + 2.5 * error
