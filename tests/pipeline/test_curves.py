@@ -10,46 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
-from msa.features.samples import Corpus, Sample
 from msa.pipeline import curves
-from msa.pipeline.brought import Brought
 from msa.pipeline.charts import line_chart
 from msa.pipeline.curves import Said, learning_curve, missing_curve, read_shares
-from msa.pipeline.experiment import HeadConfig, train_folds
-from msa.pipeline.importing import import_embeddings
+from msa.pipeline.experiment import train_folds
 from msa.pipeline.split import Fold
-from msa.pipeline.train import TrainConfig
-from msa.pipeline.train_head import StageTwo, train_head
-
-N = 120
-QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2)
-HEAD = HeadConfig("gated", hidden=8, dropout=0.1, inputs="tokens", patches=None, token_width=4)
-
-
-def cached_posts(folder: Path) -> Corpus:
-    """N posts with embeddings in `folder/cache`; every tenth is a copy of the post before it, under its own id."""
-    draw = np.random.default_rng(0)
-    same = [n - 1 if n % 10 == 9 else n for n in range(N)]
-    labels = ["abc"[n % 3] for n in same]
-    samples = []
-    for number, copied in enumerate(same):
-        image = folder / f"{copied}.jpg"
-        image.write_bytes(f"image {copied}".encode())
-        samples.append(Sample(f"p{number}", image, f"text {copied}", labels[number]))
-    corpus = Corpus(folder, "table", samples)
-    ids, cuts = [sample.id for sample in samples], np.arange(0, 3 * N + 1, 3)
-    for modality in ("image", "text"):
-        vectors = draw.normal(size=(N, 3, 6)).astype(np.float32)
-        vectors[np.arange(N), :, [n % 3 for n in same]] += 1.5
-        vectors = vectors[same]
-        brought = Brought(vectors[:, 0], ids, vectors.reshape(-1, 6), cuts)
-        import_embeddings(corpus, folder / "cache", brought, name=f"{modality}s", modality=modality)
-    return corpus
-
-
-def stage(corpus: Corpus, **options: Any) -> StageTwo:
-    return StageTwo(corpus.root / "cache", ("images",), ("texts",), **{"folds": 3, "device": "cpu", **options})
+from msa.pipeline.train_head import train_head
 
 
 def test_who_lacks_a_modality_at_one_share_lacks_it_at_every_larger_one() -> None:
