@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from msa.features.layouts import read_corpus
-from msa.pipeline.baselines import pooled_matrix
+from msa.pipeline.baselines import baseline_guesses, pooled_matrix
 from msa.pipeline.evaluate import score, summarise
-from msa.pipeline.experiment import HeadConfig, baseline_metrics, train_folds
+from msa.pipeline.experiment import HeadConfig, train_folds
 from msa.pipeline.inputs import build_inputs
 from msa.pipeline.tables import metric_table
 from msa.pipeline.train import TrainConfig
@@ -48,8 +48,10 @@ def main() -> None:
         results = train_folds(table, folds, config, TrainConfig(), device=device)
         rows[name] = summarise([result.metrics for result in results])
         print(metric_table({name: rows[name]}).splitlines()[-1], flush=True)
-    rows |= {name: summarise(found) for name, found in baseline_metrics(table, folds, seed=0).items()}
     matrix, labels = np.nan_to_num(pooled_matrix(build_inputs(table, tokens=False))), table.targets()
+    for name, guesses in baseline_guesses(table, folds, seed=0).items():
+        pairs = zip(folds, guesses, strict=True)
+        rows[name] = summarise([score(labels[fold.score], said, table.classes) for fold, said in pairs])
     found = []
     for fold in folds:
         rest = np.concatenate([fold.train, fold.stop])

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from .console import show
+from .console import progress, show
 from .head_options import Fusion, ReplayOf, Training
 from .options import Encoders, Json, Posts, RecipeName, Runs, grouped
 
@@ -36,7 +36,6 @@ def train_head(
     as_json: Json = False,
 ) -> None:
     """Train one fusion head on the cached features and score it beside a linear probe and the majority class."""
-    from .console import progress
     from .train_head import train_head as run
 
     head = fusion.config()
@@ -81,7 +80,6 @@ def ablate(
     --fusion takes several heads, as gated,concat, or all, all-pooled, all-tokens.
     """
     from .ablate import ablate as run
-    from .console import progress
     from .fusions import fusion_names
 
     heads = [replace(fusion, fusion=name).config() for name in fusion_names(fusion.fusion)]
