@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ..features.durable import write_atomic
+from .deal import deal_groups
 
 HOLDOUT = 5  # one fifth is scored where no folds are asked for
 PARTS = ("train", "stop", "score")
@@ -233,11 +232,9 @@ def _deal(
         raise ValueError(f"no class has {parts} posts for {parts} parts; use fewer --folds or more posts")
     if (tied := len(np.unique(groups[rows]))) < parts:
         raise ValueError(f"duplicates tie the posts into {tied} groups, too few for {parts} parts; use fewer --folds")
-    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # a class smaller than the number of parts is in some parts only: that is fine
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        dealt = list(splitter.split(rows, labels[rows], groups[rows]))
-    result = [(rows[others], rows[part]) for others, part in dealt]
+    everyone = np.arange(len(rows))
+    dealt = deal_groups(labels[rows], groups[rows], parts, seed=seed)
+    result = [(rows[np.setdiff1d(everyone, part)], rows[part]) for part in dealt]
     if any(not len(part) or not len(others) for others, part in result):
         raise ValueError(f"duplicates tie the posts into too few groups for {parts} parts; use fewer --folds")
     return result
