@@ -24,15 +24,16 @@ class Adam:
         self.count = 0
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Move every parameter by its gradient, laid out as the parameter is."""
+    def step(self, gradients: Sequence[Tensor], lr: float, scale: Tensor | None = None) -> None:
+        """Move every parameter by its gradient, laid out as the parameter is, divided by `scale` (one number)."""
         self.count += 1
+        count = torch.full((), float(self.count), device=gradients[0].device)
+        start = 0
         for (parameters, decay), means, squares in zip(self.groups, self.means, self.squares, strict=True):
-            count = torch.full((), float(self.count), device=parameters[0].device)
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            end = start + len(parameters)
             self.kernel(
                 [*parameters],
-                gradients,
+                list(gradients[start:end]),
                 means,
                 squares,
                 [],
@@ -44,7 +45,9 @@ class Adam:
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
+                grad_scale=scale,
             )
+            start = end
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later `load_state_dict` needs to go on."""
@@ -70,13 +73,16 @@ class Sgd:
         self, decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], *, decay: float, momentum: float
     ) -> None:
         groups: list[dict[str, Any]] = [{"params": list(decayed), "weight_decay": decay}, {"params": list(plain)}]
+        self.parameters = [*decayed, *plain]
         self.own = torch.optim.SGD(
             [group for group in groups if group["params"]], lr=0.0, momentum=momentum, nesterov=True, fused=True
         )
         self.state_dict, self.load_state_dict = self.own.state_dict, self.own.load_state_dict
 
-    def step(self, lr: float) -> None:
-        """Move every parameter by its gradient."""
+    def step(self, gradients: Sequence[Tensor], lr: float, scale: Tensor | None = None) -> None:
+        """Move every parameter by its gradient, divided by `scale` (one number)."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient if scale is None else gradient / scale
         for group in self.own.param_groups:
             group["lr"] = lr
         self.own.step()

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from .augment import augment
 from .batches import take
 from .evaluate import score
 from .optimise import Step, decay_groups
+from .recorded import replay, structure
 from .shared_linear import share_linears
 from .train import (
     EVAL_BATCH,
@@ -160,13 +162,16 @@ class Stack:
             stacked = torch.stack([parameter.detach() for parameter in mine])
             for parameter, row in zip(mine, stacked.unbind(), strict=True):
                 parameter.data = row
-            self.parameters[f"head.{name}"] = stacked.requires_grad_()
-        self.buffers = dict(fused.skeleton.named_buffers())
+            self.parameters[f"head.{name}"] = stacked
         whole = len(self.alive) == len(fused.heads)
         self.stacked = {f"head.{name}": of if whole else of[self.alive] for name, of in fused.own_buffers.items()}
         clips = [fused.configs[number].clip or math.inf for number in alive]
         self.clips = torch.tensor(clips, device=fused.labels.device)
         self.loss = _stack_losses([fused.losses[number] for number in alive])
+        dims = {name: 0 if name in self.stacked else None for name, _ in fused.skeleton.named_buffers()}
+        self._together = vmap(self._loss, in_dims=(0, dims, 0, None, None))
+        config = fused.configs[0]
+        self.kind = structure(fused.skeleton), config.loss, config.gamma, tuple(self.stacked)
 
     def run(self, inputs: Inputs, batches: Sequence[Tensor], *, learn: bool) -> list[dict[str, float]]:
         """One pass over batches of row numbers for all heads: each one's mean loss and metrics."""
@@ -174,28 +179,19 @@ class Stack:
         fused.skeleton.train(learn)
         config = fused.configs[self.alive[0]]
         losses, guesses, truths = [], [], []
-        dims = {name: 0 if name in self.stacked else None for name in self.buffers}
-        together = vmap(self._loss, in_dims=(0, dims, 0, None, None))
         for chosen in batches:
             batch, targets = take(inputs, chosen), as_targets(fused.labels[chosen], classes)
             if learn:
                 count = fused.optimisers[self.alive[0]].count
                 set_dropout(fused.skeleton, seed=config.seed, step=count)
                 batch, targets = augment(batch, targets, config, count)
-            with torch.set_grad_enabled(learn):
-                buffers = dict(fused.skeleton.named_buffers()) | self.stacked
-                values, said = together(self.parameters, buffers, self.loss, batch, targets)
+            buffers = dict(fused.skeleton.named_buffers()) | self.stacked
             if learn:
-                raw = torch.autograd.grad(values.sum(), list(self.parameters.values()))
-                found = [part.contiguous() for part in raw]  # as the optimisers read it
-                excess = (gradient_norms(found) + 1e-6) / self.clips  # (C,)
-                if (excess > 1).any():
-                    for part in found:
-                        part.div_(excess.clamp(min=1).view(-1, *[1] * (part.ndim - 1)))
-                for number, *gradients in zip(self.alive, *(part.unbind() for part in found), strict=True):
-                    for parameter, gradient in zip(fused.optimisers[number].parameters, gradients, strict=True):
-                        parameter.grad = gradient
-                    fused.optimisers[number].apply()
+                values, said, norms, *gradients = self._step(buffers, batch, targets)
+                self._learn(gradients, norms)
+            else:
+                with torch.no_grad():
+                    values, said = self._together(self.parameters, buffers, self.loss, batch, targets)
             losses.append(values.detach() * len(chosen))
             guesses.append(said)
             truths.append(fused.labels[chosen])
@@ -203,6 +199,31 @@ class Stack:
         means = torch.stack(losses).sum(0).cpu().numpy() / len(truth)
         pairs = zip(means, answers, strict=True)
         return [{"loss": float(mean), **score(truth, guess, range(classes))} for mean, guess in pairs]
+
+    def _step(self, buffers: dict[str, Tensor], batch: Inputs, targets: Tensor) -> Sequence[Tensor]:
+        """Every head's loss (C,), guesses (C, B), norm of the gradient (C,), and the gradient of each parameter."""
+        names, kinds = list(self.parameters), list(buffers)
+
+        def step(*arguments: Tensor) -> list[Tensor]:
+            given = iter(arguments)
+            parameters = {name: next(given).detach().requires_grad_() for name in names}
+            buffers = {name: next(given) for name in kinds}
+            loss = {name: next(given) for name in self.loss}
+            values, said = self._together(parameters, buffers, loss, Inputs(*islice(given, 4)), next(given))
+            raw = torch.autograd.grad(values.sum(), list(parameters.values()))
+            gradients = [part.contiguous() for part in raw]  # laid out as the optimisers read it
+            return [values.detach(), said, gradient_norms(gradients), *gradients]
+
+        given = (*self.parameters.values(), *buffers.values(), *self.loss.values(), *batch, targets)
+        return replay(self.kind, step, [tensor.detach() for tensor in given])
+
+    def _learn(self, gradients: Sequence[Tensor], norms: Tensor) -> None:
+        """Let each head's optimiser move its rows by its part of the gradients (C, …), clipped."""
+        excess = (norms + 1e-6) / self.clips  # (C,)
+        scales = [scale if too_long else None for scale, too_long in zip(excess, (excess > 1).tolist(), strict=True)]
+        parts = zip(*(part.unbind() for part in gradients), strict=True)
+        for number, scale, own in zip(self.alive, scales, parts, strict=True):
+            self.fused.optimisers[number].apply(own, scale)
 
     def _loss(
         self,

@@ -42,12 +42,12 @@ class Step:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.apply()
+        self.apply([parameter.grad for parameter in self.parameters if parameter.grad is not None])
 
-    def apply(self) -> None:
-        """Learn from the gradients that the parameters hold, clipped already."""
+    def apply(self, gradients: Sequence[Tensor], scale: Tensor | None = None) -> None:
+        """Learn from the gradients of all parameters, divided by `scale` (one number), which clips them."""
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
-        self.optimiser.step(self.lr)
+        self.optimiser.step(gradients, self.lr, scale)
         self.count += 1
         self._average()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from msa.pipeline.adam import Adam, Sgd, gradient_norms
 
@@ -19,9 +19,7 @@ def parameters() -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 def steps(optimiser: Any, own: list[nn.Parameter], rates: list[float]) -> None:
     for number, rate in enumerate(rates):
         draw = torch.Generator().manual_seed(number)
-        for parameter in own:
-            parameter.grad = torch.randn(parameter.shape, generator=draw)
-        optimiser.step(rate)
+        optimiser.step([torch.randn(parameter.shape, generator=draw) for parameter in own], rate)
 
 
 class Torch:
@@ -30,7 +28,10 @@ class Torch:
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
         self.own = optimiser
 
-    def step(self, rate: float) -> None:
+    def step(self, gradients: list[Tensor], rate: float) -> None:
+        moved = [parameter for group in self.own.param_groups for parameter in group["params"]]
+        for parameter, gradient in zip(moved, gradients, strict=True):
+            parameter.grad = gradient
         for group in self.own.param_groups:
             group["lr"] = rate
         self.own.step()
@@ -52,6 +53,17 @@ def test_every_step_is_torchs(kind: str) -> None:
     steps(Torch(other), theirs, rates)
     for mine, their in zip([*decayed, *plain], theirs, strict=True):
         assert torch.equal(mine, their)
+
+
+@pytest.mark.parametrize("kind", [Adam, Sgd])
+def test_a_scale_divides_the_gradient(kind: type[Adam] | type[Sgd]) -> None:
+    options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}
+    one, two = parameters(), parameters()
+    gradients = [torch.full((4, 3), 2.0), torch.arange(4.0)]
+    kind(*one, decay=0.1, **options).step([part.clone() for part in gradients], 0.1, torch.tensor(4.0))
+    kind(*two, decay=0.1, **options).step([part / 4 for part in gradients], 0.1)
+    assert torch.equal(one[0][0], two[0][0])
+    assert torch.equal(one[1][0], two[1][0])
 
 
 def test_a_stored_optimiser_goes_on() -> None:

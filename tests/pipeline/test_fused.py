@@ -11,6 +11,7 @@ from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
+from msa.pipeline import recorded
 from msa.pipeline.fused import Fused, batch_key
 from msa.pipeline.train import FitResult, TrainConfig, fit, predict_logits, training_threads
 
@@ -84,6 +85,15 @@ def test_every_head_ends_where_it_ends_alone(name: str, tokens: int) -> None:
     jobs = [(config, dropout, seed) for config, dropout, seed in zip([CONFIG, *OTHERS], (0.3, 0.0, 0.5), (0, 1, 2))]  # noqa: B905
     for job, found in zip(jobs, together(name, tokens, jobs), strict=True):
         check(name, tokens, found, alone(name, tokens, job))
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("concat", "late") else pytest.param(name, marks=pytest.mark.slow) for name in HEADS]
+)
+def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "AFTER", 3)
+    recorded.forget()
+    test_every_head_ends_where_it_ends_alone(name, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""A recorded step gives the numbers of the step itself, and is used only for steps of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from msa.pipeline import recorded
+from msa.pipeline.recorded import record, replay, structure
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(recorded, "AFTER", 2)
+    recorded.forget()
+    yield
+    recorded.forget()
+
+
+def gradient(weight: Tensor, x: Tensor) -> Sequence[Tensor]:
+    """A step with a constant, views that change nothing, and a gradient."""
+    weight = weight.detach().requires_grad_()
+    scaled = weight.view(weight.shape) * torch.arange(3.0)
+    value = (x @ scaled.permute(0, 1)).tanh().square().sum()
+    return [value.detach(), *torch.autograd.grad(value, [weight])]
+
+
+def drawn(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(4, 3, generator=draw), torch.randn(rows, 4, generator=draw)
+
+
+def test_the_numbers_are_the_same_on_other_values() -> None:
+    again = record(gradient, drawn(5, 0))
+    for seed in range(3):
+        for one, two in zip(again(*drawn(5, seed)), gradient(*drawn(5, seed)), strict=True):
+            assert torch.equal(one, two)
+
+
+def test_constants_and_idle_views_are_gone() -> None:
+    operations = {str(node.target) for node in record(gradient, drawn(5, 0)).__self__.graph.nodes}  # type: ignore[attr-defined]
+    assert not operations & {"aten.arange.default", "aten.permute.default", "aten.detach.default"}
+    assert "aten.tanh.default" in operations
+
+
+def test_a_step_is_recorded_once_it_has_come_up_often() -> None:
+    calls = []
+
+    def counted(*arguments: Tensor) -> Sequence[Tensor]:
+        calls.append(arguments[1].shape)
+        return gradient(*arguments)
+
+    for seed in range(6):
+        for one, two in zip(replay("kind", counted, drawn(5, seed)), gradient(*drawn(5, seed)), strict=True):
+            assert torch.equal(one, two)
+    assert len(calls) == 3  # twice as it is, once to be recorded
+    replay("kind", counted, drawn(6, 0))
+    replay("other kind", counted, drawn(5, 0))
+    assert len(calls) == 5
+
+
+def test_structure_tells_modules_apart_by_what_they_compute() -> None:
+    def build(width: int, rate: float) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, width), nn.Dropout(rate))
+
+    assert structure(build(4, 0.1)) == structure(build(4, 0.1).eval())
+    assert len({structure(build(4, 0.1)), structure(build(5, 0.1)), structure(build(4, 0.2))}) == 3
