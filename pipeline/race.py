@@ -113,7 +113,8 @@ class Race:
         mean = {name: sum(one[name] for one in metrics) / len(metrics) for name in METRICS}
         entry = self.entries[index]
         heads = len(self.folds) * entry.task.config.members
-        self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean, "seconds": seconds / heads})
+        costs = {"seconds": seconds / heads, "extract_seconds": entry.table.extract_seconds}
+        self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean} | costs)
 
     def _end(self, index: int, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
         if index in self.over:

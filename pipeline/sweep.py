@@ -95,7 +95,7 @@ def sweep(
         round(time.perf_counter() - started, 2),
     )
     write_atomic(path / "leaderboard.csv", leaderboard_csv(rows).encode())
-    described |= result.to_dict() | {"leaderboard": result.leaderboard(), "finished": True}
+    described |= result.to_dict() | {"finished": True}
     write_atomic(path / "sweep.json", (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
     return result
 
