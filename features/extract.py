@@ -17,6 +17,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from .clock import Clock
 from .content import hash_corpus
 from .encoders import BadItem, Encoded, Encoder, EncoderSpec, Modality, Source
 from .plan import EncoderReport, Task, make_task, settle
@@ -93,9 +94,10 @@ def embed(
     """Write what tasks of one modality lack, as parts; each item is decoded once; decode, encode and write overlap."""
     index = {key: row for task in tasks for key, row in task.todo.items()}
     workers = settings.workers or available_cores()
+    clock = Clock()
     with ExitStack() as stack:
         lanes = stack.enter_context(ThreadPoolExecutor(runtime.lanes))
-        lines = [stack.enter_context(_Line(task, settings, runtime, lanes, progress)) for task in tasks]
+        lines = [stack.enter_context(_Line(task, settings, runtime, lanes, clock, progress)) for task in tasks]
         decoders = stack.enter_context(ThreadPoolExecutor(workers))
 
         def prepare(key: str) -> tuple[str, list[tuple[_Line, Any]]]:
@@ -110,13 +112,20 @@ class _Line:
     """One encoder's way from prepared items to its stores. Whatever ends the run, what was encoded is published."""
 
     def __init__(
-        self, task: Task, settings: ExtractSettings, runtime: Runtime, lanes: ThreadPoolExecutor, progress: Progress
+        self,
+        task: Task,
+        settings: ExtractSettings,
+        runtime: Runtime,
+        lanes: ThreadPoolExecutor,
+        clock: Clock,
+        progress: Progress,
     ) -> None:
         self.task = task
         self.todo = task.todo
         self.settings = settings
         self.runtime = runtime
         self.lanes = lanes
+        self.clock = clock
         self.progress = progress
         self.budget = settings.budget(task.modality, runtime)
         self.window = TEXT_WINDOW if task.modality == "text" else self.budget
@@ -153,12 +162,18 @@ class _Line:
             items = [self.waiting[order[at]] for at in batch]
             while len(self.writes) > 2 * self.runtime.lanes:
                 self.writes.popleft().result()
-            encoded = self.lanes.submit(self.encoder.encode, [prepared for _, prepared in items])
+            encoded = self.lanes.submit(self.encode, [prepared for _, prepared in items])
             self.writes.append(self.pool.submit(self.write, [key for key, _ in items], encoded))
         self.waiting.clear()
 
+    def encode(self, prepared: Sequence[Any]) -> tuple[Encoded, ...]:
+        with self.clock.computing(self):
+            return self.encoder.encode(prepared)
+
     def write(self, keys: Sequence[str], encoded: Future[tuple[Encoded, ...]]) -> None:
-        for target, writer, result in zip(self.task.targets, self.writers, encoded.result(), strict=True):
+        results = encoded.result()
+        seconds = self.clock.take(self) / len(keys)
+        for target, writer, result in zip(self.task.targets, self.writers, results, strict=True):
             for key, pooled, tokens in zip(keys, result.pooled, result.tokens, strict=True):
                 if key not in target.todo:
                     continue
@@ -168,7 +183,7 @@ class _Line:
                 if reason:
                     self.task.bad[key] = reason
                 else:
-                    writer.add(key, pooled, stored if writer.tokens else None)
+                    writer.add(key, pooled, stored if writer.tokens else None, seconds=seconds)
         self.done += len(keys)
         self.progress(self.task.source.spec.name, self.done, len(self.todo) - len(self.task.bad))
 

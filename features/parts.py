@@ -3,12 +3,14 @@
 Layout: `keys` (N,) 32 hex digits, with tokens `offsets` (N+1,) int64, then the embeddings: `pooled` (N, D) float32 and
 `tokens` (sum of T, D). HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
 What stands before the embeddings has a checksum of its own, compared at every opening: on damage there HDF5 may hang.
+The attribute `seconds` is what extracting the rows took; parts without it are of unknown cost.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 import time
 import zlib
@@ -49,12 +51,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Part:
-    """A published part: where it lies, what it holds, and its keys (N,) in row order."""
+    """A published part: where it lies, what it holds, its keys (N,) in row order, and what extracting them took."""
 
     path: Path
     bytes: int
     has_tokens: bool
     keys: NDArray[np.bytes_]
+    seconds: float = math.nan  # where nobody knows
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -76,6 +79,7 @@ def open_part(path: Path, spec: EncoderSpec) -> Part:
             fingerprint = written.fingerprint
             keys = file["keys"][:]
             has_tokens = "tokens" in file
+            seconds = float(file.attrs.get("seconds", math.nan))
     except FileNotFoundError:  # merged away since its header was read
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -89,7 +93,7 @@ def open_part(path: Path, spec: EncoderSpec) -> Part:
             f"{path}: written by encoder {written.name!r} {fingerprint}, wanted {spec.name!r} "
             f"{spec.fingerprint}; use another cache folder"
         )
-    return Part(path, size, has_tokens, keys)
+    return Part(path, size, has_tokens, keys, seconds)
 
 
 def verify_part(path: Path) -> None:
@@ -99,10 +103,19 @@ def verify_part(path: Path) -> None:
         raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
 
 
-def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows: int, token_rows: int | None) -> Path:
+def write_part(
+    folder: Path,
+    spec: EncoderSpec,
+    blocks: Iterator[Rows],
+    *,
+    rows: int,
+    token_rows: int | None,
+    seconds: float = math.nan,
+) -> Path:
     """Write `rows` embeddings, given as blocks, as one new durable part; return its path.
 
-    `token_rows` is the sum of T over all rows, or None for a part without tokens.
+    `token_rows` is the sum of T over all rows, or None for a part without tokens. `seconds` is what extracting them
+    took, NaN where that is unknown.
     """
     temp = temporary(folder)
     try:
@@ -111,6 +124,8 @@ def write_part(folder: Path, spec: EncoderSpec, blocks: Iterator[Rows], *, rows:
                 sink = Sink(raw)
                 try:
                     with h5py.File(sink, "w", userblock_size=HEADER_BYTES, libver="v110") as file:
+                        if not math.isnan(seconds):
+                            file.attrs["seconds"] = seconds
                         data = _fill(file, spec, blocks, rows, token_rows, sink)
                 finally:
                     sink.check()

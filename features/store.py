@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -82,6 +83,13 @@ class Store:
                 found[here] = token_lengths(part)[self._row[at[here]]]
         return found
 
+    def seconds(self, keys: Sequence[str]) -> float:
+        """What extracting these keys, all stored, took one process; NaN where a part of them does not say."""
+        at, _ = self._find(keys, tokens=False)
+        counts = np.bincount(self._part[at], minlength=len(self.parts))
+        pairs = zip(self.parts, counts, strict=True)
+        return sum((part.seconds * int(count) / len(part) for part, count in pairs if count), 0.0)
+
     def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
         """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
         return self._find(keys, tokens=tokens)[1]
@@ -157,7 +165,9 @@ class Store:
             blocks = (
                 block for number in group for _, block in read_part(self.parts[number], kept[number], tokens=has_tokens)
             )
-            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=tokens)
+            shares = ((self.parts[number].seconds, mask.mean()) for number, mask in kept.items() if mask.any())
+            seconds = sum((float(seconds * share) for seconds, share in shares), 0.0)
+            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=tokens, seconds=seconds)
         for number in group:
             self.parts[number].path.unlink()
 
@@ -209,10 +219,14 @@ class Writer:
         self._pooled: list[NDArray[np.float32]] = []
         self._tokens: list[NDArray[Any]] = []
         self._bytes = 0
+        self._seconds = 0.0
         self._since = time.monotonic()
 
-    def add(self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None) -> None:
-        """Take one embedding: pooled (D,), tokens (T, D)."""
+    def add(
+        self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
+    ) -> None:
+        """Take one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
+        self._seconds += seconds
         self._keys.append(key.encode())
         self._pooled.append(pooled)
         self._bytes += pooled.nbytes
@@ -227,7 +241,14 @@ class Writer:
         """Publish what was collected as one part."""
         if self._keys:
             count = sum(map(len, self._tokens)) if self.tokens else None
-            write_part(self.store.folder, self.store.spec, self._blocks(), rows=len(self._keys), token_rows=count)
+            write_part(
+                self.store.folder,
+                self.store.spec,
+                self._blocks(),
+                rows=len(self._keys),
+                token_rows=count,
+                seconds=self._seconds,
+            )
         self._clear()
 
     def _blocks(self) -> Iterator[Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ class ModalityTable:
     pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Of several
     encoders the pooled vectors stand side by side, and `parts` are the encoders one by one where there are tokens.
     `views` are the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own
-    format. `seen` says which posts an encoder was tuned on.
+    format. `seen` says which posts an encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
     """
 
     specs: tuple[EncoderSpec, ...]
@@ -44,6 +45,7 @@ class ModalityTable:
     views: tuple[ModalityTable, ...] = ()
     parts: tuple[ModalityTable, ...] = ()
     seen: tuple[Seen, ...] = ()
+    seconds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class FeatureTable:
     def specs(self) -> dict[Modality, tuple[EncoderSpec, ...]]:
         """The encoders of each modality."""
         return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
+
+    @property
+    def extract_seconds(self) -> float | None:
+        """What extracting these features took one process, views included; None where the cache does not know."""
+        seconds = sum(side.seconds for side in (self.image, self.text) if side)
+        return None if math.isnan(seconds) else seconds
 
     def targets(self) -> NDArray[np.int64]:
         """Class number per row (N,); -1 where unlabelled or outside `classes`."""
@@ -153,9 +161,13 @@ def load_features(
     }
     if views:
         remedy = f"msa extract {asked['image']} --views {len(views)}"
-        seen = (_load_modality(contents, cache, v, tokens=tokens, patches=patches, remedy=remedy) for v in views)
-        plain = tables["image"]
-        tables["image"] = replace(plain, views=tuple(_fill(view, plain) for view in seen))
+        plain, seconds = tables["image"], 0.0
+        filled = []
+        for specs in views:
+            view = _load_modality(contents, cache, specs, tokens=tokens, patches=patches, remedy=remedy)
+            filled.append(_fill(view, plain))
+            seconds += view.seconds
+        tables["image"] = replace(plain, views=tuple(filled), seconds=plain.seconds + seconds)
     return FeatureTable(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
 
 
@@ -181,7 +193,8 @@ def _load_modality(
         return tables[0]
     present = np.logical_and.reduce([table.present for table in tables])
     pooled = np.concatenate([table.pooled for table in tables], 1)
-    return ModalityTable(tuple(specs), present, pooled, parts=tuple(tables) if tokens else ())
+    seconds = sum(table.seconds for table in tables)
+    return ModalityTable(tuple(specs), present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)
 
 
 def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
@@ -231,8 +244,9 @@ def _load_encoder(
                 ragged[position] = coarsen(item, grid) if grid else item
     dealt = np.zeros((len(keys), store.spec.width), np.float32)
     dealt[present] = pooled[row[present]]
+    seconds = store.seconds(wanted)
     if not tokens:
-        return ModalityTable((store.spec,), present, dealt)
+        return ModalityTable((store.spec,), present, dealt, seconds=seconds)
     longest = max((len(item) for item in ragged), default=0)
     kind = np.dtype(store.spec.dtype if store.spec.raw else np.float32)
     padded = np.zeros((len(keys), longest, store.spec.width), kind)
@@ -241,7 +255,7 @@ def _load_encoder(
         if at >= 0:
             padded[index, : len(ragged[at])] = ragged[at]
             mask[index, : len(ragged[at])] = True
-    return ModalityTable((store.spec,), present, dealt, padded, mask)
+    return ModalityTable((store.spec,), present, dealt, padded, mask, seconds=seconds)
 
 
 def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:

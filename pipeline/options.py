@@ -104,18 +104,32 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Machines:
-    """How the work is shared out beyond one process."""
+class Cluster:
+    """Who computes."""
 
-    shard: Annotated[str, Option(help="A share of the rows, as 2/8, or auto: as torchrun or Slurm placed us.")] = ""
     engine: Annotated[Literal["local", "ray"], Option(help="Who computes: this process, or a Ray cluster.")] = "local"
     ray_address: Annotated[str, Option(help="Ray cluster; if empty RAY_ADDRESS, else this machine alone.")] = ""
 
     def __post_init__(self) -> None:
-        if self.shard and self.engine == "ray":
-            raise ValueError("--shard is for processes of their own; leave it out, --engine ray shares out the rows")
         if self.ray_address and self.engine != "ray":
             raise ValueError(f"--ray-address {self.ray_address} is for Ray; add --engine ray")
+
+    @property
+    def cluster(self) -> str | None:
+        """Address of the Ray cluster that computes, perhaps empty; None where this process does."""
+        return self.ray_address if self.engine == "ray" else None
+
+
+@dataclass(frozen=True)
+class Machines(Cluster):
+    """How the work is shared out beyond one process."""
+
+    shard: Annotated[str, Option(help="A share of the rows, as 2/8, or auto: as torchrun or Slurm placed us.")] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shard and self.engine == "ray":
+            raise ValueError("--shard is for processes of their own; leave it out, --engine ray shares out the rows")
 
     def place(self) -> Shard | None:
         """The share of the rows that this process takes; None for all. Raises ValueError."""
@@ -128,11 +142,6 @@ class Machines:
         from .shard import share_machine
 
         return share_machine(settings) if self.shard == "auto" else settings
-
-    @property
-    def cluster(self) -> str | None:
-        """Address of the Ray cluster that computes, perhaps empty; None where this process does."""
-        return self.ray_address if self.engine == "ray" else None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

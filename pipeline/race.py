@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,10 +15,11 @@ from .data import FeatureTable
 from .evaluate import METRICS
 from .fused import Fused
 from .many import Job, Plan, Task, Trained, assemble, plan_training, speak, start
+from .race_engine import Engine, Work
 from .scene import Place, Scene, Scenes
 from .split import Fold
 from .study import Row, Study
-from .train import TrainConfig, training_threads
+from .train import TrainConfig
 
 LEAST = 2  # epochs before a head is judged
 
@@ -57,11 +59,11 @@ class Race:
         rungs: Sequence[int],
         halving: int,
         metric: str,
-        device: str,
+        engine: Engine,
         ended: Callable[[Row], None],
     ) -> None:
         self.study, self.entries, self.folds = study, {entry.row.index: entry for entry in entries}, folds
-        self.rungs, self.halving, self.metric, self.device, self.ended = rungs, halving, metric, device, ended
+        self.rungs, self.halving, self.metric, self.engine, self.ended = rungs, halving, metric, engine, ended
         self.runners: dict[int, list[Runner]] = defaultdict(list)  # who trains the heads of a trial
         self.errors: dict[int, ValueError] = {}
         self.over = {entry.row.index for entry in entries if entry.row.state != "running"}
@@ -84,29 +86,24 @@ class Race:
         """Train these trials to a rung and store their values there."""
         indices = [index for index in indices if index not in self.over]
         waiting: dict[tuple[int, int], dict[int, tuple[Job, Trained]]] = defaultdict(dict)
-        metrics: dict[int, list[dict[str, float]]] = defaultdict(list)
+        metrics: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)  # of a trial, by fold
         seconds: dict[int, float] = defaultdict(float)
         work = self._work(indices)
-        with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
-            pool = ThreadPoolExecutor(max((plan.threads for plan in self.plans), default=1))
-            try:
-                running = [pool.submit(runner.reach, rung, wanted, scenes) for runner, wanted, scenes in work]
-                for future in as_completed(running):
-                    for index, job, found in future.result():
-                        if isinstance(found, ValueError):
-                            self.errors[index] = found
-                            continue
-                        seconds[index] += sum(record.seconds for record in found.fitted.history)
-                        entry, mine = self.entries[index], waiting[index, job.fold]
-                        mine[job.member] = job, found
-                        if len(mine) < entry.task.config.members:
-                            continue
-                        whole = assemble(entry.table, self.folds[job.fold], [mine[member] for member in sorted(mine)])
-                        metrics[index].append(whole.metrics)
-                        if len(metrics[index]) == len(self.folds):
-                            self._store(index, rung, metrics[index], seconds[index])
-            finally:
-                pool.shutdown(cancel_futures=True)
+        threads = max((plan.threads for plan in self.plans), default=1)
+        with closing(self.engine.reach(work, rung, threads=threads)) as chunks:
+            for index, job, found in chain.from_iterable(chunks):
+                if isinstance(found, ValueError):
+                    self.errors[index] = found
+                    continue
+                seconds[index] += sum(record.seconds for record in found.fitted.history)
+                entry, mine = self.entries[index], waiting[index, job.fold]
+                mine[job.member] = job, found
+                if len(mine) < entry.task.config.members:
+                    continue
+                whole = assemble(entry.table, self.folds[job.fold], [mine[member] for member in sorted(mine)])
+                metrics[index][job.fold] = whole.metrics
+                if len(metrics[index]) == len(self.folds):
+                    self._store(index, rung, [mean for _, mean in sorted(metrics[index].items())], seconds[index])
         for index in indices:
             if index in self.errors:
                 self._end(index, "fail", str(self.errors[index]))
@@ -116,7 +113,8 @@ class Race:
         mean = {name: sum(one[name] for one in metrics) / len(metrics) for name in METRICS}
         entry = self.entries[index]
         heads = len(self.folds) * entry.task.config.members
-        self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean, "seconds": seconds / heads})
+        costs = {"seconds": seconds / heads, "extract_seconds": entry.table.extract_seconds}
+        self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean} | costs)
 
     def _end(self, index: int, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
         if index in self.over:
@@ -128,7 +126,7 @@ class Race:
         self.study.end(row, state, error)
         self.ended(row)
 
-    def _work(self, indices: Sequence[int]) -> list[tuple[Runner, set[int], Scenes]]:
+    def _work(self, indices: Sequence[int]) -> list[Work]:
         """Who has to run for these trials: those that have run before, and new ones for what has not."""
         work = []
         tables = {id(self.entries[index].table): self.entries[index].table for index in indices}
@@ -136,15 +134,14 @@ class Race:
             own = [index for index in indices if id(self.entries[index].table) == name]
             fresh = [index for index in own if index not in self.runners]
             tasks = [self.entries[index].task for index in fresh]
-            plan = plan_training(table, self.folds, tasks, device=self.device)
+            plan = plan_training(table, self.folds, tasks, device=self.engine.device, threads=self.engine.threads)
             self.plans.append(plan)
             for chunk in plan.chunks:
                 runner = Runner(self.folds, [(fresh[job.task], tasks[job.task], job) for job in chunk])
                 for index in {fresh[job.task] for job in chunk}:
                     self.runners[index].append(runner)
             runners = list(dict.fromkeys(runner for index in own for runner in self.runners[index]))
-            scenes = Scenes(table, [runner.place for runner in runners], self.device)
-            work += [(runner, set(own), scenes) for runner in runners]
+            work += [Work(runner, set(own), table) for runner in runners]
         return work
 
 

@@ -5,38 +5,30 @@ Posts and cache must lie on a file system that all nodes share: only paths, keys
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from ..features.content import hash_corpus
 from ..features.durable import temporary
 from ..features.encoders import Modality, Source
 from ..features.extract import ExtractSettings, Progress, load_once
 from ..features.plan import EncoderReport, Target, Task, make_task, settle
-from ..features.runtime import Runtime, available_cores
+from ..features.runtime import Runtime
 from ..features.samples import Corpus
-from .ray_crew import ATTEMPTS, Crew, RayRunError, told
-from .ray_worker import SHARED, Chunk, Outcome, Recipe, item_file
+from .ray_cluster import connected, need_ray
+from .ray_crew import ATTEMPTS, POLL_SECONDS, Crew, Death, RayRunError
+from .ray_worker import SHARED, Chunk, Outcome, Recipe, Worker, item_file
 
 FIRST_ITEMS = 256  # of a chunk, while it is not known how fast a worker is
 CHUNK_SECONDS = 10.0  # of work: what a death costs at most, and how rarely a worker's pipes run empty
 FEWEST, MOST = 16, 4096  # items of a chunk
-POLL_SECONDS = 1.0
 GRACE_SECONDS = 60.0  # for the chunks in hand when another has failed
 VISIBLE_SECONDS = 90.0  # until a network file system shows what other nodes wrote
-CONNECT_SECONDS = 10.0
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-OBJECT_STORE = 100 << 20  # bytes; what travels is small
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 
@@ -55,8 +47,7 @@ def extract_on_ray(
     `recipe` opens the sources on a worker. An empty `address` means that of RAY_ADDRESS, else a cluster of this
     machine alone that ends with the run. Raises RayRunError.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise RayRunError("--engine ray needs ray, which is missing: pip install 'msa-pipeline[ray]'")
+    need_ray()
     contents = hash_corpus(corpus)
     tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     for task in tasks:
@@ -68,7 +59,8 @@ def extract_on_ray(
         try:
             mark.touch()
             with connected(address) as ray:
-                Driver(ray, Crew(ray, recipe, mark, settings), corpus, tasks, progress).run()
+                crew = Crew(ray, Worker, (recipe, mark.absolute(), settings), device=settings.device)
+                Driver(crew, corpus, tasks, progress).run()
         finally:
             mark.unlink(missing_ok=True)
         _wait_for_files(tasks, tokens=settings.tokens)
@@ -77,40 +69,10 @@ def extract_on_ray(
     return [report for task in tasks for report in settle(corpus, contents, task)]
 
 
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster at an address, or to one that lives as long as this context."""
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
-    own = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    host, _, port = where.rpartition(":")
-    try:
-        if port.isdecimal() and "://" not in where:  # where nobody listens, Ray waits for minutes and ends the process
-            if host in LOOPBACK:
-                host = ray.util.get_node_ip_address()  # as Ray does
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        ray.init(where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RayRunError(
-            f"no Ray cluster answers at {where!r} ({error}); give its --ray-address, or neither that nor RAY_ADDRESS "
-            "for a cluster of this machine alone"
-        ) from error
-    try:
-        with redirect_stdout(sys.stderr):  # Ray prints there what dies, and it is no part of the result
-            yield ray
-    finally:
-        ray.shutdown()
-
-
 class Driver:
     """Deals chunks to the crew and gathers what came of them; what a dead worker had in hand is dealt again."""
 
-    def __init__(self, ray: Any, crew: Crew, corpus: Corpus, tasks: Sequence[Task], progress: Progress) -> None:
-        self.ray = ray
+    def __init__(self, crew: Crew, corpus: Corpus, tasks: Sequence[Task], progress: Progress) -> None:
         self.crew = crew
         self.corpus = corpus
         self.tasks = [task for task in tasks if task.todo]
@@ -121,17 +83,16 @@ class Driver:
         self.left = sum(map(len, self.lacking.values()))
         self.fresh = self.cut()
         self.again: deque[Chunk] = deque()
-        self.running: dict[Any, tuple[Any, Chunk]] = {}  # reference -> worker, and what it has in hand
 
     def run(self) -> None:
         """Embed everything. Raises RayRunError for what no retry mends."""
         try:
-            while self.left or self.again or self.running:
+            while self.left or self.again or self.crew.running:
                 self.deal()
                 self.gather()
         except RayRunError:
             until = time.monotonic() + GRACE_SECONDS
-            while self.running and time.monotonic() < until:
+            while self.crew.running and time.monotonic() < until:
                 with suppress(RayRunError):  # the first is the one to tell
                     self.gather()
             raise
@@ -143,30 +104,15 @@ class Driver:
         self.crew.recruit()
         while self.crew.idle and (self.again or self.left):
             chunk = self.again.popleft() if self.again else next(self.fresh)
-            worker = self.crew.idle.popleft()
-            self.running[worker.embed.remote(chunk)] = worker, chunk
+            worker = self.crew.idle[0]
+            self.crew.give(worker, worker.embed.remote(chunk), chunk)
 
     def gather(self) -> None:
         """Take in what workers finished, or died over, within a moment."""
-        references = [*self.crew.starting, *self.running]
-        if not references:
-            time.sleep(POLL_SECONDS)
-            return
-        ready, _ = self.ray.wait(references, timeout=POLL_SECONDS)
-        for reference in ready:
-            if reference in self.crew.starting:
-                self.crew.receive(reference)
-                continue
-            worker, chunk = self.running.pop(reference)
-            try:
-                outcome = self.ray.get(reference)
-            except self.ray.exceptions.RayTaskError as error:
-                raise told(error) from error.cause
-            except self.ray.exceptions.RayError as error:
-                self.crew.bury(worker)
-                self.retry(chunk, error)
+        for _, chunk, outcome in self.crew.gather():
+            if isinstance(outcome, Death):
+                self.retry(chunk, outcome.error)
             else:
-                self.crew.idle.append(worker)
                 self.note(chunk, outcome)
 
     def retry(self, chunk: Chunk, error: Exception) -> None:

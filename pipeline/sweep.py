@@ -21,6 +21,8 @@ from .floor import floor
 from .head_config import HeadConfig
 from .many import Task
 from .race import Entry, Race, rungs_of
+from .race_engine import Engine, open_engine
+from .ray_cluster import need_ray
 from .runs import free_name
 from .search import Search, identity, settled
 from .space import Point, Space, apply_point
@@ -43,14 +45,18 @@ def sweep(
     *,
     runs: Path = Path("runs"),
     name: str = "sweep",
+    ray: str | None = None,
     done: Done = lambda name, number, total: None,
 ) -> Sweep:
     """Search the space around `head` and `training`, and write leaderboard and winner to a run folder.
 
     A sweep that was cut off goes on when it is called again; several processes that are called alike, on one study,
-    share its trials. Raises ValueError with a remedy.
+    share its trials. `ray` is the address of a cluster that trains the trials, empty for RAY_ADDRESS or one of this
+    machine's own; None: this process trains them. Raises ValueError with a remedy.
     """
     started = time.perf_counter()
+    if ray is not None:
+        need_ray()
     tables = Tables(corpus, replace(stage, folds=None if search.outer == 1 else search.outer, repeats=1), training.seed)
     first = tables.of(*_first(space, head))
     search = settled(search, space, head, training, first)
@@ -60,20 +66,21 @@ def sweep(
     plans: list[str] = []
     choices: list[Choice] = []
     rows: list[list[Row]] = []
-    for number, outer in enumerate(tables.folds):
-        study = Study(
-            url,
-            f"msa-{described['identity']}-{number}",
-            space,
-            fusion=head.fusion,
-            sampler=search.sampler,
-            trials=search.trials,
-            batch=search.batch,
-            seed=training.seed,
-        )
-        found = _search(study, tables, outer, head, training, search, plans, done, f"fold {number + 1}")
-        rows.append(found)
-        choices.append(_choose(found, tables, outer, head, training, stage))
+    with open_engine(ray, asked=stage.device, here=tables.device) as engine:
+        for number, outer in enumerate(tables.folds):
+            study = Study(
+                url,
+                f"msa-{described['identity']}-{number}",
+                space,
+                fusion=head.fusion,
+                sampler=search.sampler,
+                trials=search.trials,
+                batch=search.batch,
+                seed=training.seed,
+            )
+            found = _search(study, tables, engine, outer, head, training, search, plans, done, f"fold {number + 1}")
+            rows.append(found)
+            choices.append(_choose(found, tables, outer, head, training, stage))
     plain = replace(head, fusion="concat", inputs="pooled", options={}, members=1)
     floors = floor(tables.of(*_first(space, plain)), tables.folds, seed=training.seed, metric=search.metric)
     result = Sweep(
@@ -88,7 +95,7 @@ def sweep(
         round(time.perf_counter() - started, 2),
     )
     write_atomic(path / "leaderboard.csv", leaderboard_csv(rows).encode())
-    described |= result.to_dict() | {"leaderboard": result.leaderboard(), "finished": True}
+    described |= result.to_dict() | {"finished": True}
     write_atomic(path / "sweep.json", (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
     return result
 
@@ -123,6 +130,7 @@ def encoders_of(point: Point, stage: StageTwo) -> tuple[tuple[str, ...], tuple[s
 def _search(
     study: Study,
     tables: Tables,
+    engine: Engine,
     outer: Fold,
     head: HeadConfig,
     training: TrainConfig,
@@ -160,7 +168,7 @@ def _search(
                 rungs=rungs,
                 halving=search.halving,
                 metric=search.metric,
-                device=tables.device,
+                engine=engine,
                 ended=tick,
             )
             race.run()

@@ -11,7 +11,7 @@ from typer import Option
 
 from .console import progress, show
 from .head_options import Fusion, Training
-from .options import Encoders, Json, Posts, Runs, grouped
+from .options import Cluster, Encoders, Json, Posts, Runs, grouped
 
 app = typer.Typer()
 
@@ -23,6 +23,7 @@ def sweep(
     encoders: Encoders,
     fusion: Fusion,
     training: Training,
+    computing: Cluster,
     setting: Annotated[
         list[str], Option("--set", help="Vary a setting: NAME=LOW..HIGH or NAME=A,B,…; repeatable.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -63,6 +64,7 @@ def sweep(
             search,
             runs=runs,
             name=name,
+            ray=computing.cluster,
             done=tick,
         )
     show(found, as_json)

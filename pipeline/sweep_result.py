@@ -78,6 +78,7 @@ class Sweep:
             "study": self.study,
             "plan": self.plan,
             "seconds": self.seconds,
+            "leaderboard": self.leaderboard(),
         }
 
     def leaderboard(self) -> list[dict[str, Any]]:
@@ -88,12 +89,13 @@ class Sweep:
         """The tables that the command prints."""
         lines = leaderboard(self.rows[self.choices.index(self.best)], 0)[:SHOWN]
         names = list(dict.fromkeys(name for line in lines for name in line["point"]))
-        header = ["trial", self.metric.replace("_", " "), "s per head", *names]
+        header = ["trial", self.metric.replace("_", " "), "extract s", "head s", *names]
         cells = [
             [
                 str(line["trial"]),
                 f"{line['value']:.3f}" if line["value"] is not None else line["state"],
-                f"{line['seconds']:.2f}" if line["seconds"] is not None else "",
+                _seconds(line["extract_seconds"], 1),
+                _seconds(line["head_seconds"], 2),
                 *(_short(line["point"].get(name, "")) for name in names),
             ]
             for line in lines
@@ -111,7 +113,11 @@ class Sweep:
 
 
 def leaderboard(rows: Sequence[Row], fold: int) -> list[dict[str, Any]]:
-    """The trials of one outer fold, best first: those that trained longest before those that were left behind."""
+    """The trials of one outer fold, best first: those that trained longest before those that were left behind.
+
+    `extract_seconds` is what the features of all posts took one process, None where the cache does not know;
+    `head_seconds` is what one head of one fold took to train.
+    """
 
     def rank(row: Row) -> tuple[float, float, int]:
         return (-max(row.values, default=0), -row.values[max(row.values)] if row.values else 0.0, row.index)
@@ -125,7 +131,8 @@ def leaderboard(rows: Sequence[Row], fold: int) -> list[dict[str, Any]]:
             "epochs": max(row.values, default=None),
             "value": row.values[max(row.values)] if row.values else None,
             "rungs": row.values,
-            "seconds": row.notes.get("seconds"),
+            "extract_seconds": row.notes.get("extract_seconds"),
+            "head_seconds": row.notes.get("seconds"),
             "metrics": row.notes.get("metrics"),
             "error": row.notes.get("error"),
             "point": row.point,
@@ -138,7 +145,7 @@ def leaderboard_csv(rows: Sequence[Sequence[Row]]) -> str:
     """The leaderboard of every outer fold as CSV: a column per setting that was varied."""
     lines = [line for number, fold in enumerate(rows) for line in leaderboard(fold, number)]
     names = list(dict.fromkeys(name for line in lines for name in line["point"]))
-    plain = ["outer_fold", "rank", "trial", "state", "epochs", "value", "seconds"]
+    plain = ["outer_fold", "rank", "trial", "state", "epochs", "value", "extract_seconds", "head_seconds"]
     body = [[*(line[name] for name in plain), *(line["point"].get(name, "") for name in names)] for line in lines]
     return to_csv([*plain, *names], body)
 
@@ -195,6 +202,10 @@ def read_replay(text: str) -> Replay:
 
 def _head(stored: dict[str, Any]) -> HeadConfig:
     return HeadConfig(**stored | {"patches": tuple(stored["patches"]) if stored["patches"] else None})
+
+
+def _seconds(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _short(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,17 @@ def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
             tokens = rows.tokens[rows.offsets[at] : rows.offsets[at + 1]]
             found[rows.keys[at].decode()] = (rows.pooled[at].tobytes(), tokens.tobytes())
     return found
+
+
+def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [f"text {n}" for n in range(24)])
+    quick = replace(spec("text"), name="quick")
+    fakes = [Fake(spec("text"), slow=0.03), Fake(quick, slow=0.01)]
+    sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
+    started = time.perf_counter()
+    extract(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", lanes=1, batch_tokens=10))
+    wall = time.perf_counter() - started
+    stores = [Store.open(tmp_path / "cache", fake.specs[0]) for fake in fakes]
+    slow, fast = (store.seconds(store.keys) for store in stores)
+    assert 24 * 0.04 <= slow + fast <= wall
+    assert slow > fast > 0

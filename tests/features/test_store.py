@@ -215,3 +215,35 @@ def test_stored_specs_lists_what_is_there_and_names_a_bad_folder(tmp_path: Path)
     (tmp_path / SPEC.slug / "spec.json").write_text(replace(SPEC, width=9).to_json())
     with pytest.raises(StoreError, match=SPEC.slug):
         stored_specs(tmp_path)
+
+
+def test_what_extracting_took_stays_with_the_rows(tmp_path: Path) -> None:
+    opened = Store.open(tmp_path, SPEC)
+    for numbers, seconds in (([1, 2], 0.5), ([3, 4, 5, 6], 2.0)):
+        writer = Writer(opened, tokens=True)
+        for number in numbers:
+            writer.add(key(number), vector(key(number)), words(key(number)), seconds=seconds)
+        writer.flush()
+    opened.refresh()
+    assert opened.seconds([key(1), key(2), key(3)]) == pytest.approx(3.0)
+    opened.merge(used=[key(n) for n in (1, 3, 4, 5, 6)])
+    assert len(opened.parts) == 1
+    assert opened.seconds(opened.keys) == pytest.approx(8.5)
+    assert opened.seconds([]) == 0.0
+
+
+def test_parts_that_do_not_say_what_they_took_are_read_and_of_unknown_cost(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2])
+    opened = Store.open(tmp_path, SPEC)
+    writer = Writer(opened, tokens=True)
+    writer.add(key(3), vector(key(3)), words(key(3)), seconds=1.0)
+    writer.flush()
+    opened.refresh()
+    assert opened.seconds([key(3)]) == 1.0
+    assert np.isnan(opened.seconds([key(1), key(3)]))
+    opened.merge()
+    assert_whole(opened, [key(1), key(2), key(3)])
+    assert np.isnan(opened.seconds([key(3)]))
+    (part,) = opened.parts
+    with h5py.File(part.path) as file:
+        assert set(file.attrs) == {"spec", "rows"}

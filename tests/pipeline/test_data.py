@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ from msa.pipeline.inputs import build_inputs, fit_reductions
 TEXT = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 6, "float16")
 
 
-def fill(cache: Path, texts: list[str], spec: EncoderSpec = TEXT, *, tokens: bool = True) -> None:
+def fill(
+    cache: Path, texts: list[str], spec: EncoderSpec = TEXT, *, tokens: bool = True, seconds: float = np.nan
+) -> None:
     writer = Writer(Store.open(cache, spec), tokens=tokens)
     for text in texts:
         rng = np.random.default_rng(len(text))
         item = rng.normal(size=(len(text), spec.width)).astype(spec.dtype)
-        writer.add(text_key(text), item.mean(0).astype(np.float32), item if tokens else None)
+        writer.add(text_key(text), item.mean(0).astype(np.float32), item if tokens else None, seconds=seconds)
     writer.flush()
 
 
@@ -62,6 +65,17 @@ def test_posts_that_were_never_extracted_are_an_error_and_bad_ones_are_missing(t
     table = load_features(corpus("one", "two"), tmp_path, image=[], text=[TEXT], tokens=False)
     assert table.text is not None
     assert table.text.present.tolist() == [True, False]
+
+
+def test_a_table_knows_what_its_own_items_took_to_extract(tmp_path: Path) -> None:
+    timed, other = replace(TEXT, name="timed"), replace(TEXT, name="other")
+    fill(tmp_path, ["one", "three", "elsewhere"], timed, seconds=0.5)
+    fill(tmp_path, ["one", "three"], other, seconds=2.0)
+    fill(tmp_path, ["one", "three"])
+    read = partial(load_features, corpus("one", "three", "one"), tmp_path, image=[], tokens=False)
+    assert read(text=[timed]).extract_seconds == 1.0
+    assert read(text=[timed, other]).extract_seconds == 5.0
+    assert read(text=[timed, TEXT]).extract_seconds is None
 
 
 def test_a_damaged_part_is_found_before_a_head_sees_it(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import NODE, two_nodes, workers
 
 from msa.features.errors import BadRecord, read_errors
 from msa.features.extract import ExtractSettings, extract
 from msa.features.plan import EncoderReport
 from msa.features.samples import Corpus, Sample
 from msa.features.store import Store, stored_specs
-from msa.pipeline import ray_engine
+from msa.pipeline import ray_cluster
 from msa.pipeline.extraction import extract_corpus
 from msa.pipeline.ray_crew import RayRunError
 from msa.pipeline.ray_engine import extract_on_ray
@@ -46,24 +47,9 @@ def fakes() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def cluster(fakes: Any) -> Iterator[Any]:
-    """Two nodes of one core on the loopback interface, of whose addresses Ray takes 127.0.0.1 for another."""
-    pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        temporary = Path(folder, "ray")
-        temporary.mkdir()  # Ray notes the cluster's address here, and does not make the folder for it
-        head = {"include_dashboard": False, "temp_dir": str(temporary)}
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.2"}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-            patch.setenv("RAY_TMPDIR", folder)
-            started = Cluster(initialize_head=True, head_node_args=head | node)
-            try:
-                started.add_node(**node)
-                yield started
-            finally:
-                started.shutdown()
+    """A cluster whose workers find the fakes."""
+    with two_nodes() as started:
+        yield started
 
 
 def corpus(folder: Path, texts: list[str | None]) -> Corpus:
@@ -93,21 +79,6 @@ def errors(cache: Path) -> list[BadRecord]:
 
 def plain(report: EncoderReport) -> dict[str, Any]:
     return {k: v for k, v in vars(report).items() if k not in ("path", "seconds")}
-
-
-def busy(cluster: Any) -> list[int]:
-    """Process ids of the cluster's workers that have a chunk in hand."""
-    nodes = [cluster.head_node, *cluster.worker_nodes]
-    raylets = {entry.process.pid for node in nodes for entry in node.all_processes["raylet"]}
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent in raylets and (folder / "cmdline").read_bytes().startswith(b"ray::Worker.embed"):
-                found.append(int(folder.name))
-        except OSError:  # ended meanwhile
-            continue
-    return found
 
 
 def in_mid_run(cache: Path, act: Callable[[], bool]) -> tuple[threading.Thread, list[int]]:
@@ -140,10 +111,10 @@ def alone(fakes: Any, posts: Corpus, cache: Path) -> EncoderReport:
 
 
 def kill_one(cluster: Any) -> bool:
-    workers = busy(cluster)
-    if workers:
-        os.kill(workers[0], signal.SIGKILL)
-    return bool(workers)
+    busy = workers(cluster, "Worker.embed")
+    if busy:
+        os.kill(busy[0], signal.SIGKILL)
+    return bool(busy)
 
 
 @pytest.mark.slow
@@ -167,14 +138,12 @@ def test_a_worker_killed_in_mid_run_changes_nothing(tmp_path: Path, cluster: Any
 @pytest.mark.slow
 def test_a_node_lost_and_one_joined_in_mid_run_change_nothing(tmp_path: Path, cluster: Any, fakes: Any) -> None:
     posts = corpus(tmp_path, [f"text {n} {n * n}" for n in range(2500)])
-    node = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.2"}
-
     seen: list[int] = []
 
     def swap(name: str, done: int, total: int) -> None:
         if not seen:
             cluster.remove_node(*cluster.worker_nodes, allow_graceful=False)
-            cluster.add_node(**node)
+            cluster.add_node(**NODE)
         seen.append(done)
 
     report = on_ray(cluster, fakes, posts, tmp_path / "ray", progress=swap)
@@ -232,7 +201,7 @@ def test_without_an_address_a_cluster_lives_as_long_as_the_run(
 ) -> None:
     ray = pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray_engine, "available_cores", lambda: 1)
+    monkeypatch.setattr(ray_cluster, "available_cores", lambda: 1)
     posts = corpus(tmp_path, TEXTS[:60])
     recipe = fakes.FakeRecipe(tmp_path / "cache")
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # a short path for sockets
@@ -244,7 +213,7 @@ def test_without_an_address_a_cluster_lives_as_long_as_the_run(
 
 
 def test_without_ray_the_line_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
         extract_on_ray(corpus(tmp_path, ["a"]), [], Recipe(EncoderRequest((), ()), (), tmp_path, tmp_path), tmp_path)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from msa.pipeline.space import read_space
 from msa.pipeline.split import Fold
 from msa.pipeline.study import open_storage
 from msa.pipeline.sweep import sweep
-from msa.pipeline.sweep_result import Sweep, read_replay
+from msa.pipeline.sweep_result import Sweep, leaderboard_csv, read_replay
 from msa.pipeline.train import TrainConfig
 from msa.pipeline.train_head import StageTwo, train_head
 
@@ -101,6 +104,22 @@ def test_the_best_third_goes_on_and_the_best_of_them_wins(posts: Corpus, tmp_pat
     assert len((found.path / "leaderboard.csv").read_text().splitlines()) == 10
     assert f"trial {best.index} was chosen" in found.to_text()
     assert all(row.notes["seconds"] > 0 for row in rows)
+
+
+def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Path) -> None:
+    found = search(posts, tmp_path, replace(SEARCH, trials=2))
+    assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # brought, not extracted
+    assert all(line["head_seconds"] > 0 for line in found.to_dict()["leaderboard"])
+    assert re.search(r"trial +accuracy +extract s +head s", found.to_text())
+    assert re.search(r"– +0\.\d\d", found.to_text())
+    timed = [replace(row, notes=row.notes | {"extract_seconds": 12.34}) for row in found.rows[0]]
+    known = replace(found, rows=[timed])
+    assert re.search(r" 12\.3 +0\.\d\d", known.to_text())
+    assert all(name in known.to_text() for name in ("majority", "knn", "linear"))
+    lines = list(csv.DictReader(io.StringIO(leaderboard_csv(known.rows))))
+    assert [line["extract_seconds"] for line in lines] == ["12.34"] * 2
+    assert all(float(line["head_seconds"]) > 0 for line in lines)
+    assert "extract_seconds" in (found.path / "leaderboard.csv").read_text().splitlines()[0]
 
 
 def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""A worker of `msa sweep --engine ray`: one process that trains chunks of heads and keeps them from rung to rung."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from .data import FeatureTable
+from .many import Job, Task, Trained
+from .race import Runner
+from .scene import Place, Scene, Scenes
+from .split import Fold
+
+Said = tuple[int, Trained | ValueError]  # of which member of the chunk
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A rung of a chunk's race, and the trials that were not over on the way there."""
+
+    rung: int
+    wanted: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What a worker shall do with one chunk: train it to a stop.
+
+    `folds` and `members` make the chunk where the worker does not hold it; it then passes the stops `behind` once
+    more, so that the heads meet the same company as before. `kept` are the chunks that are not over, `attempt` counts
+    the workers that died over this one.
+    """
+
+    chunk: int
+    stop: Stop
+    behind: tuple[Stop, ...]
+    kept: frozenset[int]
+    folds: tuple[Fold, ...] = ()
+    members: tuple[tuple[int, Task, Job], ...] = ()
+    attempt: int = 0
+
+
+class Racer:
+    """Lives in a process of its own, with a core or a GPU."""
+
+    def __init__(self, *, cores: int, gpu: bool) -> None:
+        self.cores, self.device = cores, "cuda" if gpu else "cpu"
+        self.runners: dict[int, Runner] = {}
+        self.scenes: tuple[str, Scenes] | None = None
+
+    def start(self) -> None:
+        """Take no more of the node than one was hired for."""
+        torch.set_num_threads(self.cores)
+
+    def reach(self, table: FeatureTable, name: str, leg: Leg) -> list[Said]:
+        """Train a chunk to its next stop; what its wanted heads say there, without their weights.
+
+        Tables of one `name` are the same table.
+        """
+        for number in self.runners.keys() - leg.kept:
+            del self.runners[number]
+        if self.scenes is None or self.scenes[0] != name:
+            self.scenes = name, LatestScene(table, self.device)
+        scenes = self.scenes[1]
+        runner = self.runners.get(leg.chunk)
+        if runner is None:
+            runner = Runner(leg.folds, leg.members)
+            for stop in leg.behind:
+                _leave(runner, stop)
+                runner.reach(stop.rung, set(), scenes)
+            self.runners[leg.chunk] = runner
+        _leave(runner, leg.stop)
+        numbers = {(index, job.fold, job.member): at for at, (index, _, job) in enumerate(runner.members)}
+        found = runner.reach(leg.stop.rung, set(leg.stop.wanted), scenes)
+        return [(numbers[index, job.fold, job.member], _light(one)) for index, job, one in found]
+
+
+class LatestScene(Scenes):
+    """The scenes of one table, of which the latest stays: chunks of one place mostly come one after another."""
+
+    def __init__(self, table: FeatureTable, device: str) -> None:
+        super().__init__(table, (), device)
+
+    @contextmanager
+    def use(self, place: Place) -> Iterator[Scene]:
+        """The scene of this place."""
+        if place not in self.built:
+            self.built.clear()
+            self.built[place] = Scene.build(self.table, place, self.device)
+        yield self.built[place]
+
+
+def _leave(runner: Runner, stop: Stop) -> None:
+    """Drop the trials that were over before this stop."""
+    for index in {index for index, _, _ in runner.members} - stop.wanted:
+        runner.forget(index)
+
+
+def _light(found: Trained | ValueError) -> Trained | ValueError:
+    """The same for the way home: nobody there looks at weights."""
+    if isinstance(found, ValueError):
+        return found
+    return found._replace(head=copy.deepcopy(found.head).to("meta"), reductions={})
