@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ..heads.base import Head
 from .data import FeatureTable
 from .evaluate import score
 from .fold_result import FoldResult, log_mean
-from .fused import Fused, batch_key
+from .fused import batch_key, begin
 from .head_config import HeadConfig
 from .inputs import Reduction
 from .resume import Keeper
@@ -30,8 +30,11 @@ from .train import FitResult, TrainConfig, fit, predict_logits, training_threads
 MEMBER_SEEDS = 1000  # distance between the seeds of a fold's heads
 LARGEST = 32  # heads side by side on a CPU: more gain nothing
 LARGEST_GPU = 256
+SMALLEST = 8  # of fewer the work between the products is more than half
+ROUNDS = 4  # chunks for each thread that are many enough to even out
 Keepers = Callable[[int, int], Keeper]  # fold and member number to what keeps that training
 Done = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,16 +109,15 @@ def plan_training(
             place = Place.of(task.config, trained, task.without)
             for member, rows in enumerate(islice(cycle(members), task.config.members)):
                 job = Job(number, fold_number, member, rows, place)
-                groups[_company(tasks, job)].append(job)
-    share = -(-sum(map(len, groups.values())) // threads)  # no thread shall wait for one large chunk
-    chunks = []
-    for jobs in groups.values():
+                groups[company(task, job)].append(job)
+
+    def most(jobs: Sequence[Job]) -> int:
         task = tasks[jobs[0].task]
-        most = min(largest or (LARGEST if device == "cpu" else LARGEST_GPU), share)
         if raw or task.keepers or (device == "cpu" and task.config.tokens and largest is None):
-            most = 1
-        number = -(-len(jobs) // most)
-        chunks += [jobs[part::number] for part in range(number)]
+            return 1
+        return largest or (LARGEST if device == "cpu" else LARGEST_GPU)
+
+    chunks = share_out([(jobs, most(jobs)) for jobs in groups.values()], threads)
     return Plan(chunks, max(1, min(threads, len(chunks))))
 
 
@@ -168,26 +170,25 @@ def train_chunk(scene: Scene, folds: Sequence[Fold], tasks: Sequence[Task], chun
     heads, settings = [head for head, _ in started], [training for _, training in started]
     rows, where = chunk[0].rows, (scene.inputs, scene.labels)
     if len(chunk) > 1:
-        fused = Fused(heads, settings, *where, train_rows=rows.train, stop_rows=rows.stop, views=scene.views)
+        fused = begin(heads, settings, *where, train_rows=rows.train, stop_rows=rows.stop, views=scene.views)
         fused.train(max(one.epochs for one in settings))
-        fitted = [fused.finish(number)[1] for number in range(len(chunk))]
+        ended = [fused.finish(number) for number in range(len(chunk))]
     else:
         keepers = tasks[chunk[0].task].keepers
         keeper = keepers(chunk[0].fold, chunk[0].member) if keepers else None
-        fitted = [
-            fit(
-                heads[0],
-                *where,
-                train_rows=rows.train,
-                stop_rows=rows.stop,
-                config=settings[0],
-                views=scene.views,
-                keeper=keeper,
-            )
-        ]
+        fitted = fit(
+            heads[0],
+            *where,
+            train_rows=rows.train,
+            stop_rows=rows.stop,
+            config=settings[0],
+            views=scene.views,
+            keeper=keeper,
+        )
+        ended = [(heads[0], fitted)]
     return [
         speak(scene, folds[job.fold], tasks[job.task].config, job, head, result)
-        for job, head, result in zip(chunk, heads, fitted, strict=True)
+        for job, (head, result) in zip(chunk, ended, strict=True)
     ]
 
 
@@ -229,9 +230,23 @@ def member_training(training: TrainConfig, member: int) -> TrainConfig:
     return replace(training, seed=training.seed + member * MEMBER_SEEDS)
 
 
-def _company(tasks: Sequence[Task], job: Job) -> Hashable:
+def company(task: Task, job: Job) -> Hashable:
     """Equal for jobs that can train side by side: one architecture, the same inputs, rows and batches."""
-    config = tasks[job.task].config.of_member(job.member)
-    training = member_training(tasks[job.task].training, job.member)
+    config = task.config.of_member(job.member)
+    training = member_training(task.training, job.member)
     shape = config.fusion, config.hidden, tuple(sorted(config.options.items()))
     return (*shape, job.place, job.rows.train.tobytes(), job.rows.stop.tobytes(), batch_key(training))
+
+
+def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:
+    """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
+
+    Few chunks that do not go round evenly are halved, so that no thread waits long for the last one.
+    """
+    share = -(-sum(len(group) for group, _ in groups) // threads)
+    numbers = [-(-len(group) // min(most, share)) for group, most in groups]
+    if sum(numbers) % threads and sum(numbers) < ROUNDS * threads:
+        numbers = [
+            2 * n if len(group) >= 2 * n * SMALLEST else n for (group, _), n in zip(groups, numbers, strict=True)
+        ]
+    return [list(group[part::n]) for (group, _), n in zip(groups, numbers, strict=True) for part in range(n)]

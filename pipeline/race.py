@@ -8,22 +8,15 @@ from contextlib import closing
 from itertools import chain
 from typing import Literal, NamedTuple
 
-import torch
-
-from ..heads.base import Head, Inputs
 from .data import FeatureTable
 from .evaluate import METRICS
-from .fused import Fused
-from .many import Job, Plan, Task, Trained, assemble, plan_training, speak, start
+from .many import Job, Plan, Task, Trained, assemble, plan_training
 from .race_engine import Engine, Work
-from .scene import Place, Scene, Scenes
+from .runner import Runner, regrouped
 from .split import Fold
 from .study import Row, Study
-from .train import TrainConfig
 
 LEAST = 2  # epochs before a head is judged
-
-_NOTHING = Inputs(*(torch.empty(0) for _ in range(4)))
 
 
 class Entry(NamedTuple):
@@ -141,72 +134,9 @@ class Race:
                 for index in {fresh[job.task] for job in chunk}:
                     self.runners[index].append(runner)
             runners = list(dict.fromkeys(runner for index in own for runner in self.runners[index]))
+            if self.engine.regroups:
+                runners = regrouped(runners, set(own), self.engine.device)
+                for index in own:
+                    self.runners[index] = [runner for runner in runners if index in runner.trials]
             work += [Work(runner, set(own), table) for runner in runners]
         return work
-
-
-class Runner:
-    """A chunk of heads that train side by side, one rung after another; between rungs it holds no inputs."""
-
-    def __init__(self, folds: Sequence[Fold], members: Sequence[tuple[int, Task, Job]]) -> None:
-        self.folds, self.members = folds, list(members)
-        self.place: Place = members[0][2].place
-        self.fused: Fused | None = None
-        self.numbers: dict[tuple[int, int], int] = {}
-        self.errors: dict[tuple[int, int], ValueError] = {}
-
-    def reach(self, rung: int, wanted: set[int], scenes: Scenes) -> list[tuple[int, Job, Trained | ValueError]]:
-        """Train to a rung; what each head of the wanted trials says then, or why it cannot."""
-        with scenes.use(self.place) as scene:
-            if self.fused is None:
-                self._begin(scene)
-            found: list[tuple[int, Job, Trained | ValueError]] = []
-            if self.fused is not None:
-                self.fused.inputs, self.fused.views = scene.inputs, scene.views
-                self.fused.train(rung)
-            for index, task, job in self.members:
-                if index in wanted:
-                    found.append((index, job, self._say(scene, index, task, job)))
-            if self.fused is not None:
-                self.fused.inputs, self.fused.views = _NOTHING, ()
-            return found
-
-    def forget(self, index: int) -> None:
-        """Train and keep this trial's heads no longer."""
-        for (owner, _), number in self.numbers.items():
-            if owner == index and self.fused is not None:
-                self.fused.forget(number)
-
-    def _begin(self, scene: Scene) -> None:
-        heads: list[Head] = []
-        settings: list[TrainConfig] = []
-        for index, task, job in self.members:
-            try:
-                head, training = start(scene, task, job)
-            except ValueError as error:
-                self.errors[index, job.member] = error
-                continue
-            self.numbers[index, job.member] = len(heads)
-            heads.append(head)
-            settings.append(training)
-        if heads:
-            rows = self.members[0][2].rows
-            self.fused = Fused(
-                heads,
-                settings,
-                scene.inputs,
-                scene.labels,
-                train_rows=rows.train,
-                stop_rows=rows.stop,
-                views=scene.views,
-            )
-
-    def _say(self, scene: Scene, index: int, task: Task, job: Job) -> Trained | ValueError:
-        if (index, job.member) in self.errors:
-            return self.errors[index, job.member]
-        assert self.fused is not None
-        try:
-            head, fitted = self.fused.finish(self.numbers[index, job.member])
-        except ValueError as error:
-            return error
-        return speak(scene, self.folds[job.fold], task.config, job, head, fitted)

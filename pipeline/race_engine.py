@@ -15,7 +15,7 @@ from .scene import Scenes
 from .train import training_threads
 
 if TYPE_CHECKING:
-    from .race import Runner
+    from .runner import Runner
 
 Found = tuple[int, Job, Trained | ValueError]  # of which trial, and what the head says or why it cannot
 
@@ -29,7 +29,12 @@ class Work(NamedTuple):
 
 
 class Engine(Protocol):
-    """Brings chunks to a rung. `threads` is how many at a time, None for what suits this machine."""
+    """Brings chunks to a rung. `threads` is how many at a time, None for what suits this machine.
+
+    `regroups`: whether heads may change their chunk between rungs.
+    """
+
+    regroups: bool
 
     @property
     def device(self) -> str:
@@ -47,6 +52,7 @@ class Threads:
     """Threads of this process, as many as a plan says."""
 
     threads = None
+    regroups = True
 
     def __init__(self, device: str) -> None:
         self.device = device

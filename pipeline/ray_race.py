@@ -14,10 +14,10 @@ from itertools import count
 from typing import Any
 
 from .data import FeatureTable
-from .race import Runner
 from .race_engine import Found, Work
 from .ray_crew import ATTEMPTS, Crew, Death, RayRunError
 from .ray_racer import Leg, Racer, Said, Stop
+from .runner import Runner
 
 
 @contextmanager
@@ -42,6 +42,8 @@ class Station:
 
 class Workers:
     """The `Engine` of a race whose chunks train on a cluster."""
+
+    regroups = False  # a worker keeps what it holds
 
     def __init__(self, ray: Any, crew: Crew) -> None:
         self.ray, self.crew = ray, crew

@@ -11,7 +11,7 @@ import torch
 
 from .data import FeatureTable
 from .many import Job, Task, Trained
-from .race import Runner
+from .runner import Runner
 from .scene import Place, Scene, Scenes
 from .split import Fold
 

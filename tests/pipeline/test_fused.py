@@ -12,7 +12,7 @@ from torch import Tensor
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline import recorded
-from msa.pipeline.fused import Fused, batch_key
+from msa.pipeline.fused import batch_key, begin, regroup
 from msa.pipeline.train import FitResult, TrainConfig, fit, predict_logits, training_threads
 
 N = 120
@@ -59,7 +59,7 @@ def together(
 ) -> list[tuple[Head, FitResult]]:
     inputs, labels = posts(tokens)
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = Fused(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
     for epoch in until:
         fused.train(epoch)
     return [fused.finish(number) for number in range(len(jobs))]
@@ -127,7 +127,7 @@ def test_a_dropped_head_stays_where_it_is_and_the_others_go_on() -> None:
     inputs, labels = posts(1)
     jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    fused = Fused(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
     fused.train(1)
     fused.drop(0)
     fused.train(3)
@@ -136,9 +136,38 @@ def test_a_dropped_head_stays_where_it_is_and_the_others_go_on() -> None:
     check("gated", 1, fused.finish(1), alone("gated", 1, jobs[1]))
 
 
+@pytest.mark.parametrize("name", ["late", "kernel"])
+def test_looking_at_a_head_does_not_change_its_training(name: str) -> None:
+    inputs, labels = posts(1)
+    jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
+    heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    for epoch in (1, 2, 3):
+        fused.train(epoch)
+        for number in range(len(jobs)):
+            fused.finish(number)
+    for number, job in enumerate(jobs):
+        check(name, 1, fused.finish(number), alone(name, 1, job))
+
+
+def test_heads_of_several_trainings_go_on_together() -> None:
+    inputs, labels = posts(1)
+    jobs: list[Job] = [(replace(CONFIG, lr=lr), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-3, 1e-2, 3e-2))]
+    parts = []
+    for some in (jobs[:2], jobs[2:]):
+        heads = [build("gated", dropout, seed) for _, dropout, seed in some]
+        parts.append(begin(heads, [job[0] for job in some], inputs, labels, train_rows=TRAIN, stop_rows=STOP))
+        parts[-1].train(1)
+    parts[0].forget(0)
+    rest = regroup([(parts[0], 1), (parts[1], 0), (parts[1], 1)])
+    rest.train(3)
+    for number, job in enumerate(jobs[1:]):
+        check("gated", 1, rest.finish(number), alone("gated", 1, job))
+
+
 def test_heads_that_cannot_share_batches_are_refused() -> None:
     inputs, labels = posts(1)
     configs = [CONFIG, replace(CONFIG, batch_size=8)]
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
-        Fused([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+        begin([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, stop_rows=STOP)

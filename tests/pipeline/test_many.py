@@ -11,7 +11,7 @@ import pytest
 from msa.features.encoders import EncoderSpec
 from msa.pipeline.data import FeatureTable, ModalityTable
 from msa.pipeline.experiment import FoldResult, HeadConfig, softmax, train_folds
-from msa.pipeline.many import Task, plan_training, train_many
+from msa.pipeline.many import Task, plan_training, share_out, train_many
 from msa.pipeline.resume import Workplace
 from msa.pipeline.split import Fold, Posts, make_folds
 from msa.pipeline.train import TrainConfig
@@ -117,3 +117,13 @@ def test_heads_that_want_other_tables_are_refused() -> None:
 def test_an_error_in_one_training_is_the_callers() -> None:
     with pytest.raises(ValueError, match="no stop rows"):
         train_many(TABLE, [Fold(np.arange(30), np.arange(0), np.arange(60, 90))], TASKS[:3])
+
+
+def test_work_is_shared_out_in_chunks_that_go_round() -> None:
+    groups = [(list(range(29)), 32)] * 5
+    chunks = share_out(groups, 2)
+    assert sorted(map(len, chunks)) == [14] * 5 + [15] * 5
+    assert [len(chunk) for chunk in share_out([(list(range(256)), 32)] * 5, 2)] == [32] * 40
+    assert [len(chunk) for chunk in share_out([(list(range(4)), 32)], 2)] == [2, 2]
+    assert [len(chunk) for chunk in share_out([([1, 2, 3], 1)], 2)] == [1, 1, 1]
+    assert sorted(item for chunk in share_out([(list(range(7)), 3)], 2) for item in chunk) == list(range(7))

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
 from msa.features.samples import Corpus, Sample
-from msa.pipeline import race
+from msa.pipeline import race, runner
 from msa.pipeline import sweep as sweep_module
 from msa.pipeline.brought import Brought
 from msa.pipeline.experiment import HeadConfig
@@ -191,7 +191,7 @@ def test_finished_trials_are_not_trained_again(posts: Corpus, tmp_path: Path, mo
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError("a finished trial was trained")
 
-    monkeypatch.setattr(race, "Fused", never)
+    monkeypatch.setattr(runner, "begin", never)
     second = search(posts, tmp_path / "two", replace(SEARCH, study=database))
     assert told(second) == told(first)
     assert second.plan == "nothing left to train"
