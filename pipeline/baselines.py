@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from ..features.runtime import available_cores
 from ..heads.base import Inputs
 from .data import FeatureTable
 from .evaluate import METRICS, score
@@ -58,11 +62,25 @@ def baseline_guesses(
     if table.image is not None and table.text is not None:
         columns |= {"linear_image": image, "linear_text": ~image}
     guesses = {"majority": [majority(labels[fold.train], len(fold.score)) for fold in folds]}
-    for name, chosen in columns.items():
-        if name in systems:
-            seen = matrix[:, chosen]
-            guesses[name] = [probe_fold(seen, labels, fold, classes=classes, seed=seed) for fold in folds]
+    seen = {name: matrix[:, chosen] for name, chosen in columns.items() if name in systems}
+    # One probe a core: several cores inside a product of so few columns gain little.
+    with no_warnings(), threadpool_limits(1), ThreadPoolExecutor(available_cores()) as pool:
+        running = {
+            name: [pool.submit(probe_fold, part, labels, fold, classes=classes, seed=seed) for fold in folds]
+            for name, part in seen.items()
+        }
+        guesses |= {name: [future.result() for future in futures] for name, futures in running.items()}
     return {name: guesses[name] for name in systems if name in guesses}
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Without the warning that a fit was cut short: the stop rows judge it, too. For the main thread alone."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def probe_fold(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, seed: int) -> Labels:
@@ -117,7 +135,6 @@ def linear_probe(
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if len(np.unique(y_train)) < 2:
         raise ValueError(f"a linear probe needs two classes among {len(y_train)} training rows; label more posts")
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     fill, mean, scale = _statistics(x_train)
@@ -132,9 +149,7 @@ def linear_probe(
     best, since, chosen = -np.inf, 0, Probe(np.empty(0, np.int64), np.empty((0, classes)), 0.0)
     for c in PENALTIES:
         model.set_params(C=c)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the stop rows judge a fit cut short, too
-            model.fit(train, y_train)
+        model.fit(train, y_train)
         value = score(y_stop, model.predict(stop), range(classes))[metric]
         if value > best:
             probabilities = np.zeros((len(scored), classes))
