@@ -200,11 +200,14 @@ def start(scene: Scene, task: Task, job: Job) -> tuple[Head, TrainConfig]:
     return scene.head(task.config.of_member(job.member), training.seed), training
 
 
-def speak(scene: Scene, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult) -> Trained:
-    """Let a trained head say what it thinks of the fold's scored rows, and of those it was stopped on."""
+def speak(
+    scene: Scene, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult, *, stops: bool = True
+) -> Trained:
+    """Let a trained head say what it thinks of the fold's scored rows and, with `stops`, of those it was stopped on."""
     scored = [scene.inputs, *scene.views] if config.average_views else [scene.inputs]
     said = [predict_logits(head, seen, fold.score).cpu().numpy() for seen in scored]
-    stopped = log_mean([predict_logits(head, seen, job.rows.stop).cpu().numpy() for seen in scored])
+    rows = job.rows.stop if stops else job.rows.stop[:0]
+    stopped = log_mean([predict_logits(head, seen, rows).cpu().numpy() for seen in scored])
     return Trained(head, fitted, said, stopped, scene.reductions)
 
 

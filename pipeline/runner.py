@@ -87,7 +87,7 @@ class Runner:
             head, fitted = self.fused.finish(self.numbers[index, job.member])
         except ValueError as error:
             return error
-        return speak(scene, self.folds[job.fold], task.config, job, head, fitted)
+        return speak(scene, self.folds[job.fold], task.config, job, head, fitted, stops=False)
 
 
 def regrouped(runners: Sequence[Runner], wanted: set[int], device: str) -> list[Runner]:

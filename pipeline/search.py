@@ -17,7 +17,7 @@ from .study import Sampler
 from .train_config import TrainConfig
 from .train_head import StageTwo
 
-STATE = 4 * 2**30  # bytes that the heads of one batch may take: weights, best weights and moments of each
+STATE = 6 * 2**30  # bytes that the heads of one batch may take: weights, best weights and moments of each
 COPIES = 5  # of its weights that a head in training holds, gradient included
 
 
@@ -65,7 +65,8 @@ def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfi
     suited = 16 if search.sampler == "tpe" else 256  # TPE learns from one batch for the next
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.members * largest))
-    return replace(search, batch=min(search.batch or min(suited, fits), search.trials))
+    even = -(-search.trials // -(-search.trials // min(suited, fits)))  # as many batches, none of them a small rest
+    return replace(search, batch=min(search.batch or even, search.trials))
 
 
 def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> int:
