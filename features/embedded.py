@@ -56,6 +56,7 @@ class Lite:
         return [Stage("forward_features", 1280), *map(Stage, names, self.widths)]
 
 
+WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # timm's words for the whole picture
 LITES = {
     "efficientnet_lite0": Lite(
         "efficientnet-lite0-57934424.pth",
@@ -122,7 +123,7 @@ def _open_lite(name: str, options: EncoderOptions) -> Source:
         weights=weights_id([file]) if options.weights else f"sha256:{lite.sha256}",
         layer="forward_features",
         pool="mean",
-        preprocess=canonical(lite.preprocess),
+        preprocess=canonical(lite.preprocess | (WHOLE if options.whole else {})),
         width=1280,
         dtype=options.dtype,
     )

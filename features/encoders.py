@@ -82,6 +82,7 @@ class EncoderOptions:
     dtype: Dtype = "float16"  # pass-through encoders have their own
     layers: tuple[int, ...] = ()  # -1 is the last
     pools: tuple[str, ...] = ()
+    whole: bool = False  # stretch the whole picture to the model's square, instead of a crop
     clean: Clean = "none"
     max_length: int | None = None
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)

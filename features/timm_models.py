@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
+from .embedded import WHOLE
 from .encoders import EncoderOptions, EncoderSpec, Source, canonical, near_names, require
 from .hub import fetch_hub
 from .variants import Stage, expand, last_alone, layer_names
@@ -33,7 +34,7 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
     require("timm", name, extra="offline")
     architecture = name.removeprefix("timm:")
     sketch = sketch_timm(architecture)
-    preprocess = timm_preprocess(sketch)
+    preprocess = timm_preprocess(sketch) | (WHOLE if options.whole else {})
     shape, classed = timm_shape(sketch, preprocess)
     published = dict(sketch.pretrained_cfg)
     if options.weights is None and not (published.get("hf_hub_id") or published.get("url")):

@@ -1,4 +1,4 @@
-"""Names of variants, `NAME[@LAYER][@POOL][@viewK]`, and the specs of the layers and poolings that are asked for."""
+"""Names of variants, `NAME[@LAYER][@POOL][@whole][@viewK]`, and the specs of the layers and poolings asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from typing import NamedTuple
 
 from .encoders import EncoderOptions, EncoderSpec, near_names
 
-FORM = "NAME[@LAYER][@POOL][@viewK]"
+FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
 POOLS = ("mean", "cls", "max", "last", "pooler", "inferred")
-TOKENS = {"view": r"view(\d+)", "pool": f"({'|'.join(POOLS)})", "layer": r"(-[1-9]\d*)"}  # from the right
+TOKENS = {  # from the right
+    "view": r"view(\d+)",
+    "whole": "(whole)",
+    "pool": f"({'|'.join(POOLS)})",
+    "layer": r"(-[1-9]\d*)",
+}
 
 
 class Stage(NamedTuple):
@@ -24,18 +29,23 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class Variant:
-    """A name taken apart. None: the encoder's own layer, its own pooling, the plain image."""
+    """A name taken apart. None: the encoder's own layer, its own pooling, the plain image.
+
+    `whole`: the whole picture stretched to the model's square, where the encoder itself would crop it.
+    """
 
     base: str
     layer: int | None = None
     pool: str | None = None
     view: int | None = None
+    whole: bool = False
 
     @property
     def suffix(self) -> str:
         """What stands behind the base."""
         view = None if self.view is None else f"view{self.view}"
-        return "".join(f"@{part}" for part in (self.layer, self.pool, view) if part is not None)
+        whole = "whole" if self.whole else None
+        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, view) if part is not None)
 
     def narrow(self, options: EncoderOptions) -> EncoderOptions:
         """The options with the layer and the pooling of the name, which win."""
@@ -43,6 +53,7 @@ class Variant:
             options,
             layers=options.layers if self.layer is None else (self.layer,),
             pools=options.pools if self.pool is None else (self.pool,),
+            whole=options.whole or self.whole,
         )
 
 
@@ -60,7 +71,8 @@ def read_variant(name: str, *, local: bool = True) -> Variant:
         if match:
             name, found[kind] = base, match[1]
     layer, view = found.get("layer"), found.get("view")
-    return Variant(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None)
+    whole = "whole" in found
+    return Variant(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None, whole)
 
 
 def unmistakable(base: str) -> str:
@@ -100,12 +112,13 @@ def expand(
         if not -len(stages) <= layer <= -1:
             there = ", ".join(f"-{number} ({stage.layer})" for number, stage in enumerate(stages, 1))
             raise ValueError(f"layer of {spec.name!r} must be one of {there}; got {layer}")
-    specs = [_variant(spec, stages, pools, layer, pool) for layer in layers for pool in options.pools or (None,)]
+    asked = [(layer, pool) for layer in layers for pool in options.pools or (None,)]
+    specs = [_variant(spec, stages, pools, layer, pool, whole=options.whole) for layer, pool in asked]
     return tuple(dict.fromkeys(specs))
 
 
 def _variant(
-    spec: EncoderSpec, stages: Sequence[Stage], pools: Sequence[str], layer: int, asked: str | None
+    spec: EncoderSpec, stages: Sequence[Stage], pools: Sequence[str], layer: int, asked: str | None, *, whole: bool
 ) -> EncoderSpec:
     choices = [pool for pool in pools if layer == -1 or pool != "pooler"]
     if asked is not None and asked not in choices:
@@ -114,7 +127,7 @@ def _variant(
             f"pool of {of!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
         )
     pool = asked or choices[0]
-    variant = Variant(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool)
+    variant = Variant(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool, whole=whole)
     stage = stages[-layer - 1]
     return replace(spec, name=spec.name + variant.suffix, layer=stage.layer, pool=pool, width=stage.width)
 

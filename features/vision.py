@@ -65,6 +65,8 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
 
     published = get_model_weights(name).IMAGENET1K_V1
     transform = published.transforms()
+    if options.whole:
+        transform.resize_size = transform.crop_size * 2  # both sides, so that nothing is left to crop
     layer = LAYERS[_family(name)]
     classed = layer == "encoder"
     file = options.weights or torch_hub_file(published.url)

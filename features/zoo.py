@@ -118,7 +118,8 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
 
     Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
     wrote; each with
-    `[@LAYER][@POOL][@viewK]` behind it for another layer, another pooling or an augmented view than the encoder's own.
+    `[@LAYER][@POOL][@whole][@viewK]` behind it for another layer or pooling than the encoder's own, the whole picture
+    stretched instead of cropped, or an augmented view.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
     """
     variant = read_variant(name)
@@ -135,6 +136,8 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
 def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Source:
     if options.weights is not None and not options.weights.is_file():
         raise ValueError(f"weights file {str(options.weights)!r} does not exist; check the path")
+    if options.whole and not (name in LITES or name in TORCHVISION or name.startswith("timm:")):
+        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite* and those of torchvision and timm have")
     known = ENCODERS.get(name)
     if known and modality not in known.widths:
         _only(next(iter(known.widths)), name, modality)

@@ -139,8 +139,8 @@ class Head(nn.Module):
         logits: Tensor = self(inputs)
         return logits[None]
 
-    def prepare(self, inputs: Inputs, rows: Tensor) -> None:
-        """Fill the buffers that are fitted before training, on the training rows (n,); most heads have none."""
+    def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
+        """Fit what is fitted before training, on rows (n,) and what `labels` (N,) say of them; mostly nothing."""
 
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
         """Set the buffers that are fitted after training, on rows that no gradient has seen; most heads have none."""

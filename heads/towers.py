@@ -86,7 +86,7 @@ class TowerHead(Head):
         """The parts (M, B, K) of the head."""
         return self.head.parts(self.lift(inputs))
 
-    def prepare(self, inputs: Inputs, rows: Tensor) -> None:
+    def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
         """Raise ValueError for a head that is fitted on features before training: these change with it."""
         if type(self.head).prepare is not Head.prepare:
             raise ValueError(

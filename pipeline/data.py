@@ -96,7 +96,7 @@ def _answers(spec: EncoderSpec, asked: Variant) -> bool:
         _short(unmistakable(asked.base)) == _short(own.base)
         and (asked.layer or -1) == (own.layer or -1)
         and asked.pool in (own.pool, spec.pool)
-        and asked.view == own.view
+        and (asked.whole, asked.view) == (own.whole, own.view)
     )
 
 

@@ -54,7 +54,7 @@ def begin(
     train, stop = check_split(train_rows, stop_rows, inputs, labels, classes)
     trainees = []
     for head, config in zip(heads, configs, strict=True):
-        head.prepare(inputs, train)
+        head.prepare(inputs, labels, train)
         decayed, plain = ([nn.Parameter(p.detach().clone()) for p in part] for part in decay_groups(head))
         optimiser = Step(decayed, plain, config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
         loss = _as_tensors(make_loss(config, labels[train], classes), classes, labels.device)

@@ -78,7 +78,7 @@ def fit(
     labels = labels.to(inputs.text.device)
     train, stop = check_split(train_rows, stop_rows, inputs, labels, head.dims.classes)
     loss = make_loss(config, labels[train], head.dims.classes)
-    head.prepare(inputs, train)
+    head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
     course = Course(config)
     if keeper is not None and (state := keeper.load(labels.device)):

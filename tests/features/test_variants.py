@@ -45,6 +45,8 @@ print([name for name in ("torch", "torchvision", "timm", "transformers", "gensim
         ("minilm@max", Variant("minilm", None, "max")),
         ("resnet50@-2@max", Variant("resnet50", -2, "max")),
         ("efficientnet_lite0@view1", Variant("efficientnet_lite0", None, None, 1)),
+        ("vgg16@whole", Variant("vgg16", whole=True)),
+        ("vgg16@-2@max@whole@view2", Variant("vgg16", -2, "max", 2, whole=True)),
         ("a/b@-12@cls@view3", Variant("a/b", -12, "cls", 3)),
         ("gensim:v.txt@max", Variant("gensim:v.txt", None, "max")),
         ("minilm@max@-4", Variant("minilm@max", -4)),  # the wrong way round: the base is no name

@@ -112,7 +112,8 @@ def test_a_missing_modality_speaks_through_its_own_vector_only(name: str, kind: 
     for modality in head.reads:
         projection = head.projections[modality]
         assert projection.null.grad.abs().sum() > 0
-        assert projection.linear.weight.grad.abs().sum() == 0
+        if hasattr(projection, "linear"):  # a kernel machine compares the stand-in with its landmarks
+            assert projection.linear.weight.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize("training", [False, True])

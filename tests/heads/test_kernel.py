@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs, PartNorm
-from msa.heads.kernel import KernelProjection
+from msa.heads.kernel import SHARP, KernelHead, Side
 from msa.heads.registry import HEADS, build_head
 from msa.heads.towers import Towers
 
 PARTS = Dims(image=9, text=5, classes=3, image_parts=(6, 3), text_parts=(5,))
 ROWS = torch.arange(40)
+LABELS = torch.arange(60) % 7 % 3
 
 
 def posts(rows: int = 60) -> Inputs:
@@ -23,42 +25,63 @@ def posts(rows: int = 60) -> Inputs:
 
 def prepared(inputs: Inputs, rows: Tensor = ROWS, **options: float) -> Head:
     head = build_head("kernel", PARTS, hidden=16, **options).eval()
-    head.prepare(inputs, rows)
+    head.prepare(inputs, LABELS, rows)
     return head
 
 
-def projection(head: Head, modality: str) -> KernelProjection:
+def side(head: Head, modality: str) -> Side:
     found = head.projections[modality]
-    assert isinstance(found, KernelProjection)
+    assert isinstance(found, Side)
     return found
+
+
+def kernel_of(inputs: Inputs, rows: Tensor, others: Tensor, gamma: float) -> Tensor:
+    """The product of both modalities' kernels, by its definition, of vectors standardised on ROWS."""
+
+    def one(vectors: Tensor, parts: list[tuple[int, int]]) -> Tensor:
+        z = (vectors - vectors[ROWS].mean(0)) / vectors[ROWS].std(0, correction=0)
+        squares = (z[rows][:, None] - z[others]).square()
+        return torch.stack([torch.exp(-gamma * squares[..., a:b].mean(-1)) for a, b in parts]).mean(0)
+
+    return one(inputs.image[:, 0], [(0, 6), (6, 9)]) * one(inputs.text[:, 0], [(0, 5)])
 
 
 def test_features_have_the_products_of_the_kernel() -> None:
     """With as many components as landmarks, the features of landmarks are a root of their kernel, up to one factor."""
     inputs = posts()
-    head = build_head("kernel", PARTS, hidden=40, landmarks=40, gamma=0.7)
-    head.prepare(inputs, ROWS)
-    image = projection(head, "image")
-    x = image.landmarks
-    mean, deviation = inputs.image[ROWS, 0].mean(0), inputs.image[ROWS, 0].std(0, correction=0)
-    wanted = ((inputs.image[ROWS, 0] - mean) / deviation).sort(0).values
-    torch.testing.assert_close(x.sort(0).values, wanted)
-    one, two = x[:, None] - x, (x[:, None] - x).square()
-    expected = (torch.exp(-0.7 * two[..., :6].mean(-1)) + torch.exp(-0.7 * one[..., 6:].square().mean(-1))) / 2
-    kernel = image._kernel(x)
-    torch.testing.assert_close(kernel, expected, atol=1e-5, rtol=0)
-    features = kernel @ image.basis
-    products = features @ features.T
-    torch.testing.assert_close(products / products[0, 0], kernel, atol=1e-3, rtol=0)
-    torch.testing.assert_close(features.mean(0), image.centre, atol=1e-5, rtol=0)
+    head = build_head("kernel", PARTS, hidden=40, landmarks=40, gamma=0.7).eval()
+    head.prepare(inputs, LABELS, ROWS)
+    assert isinstance(head, KernelHead)
+    features = head._features(*((x[ROWS, 0], torch.ones(40, dtype=torch.bool)) for x in (inputs.image, inputs.text)))
+    products = (features + head.centre) @ (features + head.centre).T
+    expected = kernel_of(inputs, ROWS, ROWS, 0.7)
+    torch.testing.assert_close(products / products[0, 0], expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_training_starts_at_the_ridge_regression_of_scikit_learn(balance: float) -> None:
+    inputs = posts()
+    head = build_head("kernel", PARTS, hidden=40, landmarks=40, gamma=0.7, ridge=0.5, balance=balance).eval()
+    head.prepare(inputs, LABELS, ROWS)
+    counts = torch.bincount(LABELS[ROWS]).double() / len(ROWS)
+    weights = (counts**-balance)[LABELS[ROWS]]
+    root = torch.linalg.cholesky(kernel_of(inputs, ROWS, ROWS, 0.7).double() + 1e-9 * torch.eye(40))
+    features = torch.linalg.solve_triangular(root, kernel_of(inputs, ROWS, torch.arange(60), 0.7).double(), upper=False)
+    model = Ridge(alpha=0.5).fit(features.T[:40], torch.eye(3)[LABELS[ROWS]], sample_weight=weights / weights.mean())
+    expected = SHARP * torch.from_numpy(model.predict(features.T.numpy())).float()
+    torch.testing.assert_close(head(inputs), expected, atol=2e-2, rtol=0)
 
 
 def test_only_training_rows_are_looked_at() -> None:
     inputs = posts()
     other = inputs._replace(image=inputs.image.clone(), text=inputs.text.clone())
     other.image[40:], other.text[40:] = torch.nan, torch.nan
+    changed = LABELS.clone()
+    changed[40:] = -1
+    unseen = build_head("kernel", PARTS, hidden=16).eval()
+    unseen.prepare(other, changed, ROWS)
     for name, tensor in prepared(inputs).state_dict().items():
-        assert torch.equal(tensor, prepared(other).state_dict()[name])
+        assert torch.equal(tensor, unseen.state_dict()[name])
 
 
 def test_units_and_scales_of_features_do_not_matter() -> None:
@@ -76,14 +99,15 @@ def test_constant_columns_far_values_and_few_rows_are_harmless() -> None:
         assert prepared(inputs, rows)(inputs).isfinite().all()
 
 
-def test_rows_without_a_modality_are_no_landmarks() -> None:
+def test_rows_without_a_modality_are_like_its_stand_in() -> None:
     inputs = posts()
     mask = inputs.image_mask.clone()
     mask[:20] = False
     gaps = inputs._replace(image=torch.where(mask[..., None], inputs.image, torch.nan), image_mask=mask)
-    one = projection(prepared(gaps), "image").state_dict()
-    two = projection(prepared(inputs, ROWS[20:]), "image").state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in ("mean", "deviation", "landmarks", "basis", "centre"))
+    head = prepared(gaps, landmarks=40)
+    image = side(head, "image")
+    torch.testing.assert_close(image.mean, inputs.image[20:40, 0].mean(0))
+    assert (image.landmarks == image.null).all(1).sum() == 20
     nothing = gaps._replace(image_mask=mask & False)
     assert prepared(nothing)(nothing).isfinite().all()
 
@@ -92,15 +116,20 @@ def test_members_of_an_ensemble_have_landmarks_of_their_own() -> None:
     inputs = posts()
     heads = [build_head("kernel", PARTS, hidden=16, landmarks=20, seed=seed) for seed in (0, 0, 1)]
     for head in heads:
-        head.prepare(inputs, ROWS)
-    one, same, other = (projection(head, "text").landmarks for head in heads)
+        head.prepare(inputs, LABELS, ROWS)
+    one, same, other = (side(head, "text").landmarks for head in heads)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"landmarks": 0}, "landmarks must be 1 or more"), ({"gamma": 0.0}, "gamma must be above 0")],
+    [
+        ({"landmarks": 0}, "landmarks must be above 0"),
+        ({"gamma": 0.0}, "gamma must be above 0"),
+        ({"ridge": -0.1}, "ridge must be 0 or more"),
+        ({"balance": -1.0}, "balance must be 0 or more"),
+    ],
 )
 def test_impossible_kernels_are_refused(option: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -110,7 +139,7 @@ def test_impossible_kernels_are_refused(option: dict[str, float], message: str) 
 def test_features_that_are_being_learned_have_no_landmarks() -> None:
     head = build_head("kernel", Dims(1, 1, 3), towers=Towers(vocabulary=9))
     with pytest.raises(ValueError, match="choose another fusion for pixels and tokens"):
-        head.prepare(posts(), ROWS)
+        head.prepare(posts(), LABELS, ROWS)
 
 
 def test_each_encoder_is_normalised_on_its_own() -> None:
@@ -130,7 +159,7 @@ def test_a_small_encoder_is_heard_beside_a_loud_one(name: str) -> None:
         build_head(name, dims, hidden=16).eval() for dims in (PARTS, Dims(PARTS.image, PARTS.text, PARTS.classes))
     )
     for head in (apart, whole):
-        head.prepare(loud, ROWS)
+        head.prepare(loud, LABELS, ROWS)
     assert ((apart(changed) - apart(loud)).abs().amax(1) > 1e-4).float().mean() > 0.9
     if name != "kernel":  # which standardises every number by itself
         assert (whole(changed) - whole(loud)).abs().max() < 1e-2
