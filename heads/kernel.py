@@ -141,7 +141,7 @@ class Side(nn.Module):
         width = sum(parts)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
-        self.register_buffer("landmarks", torch.randn(landmarks, width))
+        self.register_buffer("landmarks", torch.randn(landmarks, width).half())  # most of what a stored head takes
         self.null = nn.Parameter(torch.randn(width) / SPREAD)
 
     def prepare(self, vectors: Tensor, there: Tensor, landmarks: Tensor, marked: Tensor) -> None:
@@ -153,7 +153,7 @@ class Side(nn.Module):
 
     def among(self) -> Tensor:
         """The kernel (L, L) among the landmarks."""
-        return self._kernel(self.landmarks)
+        return self._kernel(self.landmarks.float())
 
     def forward(self, vectors: Tensor, there: Tensor) -> Tensor:
         """Likeness (B, L) of vectors (B, D) to the landmarks; `there` (B,) is False where a post lacks the modality."""
@@ -166,7 +166,8 @@ class Side(nn.Module):
         return torch.where(there[..., None], known, self.null)
 
     def _kernel(self, x: Tensor) -> Tensor:
-        pairs = zip(torch.split(x, self.parts, -1), torch.split(self.landmarks, self.parts, -1), strict=True)
+        landmarks = self.landmarks.float()
+        pairs = zip(torch.split(x, self.parts, -1), torch.split(landmarks, self.parts, -1), strict=True)
         return torch.stack([torch.exp(-self.gamma * _mean_square(*pair)) for pair in pairs]).mean(0)
 
 

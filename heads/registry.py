@@ -57,7 +57,7 @@ HEADS: dict[str, HeadInfo] = {
     "ote": HeadInfo(OteHead, "pooled", "a Transformer encoder over the two vectors", "Vaswani 2017"),
     "late": HeadInfo(LateHead, "pooled", "decisions of one classifier per modality", "Atrey 2010"),
     "hybrid": HeadInfo(HybridHead, "pooled", "decisions of single and common classifiers", "Atrey 2010"),
-    "kernel": HeadInfo(KernelHead, "pooled", "likeness to training posts, in kernels", "Williams 2001"),
+    "kernel": HeadInfo(KernelHead, "pooled", "likeness to training posts in both at once", "Williams 2001"),
     "attention": HeadInfo(AttentionHead, "tokens", "the image asks, the text answers", "Tsai 2019"),
     "coattention": HeadInfo(CoattentionHead, "tokens", "image and text ask each other, in layers", "Lu 2019"),
     "threeway": HeadInfo(ThreewayHead, "tokens", "the mean over three attentions, one to itself", "Vaswani 2017"),
