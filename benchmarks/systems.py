@@ -95,16 +95,16 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     stage = StageTwo(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
     features, dealt, device = prepare(corpus, stage, head, seed=training.seed)
     dealt = dealt[:1] if from_scratch(recipe) else dealt
+    if len(dealt) not in PROBES:
+        embedded = replace(stage, image=(EMBEDDED["image"],), text=(EMBEDDED["text"],))
+        plain, _, _ = prepare(corpus, embedded, HeadConfig("concat"), seed=training.seed)
+        PROBES[len(dealt)] = baseline_guesses(plain, dealt, seed=training.seed)["linear"]
     started = time.perf_counter()
     if method := options.get("unlabelled"):
         results = train_unlabelled(features, dealt, head, training, method=method, device=device)
     else:
         results = train_folds(features, dealt, head, training, device=device)
     seconds = time.perf_counter() - started
-    if len(dealt) not in PROBES:
-        embedded = replace(stage, image=(EMBEDDED["image"],), text=(EMBEDDED["text"],))
-        plain, _, _ = prepare(corpus, embedded, HeadConfig("concat"), seed=training.seed)
-        PROBES[len(dealt)] = baseline_guesses(plain, dealt, seed=training.seed)["linear"]
     linear = {"linear": PROBES[len(dealt)]}
     stops = [(result.stop_rows, result.stop_logits) for result in results]
     judged = judge_folds(features, dealt, [result.logits for result in results], stops, others=linear)

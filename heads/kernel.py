@@ -84,9 +84,10 @@ class KernelHead(Head):
         weights = (weights / weights.mean())[:, None]
         means, heights = (weights * features).mean(0), (weights * targets).mean(0)
         centred = features - means
-        penalty = self.ridge * unit**2 * torch.eye(len(means), dtype=torch.float64, device=means.device)
-        moments = centred.T @ (weights * centred) + penalty
-        slopes = torch.linalg.lstsq(moments, centred.T @ (weights * (targets - heights))).solution  # (H, K)
+        moments = centred.T @ (weights * centred)  # (H, H)
+        rounding = LEAST * moments.diagonal().mean().clamp(min=LEAST)  # what a penalty of 0 leaves to solve with
+        penalty = (self.ridge * unit**2 + rounding) * torch.eye(len(means), dtype=torch.float64, device=means.device)
+        slopes = torch.linalg.solve(moments + penalty, centred.T @ (weights * (targets - heights)))  # (H, K)
         self.linear.weight.copy_(SHARP * slopes.T)
         self.linear.bias.copy_(SHARP * (heights - means @ slopes))
 

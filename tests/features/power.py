@@ -73,6 +73,8 @@ class Faults:
         watch(root, self.before)
 
     def before(self, operation: str, subject: Path | int) -> None:
+        if operation == "os.mkdir" and isinstance(subject, Path) and subject.is_dir():
+            return  # a lock makes sure of its folder; where that is there, nothing is changed
         if operation == "os.remove" and (self.lasting or str(subject).endswith(".tmp")):
             return  # a full disk lets go of files; a temporary file that cannot be removed is harmless where it lies
         self.operations += 1
@@ -145,9 +147,9 @@ class Journal:
         real_add, real_flush = Writer.add, Writer.flush
         given: dict[int, set[Key]] = {}
 
-        def add(writer: Writer, key: str, *embedding: Any) -> None:
+        def add(writer: Writer, key: str, *embedding: Any, **cost: Any) -> None:
             given.setdefault(id(writer), set()).add((writer.store.spec.name, key.encode()))
-            real_add(writer, key, *embedding)
+            real_add(writer, key, *embedding, **cost)
 
         def flush(writer: Writer) -> None:
             real_flush(writer)

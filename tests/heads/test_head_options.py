@@ -26,6 +26,8 @@ OTHER_VALUES: dict[str, list[int | float | str]] = {
     "directions": [1],
     "landmarks": [40],
     "gamma": [0.5],
+    "ridge": [5.0],
+    "balance": [0.0],
 }
 LAYERS = {"concat": 0}
 CASES = [
@@ -67,6 +69,8 @@ def test_an_option_changes_the_head(head: str, option: str, value: int | float |
          for key, own in other.state_dict().items()}
     )  # fmt: skip
     inputs = make_inputs()
+    for model in (usual, other):
+        model.prepare(inputs, torch.tensor([0, 1, 2, 0, 0, 1]), torch.arange(6))
     assert not torch.equal(other(inputs), usual(inputs))
     assert other(inputs).shape == (6, 3)
 

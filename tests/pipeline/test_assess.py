@@ -61,7 +61,9 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
     for name, figure in trained.metrics.items():
         assert found.metrics[name] == pytest.approx(figure)
     assert found.judgement.intervals == trained.judgement.intervals
-    assert found.judgement.calibration.temperatures == pytest.approx(trained.judgement.calibration.temperatures)
+    assert found.judgement.calibration.temperatures == pytest.approx(
+        trained.judgement.calibration.temperatures, rel=1e-5
+    )
     assert found.curve is not None
     for modality in ("image", "text"):
         line = [one for one in found.curve.points if one.line == modality]
