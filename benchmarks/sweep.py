@@ -48,6 +48,7 @@ EPOCHS, FOLDS, HIDDEN, BATCH = 20, 5, 64, 64
 RATES = [round(10**power, 6) for power in np.linspace(-4, -2, 8)]
 DECAYS = [round(10**power, 6) for power in np.linspace(-4, 0, 8)]
 DROPOUTS = [0.1, 0.3, 0.5, 0.6]
+TARGETS = {"GridSearchCV": 10, "HalvingGridSearchCV": 3, "plain loop": 5, "skorch": 5}  # times as long as msa
 SAMPLE = 40  # config-folds that an extrapolation is measured on, at least
 
 
@@ -83,11 +84,11 @@ def main() -> None:
         started = time.perf_counter()
         found = sweep(corpus, stage, space, head, training, own, runs=Path(runs))
         seconds = time.perf_counter() - started
-        print(f"msa: {configs} configs x {FOLDS} folds in {seconds:.1f} s; {found.plan}")
+        say(f"msa: {configs} configs x {FOLDS} folds in {seconds:.1f} s; {found.plan}")
         trained = sum(max(row.values) for row in found.rows[0]) * FOLDS
         weights = matrix.shape[1] * HIDDEN + 2 * HIDDEN**2
         work = 4 * weights * len(folds[0].train) * trained  # a product and its gradient by the weights
-        print(
+        say(
             f"msa: {trained} epochs of a head, {seconds / trained * 1000:.1f} ms and {work / seconds / 1e9:.0f} GFLOP/s"
         )
         difference = 0.0
@@ -96,7 +97,7 @@ def main() -> None:
             whole = sweep(corpus, stage, space, head, training, exact, runs=Path(runs))
             best, chosen = (one.best.outer["accuracy"] for one in (whole, found))
             difference = best - chosen
-            print(f"msa, whole grid: {whole.seconds:.1f} s; outer accuracy {best:.3f}, with halving {chosen:.3f}")
+            say(f"msa, whole grid: {whole.seconds:.1f} s; outer accuracy {best:.3f}, with halving {chosen:.3f}")
 
     pipe = make_pipeline(
         StandardScaler(),
@@ -106,9 +107,14 @@ def main() -> None:
     fourth = {"mlpclassifier__beta_1": [0.9, 0.95, 0.8, 0.85][: len(drops)]}
     few = {"mlpclassifier__learning_rate_init": RATES[:: max(1, 8 // (SAMPLE // FOLDS))][: SAMPLE // FOLDS]}
     x, y, jobs = matrix[rest], labels[rest], available_cores()
-    times = {}
+    times: dict[str, float] = {}
+
+    def keep(name: str, taken: float) -> None:
+        times[name] = taken
+        say(f"{name}: {taken:.0f} s, {taken / seconds:.1f} times as long as msa (target {TARGETS[name]})")
+
     measured = _timed(lambda: GridSearchCV(pipe, few, cv=splits, n_jobs=jobs, refit=False).fit(x, y))
-    times["GridSearchCV"] = measured / (len(few["mlpclassifier__learning_rate_init"]) * FOLDS) * total
+    keep("GridSearchCV", measured / (len(few["mlpclassifier__learning_rate_init"]) * FOLDS) * total)
     halving = HalvingGridSearchCV(
         pipe,
         grid | fourth,
@@ -120,24 +126,21 @@ def main() -> None:
         min_resources=2,
         max_resources=EPOCHS,
     )
-    times["HalvingGridSearchCV"] = _timed(lambda: halving.fit(x, y))
+    keep("HalvingGridSearchCV", _timed(lambda: halving.fit(x, y)))
     torch.set_num_threads(1)  # fastest for batches this small
     jobs_of = [(rate, fold) for rate in RATES for fold in folds][:SAMPLE]
     dims = dims_of(inputs, table)
     loop = _timed(lambda: [plain_loop(inputs, labels, dims, fold, rate) for rate, fold in jobs_of])
-    times["plain loop"] = loop / len(jobs_of) * total
+    keep("plain loop", loop / len(jobs_of) * total)
     if importlib.util.find_spec("skorch"):
-        times["skorch"] = _timed(lambda: [skorch_net(matrix, labels, fold, rate) for rate, fold in jobs_of])
-        times["skorch"] *= total / len(jobs_of)
+        net = _timed(lambda: [skorch_net(matrix, labels, fold, rate) for rate, fold in jobs_of])
+        keep("skorch", net / len(jobs_of) * total)
 
-    print(f"machine: {machine()}")
-    targets = {"GridSearchCV": 10, "HalvingGridSearchCV": 3, "plain loop": 5, "skorch": 5}
+    say(f"machine: {machine()}")
     good = seconds < 180 and difference <= 0.005
-    for name, taken in times.items():
-        good &= taken / seconds >= targets[name]
-        print(f"{name}: {taken:.0f} s, {taken / seconds:.1f} times as long as msa (target {targets[name]})")
+    good &= all(taken / seconds >= TARGETS[name] for name, taken in times.items())
     below = f"{difference * 100:.1f} points below the whole grid"
-    print(f"msa: {seconds:.1f} s for {total} config-folds (target 180), {below}")
+    say(f"msa: {seconds:.1f} s for {total} config-folds (target 180), {below}")
     sys.exit(0 if good else 1)
 
 
@@ -181,6 +184,11 @@ def skorch_net(matrix: np.ndarray, labels: np.ndarray, fold: Fold, rate: float) 
     )
     model.fit(matrix[fold.train], labels[fold.train])
     return float((model.predict(matrix[fold.score]) == labels[fold.score]).mean())
+
+
+def say(line: str) -> None:
+    """Print at once: the whole takes half an hour, and may be cut off."""
+    print(line, flush=True)
 
 
 def _timed(work: Callable[[], object]) -> float:
