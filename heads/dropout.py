@@ -37,8 +37,9 @@ class Dropout(nn.Module):
         for axis, size in enumerate(x.shape):
             along = torch.arange(size, dtype=torch.int32, device=x.device) * _signed(STRIDES[axis])
             number = number + along.reshape(-1, *[1] * (x.ndim - 1 - axis))
-        kept = _mix(number) >= self.rate * 2.0**32 - 2.0**31
-        return x * (kept / (1 - self.rate)).to(x.dtype)
+        above = _mix(number).float() - (self.rate * 2.0**32 - 2.0**31)  # a whole number; 0 and below is dropped
+        # Not by a comparison: torch vectorises no arithmetic with truth values, and this is run at every step.
+        return x * (above.clamp(0, 1) / (1 - self.rate)).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
