@@ -8,13 +8,15 @@ import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..heads.base import Head, Inputs
 from ..heads.losses import Loss
 from .optimise import Step, decay_groups
-from .stack import Stack, Trainee, parameter_names
+from .stack import Stack, Trainee, logits_of, parameter_names
 from .train import (
     EVAL_BATCH,
     Course,
@@ -26,6 +28,7 @@ from .train import (
     epoch_batches,
     finish,
     make_loss,
+    predict_logits,
 )
 from .train_config import TrainConfig
 
@@ -84,6 +87,7 @@ class Fused:
             raise ValueError("fused heads must share their batches: one seed, batch size, loss and augmentation")
         self.trainees, self.inputs, self.labels, self.views = list(trainees), inputs, labels, views
         self.train_rows, self.stop_rows, self.epoch = train_rows, stop_rows, epoch
+        self.stack: Stack | None = None  # of the last epoch
 
     @property
     def over(self) -> bool:
@@ -103,6 +107,7 @@ class Fused:
     def forget(self, number: int) -> None:
         """Drop a head that will not be asked for: its weights and its optimiser leave the memory."""
         self.drop(number)
+        self.stack = None
         self.trainees[number].best = []
         self.trainees[number].optimiser.clear()
 
@@ -123,9 +128,25 @@ class Fused:
         history = list(one.course.history)
         return head, FitResult(history, one.course.best_epoch, len(history) < one.config.epochs)
 
+    def say(self, numbers: Sequence[int], seen: Sequence[Inputs], rows: Rows) -> list[list[NDArray[np.float32]]]:
+        """What each of these heads, as `finish` gives it, says of `rows`: logits (n, K) for each of the inputs `seen`.
+
+        None of them may have an error.
+        """
+        chosen = [self.trainees[number] for number in numbers]
+        if all(type(one.head).calibrate is Head.calibrate and not one.config.tune_thresholds for one in chosen):
+            heads, weights = [one.head for one in chosen], [one.best for one in chosen]
+            where = torch.as_tensor(rows, device=self.labels.device)
+            said = [logits_of(heads, weights, inputs, where).cpu().numpy() for inputs in seen]
+            return [list(own) for own in zip(*said, strict=True)]
+        ended = [self.finish(number)[0] for number in numbers]
+        return [[predict_logits(head, inputs, rows).cpu().numpy() for inputs in seen] for head in ended]
+
     def _train_epoch(self, living: list[Trainee]) -> None:
         started = time.perf_counter()
-        stack = Stack(living, self.labels)
+        if self.stack is None or self.stack.trainees != living:
+            self.stack = Stack(living, self.labels)
+        stack = self.stack
         config = living[0].config
         shown, batches = epoch_batches(self.inputs, self.views, self.labels, self.train_rows, self.epoch, config)
         trained = stack.run(shown, batches, learn=True)

@@ -72,7 +72,7 @@ class Plan:
         alone = len(self.chunks) - len(fused)
         parts = [f"fused: {len(fused)} chunks of up to {max(fused)} heads"] if fused else []
         parts += [f"alone: {alone} heads"] if alone else []
-        return f"{'; '.join(parts)}; in {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{'; '.join(parts)}; {self.threads} at a time"
 
 
 class Trained(NamedTuple):
@@ -200,14 +200,11 @@ def start(scene: Scene, task: Task, job: Job) -> tuple[Head, TrainConfig]:
     return scene.head(task.config.of_member(job.member), training.seed), training
 
 
-def speak(
-    scene: Scene, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult, *, stops: bool = True
-) -> Trained:
-    """Let a trained head say what it thinks of the fold's scored rows and, with `stops`, of those it was stopped on."""
+def speak(scene: Scene, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult) -> Trained:
+    """Let a trained head say what it thinks of the fold's scored rows, and of those that it was stopped on."""
     scored = [scene.inputs, *scene.views] if config.average_views else [scene.inputs]
     said = [predict_logits(head, seen, fold.score).cpu().numpy() for seen in scored]
-    rows = job.rows.stop if stops else job.rows.stop[:0]
-    stopped = log_mean([predict_logits(head, seen, rows).cpu().numpy() for seen in scored])
+    stopped = log_mean([predict_logits(head, seen, job.rows.stop).cpu().numpy() for seen in scored])
     return Trained(head, fitted, said, stopped, scene.reductions)
 
 

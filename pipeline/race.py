@@ -9,10 +9,11 @@ from itertools import chain
 from typing import Literal, NamedTuple
 
 from .data import FeatureTable
-from .evaluate import METRICS
-from .many import Job, Plan, Task, Trained, assemble, plan_training
+from .evaluate import METRICS, score
+from .fold_result import log_mean
+from .many import Plan, Task, plan_training
 from .race_engine import Engine, Work
-from .runner import Runner, regrouped
+from .runner import Runner, Said
 from .split import Fold
 from .study import Row, Study
 
@@ -78,7 +79,7 @@ class Race:
     def _reach(self, rung: int, indices: Sequence[int]) -> None:
         """Train these trials to a rung and store their values there."""
         indices = [index for index in indices if index not in self.over]
-        waiting: dict[tuple[int, int], dict[int, tuple[Job, Trained]]] = defaultdict(dict)
+        waiting: dict[tuple[int, int], dict[int, Said]] = defaultdict(dict)  # of a trial on a fold, by member
         metrics: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)  # of a trial, by fold
         seconds: dict[int, float] = defaultdict(float)
         work = self._work(indices)
@@ -88,13 +89,14 @@ class Race:
                 if isinstance(found, ValueError):
                     self.errors[index] = found
                     continue
-                seconds[index] += sum(record.seconds for record in found.fitted.history)
+                seconds[index] += found.seconds
                 entry, mine = self.entries[index], waiting[index, job.fold]
-                mine[job.member] = job, found
+                mine[job.member] = found
                 if len(mine) < entry.task.config.members:
                     continue
-                whole = assemble(entry.table, self.folds[job.fold], [mine[member] for member in sorted(mine)])
-                metrics[index][job.fold] = whole.metrics
+                logits = log_mean([said for member in sorted(mine) for said in mine[member].logits])
+                truth = entry.table.targets()[self.folds[job.fold].score]
+                metrics[index][job.fold] = score(truth, logits.argmax(1), entry.table.classes)
                 if len(metrics[index]) == len(self.folds):
                     self._store(index, rung, [mean for _, mean in sorted(metrics[index].items())], seconds[index])
         for index in indices:
@@ -133,10 +135,10 @@ class Race:
                 runner = Runner(self.folds, [(fresh[job.task], tasks[job.task], job) for job in chunk])
                 for index in {fresh[job.task] for job in chunk}:
                     self.runners[index].append(runner)
-            runners = list(dict.fromkeys(runner for index in own for runner in self.runners[index]))
-            if self.engine.regroups:
-                runners = regrouped(runners, set(own), self.engine.device)
-                for index in own:
-                    self.runners[index] = [runner for runner in runners if index in runner.trials]
+            runners = self.engine.regroup(
+                list(dict.fromkeys(runner for index in own for runner in self.runners[index])), set(own)
+            )
+            for index in own:
+                self.runners[index] = [runner for runner in runners if index in runner.trials]
             work += [Work(runner, set(own), table) for runner in runners]
         return work

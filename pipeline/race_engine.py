@@ -1,23 +1,22 @@
-"""Who trains the heads of a sweep: threads of this process, or the workers of a Ray cluster."""
+"""Who trains the heads of a sweep: this process, others on its cores, or the workers of a Ray cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
+from ..features.runtime import available_cores
 from .data import FeatureTable
-from .many import Job, Trained
+from .many import Job
+from .runner import Runner, Said, regrouped
 from .scene import Scenes
 from .train import training_threads
 
-if TYPE_CHECKING:
-    from .runner import Runner
-
-Found = tuple[int, Job, Trained | ValueError]  # of which trial, and what the head says or why it cannot
+Found = tuple[int, Job, Said | ValueError]  # of which trial, and what the head says or why it cannot
 
 
 class Work(NamedTuple):
@@ -27,14 +26,14 @@ class Work(NamedTuple):
     wanted: set[int]
     table: FeatureTable
 
+    def found(self, said: Sequence[tuple[int, Said | ValueError]]) -> list[Found]:
+        """What its heads say, each given by its place in the chunk."""
+        members = self.runner.members
+        return [(members[at][0], members[at][2], one) for at, one in said]
+
 
 class Engine(Protocol):
-    """Brings chunks to a rung. `threads` is how many at a time, None for what suits this machine.
-
-    `regroups`: whether heads may change their chunk between rungs.
-    """
-
-    regroups: bool
+    """Brings chunks to a rung. `threads` is how many at a time, None for what suits this machine."""
 
     @property
     def device(self) -> str:
@@ -44,6 +43,9 @@ class Engine(Protocol):
     def threads(self) -> int | None:
         """How many chunks train at a time."""
 
+    def regroup(self, runners: list[Runner], wanted: set[int]) -> list[Runner]:
+        """The runners of the wanted trials' heads from now on."""
+
     def reach(self, work: Sequence[Work], rung: int, *, threads: int) -> Generator[list[Found], None, None]:
         """Train all of this to a rung; what comes of each chunk, as it comes."""
 
@@ -52,10 +54,13 @@ class Threads:
     """Threads of this process, as many as a plan says."""
 
     threads = None
-    regroups = True
 
     def __init__(self, device: str) -> None:
         self.device = device
+
+    def regroup(self, runners: list[Runner], wanted: set[int]) -> list[Runner]:
+        """The heads in full chunks again."""
+        return regrouped(runners, wanted, device=self.device, threads=available_cores() if self.device == "cpu" else 1)
 
     def reach(self, work: Sequence[Work], rung: int, *, threads: int) -> Generator[list[Found], None, None]:
         """Train all of this to a rung; what comes of each chunk, as it comes."""
@@ -67,25 +72,30 @@ class Threads:
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
             pool = ThreadPoolExecutor(threads)
             try:
-                running = [pool.submit(one.runner.reach, rung, one.wanted, scenes[id(one.table)]) for one in work]
+                running = {pool.submit(one.runner.reach, rung, one.wanted, scenes[id(one.table)]): one for one in work}
                 for future in as_completed(running):
-                    yield future.result()
+                    yield running[future].found(future.result())
             finally:
                 pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def open_engine(ray: str | None, *, asked: str, here: str) -> Iterator[Engine]:
-    """The workers of the Ray cluster at an address (empty: RAY_ADDRESS, or this machine alone); None: this process.
+def open_engine(ray: str | None, *, asked: str, here: str, heads: int) -> Iterator[Engine]:
+    """The workers of the Ray cluster at an address (empty: RAY_ADDRESS, or this machine alone); None: this machine.
 
-    `asked` is the device that the user named, perhaps `auto`, and `here` the one that it means in this process.
-    Raises RayRunError.
+    `asked` is the device that the user named, perhaps `auto`, and `here` the one that it means in this process;
+    `heads` is how many will be trained, at least. Raises RayRunError.
     """
-    if ray is None:
-        yield Threads(here)
-        return
-    from .ray_cluster import connected
-    from .ray_race import open_workers
+    if ray is not None:
+        from .ray_cluster import connected
+        from .ray_race import open_workers
 
-    with connected(ray, store=None) as module, open_workers(module, asked) as workers:
-        yield workers
+        with connected(ray, store=None) as module, open_workers(module, asked) as workers:
+            yield workers
+    elif here == "cpu" and available_cores() > 1:
+        from .race_processes import Processes
+
+        with Processes(available_cores(), heads) as processes:
+            yield processes
+    else:
+        yield Threads(here)

@@ -16,7 +16,7 @@ from typing import Any
 from .data import FeatureTable
 from .race_engine import Found, Work
 from .ray_crew import ATTEMPTS, Crew, Death, RayRunError
-from .ray_racer import Leg, Racer, Said, Stop
+from .ray_racer import Leg, Racer, Stop
 from .runner import Runner
 
 
@@ -43,8 +43,6 @@ class Station:
 class Workers:
     """The `Engine` of a race whose chunks train on a cluster."""
 
-    regroups = False  # a worker keeps what it holds
-
     def __init__(self, ray: Any, crew: Crew) -> None:
         self.ray, self.crew = ray, crew
         self.stations: dict[Runner, Station] = {}
@@ -61,12 +59,17 @@ class Workers:
         """How many chunks train at a time."""
         return self.crew.places
 
+    def regroup(self, runners: list[Runner], wanted: set[int]) -> list[Runner]:
+        """The same: a worker keeps what it holds."""
+        return runners
+
     def reach(self, work: Sequence[Work], rung: int, *, threads: int) -> Generator[list[Found], None, None]:
         """Train all of this to a rung; what comes of each chunk, as it comes. Raises RayRunError."""
         known = self.stations
         self.stations = {one.runner: known.get(one.runner) or Station(next(self.numbers), one.runner) for one in work}
         by_number = {station.number: station for station in self.stations.values()}
-        tables = {self.stations[one.runner].number: self._place(one.table) for one in work}
+        asked = {self.stations[one.runner].number: one for one in work}
+        tables = {number: self._place(one.table) for number, one in asked.items()}
         waiting = deque(
             Leg(station.number, Stop(rung, frozenset(one.wanted)), tuple(station.passed), frozenset(by_number))
             for one in work
@@ -86,7 +89,7 @@ class Workers:
                     continue
                 station.home = worker
                 station.passed.append(leg.stop)
-                yield _found(station, outcome)
+                yield asked[leg.chunk].found(outcome)
 
     def _next(self, waiting: deque[Leg], worker: Any, stations: dict[int, Station]) -> Leg | None:
         """Take what a worker shall do: a chunk whose heads it holds, else one that nobody holds."""
@@ -118,8 +121,3 @@ def _again(leg: Leg, station: Station, error: Exception) -> Leg:
             "stored stays, run the command again"
         ) from error
     return replace(leg, folds=(), members=(), attempt=leg.attempt + 1)
-
-
-def _found(station: Station, said: Sequence[Said]) -> list[Found]:
-    members = station.runner.members
-    return [(members[at][0], members[at][2], one) for at, one in said]

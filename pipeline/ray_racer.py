@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from .data import FeatureTable
-from .many import Job, Task, Trained
-from .runner import Runner
-from .scene import Place, Scene, Scenes
+from .many import Job, Task
+from .runner import Runner, Said
+from .scene import LatestScene, Scenes
 from .split import Fold
-
-Said = tuple[int, Trained | ValueError]  # of which member of the chunk
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,8 @@ class Racer:
         """Take no more of the node than one was hired for."""
         torch.set_num_threads(self.cores)
 
-    def reach(self, table: FeatureTable, name: str, leg: Leg) -> list[Said]:
-        """Train a chunk to its next stop; what its wanted heads say there, without their weights.
+    def reach(self, table: FeatureTable, name: str, leg: Leg) -> list[tuple[int, Said | ValueError]]:
+        """Train a chunk to its next stop; what its wanted heads say there, by their places in it.
 
         Tables of one `name` are the same table.
         """
@@ -74,34 +69,10 @@ class Racer:
                 runner.reach(stop.rung, set(), scenes)
             self.runners[leg.chunk] = runner
         _leave(runner, leg.stop)
-        numbers = {(index, job.fold, job.member): at for at, (index, _, job) in enumerate(runner.members)}
-        found = runner.reach(leg.stop.rung, set(leg.stop.wanted), scenes)
-        return [(numbers[index, job.fold, job.member], _light(one)) for index, job, one in found]
-
-
-class LatestScene(Scenes):
-    """The scenes of one table, of which the latest stays: chunks of one place mostly come one after another."""
-
-    def __init__(self, table: FeatureTable, device: str) -> None:
-        super().__init__(table, (), device)
-
-    @contextmanager
-    def use(self, place: Place) -> Iterator[Scene]:
-        """The scene of this place."""
-        if place not in self.built:
-            self.built.clear()
-            self.built[place] = Scene.build(self.table, place, self.device)
-        yield self.built[place]
+        return runner.reach(leg.stop.rung, set(leg.stop.wanted), scenes)
 
 
 def _leave(runner: Runner, stop: Stop) -> None:
     """Drop the trials that were over before this stop."""
     for index in {index for index, _, _ in runner.members} - stop.wanted:
         runner.forget(index)
-
-
-def _light(found: Trained | ValueError) -> Trained | ValueError:
-    """The same for the way home: nobody there looks at weights."""
-    if isinstance(found, ValueError):
-        return found
-    return found._replace(head=copy.deepcopy(found.head).to("meta"), reductions={})

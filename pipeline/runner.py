@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ..features.runtime import available_cores
 from ..heads.base import Head, Inputs
 from .fused import Fused, begin, regroup
-from .many import LARGEST, LARGEST_GPU, Job, Task, Trained, company, share_out, speak, start
+from .many import LARGEST, LARGEST_GPU, Job, Task, company, share_out, start
 from .scene import Place, Scene, Scenes
 from .split import Fold
+from .stack import Trainee
 from .train_config import TrainConfig
 
 _NOTHING = Inputs(*(torch.empty(0) for _ in range(4)))
+
+
+class Said(NamedTuple):
+    """What a head says at a rung of the fold's scored rows: logits (n, K) in each scored view; and what it cost."""
+
+    logits: list[NDArray[np.float32]]
+    seconds: float
 
 
 class Runner:
@@ -28,18 +38,15 @@ class Runner:
         self.numbers: dict[tuple[int, int], int] = {}
         self.errors: dict[tuple[int, int], ValueError] = {}
 
-    def reach(self, rung: int, wanted: set[int], scenes: Scenes) -> list[tuple[int, Job, Trained | ValueError]]:
-        """Train to a rung; what each head of the wanted trials says then, or why it cannot."""
+    def reach(self, rung: int, wanted: set[int], scenes: Scenes) -> list[tuple[int, Said | ValueError]]:
+        """Train to a rung; what each head of the wanted trials says then, or why it cannot, by its place here."""
         with scenes.use(self.place) as scene:
             if self.fused is None:
                 self._begin(scene)
-            found: list[tuple[int, Job, Trained | ValueError]] = []
             if self.fused is not None:
                 self.fused.inputs, self.fused.views = scene.inputs, scene.views
                 self.fused.train(rung)
-            for index, task, job in self.members:
-                if index in wanted:
-                    found.append((index, job, self._say(scene, index, task, job)))
+            found = self._said(scene, [at for at, (index, _, _) in enumerate(self.members) if index in wanted])
             if self.fused is not None:
                 self.fused.inputs, self.fused.views = _NOTHING, ()
             return found
@@ -79,18 +86,32 @@ class Runner:
                 views=scene.views,
             )
 
-    def _say(self, scene: Scene, index: int, task: Task, job: Job) -> Trained | ValueError:
-        if (index, job.member) in self.errors:
-            return self.errors[index, job.member]
+    def _said(self, scene: Scene, places: Sequence[int]) -> list[tuple[int, Said | ValueError]]:
+        found: list[tuple[int, Said | ValueError]] = []
+        groups: dict[tuple[int, bool], list[tuple[int, int]]] = defaultdict(list)
+        for at in places:
+            index, task, job = self.members[at]
+            number = self.numbers.get((index, job.member))
+            error = self.errors[index, job.member] if number is None else self._trainee(number).error
+            if error is not None:
+                found.append((at, error))
+            elif number is not None:
+                groups[job.fold, task.config.average_views].append((at, number))
+        for (fold, every_view), group in groups.items():
+            assert self.fused is not None
+            seen = [scene.inputs, *scene.views] if every_view else [scene.inputs]
+            said = self.fused.say([number for _, number in group], seen, self.folds[fold].score)
+            for (at, number), logits in zip(group, said, strict=True):
+                seconds = sum(record.seconds for record in self._trainee(number).course.history)
+                found.append((at, Said(logits, seconds)))
+        return sorted(found, key=lambda one: one[0])
+
+    def _trainee(self, number: int) -> Trainee:
         assert self.fused is not None
-        try:
-            head, fitted = self.fused.finish(self.numbers[index, job.member])
-        except ValueError as error:
-            return error
-        return speak(scene, self.folds[job.fold], task.config, job, head, fitted, stops=False)
+        return self.fused.trainees[number]
 
 
-def regrouped(runners: Sequence[Runner], wanted: set[int], device: str) -> list[Runner]:
+def regrouped(runners: Sequence[Runner], wanted: set[int], *, device: str, threads: int) -> list[Runner]:
     """The heads of these trials in full chunks again, after others have left; heads not begun stay as they are."""
     groups: dict[Hashable, list[tuple[Runner, int]]] = defaultdict(list)
     for runner in runners:
@@ -98,7 +119,7 @@ def regrouped(runners: Sequence[Runner], wanted: set[int], device: str) -> list[
             for at, (index, task, job) in enumerate(runner.members):
                 if index in wanted and (index, job.member) in runner.numbers:
                     groups[company(task, job), runner.fused.epoch].append((runner, at))
-    largest, threads = (LARGEST, available_cores()) if device == "cpu" else (LARGEST_GPU, 1)
+    largest = LARGEST if device == "cpu" else LARGEST_GPU
     chunks = share_out([(group, largest) for group in groups.values()], threads)
     return [runner for runner in runners if runner.fused is None] + [_joined(chunk) for chunk in chunks]
 

@@ -105,3 +105,18 @@ class Scenes:
                 self.left[place] -= 1
                 if not self.left[place]:
                     del self.built[place]
+
+
+class LatestScene(Scenes):
+    """The scenes of one table, of which the latest stays: chunks of one place mostly come one after another."""
+
+    def __init__(self, table: FeatureTable, device: str) -> None:
+        super().__init__(table, (), device)
+
+    @contextmanager
+    def use(self, place: Place) -> Iterator[Scene]:
+        """The scene of this place."""
+        if place not in self.built:
+            self.built.clear()
+            self.built[place] = Scene.build(self.table, place, self.device)
+        yield self.built[place]

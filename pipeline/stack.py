@@ -22,7 +22,7 @@ from .evaluate import score
 from .optimise import Step, decay_groups
 from .recorded import replay, structure
 from .shared_linear import share_linears
-from .train import Course
+from .train import EVAL_BATCH, Course
 from .train_config import TrainConfig
 
 
@@ -83,6 +83,7 @@ class Stack:
             if learn:
                 values, said, norms, *gradients = self._step(buffers, batch, targets)
                 self._learn(gradients, norms)
+                del gradients  # before the next step, which then writes where these lay in the processor's cache
             else:
                 with torch.no_grad():
                     values, said = self._together(self.parameters, buffers, self.loss, batch, targets)
@@ -133,6 +134,30 @@ class Stack:
         criterion = Loss(config.loss, gamma=config.gamma, **loss)  # type: ignore[arg-type]
         value = criterion(parts.flatten(0, 1), targets.repeat(parts.shape[0], 1))
         return value, logits.detach().argmax(-1)
+
+
+def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs: Inputs, rows: Tensor) -> Tensor:
+    """What heads of one architecture say of `rows` (n,) with these weights, in eval mode: logits (C, n, K).
+
+    Weights are in the order of `parameter_names`.
+    """
+    skeleton = copy.deepcopy(heads[0]).eval()
+    share_linears(skeleton)
+    parameters = {
+        name: torch.stack([own[place] for own in weights]) for place, name in enumerate(parameter_names(heads[0]))
+    }
+    own = {name.removeprefix("head."): buffer for name, buffer in _own_buffers(heads).items()}
+    buffers = dict(skeleton.named_buffers()) | own
+    dims = {name: 0 if name in own else None for name in buffers}
+
+    def say(weights: dict[str, Tensor], buffers: dict[str, Tensor], batch: Inputs) -> Tensor:
+        logits: Tensor = functional_call(skeleton, (weights, buffers), (batch,))
+        return (logits + buffers["offsets"]).float()
+
+    together = vmap(say, in_dims=(0, dims, None))
+    with torch.no_grad():
+        said = [together(parameters, buffers, take(inputs, chosen)) for chosen in torch.split(rows, EVAL_BATCH)]
+    return torch.cat(said, 1)
 
 
 class Parts(nn.Module):

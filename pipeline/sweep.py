@@ -66,7 +66,8 @@ def sweep(
     plans: list[str] = []
     choices: list[Choice] = []
     rows: list[list[Row]] = []
-    with open_engine(ray, asked=stage.device, here=tables.device) as engine:
+    heads = search.batch * search.inner * head.members
+    with open_engine(ray, asked=stage.device, here=tables.device, heads=heads) as engine:
         for number, outer in enumerate(tables.folds):
             study = Study(
                 url,

@@ -165,6 +165,24 @@ def test_heads_of_several_trainings_go_on_together() -> None:
         check("gated", 1, rest.finish(number), alone("gated", 1, job))
 
 
+@pytest.mark.parametrize("name", ["concat", "late", "kernel"])
+@pytest.mark.parametrize("change", [{}, {"tune_thresholds": True}])
+def test_heads_say_together_what_each_says_when_it_is_finished(name: str, change: dict[str, bool]) -> None:
+    inputs, labels = posts(1)
+    jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
+    heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused.train(3)
+    rows = [119, 3, 50, 7]
+    other = inputs._replace(image=inputs.image + 1)
+    said = fused.say([2, 0], [inputs, other], rows)
+    for number, (plain, moved) in zip([2, 0], said, strict=True):
+        head, _ = fused.finish(number)
+        for logits, seen in ((plain, inputs), (moved, other)):
+            torch.testing.assert_close(torch.from_numpy(logits), predict_logits(head, seen, rows), atol=1e-5, rtol=0)
+    assert not torch.equal(torch.from_numpy(said[0][0]), torch.from_numpy(said[1][0]))
+
+
 def test_heads_that_cannot_share_batches_are_refused() -> None:
     inputs, labels = posts(1)
     configs = [CONFIG, replace(CONFIG, batch_size=8)]

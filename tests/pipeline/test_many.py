@@ -76,12 +76,12 @@ def test_the_plan_changes_no_result(alone: list[list[FoldResult]], threads: int 
 
 
 def test_the_plan_fuses_what_it_can_and_says_so() -> None:
-    assert str(plan_training(TABLE, FOLDS, TASKS, threads=2, largest=1)) == "alone: 18 heads; in 2 threads"
+    assert str(plan_training(TABLE, FOLDS, TASKS, threads=2, largest=1)) == "alone: 18 heads; 2 at a time"
     fused = plan_training(TABLE, FOLDS, TASKS, threads=1)
     # per fold: two heads of 8 with the ensemble's first, and three groups of one; its other members; two on tokens
-    assert str(fused) == "fused: 2 chunks of up to 3 heads; alone: 12 heads; in 1 thread"
+    assert str(fused) == "fused: 2 chunks of up to 3 heads; alone: 12 heads; 1 at a time"
     on_gpu = plan_training(TABLE, FOLDS, TASKS, device="cuda")
-    assert str(on_gpu) == "fused: 4 chunks of up to 3 heads; alone: 8 heads; in 1 thread"
+    assert str(on_gpu) == "fused: 4 chunks of up to 3 heads; alone: 8 heads; 1 at a time"
     assert sorted(len(chunk) for chunk in fused.chunks) == [1] * 12 + [3, 3]
     for chunk in on_gpu.chunks:
         assert len({(job.fold, job.place) for job in chunk}) == 1

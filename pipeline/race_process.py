@@ -1,0 +1,74 @@
+"""A process of this machine that trains chunks of a sweep's heads, and keeps them from rung to rung."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from .many import Job, Task
+from .recorded import load_recorder
+from .runner import Runner, Said, regrouped
+from .scene import LatestScene
+from .shared_memory import read_shared
+from .split import Fold
+
+Name = tuple[int, int, int]  # of a head: its trial, fold and member
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker shall do: train what it holds of the wanted trials, and these new chunks, to a rung.
+
+    Each new chunk comes with its number and the file of its table. `anew`: what it held is over.
+    """
+
+    rung: int
+    wanted: frozenset[int]
+    anew: bool
+    chunks: list[tuple[Path, Sequence[Fold], list[tuple[int, Task, Job]]]] = field(default_factory=list)
+
+
+def serve(pipe: Connection) -> None:
+    """What a worker process does: orders come, findings go, until the other end of the pipe is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that gives the orders ends this one
+    torch.set_num_threads(1)
+    load_recorder()  # while the other side reads its features
+    tables: dict[Path, LatestScene] = {}
+    runners: dict[Path, list[Runner]] = {}
+    try:
+        while True:
+            order: Order = pipe.recv()
+            try:
+                for found in _train(order, tables, runners):
+                    pipe.send(found)
+            except Exception as error:
+                pipe.send(error)
+            else:
+                pipe.send(None)
+    except (EOFError, OSError):
+        return
+
+
+def _train(
+    order: Order, tables: dict[Path, LatestScene], runners: dict[Path, list[Runner]]
+) -> Iterator[list[tuple[Name, Said | ValueError]]]:
+    if order.anew:
+        runners.clear()
+    for path, folds, members in order.chunks:
+        if path not in tables:
+            tables[path] = LatestScene(read_shared(path), "cpu")
+        runners.setdefault(path, []).append(Runner(folds, members))
+    for path, mine in runners.items():
+        for runner in mine:
+            for index in runner.trials - order.wanted:
+                runner.forget(index)
+        mine[:] = regrouped(mine, set(order.wanted), device="cpu", threads=1)
+        for runner in mine:
+            said = runner.reach(order.rung, set(order.wanted), tables[path])
+            names = [(index, job.fold, job.member) for index, _, job in runner.members]
+            yield [(names[at], one) for at, one in said]

@@ -1,0 +1,156 @@
+"""Heads that train in processes of their own end as those that train here; nobody is left behind when it ends badly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cached_posts import cached_posts, stage
+
+pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+from msa.features.samples import Corpus
+from msa.pipeline import race_engine, race_processes
+from msa.pipeline.experiment import HeadConfig
+from msa.pipeline.race_processes import Processes
+from msa.pipeline.search import Search
+from msa.pipeline.space import read_space
+from msa.pipeline.sweep import sweep
+from msa.pipeline.sweep_result import Sweep
+from msa.pipeline.train import TrainConfig
+
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
+
+QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
+HEAD = HeadConfig("concat", hidden=8, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return cached_posts(tmp_path_factory.mktemp("posts"))
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes for however few heads, on a machine with one core, too."""
+    monkeypatch.setattr(race_processes, "FEWEST", 1)
+    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
+
+
+def search(corpus: Corpus, runs: Path, **more: Any) -> Sweep:
+    space = read_space(["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"], fusion="concat,gated", file=None)
+    how = Search(trials=8, inner=2, halving=2, batch=4, outer=more.pop("outer", 1))
+    where = stage(corpus, folds=None)
+    return sweep(corpus, where, space, HEAD, QUICK, how, runs=runs, **more)
+
+
+def told(found: Sweep) -> Any:
+    trials = [(row.index, row.point, row.state, row.values) for rows in found.rows for row in rows]
+    return trials, [choice.config() for choice in found.choices], found.outer
+
+
+def workers() -> list[int]:
+    """The processes that this one started and that still run."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over two outer folds and two batches each: what is held from one race never gets into the next."""
+    here = search(posts, tmp_path / "threads", outer=2)
+    monkeypatch.setattr(race_processes, "FEWEST", 1)
+    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
+    orders: list[int] = []
+    send = race_processes.Worker.send
+    monkeypatch.setattr(
+        race_processes.Worker, "send", lambda self, order: (orders.append(len(order.chunks)), send(self, order))
+    )
+    assert told(search(posts, tmp_path / "processes", outer=2)) == told(here)
+    assert sum(orders) > 8
+    assert not workers()
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_heads_on_tokens_and_few_heads_stay_here(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race_processes, "FEWEST", 10**6)
+    monkeypatch.setattr(race_processes.Processes, "_start", lambda self: pytest.fail("no process is worth its start"))
+    assert search(posts, tmp_path).best.outer["accuracy"] > 0
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_a_worker_that_dies_is_one_line_and_the_sweep_goes_on_later(posts: Corpus, tmp_path: Path) -> None:
+    def kill(name: str, number: int, total: int) -> None:
+        if number == 2:
+            os.kill(workers()[0], signal.SIGKILL)
+            time.sleep(0.2)
+
+    with pytest.raises(
+        ValueError, match=r"ended with exit code -9, perhaps for want of memory; take a smaller --batch"
+    ):
+        search(posts, tmp_path, done=kill)
+    assert not workers()
+    started: list[int] = []
+    found = search(posts, tmp_path, done=lambda name, number, total: started.append(number))
+    assert started[0] >= 2
+    assert len(found.rows[0]) == 8
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+import test_race_processes as here
+from cached_posts import cached_posts
+here.race_processes.FEWEST = 1
+here.race_engine.available_cores = lambda: 2
+print("once", flush=True)
+found = here.search(cached_posts(Path({folder!r})), Path({folder!r}, "runs"), done={done})
+print(len(found.rows[0]), here.workers())
+"""
+
+
+def run_script(folder: Path, done: str) -> subprocess.Popen[str]:
+    script = folder / "script.py"
+    path = [str(Path(__file__).parent), *sys.path]
+    script.write_text(SCRIPT.format(path=path, folder=str(folder), done=done))
+    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    process = run_script(tmp_path, "lambda *given: None")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0
+    assert output.split("\n") == ["once", "8 []", ""]
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    process = run_script(tmp_path, "lambda name, number, total: number and print(*here.workers(), flush=True)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "once\n"
+    children = [int(child) for child in process.stdout.readline().split()]
+    assert len(children) == 2
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_what_a_worker_raises_is_raised_here(posts: Corpus) -> None:
+    with Processes(1, heads=10**6) as processes:
+        (worker,) = processes.workers
+        worker.pipe.send("no order")
+        with pytest.raises(AttributeError, match="anew"):
+            worker.receive()
+    assert not workers()
