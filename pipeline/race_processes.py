@@ -25,8 +25,8 @@ class Processes:
     """The `Engine` of a race on the cores of this machine.
 
     Chunks are dealt out in turn, so that the same sweep meets the same company, and stay where they are; each worker
-    regroups its own. Heads on tokens are trained by `Threads`: their products are large enough, and their inputs too
-    large to be laid out in each process. So are few heads.
+    regroups its own. Heads on tokens or raw inputs are trained by `Threads`: their products are large enough, and their
+    inputs too large to be laid out in each process. So are few heads.
     """
 
     device = "cpu"
@@ -56,7 +56,7 @@ class Processes:
     def reach(self, work: Sequence[Work], rung: int, *, threads: int) -> Generator[list[Found], None, None]:
         """Train all of this to a rung; what comes of each chunk, as it comes. Raises ValueError where a worker dies."""
         held = [one for one in work if one.runner in self.away]
-        fresh = [one for one in work if one.runner.fused is None and not one.runner.place.tokens and one not in held]
+        fresh = [one for one in work if one.runner.fused is None and _pooled(one) and one not in held]
         if not held and sum(len(one.runner.members) for one in fresh) < FEWEST:
             fresh = []
         there = [*held, *fresh]
@@ -150,6 +150,11 @@ class Worker:
                 f"a process that trained heads ended with exit code {self.process.exitcode}, perhaps for want of "
                 "memory; take a smaller --batch; what was stored stays, run the command again"
             ) from error
+
+
+def _pooled(work: Work) -> bool:
+    """Whether inputs are the table's pooled vectors themselves, which all processes read in one place."""
+    return not work.runner.place.tokens and not any(spec.raw for side in work.table.specs.values() for spec in side)
 
 
 @contextmanager
