@@ -37,8 +37,9 @@ class Dropout(nn.Module):
         for axis, size in enumerate(x.shape):
             along = torch.arange(size, dtype=torch.int32, device=x.device) * _signed(STRIDES[axis])
             number = number + along.reshape(-1, *[1] * (x.ndim - 1 - axis))
-        above = _mix(number).float() - (self.rate * 2.0**32 - 2.0**31)  # a whole number; 0 and below is dropped
-        # Not by a comparison: torch vectorises no arithmetic with truth values, and this is run at every step.
+        # A whole number; 0 and below is dropped, which a rate of 0 never is: 256 is what float32 tells apart out there.
+        # Not by a comparison, since torch vectorises no arithmetic with truth values, and this is run at every step.
+        above = _mix(number).float() - (self.rate * 2.0**32 - (2.0**31 + 256))
         return x * (above.clamp(0, 1) / (1 - self.rate)).to(x.dtype)
 
     def extra_repr(self) -> str:

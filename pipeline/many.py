@@ -241,7 +241,8 @@ def company(task: Task, job: Job) -> Hashable:
 def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:
     """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
 
-    Few chunks that do not go round evenly are halved, so that no thread waits long for the last one.
+    Few chunks that do not go round evenly are halved, so that no thread waits long for the last one. A group is dealt
+    in an order drawn once and for all: neighbours in a grid do alike, and would leave a race together.
     """
     share = -(-sum(len(group) for group, _ in groups) // threads)
     numbers = [-(-len(group) // min(most, share)) for group, most in groups]
@@ -249,4 +250,5 @@ def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[l
         numbers = [
             2 * n if len(group) >= 2 * n * SMALLEST else n for (group, _), n in zip(groups, numbers, strict=True)
         ]
-    return [list(group[part::n]) for (group, _), n in zip(groups, numbers, strict=True) for part in range(n)]
+    drawn = [[group[at] for at in np.random.default_rng(0).permutation(len(group))] for group, _ in groups]
+    return [group[part::n] for group, n in zip(drawn, numbers, strict=True) for part in range(n)]

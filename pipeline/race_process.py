@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that gives the orders ends this one
     torch.set_num_threads(1)
     load_recorder()  # while the other side reads its features
+    gc.freeze()  # what is loaded by now stays: a hundredth of the time went into looking for garbage in it
     tables: dict[Path, LatestScene] = {}
     runners: dict[Path, list[Runner]] = {}
     try:

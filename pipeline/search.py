@@ -53,19 +53,29 @@ class Search:
             if not holds:
                 raise ValueError(f"{name} of a sweep must be {asked}, got {getattr(self, name)!r}")
 
+    @property
+    def racing(self) -> int:
+        """How many trials race each other at most, where memory allows it."""
+        suited = 16 if self.sampler == "tpe" else 256  # TPE learns from one batch for the next
+        return min(self.batch or suited, self.trials)
 
-def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> Search:
-    """The search with its numbers chosen: of trials, and of trials in a batch."""
+
+def counted(search: Search, space: Space, head: HeadConfig) -> Search:
+    """The search with its number of trials chosen."""
     if search.sampler == "grid":
         points = len(space.grid(head.fusion))
         if search.trials and search.trials != points:
             raise ValueError(f"the grid has {points} points; leave --trials out, or use --sampler random")
         search = replace(search, trials=points)
-    search = replace(search, trials=search.trials or 64)
-    suited = 16 if search.sampler == "tpe" else 256  # TPE learns from one batch for the next
+    return replace(search, trials=search.trials or 64)
+
+
+def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> Search:
+    """The search, `counted`, with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.members * largest))
-    even = -(-search.trials // -(-search.trials // min(suited, fits)))  # as many batches, none of them a small rest
+    batches = -(-search.trials // min(search.racing, fits))
+    even = -(-search.trials // batches)  # so that none is a small rest
     return replace(search, batch=min(search.batch or even, search.trials))
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 
 from ..features.durable import make_folder, write_atomic
+from ..features.runtime import pick_device
 from ..features.samples import Corpus
 from .data import FeatureTable
 from .evaluate import summarise
@@ -24,11 +27,12 @@ from .race import Entry, Race, rungs_of
 from .race_engine import Engine, open_engine
 from .ray_cluster import need_ray
 from .runs import free_name
-from .search import Search, identity, settled
+from .search import Search, counted, identity, settled
 from .space import Point, Space, apply_point
 from .split import Fold, inner_folds
 from .study import Row, Study, study_url
 from .sweep_result import Choice, Sweep, leaderboard_csv
+from .train import training_threads
 from .train_config import TrainConfig
 from .train_head import StageTwo, prepare
 
@@ -58,16 +62,16 @@ def sweep(
     if ray is not None:
         need_ray()
     tables = Tables(corpus, replace(stage, folds=None if search.outer == 1 else search.outer, repeats=1), training.seed)
-    first = tables.of(*_first(space, head))
-    search = settled(search, space, head, training, first)
-    described = identity(stage, space, head, training, search, first)
-    path = _place(runs, name, described)
-    url = study_url(search.study or str(path / "study.db"))
     plans: list[str] = []
-    choices: list[Choice] = []
     rows: list[list[Row]] = []
-    heads = search.batch * search.inner * head.members
-    with open_engine(ray, asked=stage.device, here=tables.device, heads=heads) as engine:
+    search = counted(search, space, head)
+    heads = search.racing * search.inner * head.members
+    with open_engine(ray, asked=stage.device, here=pick_device(stage.device), heads=heads) as engine:
+        first = tables.of(*_first(space, head))
+        search = settled(search, space, head, training, first)
+        described = identity(stage, space, head, training, search, first)
+        path = _place(runs, name, described)
+        url = study_url(search.study or str(path / "study.db"))
         for number, outer in enumerate(tables.folds):
             study = Study(
                 url,
@@ -81,14 +85,20 @@ def sweep(
             )
             found = _search(study, tables, engine, outer, head, training, search, plans, done, f"fold {number + 1}")
             rows.append(found)
-            choices.append(_choose(found, tables, outer, head, training, stage))
     plain = replace(head, fusion="concat", inputs="pooled", options={}, members=1)
-    floors = floor(tables.of(*_first(space, plain)), tables.folds, seed=training.seed, metric=search.metric)
+    base = tables.of(*_first(space, plain))
+    on_cpu = tables.device == "cpu"
+    with training_threads(1 if on_cpu else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
+        floors = pool.submit(floor, base, tables.folds, seed=training.seed, metric=search.metric)
+        choices = [
+            _choose(found, tables, outer, head, training, stage)
+            for found, outer in zip(rows, tables.folds, strict=True)
+        ]
     result = Sweep(
         path,
         choices,
         summarise([choice.outer for choice in choices]),
-        floors,
+        floors.result(),
         rows,
         search.metric,
         url,
