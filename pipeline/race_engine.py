@@ -84,7 +84,7 @@ def open_engine(ray: str | None, *, asked: str, here: str, heads: int) -> Iterat
     """The workers of the Ray cluster at an address (empty: RAY_ADDRESS, or this machine alone); None: this machine.
 
     `asked` is the device that the user named, perhaps `auto`, and `here` the one that it means in this process;
-    `heads` is how many will be trained, at least. Raises RayRunError.
+    `heads` is how many train at once. Raises RayRunError.
     """
     if ray is not None:
         from .ray_cluster import connected
@@ -92,10 +92,12 @@ def open_engine(ray: str | None, *, asked: str, here: str, heads: int) -> Iterat
 
         with connected(ray, store=None) as module, open_workers(module, asked) as workers:
             yield workers
-    elif here == "cpu" and available_cores() > 1:
-        from .race_processes import Processes
+        return
+    if here == "cpu":
+        from .race_processes import Processes, worth
 
-        with Processes(available_cores(), heads) as processes:
-            yield processes
-    else:
-        yield Threads(here)
+        if (count := worth(available_cores(), heads)) > 1:
+            with Processes(count) as processes:
+                yield processes
+            return
+    yield Threads(here)

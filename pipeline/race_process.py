@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import signal
+import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,13 +26,13 @@ Name = tuple[int, int, int]  # of a head: its trial, fold and member
 class Order:
     """What a worker shall do: train what it holds of the wanted trials, and these new chunks, to a rung.
 
-    Each new chunk comes with its number and the file of its table. `anew`: what it held is over.
+    Each new chunk is given by the file of its table, its folds and its heads. `anew`: what the worker held is over.
     """
 
     rung: int
     wanted: frozenset[int]
     anew: bool
-    chunks: list[tuple[Path, Sequence[Fold], list[tuple[int, Task, Job]]]] = field(default_factory=list)
+    chunks: list[tuple[Path, Sequence[Fold], list[tuple[int, Task, Job]]]]
 
 
 def serve(pipe: Connection) -> None:
@@ -49,6 +50,7 @@ def serve(pipe: Connection) -> None:
                 for found in _train(order, tables, runners):
                     pipe.send(found)
             except Exception as error:
+                error.add_note(f"raised in a process of its own:\n{traceback.format_exc()}")  # `--debug` shows it
                 pipe.send(error)
             else:
                 pipe.send(None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import tempfile
+import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count as count_up
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +20,12 @@ from .race_process import Name, Order, serve
 from .runner import Runner, Said
 from .shared_memory import write_shared
 
-FEWEST = 128  # heads, for which processes are worth their start: about two seconds
+HEADS = 64  # for each process, from which on it is worth its start: about two seconds and 400 MB
+
+
+def worth(cores: int, heads: int) -> int:
+    """How many processes so many heads, that train at once, are worth."""
+    return min(cores, heads // HEADS)
 
 
 class Processes:
@@ -32,15 +39,14 @@ class Processes:
     device = "cpu"
     threads = None
 
-    def __init__(self, count: int, heads: int = 0) -> None:
-        """`heads`: how many there will be, at least; where they are enough, the processes start at once."""
+    def __init__(self, count: int) -> None:
         self.count, self.here = count, Threads("cpu")
         self.away: set[Runner] = set()  # what the workers hold
         self.workers: list[Worker] = []
         self.folder: tempfile.TemporaryDirectory[str] | None = None
-        self.tables: dict[int, tuple[FeatureTable, Path]] = {}
-        if heads >= FEWEST:
-            self._start()
+        self.tables: dict[int, Path] = {}  # identity of a table to the file that has it
+        self.files = count_up()
+        self._start()  # at once: they get ready while features are read
 
     def __enter__(self) -> Processes:
         return self
@@ -57,7 +63,7 @@ class Processes:
         """Train all of this to a rung; what comes of each chunk, as it comes. Raises ValueError where a worker dies."""
         held = [one for one in work if one.runner in self.away]
         fresh = [one for one in work if one.runner.fused is None and _pooled(one) and one not in held]
-        if not held and sum(len(one.runner.members) for one in fresh) < FEWEST:
+        if not held and sum(len(one.runner.members) for one in fresh) < 2 * HEADS:
             fresh = []
         there = [*held, *fresh]
         if there:
@@ -92,12 +98,14 @@ class Processes:
 
     def _file(self, table: FeatureTable) -> Path:
         """A table in a file that all workers read, and none copies."""
-        if id(table) not in self.tables:
+        name = id(table)
+        if name not in self.tables:
             self.folder = self.folder or tempfile.TemporaryDirectory(prefix="msa-")
-            path = Path(self.folder.name, str(len(self.tables)))
+            path = Path(self.folder.name, str(next(self.files)))
             write_shared(path, table)
-            self.tables[id(table)] = table, path
-        return self.tables[id(table)][1]
+            self.tables[name] = path
+            weakref.finalize(table, self.tables.pop, name, None)
+        return self.tables[name]
 
     def _start(self) -> None:
         while len(self.workers) < self.count:
@@ -106,7 +114,8 @@ class Processes:
     def _stop(self) -> None:
         for worker in self.workers:
             worker.stop()
-        self.workers, self.away, self.tables = [], set(), {}
+        self.workers, self.away = [], set()
+        self.tables.clear()
         if self.folder is not None:
             self.folder.cleanup()
             self.folder = None

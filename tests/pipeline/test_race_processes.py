@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 from msa.features.samples import Corpus
 from msa.pipeline import race_engine, race_processes
 from msa.pipeline.experiment import HeadConfig
-from msa.pipeline.race_processes import Processes
+from msa.pipeline.race_processes import Processes, worth
 from msa.pipeline.search import Search
 from msa.pipeline.space import read_space
 from msa.pipeline.sweep import sweep
@@ -26,6 +29,8 @@ from msa.pipeline.sweep_result import Sweep
 from msa.pipeline.train import TrainConfig
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
+
+sweep_module = importlib.import_module("msa.pipeline.sweep")
 
 QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
 HEAD = HeadConfig("concat", hidden=8, dropout=0.1)
@@ -39,7 +44,7 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes for however few heads, on a machine with one core, too."""
-    monkeypatch.setattr(race_processes, "FEWEST", 1)
+    monkeypatch.setattr(race_processes, "HEADS", 1)
     monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
 
 
@@ -64,7 +69,7 @@ def workers() -> list[int]:
 def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over two outer folds and two batches each: what is held from one race never gets into the next."""
     here = search(posts, tmp_path / "threads", outer=2)
-    monkeypatch.setattr(race_processes, "FEWEST", 1)
+    monkeypatch.setattr(race_processes, "HEADS", 1)
     monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
     orders: list[int] = []
     send = race_processes.Worker.send
@@ -76,13 +81,27 @@ def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monke
     assert not workers()
 
 
+def test_few_heads_start_no_process(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (worth(2, 127), worth(2, 128), worth(64, 1280), worth(1, 10**6)) == (1, 2, 20, 1)
+    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(race_processes, "Worker", lambda: pytest.fail("no process is worth its start"))
+    assert search(posts, tmp_path).best.outer["accuracy"] > 0
+
+
 @pytest.mark.usefixtures("two_processes")
-def test_heads_on_tokens_and_few_heads_stay_here(
+def test_few_heads_of_a_sweep_that_goes_on_stay_here(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(race_processes, "FEWEST", 10**6)
-    monkeypatch.setattr(race_processes.Processes, "_start", lambda self: pytest.fail("no process is worth its start"))
-    assert search(posts, tmp_path).best.outer["accuracy"] > 0
+    with Processes(2) as processes:
+        monkeypatch.setattr(race_processes, "HEADS", 10**6)
+        monkeypatch.setattr(processes, "_reach_there", lambda *given, **more: pytest.fail("these are too few"))
+
+        @contextmanager
+        def opened(*given: Any, **more: Any) -> Iterator[Processes]:
+            yield processes
+
+        monkeypatch.setattr(sweep_module, "open_engine", opened)
+        assert search(posts, tmp_path).best.outer["accuracy"] > 0
 
 
 @pytest.mark.usefixtures("two_processes")
@@ -109,7 +128,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 import test_race_processes as here
 from cached_posts import cached_posts
-here.race_processes.FEWEST = 1
+here.race_processes.HEADS = 1
 here.race_engine.available_cores = lambda: 2
 print("once", flush=True)
 found = here.search(cached_posts(Path({folder!r})), Path({folder!r}, "runs"), done={done})
@@ -148,9 +167,10 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_raises_is_raised_here(posts: Corpus) -> None:
-    with Processes(1, heads=10**6) as processes:
+    with Processes(1) as processes:
         (worker,) = processes.workers
         worker.pipe.send("no order")
-        with pytest.raises(AttributeError, match="anew"):
+        with pytest.raises(AttributeError, match="anew") as raised:
             worker.receive()
+    assert "race_process.py" in raised.value.__notes__[0]
     assert not workers()
