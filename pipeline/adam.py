@@ -22,15 +22,12 @@ class Adam:
         self.means = [[torch.zeros_like(p, requires_grad=False) for p in group] for group, _ in self.groups]
         self.squares = [[torch.zeros_like(p, requires_grad=False) for p in group] for group, _ in self.groups]
         self.count = 0
-        self.counted: Tensor | None = None  # the same for the kernel, a number on the device
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float, scale: Tensor | None = None) -> None:
         """Move every parameter by its gradient, laid out as the parameter is, divided by `scale` (one number)."""
         self.count += 1
-        if self.counted is None:
-            self.counted = torch.zeros((), device=gradients[0].device)
-        self.counted.fill_(self.count)
+        count = torch.full((), float(self.count), device=gradients[0].device)
         start = 0
         for (parameters, decay), means, squares in zip(self.groups, self.means, self.squares, strict=True):
             end = start + len(parameters)
@@ -40,7 +37,7 @@ class Adam:
                 means,
                 squares,
                 [],
-                [self.counted] * len(parameters),
+                [count] * len(parameters),
                 lr=lr,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
