@@ -69,10 +69,9 @@ def _train(
         runners.setdefault(path, []).append(Runner(folds, members))
     for path, mine in runners.items():
         for runner in mine:
-            for index in runner.trials - order.wanted:
-                runner.forget(index)
-        mine[:] = regrouped(mine, set(order.wanted), device="cpu", threads=1)
+            runner.keep(order.wanted)
+        mine[:] = regrouped(mine, order.wanted, device="cpu", threads=1)
         for runner in mine:
-            said = runner.reach(order.rung, set(order.wanted), tables[path])
+            said = runner.reach(order.rung, order.wanted, tables[path])
             names = [(index, job.fold, job.member) for index, _, job in runner.members]
             yield [(names[at], one) for at, one in said]

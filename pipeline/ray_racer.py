@@ -65,14 +65,8 @@ class Racer:
         if runner is None:
             runner = Runner(leg.folds, leg.members)
             for stop in leg.behind:
-                _leave(runner, stop)
+                runner.keep(stop.wanted)
                 runner.reach(stop.rung, set(), scenes)
             self.runners[leg.chunk] = runner
-        _leave(runner, leg.stop)
-        return runner.reach(leg.stop.rung, set(leg.stop.wanted), scenes)
-
-
-def _leave(runner: Runner, stop: Stop) -> None:
-    """Drop the trials that were over before this stop."""
-    for index in {index for index, _, _ in runner.members} - stop.wanted:
-        runner.forget(index)
+        runner.keep(leg.stop.wanted)
+        return runner.reach(leg.stop.rung, leg.stop.wanted, scenes)

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 Step = Callable[..., Sequence[Tensor]]
 
-AFTER = 8  # plain steps of one kind before it is recorded, which takes as long as about thirty of them
+AFTER = 8  # plain steps of one kind before it is recorded, which takes as long as ten to thirty of them
 KEPT = 32  # recordings that are remembered
 
 _aten = torch.ops.aten
@@ -100,16 +100,6 @@ def _drop_views(graph: fx.Graph) -> None:
         if same:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-        elif _turns(node) and _turns(node.args[0]):
-            straight: Any = node.args[0].args[0]
-            node.replace_all_uses_with(straight)
-            graph.erase_node(node)
-
-
-def _turns(node: fx.Node) -> bool:
-    """Whether this is a matrix with its sides exchanged."""
-    order: Any = node.args[1] if node.target is _aten.permute.default else None
-    return node.target is _aten.t.default or (order is not None and list(order) == [1, 0])
 
 
 def _compute_constants(module: fx.GraphModule) -> None:

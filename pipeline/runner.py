@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ class Runner:
         self.numbers: dict[tuple[int, int], int] = {}
         self.errors: dict[tuple[int, int], ValueError] = {}
 
-    def reach(self, rung: int, wanted: set[int], scenes: Scenes) -> list[tuple[int, Said | ValueError]]:
+    def reach(self, rung: int, wanted: Set[int], scenes: Scenes) -> list[tuple[int, Said | ValueError]]:
         """Train to a rung; what each head of the wanted trials says then, or why it cannot, by its place here."""
         with scenes.use(self.place) as scene:
             if self.fused is None:
@@ -61,6 +61,11 @@ class Runner:
         for (owner, _), number in self.numbers.items():
             if owner == index and self.fused is not None:
                 self.fused.forget(number)
+
+    def keep(self, wanted: Set[int]) -> None:
+        """Forget all trials but these."""
+        for index in self.trials - wanted:
+            self.forget(index)
 
     def _begin(self, scene: Scene) -> None:
         heads: list[Head] = []
@@ -111,7 +116,7 @@ class Runner:
         return self.fused.trainees[number]
 
 
-def regrouped(runners: Sequence[Runner], wanted: set[int], *, device: str, threads: int) -> list[Runner]:
+def regrouped(runners: Sequence[Runner], wanted: Set[int], *, device: str, threads: int) -> list[Runner]:
     """The heads of these trials in full chunks again, after others have left; heads not begun stay as they are."""
     groups: dict[Hashable, list[tuple[Runner, int]]] = defaultdict(list)
     for runner in runners:

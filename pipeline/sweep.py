@@ -88,6 +88,7 @@ def sweep(
     plain = replace(head, fusion="concat", inputs="pooled", options={}, members=1)
     base = tables.of(*_first(space, plain))
     on_cpu = tables.device == "cpu"
+    # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if on_cpu else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
         floors = pool.submit(floor, base, tables.folds, seed=training.seed, metric=search.metric)
         choices = [

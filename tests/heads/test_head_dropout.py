@@ -129,3 +129,15 @@ def test_every_layer_of_a_module_is_found_in_its_order() -> None:
     first, second = Dropout(0.1), FeatureDropout(0.2)
     assert dropouts(nn.ModuleDict({"a": first, "b": nn.Sequential(nn.Linear(2, 2), second)})) == [first, second]
     assert not first.state_dict()
+
+
+def test_a_rate_of_0_drops_not_even_the_least_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of heads that train side by side some may have a rate of 0: their layers look at it all the same."""
+    layer = Dropout(0.0)
+    layer.p = 1.0
+    least = -(2**31)
+    monkeypatch.setattr("msa.heads.dropout._mix", lambda number: torch.full_like(number, least))
+    x = torch.randn(3, 4)
+    assert torch.equal(layer(x), x)
+    layer.rate.fill_(1e-6)
+    assert not layer(x).any()
