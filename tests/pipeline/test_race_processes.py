@@ -14,26 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cached_posts import cached_posts, stage
+from cached_posts import cached_posts
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
+import cached_sweeps
+from cached_sweeps import told
+
 from msa.features.samples import Corpus
 from msa.pipeline import race_engine, race_processes
-from msa.pipeline.experiment import HeadConfig
 from msa.pipeline.race_processes import Processes, worth
 from msa.pipeline.search import Search
-from msa.pipeline.space import read_space
-from msa.pipeline.sweep import sweep
 from msa.pipeline.sweep_result import Sweep
-from msa.pipeline.train import TrainConfig
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
 
 sweep_module = importlib.import_module("msa.pipeline.sweep")
-
-QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
-HEAD = HeadConfig("concat", hidden=8, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +44,8 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
 
 
-def search(corpus: Corpus, runs: Path, **more: Any) -> Sweep:
-    space = read_space(["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"], fusion="concat,gated", file=None)
-    how = Search(trials=8, inner=2, halving=2, batch=4, outer=more.pop("outer", 1))
-    where = stage(corpus, folds=None)
-    return sweep(corpus, where, space, HEAD, QUICK, how, runs=runs, **more)
-
-
-def told(found: Sweep) -> Any:
-    trials = [(row.index, row.point, row.state, row.values) for rows in found.rows for row in rows]
-    return trials, [choice.config() for choice in found.choices], found.outer
+def search(corpus: Corpus, runs: Path, outer: int = 1, **more: Any) -> Sweep:
+    return cached_sweeps.search(corpus, runs, Search(trials=8, inner=2, halving=2, batch=4, outer=outer), **more)
 
 
 def workers() -> list[int]:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +22,11 @@ from clusters import NODE, two_nodes, workers
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
+import cached_sweeps
+from cached_sweeps import CONCAT, TO_THE_END, told
+
 from msa.features.samples import Corpus
 from msa.pipeline import ray_cluster
-from msa.pipeline.experiment import HeadConfig
 from msa.pipeline.many import Task, plan_training
 from msa.pipeline.options import Cluster
 from msa.pipeline.ray_crew import ATTEMPTS, Death, RayRunError
@@ -32,16 +34,11 @@ from msa.pipeline.ray_race import Workers
 from msa.pipeline.ray_racer import Leg, Racer, Stop
 from msa.pipeline.runner import Said
 from msa.pipeline.search import Search
-from msa.pipeline.space import read_space
-from msa.pipeline.sweep import sweep
 from msa.pipeline.sweep_result import Sweep
-from msa.pipeline.train import TrainConfig, training_threads
+from msa.pipeline.train import training_threads
 from msa.pipeline.train_head import prepare
 
 sweep_module = importlib.import_module("msa.pipeline.sweep")
-
-QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
-HEAD = HeadConfig("concat", hidden=8, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +47,7 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def search(corpus: Corpus, runs: Path, **more: Any) -> Sweep:
-    space = read_space(["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"], fusion="concat,gated", file=None)
-    how = Search(trials=12, inner=3, halving=2, batch=more.pop("batch", 6))
-    return sweep(corpus, stage(corpus, folds=None), space, HEAD, QUICK, how, runs=runs, **more)
-
-
-def told(found: Sweep) -> Any:
-    trials = [(row.index, row.point, row.state, row.values, row.notes["metrics"]) for row in found.rows[0]]
-    return trials, found.best.config(), found.outer
+    return cached_sweeps.search(corpus, runs, Search(trials=12, inner=3, halving=2, batch=6), **more)
 
 
 class FakeWorker:
@@ -152,8 +142,8 @@ def test_a_chunk_that_kills_every_worker_ends_the_run(
 
 
 def test_a_worker_that_begins_anew_says_the_same_bit_by_bit(posts: Corpus) -> None:
-    table, folds, _ = prepare(posts, stage(posts), HEAD, seed=0)
-    tasks = [Task(HEAD, TrainConfig(epochs=8, batch_size=16, lr=lr, patience=0)) for lr in (1e-3, 1e-2, 3e-2)]
+    table, folds, _ = prepare(posts, stage(posts), CONCAT, seed=0)
+    tasks = [Task(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
     (chunk, *_) = plan_training(table, folds[:1], tasks, threads=1).chunks
     members = tuple((job.task, tasks[job.task], job) for job in chunk)
     assert len(members) == 3

@@ -1,0 +1,31 @@
+"""Small sweeps over cached posts, for the tests of those who train a sweep's heads elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cached_posts import stage
+
+from msa.features.samples import Corpus
+from msa.pipeline.experiment import HeadConfig
+from msa.pipeline.search import Search
+from msa.pipeline.space import read_space
+from msa.pipeline.sweep import sweep
+from msa.pipeline.sweep_result import Sweep
+from msa.pipeline.train import TrainConfig
+
+TO_THE_END = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
+CONCAT = HeadConfig("concat", hidden=8, dropout=0.1)
+
+
+def search(corpus: Corpus, runs: Path, how: Search, **more: Any) -> Sweep:
+    """Sweep two heads and three of their settings over posts of `cached_posts`."""
+    space = read_space(["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"], fusion="concat,gated", file=None)
+    return sweep(corpus, stage(corpus, folds=None), space, CONCAT, TO_THE_END, how, runs=runs, **more)
+
+
+def told(found: Sweep) -> Any:
+    """What a sweep says, but for its costs: every trial, and the winner of each outer fold with its scores."""
+    trials = [(r.index, r.point, r.state, r.values, r.notes["metrics"]) for rows in found.rows for r in rows]
+    return trials, [choice.config() for choice in found.choices], found.outer
