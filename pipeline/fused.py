@@ -145,15 +145,15 @@ class Fused:
     def _train_epoch(self, living: list[Trainee]) -> None:
         started = time.perf_counter()
         if self.stack is None or self.stack.trainees != living:
-            self.stack = Stack(living, self.labels)
+            self.stack = Stack(living, self.inputs, self.labels)
         stack = self.stack
         config = living[0].config
         shown, batches = epoch_batches(self.inputs, self.views, self.labels, self.train_rows, self.epoch, config)
-        trained = stack.run(shown, batches, learn=True)
+        trained = stack.learn(shown, batches)
         with ExitStack() as averages:
             for one in living:
                 averages.enter_context(one.optimiser.showing_average())
-            stopped = stack.run(self.inputs, torch.split(self.stop_rows, EVAL_BATCH), learn=False)
+            stopped = stack.look(self.inputs, torch.split(self.stop_rows, EVAL_BATCH))
             seconds = (time.perf_counter() - started) / len(living)
             for place, one in enumerate(living):
                 try:

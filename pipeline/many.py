@@ -28,7 +28,7 @@ from .split import STOP_PARTS, Fold, members_of
 from .train import FitResult, TrainConfig, fit, predict_logits, training_threads
 
 MEMBER_SEEDS = 1000  # distance between the seeds of a fold's heads
-LARGEST = 32  # heads side by side on a CPU: more gain nothing
+LARGEST = 64  # heads side by side on a CPU: more gain nothing
 LARGEST_GPU = 256
 SMALLEST = 8  # of fewer the work between the products is more than half
 ROUNDS = 4  # chunks for each thread that are many enough to even out

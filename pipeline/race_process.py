@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from .many import Job, Task
-from .recorded import load_recorder
 from .runner import Runner, Said, regrouped
 from .scene import LatestScene
 from .shared_memory import read_shared
@@ -39,7 +38,6 @@ def serve(pipe: Connection) -> None:
     """What a worker process does: orders come, findings go, until the other end of the pipe is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that gives the orders ends this one
     torch.set_num_threads(1)
-    load_recorder()  # while the other side reads its features
     gc.freeze()  # what is loaded by now stays: a hundredth of the time went into looking for garbage in it
     tables: dict[Path, LatestScene] = {}
     runners: dict[Path, list[Runner]] = {}

@@ -31,9 +31,10 @@ def worth(cores: int, heads: int) -> int:
 class Processes:
     """The `Engine` of a race on the cores of this machine.
 
-    Chunks are dealt out in turn, so that the same sweep meets the same company, and stay where they are; each worker
-    regroups its own. Heads on tokens or raw inputs are trained by `Threads`: their products are large enough, and their
-    inputs too large to be laid out in each process. So are few heads.
+    Chunks stay where they are dealt to, and each worker regroups its own. Those of a fold go to one worker as far as
+    can be: what is left of them can then train side by side, and as many heads are left of each fold. Heads on tokens
+    or raw inputs are trained by `Threads`: their products are large enough, and their inputs too large to be laid out
+    in each process. So are few heads.
     """
 
     device = "cpu"
@@ -79,9 +80,10 @@ class Processes:
         self.away = {one.runner for one in [*held, *fresh]}
         jobs = {(index, job.fold, job.member): job for runner in self.away for index, _, job in runner.members}
         self._start()
+        by_fold = sorted(fresh, key=lambda one: one.runner.members[0][2].fold)
         for number, worker in enumerate(self.workers):
-            dealt = fresh[number :: self.count]
-            chunks = [(self._file(one.table), one.runner.folds, one.runner.members) for one in dealt]
+            start, end = (at * len(by_fold) // self.count for at in (number, number + 1))
+            chunks = [(self._file(one.table), one.runner.folds, one.runner.members) for one in by_fold[start:end]]
             worker.send(Order(rung, wanted, anew, chunks))
         busy = {worker.pipe: worker for worker in self.workers}
         try:

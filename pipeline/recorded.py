@@ -6,20 +6,28 @@ import hashlib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from operator import getitem
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 Step = Callable[..., Sequence[Tensor]]
 
-AFTER = 8  # plain steps of one kind before it is recorded, which takes as long as ten to thirty of them
+AFTER = 2  # plain steps of one kind before it is recorded, which takes as long as two or three of them
 KEPT = 32  # recordings that are remembered
 
 _aten = torch.ops.aten
 _SAME_VALUES = {_aten.alias.default, _aten.detach.default}
-_SAME_SHAPE = {_aten.view.default, _aten._unsafe_view.default, _aten.expand.default, _aten.clone.default}
+_SAME_LAYOUT = {
+    _aten.view.default,
+    _aten._unsafe_view.default,
+    _aten.expand.default,
+    _aten.clone.default,
+    _aten.permute.default,
+}
 
 _lock = threading.Lock()
 _uses: Counter[Hashable] = Counter()
@@ -49,11 +57,6 @@ def replay(kind: Hashable, step: Step, arguments: Sequence[Tensor]) -> Sequence[
         return found(*arguments)
 
 
-def load_recorder() -> None:
-    """Load now what the first recording needs of torch: a second, for modules that no other step uses."""
-    make_fx(torch.neg)(torch.zeros(1))
-
-
 def forget() -> None:
     """Drop all recordings."""
     with _lock:
@@ -62,14 +65,76 @@ def forget() -> None:
 
 
 def record(step: Step, arguments: Sequence[Tensor]) -> Step:
-    """Run a step once and return the operations that it consisted of, as a function of its arguments."""
-    recorded = make_fx(step)(*arguments)
+    """Run a step once and return the operations that it consisted of, as a function of its arguments.
+
+    A step that does what cannot be written down is returned as it is.
+    """
+    with Recorder(arguments) as recorder:
+        said = step(*arguments)
+    recorded = recorder.module(said)
+    if recorder.escaped:
+        return step
     _drop_views(recorded.graph)
     _compute_constants(recorded)
     recorded.graph.eliminate_dead_code()
     recorded.recompile()
     forward: Step = recorded.forward
     return forward
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside, every operation on tensors is written down as it is run, below autograd and vmap.
+
+    Torch's own tracers load its compiler and a computer algebra system, which takes longer than a hundred steps.
+    `escaped`: some tensor came out of others by no operation that was seen.
+    """
+
+    def __init__(self, arguments: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.graph, self.root, self.escaped = fx.Graph(), nn.Module(), False
+        self.seen: dict[int, tuple[Tensor, fx.Node]] = {}  # by identity, which a tensor has for as long as it is kept
+        self.memory: set[int] = set()  # where those tensors lie
+        for number, argument in enumerate(arguments):
+            self._keep(argument, self.graph.placeholder(f"given_{number}"))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and torch would load its compiler to keep it away."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and write it down."""
+        found = func(*args, **(kwargs or {}))
+        given, named = (tree_map(self._node, part) for part in (args, kwargs or {}))
+        node = self.graph.call_function(func, given, named)
+        if isinstance(found, Tensor):
+            self._keep(found, node)
+        else:
+            for place, part in enumerate(found if isinstance(found, tuple | list) else ()):
+                if isinstance(part, Tensor):
+                    self._keep(part, self.graph.call_function(getitem, (node, place)))
+        return found
+
+    def module(self, said: Sequence[Tensor]) -> fx.GraphModule:
+        """What was written down, as a module that gives `said`."""
+        self.graph.output([self._node(one) for one in said])
+        return fx.GraphModule(self.root, self.graph)
+
+    def _keep(self, tensor: Tensor, node: fx.Node) -> None:
+        node.meta["layout"] = tensor.shape, tensor.stride()
+        self.seen[id(tensor)] = tensor, node
+        self.memory.add(tensor.untyped_storage().data_ptr())
+
+    def _node(self, value: Any) -> Any:
+        """A tensor's node; one that no operation has made is a constant. Anything else is itself."""
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in self.seen:
+            self.escaped |= value.numel() > 0 and value.untyped_storage().data_ptr() in self.memory
+            name = f"_tensor_{len(self.seen)}"
+            self.root.register_buffer(name, value)
+            self._keep(value, self.graph.get_attr(name))
+        return self.seen[id(value)][1]
 
 
 def structure(module: nn.Module) -> str:
@@ -91,13 +156,9 @@ def _drop_views(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
             continue
-        before, after = node.args[0].meta.get("val"), node.meta.get("val")
-        same = node.target in _SAME_VALUES
-        if isinstance(before, Tensor) and isinstance(after, Tensor):
-            layout = before.shape == after.shape and before.stride() == after.stride()
-            same = same or (node.target in _SAME_SHAPE and layout)
-            same = same or (node.target == _aten.permute.default and list(node.args[1]) == list(range(before.ndim)))
-        if same:
+        before, after = node.args[0].meta.get("layout"), node.meta.get("layout")
+        alike = before is not None and before == after
+        if node.target in _SAME_VALUES or (alike and node.target in _SAME_LAYOUT):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
 

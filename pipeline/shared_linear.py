@@ -53,8 +53,26 @@ class _Linear(torch.autograd.Function):
             product = side.transpose(0, 1).reshape(count, *x.shape[:-1], weights.shape[1])  # (C, …, H)
         else:
             stacked = x.movedim(in_dims[0], 0)  # (C, …, D)
-            product = (stacked.flatten(1, -2) @ weights.transpose(1, 2)).view(*stacked.shape[:-1], weights.shape[1])
+            product = _Stacked.apply(stacked.flatten(1, -2), weights).view(*stacked.shape[:-1], weights.shape[1])
         if bias is None:
             return product, 0
         biases = bias.movedim(in_dims[2], 0) if in_dims[2] is not None else bias.expand(count, *bias.shape)
         return product + biases.reshape(count, *[1] * (product.ndim - 2), -1), 0
+
+
+class _Stacked(torch.autograd.Function):
+    """C vectors' maps by a weight each: (C, n, D) and (C, H, D) to (C, n, H)."""
+
+    @staticmethod
+    def forward(x: Tensor, weights: Tensor) -> Tensor:
+        return x @ weights.transpose(1, 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Gradients laid out as their tensors are; torch's own, by the transposed weights, have to be copied."""
+        x, weights = ctx.saved_tensors
+        return grads[0] @ weights, grads[0].transpose(1, 2) @ x

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -44,6 +46,39 @@ def test_constants_and_idle_views_are_gone() -> None:
     operations = {str(node.target) for node in record(gradient, drawn(5, 0)).__self__.graph.nodes}  # type: ignore[attr-defined]
     assert not operations & {"aten.arange.default", "aten.permute.default", "aten.detach.default"}
     assert "aten.tanh.default" in operations
+
+
+def test_what_no_operation_has_made_is_a_constant() -> None:
+    scale = torch.tensor([2.0, 3.0, 4.0])
+
+    def scaled(*arguments: Tensor) -> Sequence[Tensor]:
+        return [arguments[0] * scale.sum() + torch.tensor(1.5)]
+
+    again = record(scaled, drawn(5, 0)[:1])
+    assert torch.equal(again(*drawn(5, 1)[:1])[0], drawn(5, 1)[0] * 9 + 1.5)
+
+
+def test_a_step_that_cannot_be_written_down_stays_as_it_is() -> None:
+    def hidden(*arguments: Tensor) -> Sequence[Tensor]:
+        with torch._C._DisableTorchDispatch():  # type: ignore[attr-defined]
+            alias = arguments[0].view(-1)
+        return [alias.sum()]
+
+    assert record(hidden, drawn(5, 0)[:1]) is hidden
+
+
+def test_a_recording_holds_no_tensor_of_its_step() -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def step(*arguments: Tensor) -> Sequence[Tensor]:
+        between = arguments[0].exp()
+        made.append(weakref.ref(between))
+        return [between.sum()]
+
+    again = record(step, drawn(5, 0)[:1])
+    gc.collect()
+    assert made[0]() is None
+    assert torch.equal(again(*drawn(5, 1)[:1])[0], drawn(5, 1)[0].exp().sum())
 
 
 def test_a_step_is_recorded_once_it_has_come_up_often() -> None:
