@@ -12,15 +12,19 @@ from itertools import count as count_up
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import race_process
 from .data import FeatureTable
 from .race_engine import Found, Threads, Work
 from .race_process import Name, Order, serve
 from .runner import Runner, Said
 from .shared_memory import write_shared
 
-HEADS = 64  # for each process, from which on it is worth its start: about two seconds and 400 MB
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+HEADS = 64  # for each process, from which on it is worth its start: about two seconds
 
 
 def worth(cores: int, heads: int) -> int:
@@ -127,7 +131,7 @@ class Worker:
     """A process that trains chunks, seen from outside."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.pipe, there = context.Pipe()
         self.process = context.Process(target=serve, args=(there,), daemon=True)
         with _no_main():
@@ -166,6 +170,18 @@ class Worker:
 def _pooled(work: Work) -> bool:
     """Whether inputs are the table's pooled vectors themselves, which all processes read in one place."""
     return not work.runner.place.tokens and not any(spec.raw for side in work.table.specs.values() for spec in side)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How a process starts: on Linux as a copy of one that has loaded torch, which takes seconds and 400 MB each time.
+
+    That one stays until this process ends. Elsewhere a copy is not safe, or there is none.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([race_process.__name__])
+    return context
 
 
 @contextmanager

@@ -49,9 +49,13 @@ def search(corpus: Corpus, runs: Path, outer: int = 1, **more: Any) -> Sweep:
 
 
 def workers() -> list[int]:
-    """The processes that this one started and that still run."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    """The processes that train and still run: copies of the one that this one started for it."""
+    servers = [child for child in children(os.getpid()) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for server in servers for child in children(server)]
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
