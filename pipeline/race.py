@@ -60,6 +60,7 @@ class Race:
         self.rungs, self.halving, self.metric, self.engine, self.ended = rungs, halving, metric, engine, ended
         self.runners: dict[int, list[Runner]] = defaultdict(list)  # who trains the heads of a trial
         self.errors: dict[int, ValueError] = {}
+        self.leaving: list[int] = []
         self.over = {entry.row.index for entry in entries if entry.row.state != "running"}
         self.plans: list[Plan] = []
 
@@ -71,10 +72,11 @@ class Race:
             last = rung == self.rungs[-1]
             there = [index for index in runners if rung in self.entries[index].row.values]
             there.sort(key=lambda index: (-self.entries[index].row.values[rung], index))
-            runners = there if last else there[: -(-len(there) // self.halving)]
-            for index in there:
-                if index not in runners or last:
-                    self._end(index, "complete" if last else "pruned")
+            kept = len(there) if last else -(-len(there) // self.halving)
+            runners, self.leaving = there[:kept], there[kept:]
+        self._prune()
+        for index in runners:
+            self._end(index, "complete")
 
     def _reach(self, rung: int, indices: Sequence[int]) -> None:
         """Train these trials to a rung and store their values there."""
@@ -86,6 +88,7 @@ class Race:
         threads = max((plan.threads for plan in self.plans), default=1)
         with closing(self.engine.reach(work, rung, threads=threads)) as chunks:
             for index, job, found in chain.from_iterable(chunks):
+                self._prune()
                 if isinstance(found, ValueError):
                     self.errors[index] = found
                     continue
@@ -99,9 +102,16 @@ class Race:
                 metrics[index][job.fold] = score(truth, logits.argmax(1), entry.table.classes)
                 if len(metrics[index]) == len(self.folds):
                     self._store(index, rung, [mean for _, mean in sorted(metrics[index].items())], seconds[index])
+        self._prune()
         for index in indices:
             if index in self.errors:
                 self._end(index, "fail", str(self.errors[index]))
+
+    def _prune(self) -> None:
+        """Store that the trials which fell behind at the last rung have ended; those that train do not wait for it."""
+        for index in self.leaving:
+            self._end(index, "pruned")
+        self.leaving = []
 
     def _store(self, index: int, rung: int, metrics: Sequence[dict[str, float]], seconds: float) -> None:
         """Keep a trial's mean over the folds."""

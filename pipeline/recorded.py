@@ -74,8 +74,9 @@ def record(step: Step, arguments: Sequence[Tensor]) -> Step:
     recorded = recorder.module(said)
     if recorder.escaped:
         return step
-    _drop_views(recorded.graph)
-    _compute_constants(recorded)
+    if not recorder.writes:  # else what is one tensor and what another would matter
+        _drop_views(recorded.graph)
+        _compute_constants(recorded)
     recorded.graph.eliminate_dead_code()
     recorded.recompile()
     forward: Step = recorded.forward
@@ -86,12 +87,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, every operation on tensors is written down as it is run, below autograd and vmap.
 
     Torch's own tracers load its compiler and a computer algebra system, which takes longer than a hundred steps.
-    `escaped`: some tensor came out of others by no operation that was seen.
+    `escaped`: some tensor came out of others by no operation that was seen. `writes`: one was changed in place.
     """
 
     def __init__(self, arguments: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.graph, self.root, self.escaped = fx.Graph(), nn.Module(), False
+        self.graph, self.root = fx.Graph(), nn.Module()
+        self.escaped = self.writes = False
         self.seen: dict[int, tuple[Tensor, fx.Node]] = {}  # by identity, which a tensor has for as long as it is kept
         self.memory: set[int] = set()  # where those tensors lie
         for number, argument in enumerate(arguments):
@@ -105,6 +107,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and write it down."""
         found = func(*args, **(kwargs or {}))
+        self.writes |= func._schema.is_mutable
         given, named = (tree_map(self._node, part) for part in (args, kwargs or {}))
         node = self.graph.call_function(func, given, named)
         if isinstance(found, Tensor):

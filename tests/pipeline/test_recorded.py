@@ -67,6 +67,21 @@ def test_a_step_that_cannot_be_written_down_stays_as_it_is() -> None:
     assert record(hidden, drawn(5, 0)[:1]) is hidden
 
 
+def test_what_is_changed_in_place_is_changed_each_time_anew() -> None:
+    def counted(*arguments: Tensor) -> Sequence[Tensor]:
+        total = torch.zeros(3)
+        total.add_(arguments[0][0])
+        return [total, arguments[0].clone().mul_(2)]
+
+    again = record(counted, drawn(5, 0)[:1])
+    for seed in (1, 2):
+        (x,) = drawn(5, seed)[:1]
+        once, doubled = again(x)
+        assert torch.equal(once, x[0])
+        assert torch.equal(doubled, 2 * x)
+        assert torch.equal(x, drawn(5, seed)[0])
+
+
 def test_a_recording_holds_no_tensor_of_its_step() -> None:
     made: list[weakref.ref[Tensor]] = []
 
