@@ -31,7 +31,7 @@ _SAME_LAYOUT = {
 
 _lock = threading.Lock()
 _uses: Counter[Hashable] = Counter()
-_recordings: OrderedDict[Hashable, Step] = OrderedDict()
+_recordings: OrderedDict[Hashable, Step | None] = OrderedDict()
 
 
 def replay(kind: Hashable, step: Step, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -44,13 +44,13 @@ def replay(kind: Hashable, step: Step, arguments: Sequence[Tensor]) -> Sequence[
     key = (kind, tuple((argument.shape, argument.dtype, argument.device) for argument in arguments))
     with _lock:
         _uses[key] += 1
-        found = _recordings.get(key)
-        if found is None and _uses[key] > AFTER:
-            found = _recordings[key] = record(step, arguments)
+        if key in _recordings:
+            _recordings.move_to_end(key)
+        elif _uses[key] > AFTER:
+            _recordings[key] = record(step, arguments)
             while len(_recordings) > KEPT:
                 _recordings.popitem(last=False)
-        elif found is not None:
-            _recordings.move_to_end(key)
+        found = _recordings.get(key)
     if found is None:
         return step(*arguments)
     with torch.no_grad():
@@ -64,16 +64,16 @@ def forget() -> None:
         _recordings.clear()
 
 
-def record(step: Step, arguments: Sequence[Tensor]) -> Step:
+def record(step: Step, arguments: Sequence[Tensor]) -> Step | None:
     """Run a step once and return the operations that it consisted of, as a function of its arguments.
 
-    A step that does what cannot be written down is returned as it is.
+    None for a step that does what cannot be written down.
     """
     with Recorder(arguments) as recorder:
         said = step(*arguments)
     recorded = recorder.module(said)
     if recorder.escaped:
-        return step
+        return None
     if not recorder.writes:  # else what is one tensor and what another would matter
         _drop_views(recorded.graph)
         _compute_constants(recorded)

@@ -64,7 +64,10 @@ def test_a_step_that_cannot_be_written_down_stays_as_it_is() -> None:
             alias = arguments[0].view(-1)
         return [alias.sum()]
 
-    assert record(hidden, drawn(5, 0)[:1]) is hidden
+    assert record(hidden, drawn(5, 0)[:1]) is None
+    for seed in range(5):
+        (said,) = replay("hidden", hidden, drawn(5, seed)[:1])
+        assert torch.equal(said, drawn(5, seed)[0].sum())
 
 
 def test_what_is_changed_in_place_is_changed_each_time_anew() -> None:
