@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import race_process
 from .data import FeatureTable
 from .race_engine import Found, Threads, Work
 from .race_process import Name, Order, serve
@@ -180,7 +179,7 @@ def _context() -> ForkServerContext | SpawnContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([race_process.__name__])
+    context.set_forkserver_preload([serve.__module__])
     return context
 
 

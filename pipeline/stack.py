@@ -159,7 +159,7 @@ class Stack:
         firsts = by_head([slope.transpose(1, 2) for slope in slopes[number:]], heads)
         following = by_head(ahead.products if ahead else (), heads)
         for place, one in enumerate(self.trainees):
-            square = self.weights.differentiate(batch.read, firsts[place]) if number < len(slopes) else 0.0
+            square = self.weights.differentiate(batch.read, firsts[place])
             excess = (math.sqrt(norms[place] ** 2 + square) + 1e-6) / (one.config.clip or math.inf)
             scale = torch.full((), excess, device=self.labels.device) if excess > 1 else None
             one.optimiser.apply(self._in_order(own[place]), scale)
