@@ -2,11 +2,13 @@
 
     python benchmarks/sweep.py --data DIR --cache DIR [--configs 256] [--full]
 
-One grid for all: 8 learning rates x 8 weight decays x 4 more, heads of 64 on pooled vectors of 1664, batches of 64, at
-most 20 epochs, five folds. msa: `concat`, successive halving by three. Peers: GridSearchCV and HalvingGridSearchCV
-over MLPClassifier(64) with n_jobs = cores (where a grid needs a fourth setting that MLPClassifier lacks, another of
-its own is varied), the same head in a plain loop one by one, and skorch. Those that try the whole grid are timed on a
-part of it and extrapolated. With --full msa trains the whole grid to the end, too, and the outer scores are compared.
+One grid for all: 8 learning rates x 8 weight decays x 4 more, heads of 64 on pooled vectors of 1664, batches of 64,
+at most 20 epochs, five folds. msa: `concat`, successive halving by three, as is its default: after 2, 4 and 8 epochs,
+since heads go on where they were judged. Peers: GridSearchCV and HalvingGridSearchCV over MLPClassifier(64) with
+n_jobs = cores (where a grid needs a fourth setting that MLPClassifier lacks, another of its own is varied; halving by
+three, as is its default, each time anew for 2, 6 and 18 epochs), the same head in a plain loop one by one, and
+skorch. Those that try the whole grid are timed on a part of it and extrapolated. With --full msa trains the whole
+grid to the end, too, and the outer scores are compared.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from .runner import Runner, Said
 from .split import Fold
 from .study import Row, Study
 
-LEAST = 2  # epochs before a head is judged
+LEAST = 2  # epochs before a head is judged; one is mostly warm-up
+FEWEST = 3  # trials that go on: which of them is the best, an early rung cannot tell
 
 
 class Entry(NamedTuple):
@@ -29,16 +30,19 @@ class Entry(NamedTuple):
 
 
 def rungs_of(epochs: int, halving: int) -> list[int]:
-    """After how many epochs trials are judged; the last is `epochs`. Each rung is `halving` times the one before.
+    """After how many epochs trials are judged: a tenth of all, then twice as many from rung to rung, and at last all.
 
-    Raises ValueError for a `halving` of 1 or below 0; 0 has one rung, so that all train to the end.
+    Heads go on training where they were judged, so that a rung costs little, and rungs may stand closer than the factor
+    by which trials become fewer. Raises ValueError for a `halving` of 1 or below 0; 0 has one rung: all go on.
     """
     if halving < 0 or halving == 1:
         raise ValueError(f"--halving must be 2 or more, or 0 for none; got {halving}")
-    rungs = [epochs]
-    while halving and rungs[0] // halving >= LEAST:
-        rungs.insert(0, rungs[0] // halving)
-    return rungs
+    rungs = []
+    rung = max(LEAST, epochs // 10)
+    while halving and 2 * rung <= epochs:
+        rungs.append(rung)
+        rung *= 2
+    return [*rungs, epochs]
 
 
 class Race:
@@ -72,7 +76,8 @@ class Race:
             last = rung == self.rungs[-1]
             there = [index for index in runners if rung in self.entries[index].row.values]
             there.sort(key=lambda index: (-self.entries[index].row.values[rung], index))
-            kept = len(there) if last else -(-len(there) // self.halving)
+            everyone = last or not self.halving
+            kept = len(there) if everyone else max(FEWEST, -(-len(there) // self.halving))
             runners, self.leaving = there[:kept], there[kept:]
         self._prune()
         for index in runners:

@@ -75,7 +75,9 @@ def told(found: Sweep) -> list[tuple[Any, ...]]:
 
 
 def test_rungs() -> None:
-    assert rungs_of(20, 3) == [2, 6, 20]
+    assert rungs_of(20, 3) == [2, 4, 8, 20]
+    assert rungs_of(40, 2) == [4, 8, 16, 40]
+    assert rungs_of(4, 3) == [2, 4]
     assert rungs_of(20, 0) == [20]
     assert rungs_of(3, 2) == [3]
     with pytest.raises(ValueError, match="--halving must be 2 or more, or 0"):
