@@ -23,9 +23,11 @@ class Adam:
         self.squares = [[torch.zeros_like(p, requires_grad=False) for p in group] for group, _ in self.groups]
         self.count = 0
 
-    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float, scale: Tensor | None = None) -> None:
-        """Move every parameter by its gradient, laid out as the parameter is, divided by `scale` (one number)."""
+        """Move every parameter by its gradient, laid out as the parameter is, divided by `scale` (one number).
+
+        To be called where no gradient is kept.
+        """
         self.count += 1
         count = torch.full((), float(self.count), device=gradients[0].device)
         start = 0

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import cycle, islice
 from typing import NamedTuple, TypeVar
 
@@ -102,10 +103,15 @@ def plan_training(
     threads = threads or (available_cores() if device == "cpu" else 1)
     raw = any(spec.raw for side in table.specs.values() for spec in side)
     groups: dict[Hashable, list[Job]] = defaultdict(list)
+
+    @cache
+    def rows_of(fold_number: int, count: int, seed: int) -> tuple[list[Fold], NDArray[np.int64]]:
+        members = members_of(table.posts, folds[fold_number], count=count, seed=seed)
+        return members, np.unique(np.concatenate([member.train for member in members]))
+
     for number, task in enumerate(tasks):
-        for fold_number, fold in enumerate(folds):
-            members = members_of(table.posts, fold, count=min(task.config.members, STOP_PARTS), seed=task.training.seed)
-            trained = np.unique(np.concatenate([member.train for member in members]))
+        for fold_number in range(len(folds)):
+            members, trained = rows_of(fold_number, min(task.config.members, STOP_PARTS), task.training.seed)
             place = Place.of(task.config, trained, task.without)
             for member, rows in enumerate(islice(cycle(members), task.config.members)):
                 job = Job(number, fold_number, member, rows, place)
@@ -242,7 +248,8 @@ def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[l
     """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
 
     Few chunks that do not go round evenly are halved, so that no thread waits long for the last one. A group is dealt
-    in an order drawn once and for all: neighbours in a grid do alike, and would leave a race together.
+    as it is drawn once and for all, one of every few neighbours to each chunk: they do alike in a race, and so about
+    as many are left of each chunk.
     """
     share = -(-sum(len(group) for group, _ in groups) // threads)
     numbers = [-(-len(group) // min(most, share)) for group, most in groups]
@@ -250,5 +257,15 @@ def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[l
         numbers = [
             2 * n if len(group) >= 2 * n * SMALLEST else n for (group, _), n in zip(groups, numbers, strict=True)
         ]
-    drawn = [[group[at] for at in np.random.default_rng(0).permutation(len(group))] for group, _ in groups]
-    return [group[part::n] for group, n in zip(drawn, numbers, strict=True) for part in range(n)]
+    dealt = [_deal(group, n) for (group, _), n in zip(groups, numbers, strict=True)]
+    return [chunk for chunks in dealt for chunk in chunks]
+
+
+def _deal(group: Sequence[T], chunks: int) -> list[list[T]]:
+    """Deal a group out, in every round of neighbours in an order drawn anew."""
+    draw = np.random.default_rng(0)
+    dealt: list[list[T]] = [[] for _ in range(chunks)]
+    for start in range(0, len(group), chunks):
+        for to, one in zip(draw.permutation(chunks), group[start : start + chunks], strict=False):
+            dealt[to].append(one)
+    return dealt

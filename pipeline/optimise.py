@@ -42,16 +42,20 @@ class Step:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.apply([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        with torch.no_grad():
+            self.apply([parameter.grad for parameter in self.parameters if parameter.grad is not None])
 
     def apply(self, gradients: Sequence[Tensor], scale: Tensor | None = None) -> None:
-        """Learn from the gradients of all parameters, divided by `scale` (one number), which clips them."""
+        """Learn from the gradients of all parameters, divided by `scale` (one number), which clips them.
+
+        To be called where no gradient is kept.
+        """
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
         self.optimiser.step(gradients, self.lr, scale)
         self.count += 1
-        self._average()
+        if self.average:
+            self._average()
 
-    @torch.no_grad()
     def _average(self) -> None:
         share = average_share(self.config, self.count, self.steps_per_epoch, self.averaged)
         if share:

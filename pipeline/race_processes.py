@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count as count_up
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +51,8 @@ class Processes:
         self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.tables: dict[int, Path] = {}  # identity of a table to the file that has it
         self.files = count_up()
-        self._start()  # at once: they get ready while features are read
+        if not _prepare():
+            self._start()  # at once: they get ready while features are read
 
     def __enter__(self) -> Processes:
         return self
@@ -181,6 +183,16 @@ def _context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([serve.__module__])
     return context
+
+
+def _prepare() -> bool:
+    """Let the process that others are copies of load torch, and do not wait for it; False where there is none."""
+    if sys.platform != "linux":
+        return False
+    _context()
+    with _no_main():
+        forkserver.ensure_running()
+    return True
 
 
 @contextmanager

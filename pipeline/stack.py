@@ -151,6 +151,7 @@ class Stack:
         given = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values(), *batch.inputs, batch.targets)
         return replay(self.kind, step, [tensor.detach() for tensor in given])
 
+    @torch.no_grad()
     def _move(self, batch: Batch, slopes: Sequence[Tensor], norms: Sequence[float], ahead: Batch | None) -> None:
         """Let each head's optimiser move its rows by its gradients, clipped; then compute its products with `ahead`."""
         heads = len(self.trainees)

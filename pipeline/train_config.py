@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args, get_type_hints
 
 from .evaluate import METRICS
@@ -77,9 +78,8 @@ class TrainConfig:
             "metric": (self.metric in (*METRICS, "loss"), f"one of {', '.join((*METRICS, 'loss'))}"),
             "seed": (0 <= self.seed < 2**63, "0 or more"),
         }
-        for field, hint in get_type_hints(type(self)).items():
-            if choices := get_args(hint):
-                checks[field] = (getattr(self, field) in choices, f"one of {', '.join(map(str, choices))}")
+        for field, choices in _choices().items():
+            checks[field] = (getattr(self, field) in choices, f"one of {', '.join(map(str, choices))}")
         for field, (holds, wanted) in checks.items():
             if not holds:
                 raise ValueError(f"{field} must be {wanted}, got {getattr(self, field)!r}")
@@ -100,6 +100,12 @@ class TrainConfig:
         return _between(
             self.lr, self.min_lr, ((step - warm) % span if self.schedule == "restarts" else step - warm) / span
         )
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The values of every field that is a choice; a sweep makes thousands of configs, and hints are slow to read."""
+    return {field: get_args(hint) for field, hint in get_type_hints(TrainConfig).items() if get_args(hint)}
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -16,6 +16,7 @@ def parameters() -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return [nn.Parameter(torch.randn(4, 3, generator=draw))], [nn.Parameter(torch.randn(4, generator=draw))]
 
 
+@torch.no_grad()
 def steps(optimiser: Any, own: list[nn.Parameter], rates: list[float]) -> None:
     for number, rate in enumerate(rates):
         draw = torch.Generator().manual_seed(number)
@@ -55,6 +56,7 @@ def test_every_step_is_torchs(kind: str) -> None:
         assert torch.equal(mine, their)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("kind", [Adam, Sgd])
 def test_a_scale_divides_the_gradient(kind: type[Adam] | type[Sgd]) -> None:
     options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}

@@ -127,3 +127,12 @@ def test_work_is_shared_out_in_chunks_that_go_round() -> None:
     assert [len(chunk) for chunk in share_out([(list(range(4)), 32)], 2)] == [2, 2]
     assert [len(chunk) for chunk in share_out([([1, 2, 3], 1)], 2)] == [1, 1, 1]
     assert sorted(item for chunk in share_out([(list(range(7)), 3)], 2) for item in chunk) == list(range(7))
+
+
+def test_neighbours_are_dealt_to_different_chunks() -> None:
+    """In a grid they do alike: of chunks that get one of each few neighbours, a race leaves about as many."""
+    dealt = share_out([(list(range(24)), 6)], 4)
+    assert [len(chunk) for chunk in dealt] == [6] * 4
+    for chunk in dealt:
+        assert [item // 4 for item in chunk] == list(range(6))
+    assert {tuple(item % 4 for item in chunk) for chunk in dealt}.isdisjoint({(k,) * 6 for k in range(4)})

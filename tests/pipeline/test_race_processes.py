@@ -23,7 +23,7 @@ from cached_sweeps import told
 
 from msa.features.samples import Corpus
 from msa.pipeline import race_engine, race_processes
-from msa.pipeline.race_processes import Processes, worth
+from msa.pipeline.race_processes import Processes, Worker, worth
 from msa.pipeline.search import Search
 from msa.pipeline.sweep_result import Sweep
 
@@ -158,11 +158,11 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-def test_what_a_worker_raises_is_raised_here(posts: Corpus) -> None:
-    with Processes(1) as processes:
-        (worker,) = processes.workers
-        worker.pipe.send("no order")
-        with pytest.raises(AttributeError, match="anew") as raised:
-            worker.receive()
+def test_what_a_worker_raises_is_raised_here() -> None:
+    worker = Worker()
+    worker.pipe.send("no order")
+    with pytest.raises(AttributeError, match="anew") as raised:
+        worker.receive()
+    worker.stop()
     assert "race_process.py" in raised.value.__notes__[0]
     assert not workers()
