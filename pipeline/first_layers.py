@@ -40,10 +40,10 @@ class Given(nn.Module):
 
 
 class FirstLayers:
-    """The first layers of a module: linear maps whose input no parameter and no buffer has a part in.
+    """The first layers of a module: linear maps of one vector a post in which no parameter and no buffer has a part.
 
-    They are found by running it on one `batch`. `names` are theirs, `rest` is the module without them. On a GPU there
-    are none: it has no such cache, and each launch costs more than it would save.
+    They are found by running it on one `batch`. `names` are theirs, the largest last; `rest` is the module without
+    them. On a GPU there are none: it has no such cache, and each launch costs more than it would save.
     """
 
     def __init__(self, module: nn.Module, batch: Inputs) -> None:
@@ -60,43 +60,43 @@ class FirstLayers:
         return [heard[name][0].flatten(0, -2) for name in self.names]
 
 
-class Weights:
-    """The first layers' weights of C heads, each (C, H, D), ready to be read head by head.
+class FirstLayer:
+    """One first layer of C heads, of a weight (H, D) each, which are read head by head.
 
-    There is room for one head's gradients: they are to be used before those of the next are computed.
+    `keeps` gradients: there is room for those of all heads. Else there is for one, to be used before the next is
+    computed.
     """
 
-    def __init__(self, stacked: Sequence[Tensor], heads: int) -> None:
-        sizes = [weight[0].numel() for weight in stacked]
-        self.stacked = stacked
-        self.transposed = by_head([weight.transpose(1, 2) for weight in stacked], heads)
-        self.room = stacked[0].new_empty(sum(sizes)) if stacked else torch.empty(0)
-        parts = zip(torch.split(self.room, sizes), stacked, strict=True)
-        self.gradients = [part.view(weight.shape[1:]) for part, weight in parts]  # each (H, D)
+    def __init__(self, weights: Sequence[Tensor], *, keeps: bool = False) -> None:
+        self.transposed = [weight.T for weight in weights]
+        rooms = [torch.empty_like(weight) for weight in weights[: len(weights) if keeps else 1]]
+        self.gradients = rooms if keeps else rooms * len(weights)
 
-    def products(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Room for the products (C, n, H) of these inputs (n, D) with the weights of all heads."""
-        return [x.new_empty(len(w), len(x), w.shape[1]) for x, w in zip(inputs, self.stacked, strict=True)]
+    def room(self, x: Tensor) -> Tensor:
+        """Room for the products (C, n, H) of vectors x (n, D) with all weights."""
+        return x.new_empty(len(self.transposed), len(x), self.transposed[0].shape[1])
 
-    def multiply(self, place: int, inputs: Sequence[Tensor], products: Sequence[Tensor]) -> None:
-        """Set one head's products (n, H) of inputs (n, D)."""
-        for x, weight, product in zip(inputs, self.transposed[place], products, strict=True):
-            torch.mm(x, weight, out=product)
+    def products(self, x: Tensor) -> Tensor:
+        """The products (C, n, H) of vectors x (n, D) with all weights."""
+        products = self.room(x)
+        for head, product in enumerate(products.unbind()):
+            self.multiply(head, x, product)
+        return products
 
-    def differentiate(self, inputs: Sequence[Tensor], slopes: Sequence[Tensor]) -> float:
-        """Set the gradients from one head's by its products, transposed (H, n); return the square of their norm."""
-        for x, slope, gradient in zip(inputs, slopes, self.gradients, strict=True):
-            torch.mm(slope, x, out=gradient)
-        return float(torch.dot(self.room, self.room))
+    def multiply(self, head: int, x: Tensor, product: Tensor) -> None:
+        """Set one head's product (n, H) of vectors x (n, D)."""
+        torch.mm(x, self.transposed[head], out=product)
 
-
-def by_head(stacked: Sequence[Tensor], heads: int) -> list[tuple[Tensor, ...]]:
-    """Tensors (C, …) as each head's own parts of them."""
-    return list(zip(*(part.unbind() for part in stacked), strict=True)) or [()] * heads
+    def differentiate(self, head: int, slope: Tensor, x: Tensor) -> float:
+        """Set a head's gradient (H, D) from that by its product, transposed (H, n), of x (n, D); its squared norm."""
+        gradient = self.gradients[head]
+        torch.mm(slope, x, out=gradient)
+        flat = gradient.view(-1)
+        return float(torch.dot(flat, flat))
 
 
 def _find(module: nn.Module, batch: Inputs) -> list[str]:
-    """The linear maps that always read the same vectors, in which no parameter and no buffer has a part."""
+    """The linear maps that always read the same vectors, one a post, in which no parameter and no buffer has a part."""
     named = dict(module.named_parameters()) | dict(module.named_buffers())
     tracked = {name: tensor.detach().requires_grad_() for name, tensor in named.items() if tensor.is_floating_point()}
     linears = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
@@ -104,9 +104,11 @@ def _find(module: nn.Module, batch: Inputs) -> list[str]:
         functional_call(module, tracked, (batch,))
 
     def shared(first: Tensor, *others: Tensor) -> bool:
-        return not first.requires_grad and all(torch.equal(x, first) for x in others)
+        one_a_post = first[..., 0].numel() == len(batch.text)
+        return one_a_post and not first.requires_grad and all(torch.equal(x, first) for x in others)
 
-    return [name for name in linears if name in heard and shared(*heard[name])]
+    found = [name for name in linears if name in heard and shared(*heard[name])]
+    return sorted(found, key=lambda name: named[f"{name}.weight"].numel())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Hashable, Sequence
@@ -11,12 +10,13 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..heads.base import Head, Inputs
 from ..heads.losses import Loss
 from .optimise import Step, decay_groups
-from .stack import Stack, Trainee, logits_of, parameter_names
+from .skeleton import copy_of, parameter_names
+from .stack import Stack, Trainee, logits_of
 from .train import (
     EVAL_BATCH,
     Course,
@@ -51,17 +51,16 @@ def begin(
     stop_rows: Rows,
     views: Sequence[Inputs] = (),
 ) -> Fused:
-    """Untrained heads, made ready to train together. Raises ValueError as `fit`, and where they cannot be fused."""
+    """Untrained heads, made ready to be trained together. Raises ValueError as `fit`, or where they cannot be fused."""
     labels = labels.to(inputs.text.device)
     classes = heads[0].dims.classes
     train, stop = check_split(train_rows, stop_rows, inputs, labels, classes)
     trainees = []
     for head, config in zip(heads, configs, strict=True):
         head.prepare(inputs, labels, train)
-        decayed, plain = ([nn.Parameter(p.detach().clone()) for p in part] for part in decay_groups(head))
-        optimiser = Step(decayed, plain, config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
+        optimiser = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
         loss = _as_tensors(make_loss(config, labels[train], classes), classes, labels.device)
-        trainees.append(Trainee(head, config, optimiser, loss, Course(config), []))
+        trainees.append(Trainee(head, config, optimiser, loss, Course(config)))
     return Fused(trainees, inputs, labels, train_rows=train, stop_rows=stop, views=views)
 
 
@@ -120,7 +119,7 @@ class Fused:
         one = self.trainees[number]
         if one.error is not None:
             raise one.error
-        head = copy.deepcopy(one.head).eval()
+        head = copy_of(one.head).eval()
         with torch.no_grad():
             for name, weight in zip(parameter_names(head), one.best, strict=True):
                 head.get_parameter(name).copy_(weight)
@@ -164,7 +163,7 @@ class Fused:
                     continue
                 record = EpochRecord(self.epoch, trained[place], stopped[place], one.optimiser.lr, seconds)
                 if one.course.add(record):
-                    one.best = [parameter.detach().clone() for parameter in one.optimiser.parameters]
+                    one.keep()
 
 
 def regroup(heads: Sequence[tuple[Fused, int]]) -> Fused:

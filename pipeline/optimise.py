@@ -45,13 +45,27 @@ class Step:
         with torch.no_grad():
             self.apply([parameter.grad for parameter in self.parameters if parameter.grad is not None])
 
-    def apply(self, gradients: Sequence[Tensor], scale: Tensor | None = None) -> None:
-        """Learn from the gradients of all parameters, divided by `scale` (one number), which clips them.
+    def apply(self, gradients: Sequence[Tensor]) -> None:
+        """Learn from the gradients of all parameters."""
+        self.begin()
+        self.move(gradients)
+        self.end()
+
+    def begin(self) -> None:
+        """Begin a step, of which all parameters are to be moved before it ends."""
+        self.lr = self.config.rate(self.count, self.steps_per_epoch)
+
+    def move(
+        self, gradients: Sequence[Tensor], scale: Tensor | None = None, places: tuple[int, ...] | None = None
+    ) -> None:
+        """Move all parameters, or those at `places`, by their gradients, divided by `scale` (one number).
 
         To be called where no gradient is kept.
         """
-        self.lr = self.config.rate(self.count, self.steps_per_epoch)
-        self.optimiser.step(gradients, self.lr, scale)
+        self.optimiser.step(gradients, self.lr, self.count + 1, scale, places)
+
+    def end(self) -> None:
+        """End a step."""
         self.count += 1
         if self.average:
             self._average()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -21,12 +20,15 @@ from .adam import gradient_norms
 from .augment import augment
 from .batches import take
 from .evaluate import score
-from .first_layers import FirstLayers, Weights, by_head
-from .optimise import Step, decay_groups
+from .first_layers import FirstLayer, FirstLayers
+from .optimise import Step
 from .recorded import replay, structure
 from .shared_linear import share_linears
+from .skeleton import Parts, copy_of, own_buffers, parameter_names
 from .train import EVAL_BATCH, Course
 from .train_config import TrainConfig
+
+EVAL_ROWS = 8192  # of all heads in one pass on a CPU: more at once would only take more memory
 
 
 @dataclass(eq=False)
@@ -41,8 +43,15 @@ class Trainee:
     optimiser: Step
     loss: dict[str, Tensor]
     course: Course
-    best: list[Tensor]
+    best: list[Tensor] = field(default_factory=list)
     error: ValueError | None = None
+
+    def keep(self) -> None:
+        """Note the present weights as the best ones."""
+        if not self.best:
+            self.best = [torch.empty_like(parameter, requires_grad=False) for parameter in self.optimiser.parameters]
+        for kept, parameter in zip(self.best, self.optimiser.parameters, strict=True):
+            kept.copy_(parameter.detach())
 
 
 class Batch(NamedTuple):
@@ -65,11 +74,11 @@ class Stack:
         self.trainees, self.labels = trainees, labels
         heads = [one.head for one in trainees]
         self.classes = heads[0].dims.classes
-        self.skeleton = Parts(copy.deepcopy(heads[0])).train()  # the module that is run for all of them
+        self.skeleton = Parts(copy_of(heads[0])).train()  # the module that is run for all of them
         share_linears(self.skeleton)
         for layer in dropouts(self.skeleton):
             layer.p = 1.0  # so that the layer looks at its rate, which may be 0 for one head and not for another
-        self.own_buffers = _own_buffers(heads)
+        self.own_buffers = own_buffers(heads)
         self.parameters: dict[str, Tensor] = {}
         for place, name in enumerate(parameter_names(heads[0])):
             mine = [one.optimiser.parameters[place] for one in trainees]
@@ -79,7 +88,14 @@ class Stack:
             self.parameters[f"head.{name}"] = stacked
         self.first = FirstLayers(self.skeleton, take(inputs, torch.arange(2, device=labels.device)))
         self.entering = [f"{name}.weight" for name in self.first.names]
-        self.weights = Weights([self.parameters[name] for name in self.entering], len(heads))
+        self.layers = [
+            FirstLayer(self.parameters[name].unbind(), keeps=name != self.entering[-1]) for name in self.entering
+        ]
+        places = {name: place for place, name in enumerate(self.parameters)}
+        self.largest = tuple(places[name] for name in self.entering[-1:])
+        self.others = tuple(place for place in places.values() if place not in self.largest)
+        there = [name for name in places if name not in self.entering] + self.entering[:-1]
+        self.order = [there.index(name) for name, place in places.items() if place in self.others]
         self.loss = _stack_losses([one.loss for one in trainees])
         config = trainees[0].config
         self.kind = structure(self.first.rest), config.loss, config.gamma, tuple(self.own_buffers)
@@ -103,8 +119,8 @@ class Stack:
         one = self.trainees[0]
         told = []
         batch = self._see(inputs, batches[0], one.optimiser.count)
-        for place, products in enumerate(by_head(batch.products, len(self.trainees))):
-            self.weights.multiply(place, batch.read, products)
+        products = [layer.products(x) for layer, x in zip(self.layers, batch.read, strict=True)]
+        batch = batch._replace(products=products)
         for following in [*batches[1:], None]:
             count = one.optimiser.count
             set_dropout(self.first.rest, seed=one.config.seed, step=count)
@@ -124,7 +140,7 @@ class Stack:
         if not self.first.names:
             return Batch(rows, batch, targets, [], [])
         read = replay((self.kind, "first"), lambda *given: self.first.inputs(Inputs(*given)), batch)
-        return Batch(rows, batch, targets, read, self.weights.products(read))
+        return Batch(rows, batch, targets, read, [layer.room(x) for layer, x in zip(self.layers, read, strict=True)])
 
     def _step(self, batch: Batch) -> Sequence[Tensor]:
         """Every head's loss (C,), guesses (C, B), norm (C,) of all gradients but those by the first layers' weights.
@@ -148,29 +164,56 @@ class Stack:
             gradients = [part.contiguous() for part in raw]  # laid out as the optimisers read it
             return [values.detach(), said, gradient_norms(gradients[: len(rest)]), *gradients]
 
-        given = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values(), *batch.inputs, batch.targets)
-        return replay(self.kind, step, [tensor.detach() for tensor in given])
+        own = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values())
+        return replay(self.kind, step, [tensor.detach() for tensor in (*own, *batch.inputs, batch.targets)])
 
     @torch.no_grad()
-    def _move(self, batch: Batch, slopes: Sequence[Tensor], norms: Sequence[float], ahead: Batch | None) -> None:
-        """Let each head's optimiser move its rows by its gradients, clipped; then compute its products with `ahead`."""
-        heads = len(self.trainees)
-        number = len(slopes) - len(self.first.names)  # of those that are gradients already
-        own = by_head(slopes[:number], heads)
-        firsts = by_head([slope.transpose(1, 2) for slope in slopes[number:]], heads)
-        following = by_head(ahead.products if ahead else (), heads)
-        for place, one in enumerate(self.trainees):
-            square = self.weights.differentiate(batch.read, firsts[place])
-            excess = (math.sqrt(norms[place] ** 2 + square) + 1e-6) / (one.config.clip or math.inf)
-            scale = torch.full((), excess, device=self.labels.device) if excess > 1 else None
-            one.optimiser.apply(self._in_order(own[place]), scale)
-            if ahead is not None:
-                self.weights.multiply(place, ahead.read, following[place])
+    def _move(self, batch: Batch, gradients: Sequence[Tensor], norms: Sequence[float], ahead: Batch | None) -> None:
+        """Let each head's optimiser move its rows by its gradients, clipped; and compute the products with `ahead`.
 
-    def _in_order(self, own: Sequence[Tensor]) -> list[Tensor]:
-        """One head's gradients in the order of its parameters: its own, and those by the first layers' weights."""
-        rest, first = iter(own), iter(self.weights.gradients)
-        return [next(first if name in self.entering else rest) for name in self.parameters]
+        The largest layer for itself, so that what it reads stays in the cache from head to head. A head is clipped by
+        the norm of all its gradients: those by the other first layers are computed before and kept.
+        """
+        optimisers = [one.optimiser for one in self.trainees]
+        rest = len(self.parameters) - len(self.layers)  # of those that are gradients already
+        slopes = [slope.transpose(1, 2).unbind() for slope in gradients[rest:]]
+        following = [products.unbind() for products in ahead.products] if ahead else []
+        squares, scales = [norm**2 for norm in norms], list[Tensor | None]()
+        heads, smaller, largest = range(len(optimisers)), range(len(self.layers))[:-1], range(len(self.layers))[-1:]
+
+        def differentiate(number: int, head: int) -> None:
+            squares[head] += self.layers[number].differentiate(head, slopes[number][head], batch.read[number])
+
+        def multiply(number: int, head: int) -> None:
+            if ahead is not None:
+                self.layers[number].multiply(head, ahead.read[number], following[number][head])
+
+        for number in smaller:
+            for head in heads:
+                differentiate(number, head)
+        for head in heads:
+            optimisers[head].begin()
+            for number in largest:
+                differentiate(number, head)
+            scales.append(self._scale(head, math.sqrt(squares[head])))
+            for number in largest:
+                optimisers[head].move([self.layers[number].gradients[head]], scales[head], self.largest)
+                multiply(number, head)
+        for head, own in enumerate(zip(*(gradient.unbind() for gradient in gradients[:rest]), strict=True)):
+            optimisers[head].move(self._in_order(head, own), scales[head], self.others)
+            optimisers[head].end()
+            for number in smaller:
+                multiply(number, head)
+
+    def _in_order(self, head: int, own: Sequence[Tensor]) -> list[Tensor]:
+        """A head's gradients but by the largest layer, in the order of its parameters: its own, and those kept."""
+        there = [*own, *(layer.gradients[head] for layer in self.layers[:-1])]
+        return [there[at] for at in self.order]
+
+    def _scale(self, head: int, norm: float) -> Tensor | None:
+        """What a head's gradients of this norm are divided by, as `clip_grad_norm_` does; None for nothing."""
+        excess = (norm + 1e-6) / (self.trainees[head].config.clip or math.inf)
+        return torch.full((), excess, device=self.labels.device) if excess > 1 else None
 
     def _together(self, module: nn.Module, buffers: Mapping[str, Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
         """Every head's loss (C,) and guesses (C, B): `_loss` for all of them at once."""
@@ -207,52 +250,29 @@ def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs
 
     Weights are in the order of `parameter_names`.
     """
-    skeleton = copy.deepcopy(heads[0]).eval()
+    skeleton = copy_of(heads[0]).eval()
     share_linears(skeleton)
-    parameters = {
-        name: torch.stack([own[place] for own in weights]) for place, name in enumerate(parameter_names(heads[0]))
-    }
-    own = {name.removeprefix("head."): buffer for name, buffer in _own_buffers(heads).items()}
-    buffers = dict(skeleton.named_buffers()) | own
-    dims = {name: 0 if name in own else None for name in buffers}
+    first = FirstLayers(skeleton, take(inputs, rows[:2]))
+    of_head = dict(zip(parameter_names(heads[0]), zip(*weights, strict=True), strict=True))
+    layers = [FirstLayer(of_head.pop(f"{name}.weight")) for name in first.names]
+    parameters = {name: torch.stack(own) for name, own in of_head.items()}
+    own = {name.removeprefix("head."): buffer for name, buffer in own_buffers(heads).items()}
+    shared = dict(first.rest.named_buffers()) | own
 
     def say(weights: dict[str, Tensor], buffers: dict[str, Tensor], batch: Inputs) -> Tensor:
-        logits: Tensor = functional_call(skeleton, (weights, buffers), (batch,))
+        logits: Tensor = functional_call(first.rest, (weights, buffers), (batch,))
         return (logits + buffers["offsets"]).float()
 
-    together = vmap(say, in_dims=(0, dims, None))
+    told = []
+    size = max(1, min(EVAL_BATCH, EVAL_ROWS // len(heads))) if rows.device.type == "cpu" else EVAL_BATCH
     with torch.no_grad():
-        said = [together(parameters, buffers, take(inputs, chosen)) for chosen in torch.split(rows, EVAL_BATCH)]
-    return torch.cat(said, 1)
-
-
-class Parts(nn.Module):
-    """A head whose forward pass gives what training looks at, and its logits."""
-
-    def __init__(self, head: Head) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Map inputs to parts (M, B, K) and logits (B, K)."""
-        parts = self.head.parts(inputs)
-        return parts, parts[0] if parts.shape[0] == 1 else self.head(inputs)
-
-
-def parameter_names(head: Head) -> list[str]:
-    """A head's parameters in the order of `decay_groups`."""
-    names = {id(parameter): name for name, parameter in head.named_parameters()}
-    return [names[id(parameter)] for part in decay_groups(head) for parameter in part]
-
-
-def _own_buffers(heads: Sequence[Head]) -> dict[str, Tensor]:
-    """The buffers in which heads differ, one below another. Keys of dropout are all heads' in common."""
-    buffers = [dict(head.named_buffers()) for head in heads]
-    return {
-        f"head.{name}": torch.stack([of[name] for of in buffers])
-        for name, first in buffers[0].items()
-        if not name.endswith(".key") and any(not torch.equal(of[name], first) for of in buffers)
-    }
+        for chosen in torch.split(rows, size):
+            batch = take(inputs, chosen)
+            products = [layer.products(x) for layer, x in zip(layers, first.inputs(batch), strict=True)]
+            given = {f"{name}.product": product for name, product in zip(first.names, products, strict=True)}
+            dims = {name: 0 if name in own or name in given else None for name in shared}
+            told.append(vmap(say, in_dims=(0, dims, None))(parameters, shared | given, batch))
+    return torch.cat(told, 1)
 
 
 def _stack_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

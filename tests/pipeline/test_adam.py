@@ -20,7 +20,7 @@ def parameters() -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 def steps(optimiser: Any, own: list[nn.Parameter], rates: list[float]) -> None:
     for number, rate in enumerate(rates):
         draw = torch.Generator().manual_seed(number)
-        optimiser.step([torch.randn(parameter.shape, generator=draw) for parameter in own], rate)
+        optimiser.step([torch.randn(parameter.shape, generator=draw) for parameter in own], rate, number + 1)
 
 
 class Torch:
@@ -29,7 +29,7 @@ class Torch:
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
         self.own = optimiser
 
-    def step(self, gradients: list[Tensor], rate: float) -> None:
+    def step(self, gradients: list[Tensor], rate: float, count: int) -> None:
         moved = [parameter for group in self.own.param_groups for parameter in group["params"]]
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.grad = gradient
@@ -58,12 +58,28 @@ def test_every_step_is_torchs(kind: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [Adam, Sgd])
+def test_parameters_may_be_moved_one_after_another(kind: type[Adam] | type[Sgd]) -> None:
+    options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}
+    one, two = parameters(), parameters()
+    whole, parts = (kind(*of, decay=0.1, **options) for of in (one, two))
+    for count in (1, 2):
+        gradients = [torch.full((4, 3), float(count)), torch.arange(4.0)]
+        whole.step([part.clone() for part in gradients], 0.1, count)
+        parts.step([gradients[1].clone()], 0.1, count, None, (1,))
+        assert not torch.equal(one[0][0], two[0][0])
+        parts.step([gradients[0].clone()], 0.1, count, None, (0,))
+        assert torch.equal(one[0][0], two[0][0])
+        assert torch.equal(one[1][0], two[1][0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [Adam, Sgd])
 def test_a_scale_divides_the_gradient(kind: type[Adam] | type[Sgd]) -> None:
     options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}
     one, two = parameters(), parameters()
     gradients = [torch.full((4, 3), 2.0), torch.arange(4.0)]
-    kind(*one, decay=0.1, **options).step([part.clone() for part in gradients], 0.1, torch.tensor(4.0))
-    kind(*two, decay=0.1, **options).step([part / 4 for part in gradients], 0.1)
+    kind(*one, decay=0.1, **options).step([part.clone() for part in gradients], 0.1, 1, torch.tensor(4.0))
+    kind(*two, decay=0.1, **options).step([part / 4 for part in gradients], 0.1, 1)
     assert torch.equal(one[0][0], two[0][0])
     assert torch.equal(one[1][0], two[1][0])
 

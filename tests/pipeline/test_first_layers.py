@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from msa.heads.base import Dims, Inputs
 from msa.heads.dropout import Dropout
 from msa.heads.registry import HEADS, build_head
-from msa.pipeline.first_layers import FirstLayers, Weights
+from msa.pipeline.first_layers import FirstLayer, FirstLayers
 
 B, IMAGE, TEXT, H = 5, 6, 4, 8
 
@@ -46,26 +46,39 @@ def test_layers_of_shared_vectors_are_found_and_no_others() -> None:
     assert FirstLayers(Net(), batch()).names == ["twice", "plain"]
 
 
-@pytest.mark.parametrize("positions", [1, 3])
-def test_a_module_is_what_it_was_once_it_is_given_its_products(positions: int) -> None:
-    net, given = Net(), batch(positions)
+def test_layers_of_tokens_are_none() -> None:
+    assert FirstLayers(Net(), batch(positions=3)).names == []
+
+
+def test_a_module_is_what_it_was_once_it_is_given_its_products() -> None:
+    net, given = Net(), batch()
     first = FirstLayers(net, given)
     read = first.inputs(given)
-    weights = Weights([getattr(net, name).weight.detach()[None] for name in first.names], 1)
-    products = weights.products(read)
-    weights.multiply(0, read, [product[0] for product in products])
-    for name, product in zip(first.names, products, strict=True):
-        first.rest.get_submodule(name).product = product[0].requires_grad_()
+    for name, x in zip(first.names, read, strict=True):
+        product = FirstLayer([getattr(net, name).weight.detach()]).products(x)[0]
+        first.rest.get_submodule(name).product = product.requires_grad_()
     net(given).square().sum().backward()
     said = first.rest(given)
     torch.testing.assert_close(said, net(given))
     said.square().sum().backward()
-    slopes = [first.rest.get_submodule(name).product.grad.t() for name in first.names]  # type: ignore[union-attr, operator]
-    square = weights.differentiate(read, slopes)
-    wanted = [getattr(net, name).weight.grad for name in first.names]
-    for gradient, expected in zip(weights.gradients, wanted, strict=True):
-        torch.testing.assert_close(gradient, expected)
-    assert square == pytest.approx(sum(float(one.square().sum()) for one in wanted), rel=1e-4)
+    for name, x in zip(first.names, read, strict=True):
+        layer = FirstLayer([getattr(net, name).weight.detach()])
+        slope: Tensor = first.rest.get_submodule(name).product.grad  # type: ignore[union-attr, assignment]
+        wanted = getattr(net, name).weight.grad
+        square = layer.differentiate(0, slope.t(), x)
+        torch.testing.assert_close(layer.gradients[0], wanted)
+        assert square == pytest.approx(float(wanted.square().sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_gradients_are_kept_where_they_are_wanted_later(keeps: bool) -> None:
+    layer = FirstLayer([torch.zeros(H, TEXT)] * 2, keeps=keeps)
+    x = torch.randn(B, TEXT, generator=torch.Generator().manual_seed(0))
+    for head, slope in enumerate((torch.ones(H, B), torch.full((H, B), 2.0))):
+        layer.differentiate(head, slope, x)
+    first, second = layer.gradients
+    torch.testing.assert_close(second, 2 * x.sum(0).expand(H, TEXT))
+    assert torch.equal(first, second / 2 if keeps else second)
 
 
 def test_a_weight_that_is_read_elsewhere_is_missed_aloud() -> None:
@@ -93,4 +106,5 @@ def test_every_head_on_pooled_vectors_has_them(name: str) -> None:
     head = build_head(name, Dims(IMAGE, TEXT, 3), hidden=H, dropout=0.3, seed=0).train()
     found = FirstLayers(head, batch()).names
     reads = [f"projections.{modality}.linear" for modality in head.reads]
-    assert [layer for layer in found if layer in reads] == reads
+    assert set(reads) <= set(found)
+    assert found[-1] == max(found, key=lambda name: head.get_submodule(name).weight.numel())  # type: ignore[union-attr, operator]
