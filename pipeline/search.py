@@ -26,8 +26,9 @@ class Search:
     """How settings are searched.
 
     `trials` points of the space (0: the whole grid, or 64) are compared by `metric` on `inner` folds; the winner is
-    scored on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, three at
-    least. `batch` trials race each other (0: what suits sampler and memory). `study` is a database's URL or a file.
+    scored on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, and
+    three at least. `batch` trials race each other (0: what suits sampler and memory). `study` is a database's URL or a
+    file.
     """
 
     trials: int = 0
