@@ -56,10 +56,8 @@ def main() -> None:
             lost = [100 * (values[part, -1].max() - value) for part, (value, _) in zip(parts, found, strict=True)]
             cost = np.mean([epochs for _, epochs in found]) / size
             regrets.setdefault(name, []).append(float(np.mean(lost)))
-            print(
-                f"  {size} settings: regret {np.mean(lost):.2f} points, in one of 20 {np.quantile(lost, 0.95):.2f}; ",
-                end="",
-            )
+            mean, high = np.mean(lost), np.quantile(lost, 0.95)
+            print(f"  {size} settings: regret {mean:.2f} points, in one of 20 {high:.2f}; ", end="")
             print(f"{cost:.1f} epochs a setting and fold")
     before, after = (np.mean(regrets[name]) + 0.05 for name in ("tripled", "doubled"))
     judge("regret of tripled rungs over that of doubled ones", float(before / after), 0.9)
