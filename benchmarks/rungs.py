@@ -3,10 +3,11 @@
     python benchmarks/rungs.py --data DIR --cache DIR [--fusion concat] [--epochs 20] [--seed 1]
 
 A grid of 8 learning rates x 8 weight decays x 4 dropout rates is trained to the end, and every setting judged after
-every epoch, on five inner folds: no row that a sweep would score is looked at. Each way of halving is then tried on
-that record, on the whole grid and on parts of it drawn at random: how many points below the best of the part the
-setting lies that it chooses (regret), and how many epochs of a head it trains for each setting and fold. The ratio is
-the regret of tripled rungs over that of doubled ones, over all sizes, each with .05 points added.
+every epoch, on five inner folds: no row that a sweep of this seed would score is looked at (one of another seed may
+score it). Each way of halving is then tried on that record, on the whole grid and on parts of it drawn at random: how
+many points below the best of the part the setting lies that it chooses (regret), and how many epochs of a head it
+trains for each setting and fold. The ratio is the regret of tripled rungs over that of doubled ones, over all sizes,
+each with .05 points added.
 """
 
 from __future__ import annotations
