@@ -108,6 +108,11 @@ def test_the_best_third_goes_on_and_the_best_of_them_wins(posts: Corpus, tmp_pat
     assert all(row.notes["seconds"] > 0 for row in rows)
 
 
+def test_three_go_on_at_least(posts: Corpus, tmp_path: Path) -> None:
+    (rows,) = search(posts, tmp_path, replace(SEARCH, trials=5, halving=3)).rows
+    assert [sum(rung in row.values for row in rows) for rung in (2, 4, 8)] == [5, 3, 3]
+
+
 def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Path) -> None:
     found = search(posts, tmp_path, replace(SEARCH, trials=2))
     assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # brought, not extracted
