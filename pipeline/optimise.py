@@ -43,13 +43,9 @@ class Step:
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         with torch.no_grad():
-            self.apply([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-
-    def apply(self, gradients: Sequence[Tensor]) -> None:
-        """Learn from the gradients of all parameters."""
-        self.begin()
-        self.move(gradients)
-        self.end()
+            self.begin()
+            self.move([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+            self.end()
 
     def begin(self) -> None:
         """Begin a step, of which all parameters are to be moved before it ends."""

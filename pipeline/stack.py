@@ -93,9 +93,8 @@ class Stack:
         ]
         places = {name: place for place, name in enumerate(self.parameters)}
         self.largest = tuple(places[name] for name in self.entering[-1:])
-        self.others = tuple(place for place in places.values() if place not in self.largest)
-        there = [name for name in places if name not in self.entering] + self.entering[:-1]
-        self.order = [there.index(name) for name, place in places.items() if place in self.others]
+        others = [*self.entering[:-1], *(name for name in places if name not in self.entering)]
+        self.others = tuple(places[name] for name in others)
         self.loss = _stack_losses([one.loss for one in trainees])
         config = trainees[0].config
         self.kind = structure(self.first.rest), config.loss, config.gamma, tuple(self.own_buffers)
@@ -200,15 +199,11 @@ class Stack:
                 optimisers[head].move([self.layers[number].gradients[head]], scales[head], self.largest)
                 multiply(number, head)
         for head, own in enumerate(zip(*(gradient.unbind() for gradient in gradients[:rest]), strict=True)):
-            optimisers[head].move(self._in_order(head, own), scales[head], self.others)
+            kept = [self.layers[number].gradients[head] for number in smaller]
+            optimisers[head].move([*kept, *own], scales[head], self.others)
             optimisers[head].end()
             for number in smaller:
                 multiply(number, head)
-
-    def _in_order(self, head: int, own: Sequence[Tensor]) -> list[Tensor]:
-        """A head's gradients but by the largest layer, in the order of its parameters: its own, and those kept."""
-        there = [*own, *(layer.gradients[head] for layer in self.layers[:-1])]
-        return [there[at] for at in self.order]
 
     def _scale(self, head: int, norm: float) -> Tensor | None:
         """What a head's gradients of this norm are divided by, as `clip_grad_norm_` does; None for nothing."""
