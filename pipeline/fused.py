@@ -51,7 +51,7 @@ def begin(
     stop_rows: Rows,
     views: Sequence[Inputs] = (),
 ) -> Fused:
-    """Untrained heads, ready to be trained in place together. Raises ValueError as `fit`, or if they cannot be fused."""
+    """Untrained heads, ready to train together, in place. Raises ValueError as `fit`, or if they cannot be fused."""
     labels = labels.to(inputs.text.device)
     classes = heads[0].dims.classes
     train, stop = check_split(train_rows, stop_rows, inputs, labels, classes)
