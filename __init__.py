@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from .pipeline.api import Features as Features
     from .pipeline.api import extract as extract
     from .pipeline.api import load_features as load_features
-    from .pipeline.estimator import FusionClassifier as FusionClassifier
-    from .pipeline.features_table import FeatureTable as FeatureTable
+    from .pipeline.estimators.estimator import FusionClassifier as FusionClassifier
+    from .pipeline.estimators.feature_table import FeatureTable as FeatureTable
 
 _PLACES = {
-    "FeatureTable": "features_table",
+    "FeatureTable": "estimators.feature_table",
     "Features": "api",
-    "FusionClassifier": "estimator",
+    "FusionClassifier": "estimators.estimator",
     "extract": "api",
     "load_features": "api",
 }

@@ -14,13 +14,13 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
-from .pipeline.cache_commands import app as cache_app
-from .pipeline.console import say, show
-from .pipeline.evaluation_commands import app as evaluation_app
-from .pipeline.finetune_commands import app as finetune_app
-from .pipeline.head_commands import app as head_app
-from .pipeline.options import Compute, DryRun, Encoders, Json, Machines, Offline, Posts, RecipeName, grouped
-from .pipeline.sweep_commands import app as sweep_app
+from .pipeline.commands.cache import app as cache_app
+from .pipeline.commands.console import say, show
+from .pipeline.commands.evaluation import app as evaluation_app
+from .pipeline.commands.finetuning import app as finetune_app
+from .pipeline.commands.heads import app as head_app
+from .pipeline.commands.options import Compute, DryRun, Encoders, Json, Machines, Offline, Posts, RecipeName, grouped
+from .pipeline.commands.sweeps import app as sweep_app
 
 ORDER = (
     ("init", "demo", "check", "extract", "cache", "encoders", "finetune"),
@@ -67,7 +67,7 @@ def configure(
     config: Annotated[Path | None, Option(help="Configuration file; msa.toml here is read by itself.")] = None,
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    from .pipeline.config import apply_config
+    from .pipeline.commands.config import apply_config
 
     apply_config(ctx, config)
 
@@ -76,7 +76,7 @@ def configure(
 @grouped
 def check(posts: Posts, as_json: Json = False) -> None:
     """Read the posts and say what was found: labels, missing parts, problems, duplicates."""
-    from .features.check import check_corpus
+    from .features.posts.check import check_corpus
 
     show(check_corpus(posts.read()), as_json)
 
@@ -104,11 +104,11 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Run the frozen encoders once and cache their embeddings; run again, and only what is new is encoded."""
-    from .features.encoders import EncoderOptions
-    from .features.variants import read_layers, read_pools
-    from .pipeline.console import progress
-    from .pipeline.extraction import extract_corpus
-    from .pipeline.sources import EncoderRequest
+    from .features.encoders.sources import EncoderRequest
+    from .features.encoders.variants import read_layers, read_pools
+    from .features.extraction.extract import extract_corpus
+    from .features.spec import EncoderOptions
+    from .pipeline.commands.console import progress
 
     corpus = posts.read(limit=limit)
     options = EncoderOptions(
@@ -122,7 +122,7 @@ def extract(
     request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights), views)
     settings = machines.settings(compute.settings(tokens=tokens))
     if dry_run:
-        from .pipeline.forecast import forecast
+        from .features.extraction.dry_run import forecast
 
         show(forecast(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
         return
@@ -157,9 +157,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the posts of a data set with a trained run, or one post given by --image and --text."""
-    from .pipeline.console import progress
+    from .pipeline.commands.console import progress
     from .pipeline.predict import predict_corpus, predict_post, write_predictions
-    from .pipeline.runs import find_run
+    from .pipeline.runs.runs import find_run
 
     settings = compute.settings()
     if image is not None or text is not None:
@@ -179,7 +179,7 @@ def predict(
 @app.command()
 def encoders(as_json: Json = False) -> None:
     """List encoders by name: width, where weights come from, whether they are here."""
-    from .pipeline.listing import EncoderList
+    from .pipeline.commands.listing import EncoderList
 
     show(EncoderList.here(), as_json)
 
@@ -187,7 +187,7 @@ def encoders(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what is installed and what is missing, with the command that mends it."""
-    from .pipeline.doctor import diagnose, to_dict, to_text
+    from .pipeline.commands.doctor import diagnose, to_dict, to_text
 
     findings = diagnose()
     print(json.dumps(to_dict(findings), ensure_ascii=False) if as_json else to_text(findings))
@@ -203,7 +203,7 @@ def init(
     text: Annotated[str, Option(help="Text encoder.")] = "minilm",
 ) -> None:
     """Write a commented msa.toml here: defaults for every command."""
-    from .pipeline.config import FILE, settings_of, write_config
+    from .pipeline.commands.config import FILE, settings_of, write_config
 
     write_config(Path(FILE), data=data, image=image, text=text, commands=settings_of(ctx))
     print(f"wrote {FILE}; next: msa check")
@@ -212,8 +212,8 @@ def init(
 @app.command()
 def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to write it.")] = Path("demo")) -> None:
     """Write a small drawn corpus and run all four stages on it."""
-    from .pipeline.config import settings_of
-    from .pipeline.demo import write_demo_corpus
+    from .pipeline.commands.config import settings_of
+    from .pipeline.demo.demo import write_demo_corpus
 
     print(write_demo_corpus(folder, commands=settings_of(ctx)))
     with chdir(folder):
@@ -243,7 +243,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        from .pipeline.messages import explain
+        from .features.messages import explain
 
         message = explain(error)
         if message is None:

@@ -2,7 +2,7 @@
 
     python benchmarks/crash.py
 
-Real extracts of drawn posts by fake encoders, in the harness of which `tests/features/test_crash.py` runs a little.
+Real extracts of drawn posts by fake encoders, in the harness that `tests/features/store/test_crash.py` runs in part.
 Every trial is resumed and compared with an uninterrupted run, row by row and byte by byte. The ratio is of the trials
 in which nothing was wrong.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import judge
 
-HARNESS = Path(__file__).resolve().parents[1] / "tests" / "features" / "crash.py"
+HARNESS = Path(__file__).resolve().parents[1] / "tests" / "features" / "store" / "crash.py"
 KILLS, LOSSES, RIVALS, FLIPS = 300, 100, 10, 1000
 
 found = spec_from_file_location("crash", HARNESS)

@@ -4,7 +4,7 @@
 
 All go through the readers and the preprocessing, one in ten of the sound ones through the encoder. Computing is counted
 in processor seconds, which other work on the same cores lengthens, never shortens: what goes over the limit is run
-again, at most twice, and the least time counts. `python tests/features/fuzz_run.py NUMBER` runs a single case. The
+again, at most twice, and the least time counts. `python tests/features/fuzz/fuzz_run.py NUMBER` runs a single case. The
 ratio is 1 / (1 + cases that ended otherwise), so that one in 20,000 shows.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import judge
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "features"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "features" / "fuzz"))
 from fuzz import make_case
 from fuzz_run import GOOD, MEMORY, SECONDS, run
 

@@ -17,14 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from msa.features.layouts import read_corpus
-from msa.pipeline.baselines import baseline_guesses, pooled_matrix
-from msa.pipeline.evaluate import score, summarise
-from msa.pipeline.experiment import HeadConfig, train_folds
-from msa.pipeline.inputs import build_inputs
-from msa.pipeline.tables import metric_table
-from msa.pipeline.train import TrainConfig
+from msa.features.posts.layouts import read_corpus
+from msa.pipeline.data.inputs import build_inputs
+from msa.pipeline.evaluation.baselines import baseline_guesses, pooled_matrix
+from msa.pipeline.metrics.scores import score, summarise
+from msa.pipeline.metrics.tables import metric_table
 from msa.pipeline.train_head import StageTwo, prepare
+from msa.pipeline.training.experiment import HeadConfig, train_folds
+from msa.pipeline.training.loop import TrainConfig
 
 FUSIONS = {
     "concat": HeadConfig(fusion="concat"),

@@ -28,13 +28,13 @@ from common import DATA, judge
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from msa.features.encoders import EncoderOptions, Source
-from msa.features.extract import extract
-from msa.features.images import decode_image
-from msa.features.layouts import read_corpus
-from msa.features.runtime import available_cores, choose_runtime
-from msa.features.samples import Corpus, Sample
-from msa.features.zoo import open_encoder
+from msa.features.encoders.runtime import available_cores, choose_runtime
+from msa.features.encoders.zoo import open_encoder
+from msa.features.extraction.embed import extract
+from msa.features.posts.images import decode_image
+from msa.features.posts.layouts import read_corpus
+from msa.features.posts.samples import Corpus, Sample
+from msa.features.spec import EncoderOptions, Source
 
 SAMPLE = 256  # images that the rates are measured on
 SECONDS = 6.0

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from common import DATA, judge
 
-from msa.features.layouts import read_corpus
+from msa.features.posts.layouts import read_corpus
 
 
 def peak(folder: Path) -> tuple[float, int]:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from common import judge
 
-from msa.features.encoders import EncoderSpec
-from msa.features.parts import KEY, Rows, write_part
-from msa.features.store import Store
+from msa.features.spec import EncoderSpec
+from msa.features.store.parts import KEY, Rows, write_part
+from msa.features.store.store import Store
 
 LIMIT = 10.0
 RUNS = 3
@@ -29,8 +29,8 @@ JOIN = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from msa.features.encoders import EncoderSpec
-from msa.features.store import Store
+from msa.features.spec import EncoderSpec
+from msa.features.store.store import Store
 spec = EncoderSpec.from_json(sys.argv[2])
 keys = [f"{number:032x}" for number in np.random.default_rng(1).permutation(int(sys.argv[3]))]
 started = time.perf_counter()

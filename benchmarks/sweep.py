@@ -32,19 +32,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from msa.features.layouts import read_corpus
-from msa.features.runtime import available_cores
+from msa.features.encoders.runtime import available_cores
+from msa.features.posts.layouts import read_corpus
 from msa.heads.base import Dims, Inputs
 from msa.heads.registry import build_head
-from msa.pipeline.baselines import pooled_matrix
-from msa.pipeline.head_config import HeadConfig
-from msa.pipeline.inputs import build_inputs, dims_of
-from msa.pipeline.search import Search
-from msa.pipeline.space import read_space
-from msa.pipeline.split import Fold, inner_folds
-from msa.pipeline.sweep import sweep
-from msa.pipeline.train_config import TrainConfig
+from msa.pipeline.data.inputs import build_inputs, dims_of
+from msa.pipeline.data.split import Fold, inner_folds
+from msa.pipeline.evaluation.baselines import pooled_matrix
+from msa.pipeline.sweeps.search import Search
+from msa.pipeline.sweeps.space import read_space
+from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import StageTwo, prepare
+from msa.pipeline.training.head_config import HeadConfig
+from msa.pipeline.training.train_config import TrainConfig
 
 EPOCHS, FOLDS, HIDDEN, BATCH = 20, 5, 64, 64
 RATES = [round(10**power, 6) for power in np.linspace(-4, -2, 8)]

@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 from common import DATA, judge, machine
 
-from msa.features.layouts import read_corpus
-from msa.features.samples import Corpus
+from msa.features.posts.layouts import read_corpus
+from msa.features.posts.samples import Corpus
+from msa.features.text_table import table
 from msa.heads.registry import head_info
-from msa.pipeline.baselines import baseline_guesses
-from msa.pipeline.evaluate import score, summarise
-from msa.pipeline.experiment import HeadConfig, train_folds
-from msa.pipeline.head_options import Fusion, Training
-from msa.pipeline.judge import judge as judge_folds
-from msa.pipeline.recipes import Recipe, RecipeList
-from msa.pipeline.tables import table
+from msa.pipeline.commands.head_options import Fusion, Training
+from msa.pipeline.commands.recipes import Recipe, RecipeList
+from msa.pipeline.evaluation.baselines import baseline_guesses
+from msa.pipeline.evaluation.comparison import judge as judge_folds
+from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.train_head import StageTwo, prepare
-from msa.pipeline.unlabelled import train_unlabelled
+from msa.pipeline.training.experiment import HeadConfig, train_folds
+from msa.pipeline.training.pseudo_labels import train_unlabelled
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
 PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the scored rows: the same for all recipes

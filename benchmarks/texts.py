@@ -21,16 +21,16 @@ import torch
 from common import DATA, judge
 from sentence_transformers import SentenceTransformer
 
-from msa.features.content import text_key
-from msa.features.embedded import embedded_file
-from msa.features.encoders import BadItem
-from msa.features.extract import ExtractSettings, extract
-from msa.features.layouts import read_corpus
-from msa.features.runtime import available_cores
-from msa.features.samples import Corpus, Sample
-from msa.features.store import Store
-from msa.features.text import read_text
-from msa.features.zoo import open_encoder
+from msa.features.encoders.bundled import embedded_file
+from msa.features.encoders.runtime import available_cores
+from msa.features.encoders.zoo import open_encoder
+from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.posts.content import text_key
+from msa.features.posts.layouts import read_corpus
+from msa.features.posts.samples import Corpus, Sample
+from msa.features.posts.text import read_text
+from msa.features.spec import BadItem
+from msa.features.store.store import Store
 
 ROUNDS = 3
 

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.extract import ExtractSettings
-from ..features.layouts import ReadOptions, read_corpus
-from . import data
-from .data import Grid, find_spec
-from .extraction import Extraction, extract_corpus
-from .features_table import FeatureTable
-from .holdout import lock
-from .sources import EncoderRequest
+from ..features.encoders.sources import EncoderRequest
+from ..features.extraction.embed import ExtractSettings
+from ..features.extraction.extract import Extraction, extract_corpus
+from ..features.posts.layouts import ReadOptions, read_corpus
+from .data import cached_features as data
+from .data.cached_features import Grid, find_spec
+from .data.test_lock import lock
+from .estimators.feature_table import FeatureTable
 
 Names = str | Sequence[str] | None
 LabelRule = Literal["paper", "text", "image", "agree"]

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.durable import write_atomic
-from ..features.errors import read_errors
-from ..features.extract import ExtractSettings, Progress, extract
-from ..features.runtime import pick_device
-from ..features.samples import Corpus, Sample
+from ..features.encoders.runtime import pick_device
+from ..features.encoders.sources import reopen
+from ..features.extraction.embed import ExtractSettings, Progress, extract
+from ..features.posts.samples import Corpus, Sample
+from ..features.store.durable import write_atomic
+from ..features.store.errors import read_errors
 from ..heads.base import Inputs
-from .data import FeatureTable, load_features
-from .experiment import softmax
-from .inputs import build_inputs, build_views
-from .runs import Run, load_run, rounded, to_csv
-from .sources import reopen
-from .train import predict_logits, training_threads
+from .data.cached_features import FeatureTable, load_features
+from .data.inputs import build_inputs, build_views
+from .runs.runs import Run, load_run, rounded, to_csv
+from .training.experiment import softmax
+from .training.loop import predict_logits, training_threads
 
 
 @dataclass(frozen=True)

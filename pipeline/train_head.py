@@ -9,23 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ..features.runtime import pick_device
-from ..features.samples import Corpus
-from ..features.views import view_spec
-from .baselines import baseline_guesses
-from .data import FeatureTable, find_spec, load_features
-from .evaluate import score, summarise
-from .experiment import FoldDone, HeadConfig, train_folds
-from .holdout import lock
-from .judge import SUPERVISED, Judgement, judge
-from .leaks import refuse_leaks
-from .report import render_report
-from .resume import Workplace
-from .runs import free_name, save_run
-from .split import STOP_PARTS, Fold, load_or_make_folds, members_of
-from .tables import class_table, metric_table
-from .train import TrainConfig
-from .unlabelled import train_unlabelled
+from ..features.encoders.runtime import pick_device
+from ..features.encoders.views import view_spec
+from ..features.posts.samples import Corpus
+from .data.cached_features import FeatureTable, find_spec, load_features
+from .data.leaks import refuse_leaks
+from .data.split import STOP_PARTS, Fold, load_or_make_folds, members_of
+from .data.test_lock import lock
+from .evaluation.baselines import baseline_guesses
+from .evaluation.comparison import SUPERVISED, Judgement, judge
+from .evaluation.report import render_report
+from .metrics.scores import score, summarise
+from .metrics.tables import class_table, metric_table
+from .runs.runs import free_name, save_run
+from .training.checkpointing import Workplace
+from .training.experiment import FoldDone, HeadConfig, train_folds
+from .training.loop import TrainConfig
+from .training.pseudo_labels import train_unlabelled
 
 REPORTED = ("accuracy", "macro_f1", "weighted_f1")
 

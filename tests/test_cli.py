@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from msa.cli import run_command
-from msa.pipeline.demo import write_demo_corpus
+from msa.pipeline.demo.demo import write_demo_corpus
 
 QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", "2x2"]
 

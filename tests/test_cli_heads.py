@@ -13,8 +13,8 @@ import pytest
 
 from msa.cli import run_command
 from msa.heads.registry import HEADS
-from msa.pipeline.demo import write_demo_corpus
-from msa.pipeline.recipes import FOLDER, RecipeList
+from msa.pipeline.commands.recipes import FOLDER, RecipeList
+from msa.pipeline.demo.demo import write_demo_corpus
 
 QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", "2x2"]
 EMBEDDED = ["--image", "efficientnet_lite0", "--text", "minilm"]

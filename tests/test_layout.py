@@ -75,7 +75,7 @@ def test_the_guard_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     (tmp_path / "heads").mkdir()
     path = tmp_path / "heads" / "x.py"
-    for line in ("from ..features import store", "from .. import features", "import msa.features.store as s"):
+    for line in ("from ..features import store", "from .. import features", "import msa.features.store.store as s"):
         path.write_text(f"def f():\n    {line}\n", encoding="utf-8")
         assert uses(path, "msa.features")
         assert not uses(path, "msa.features", top_level=True)

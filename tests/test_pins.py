@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from msa.features.encoders import EncoderOptions, Modality
-from msa.features.zoo import open_encoder
-from msa.pipeline.split import Posts
+from msa.features.encoders.zoo import open_encoder
+from msa.features.spec import EncoderOptions, Modality
+from msa.pipeline.data.split import Posts
 
 SLUGS: dict[tuple[str, Modality], str] = {
     ("efficientnet_lite0", "image"): "efficientnet_lite0-f6e39b81f040",

@@ -14,7 +14,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.dropout import set_dropout
 from msa.heads.registry import HEADS, build_head, head_info
-from msa.pipeline.checkpoint import load_heads, save_heads
+from msa.pipeline.runs.checkpoint import load_heads, save_heads
 
 DIMS = Dims(image=12, text=10, classes=3)
 SHAPES = {"pooled": (1, 1), "tokens": (5, 7)}

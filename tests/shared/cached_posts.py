@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from msa.features.samples import Corpus, Sample
-from msa.pipeline.brought import Brought
-from msa.pipeline.experiment import HeadConfig
-from msa.pipeline.importing import import_embeddings
-from msa.pipeline.train import TrainConfig
+from msa.features.cache.imported_arrays import Brought
+from msa.features.cache.importing import import_embeddings
+from msa.features.posts.samples import Corpus, Sample
 from msa.pipeline.train_head import StageTwo
+from msa.pipeline.training.experiment import HeadConfig
+from msa.pipeline.training.loop import TrainConfig
 
 N = 120
 QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2)

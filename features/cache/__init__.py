@@ -1,0 +1,1 @@
+"""Looking after a cache: list, merge, verify, export, import, remove what no data set uses."""

@@ -1,0 +1,197 @@
+"""`msa cache export`: one encoder's embeddings as npy files, safetensors or Parquet, in the order of posts or keys."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..posts.content import hash_corpus
+from ..posts.samples import Corpus
+from ..spec import EncoderSpec, near_names
+from ..store.durable import temporary
+from ..store.errors import read_errors
+from ..store.store import Store, stored_specs
+from .arrays import Shapes, npy_arrays, safetensors_arrays
+
+Format = Literal["npy", "safetensors", "parquet"]
+SUFFIXES: dict[str, Format] = {".safetensors": "safetensors", ".parquet": "parquet"}
+CHUNK_BYTES = 64 << 20  # of a row group of a Parquet file
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: n rows, their tokens together (None: pooled vectors alone), and what is not in it."""
+
+    path: Path
+    format: Format
+    slug: str
+    rows: int
+    tokens: int | None
+    notes: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
+
+    def to_text(self) -> str:
+        """One line, then what is not in it."""
+        tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
+        return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows, in which order: a content key per row, and where posts were given, their ids."""
+
+    keys: list[str]
+    ids: list[str] | None
+    notes: list[str]
+
+
+def pick_spec(cache: Path, name: str) -> EncoderSpec:
+    """The one cached encoder of that name, folder or fingerprint, of either modality; ValueError otherwise."""
+    specs = stored_specs(cache)
+    found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
+    near = near_names(name, [spec.name for spec in specs])
+    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}{near}; `msa cache ls` lists what is there")
+
+
+def export(
+    cache: Path,
+    name: str,
+    to: Path,
+    corpus: Corpus | None = None,
+    *,
+    format: Format | Literal["auto"] = "auto",
+    tokens: bool = True,
+) -> Exported:
+    """Write the embeddings of one encoder to `to`, which must not exist; a killed export leaves nothing there.
+
+    With a corpus there is a row for each post that has the modality, in its order; without, one per content key.
+    Memory does not grow with the rows. Raises ValueError, and StoreError for a damaged cache.
+    """
+    spec = pick_spec(cache, name)
+    chosen: Format = SUFFIXES.get(to.suffix, "npy") if format == "auto" else format
+    if to.exists():
+        raise ValueError(f"{str(to)!r} exists already; delete it, or give another name with --to")
+    if chosen == "parquet":
+        import pyarrow  # noqa: F401 (missing, it shall be said before the work)
+    store = Store(cache / spec.slug, spec)
+    store.verify()
+    selection = Selection(store.keys, None, []) if corpus is None else _select(store, corpus)
+    if not selection.keys:
+        raise ValueError(f"{spec.slug} holds no row to export" + ("" if corpus is None else " of these posts"))
+    notes = list(selection.notes)
+    lacking = int((~store.find(selection.keys, tokens=True)).sum()) if tokens else 0
+    if lacking:
+        tokens = False
+        notes.append(f"{lacking} rows have no tokens in the cache, so that pooled vectors alone were written")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    temp = temporary(to.parent)
+    try:
+        total = _write(store, selection, temp, chosen, tokens)
+        temp.rename(to)
+    finally:
+        if temp.is_dir():
+            shutil.rmtree(temp)
+        temp.unlink(missing_ok=True)
+    return Exported(to, chosen, spec.slug, len(selection.keys), total, notes)
+
+
+def _select(store: Store, corpus: Corpus) -> Selection:
+    """A row per post that is stored; what has no such content, or is known as bad, is left out and counted."""
+    modality = store.spec.modality
+    keys = hash_corpus(corpus).keys(modality)
+    known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
+    failed = {record.key for record in read_errors(store.folder)}
+    lacking = sum(key is not None and not there and key not in failed for key, there in known.items())
+    if lacking:
+        raise ValueError(
+            f"{lacking} items have no embedding of {store.spec.name}; run `msa extract --{modality} {store.spec.name}`"
+        )
+    rows = [(key, post.id) for key, post in zip(keys, corpus.samples, strict=True) if key is not None and known[key]]
+    left = len(corpus.samples) - len(rows)
+    notes = [f"{left} posts without a readable {modality} are left out"] if left else []
+    return Selection([key for key, _ in rows], [name for _, name in rows], notes)
+
+
+def _write(store: Store, selection: Selection, path: Path, format: Format, tokens: bool) -> int | None:
+    """Write the rows as one file or folder; return the number of tokens, None where they are left out."""
+    spec = store.spec
+    shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(selection.keys), spec.width))}
+    offsets = None
+    if tokens:
+        offsets = np.concatenate(([0], np.cumsum(store.lengths(selection.keys)))).astype(np.int64)
+        shapes["tokens"] = (np.dtype(spec.dtype), (int(offsets[-1]), spec.width))
+        shapes["offsets"] = (offsets.dtype, offsets.shape)
+    texts = {"keys": selection.keys} | ({} if selection.ids is None else {"ids": selection.ids})
+    if format == "safetensors":
+        _fill(store, selection.keys, offsets, safetensors_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    elif format == "npy":
+        _fill(store, selection.keys, offsets, npy_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    else:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order, written in theirs
+            arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
+            _fill(store, selection.keys, offsets, arrays)
+            _write_parquet(path, spec, arrays, texts)
+    return None if offsets is None else int(offsets[-1])
+
+
+def _fill(
+    store: Store, keys: Sequence[str], offsets: NDArray[np.int64] | None, arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Deal stored rows to their places: pooled (N, D), and with offsets (N+1,) tokens (sum of T, D)."""
+    places: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        places.setdefault(key, []).append(row)
+    if offsets is not None:
+        arrays["offsets"][:] = offsets
+    distinct = list(places)
+    for positions, block in store.read(distinct, tokens=offsets is not None):
+        for at, position in enumerate(positions):
+            for row in places[distinct[int(position)]]:
+                arrays["pooled"][row] = block.pooled[at]
+                if offsets is not None and block.tokens is not None and block.offsets is not None:
+                    item = block.tokens[block.offsets[at] : block.offsets[at + 1]]
+                    arrays["tokens"][offsets[row] : offsets[row + 1]] = item
+
+
+def _write_parquet(
+    path: Path, spec: EncoderSpec, arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, Sequence[str]]
+) -> None:
+    """Columns id and key, pooled as a list of D numbers, tokens as a list of such lists; bounded row groups."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    width, rows = spec.width, len(arrays["pooled"])
+    offsets = arrays.get("offsets")
+    columns = {"id": pa.string()} if "ids" in texts else {}
+    columns |= {"key": pa.string(), "pooled": pa.list_(pa.float32(), width)}
+    if offsets is not None:
+        columns["tokens"] = pa.list_(pa.list_(pa.from_numpy_dtype(np.dtype(spec.dtype)), width))
+    schema = pa.schema(columns.items(), metadata={"encoder": spec.to_json()})
+    row_bytes = sum(array.nbytes for array in arrays.values()) // rows + 1
+    step = max(1, CHUNK_BYTES // row_bytes)
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            made = {"key": texts["keys"][start:stop], "id": texts.get("ids", [])[start:stop]}
+            flat = np.ascontiguousarray(arrays["pooled"][start:stop]).reshape(-1)
+            made["pooled"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+            if offsets is not None:
+                cut = offsets[start : stop + 1]
+                flat = np.ascontiguousarray(arrays["tokens"][cut[0] : cut[-1]]).reshape(-1)
+                vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
+                made["tokens"] = pa.ListArray.from_arrays(pa.array((cut - cut[0]).astype(np.int32)), vectors)
+            writer.write_table(pa.table({name: made[name] for name in columns}, schema=schema))

@@ -1,0 +1,254 @@
+"""`msa cache verify`: every part against its checksum, and a sample of rows against the encoder that wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..encoders.runtime import choose_runtime
+from ..encoders.sources import reopen
+from ..extraction.embed import ExtractSettings, batches, decode
+from ..messages import explain
+from ..posts.content import Contents, hash_corpus
+from ..posts.samples import Corpus, Sample
+from ..posts.text import clean_text
+from ..spec import BadItem, Encoder, EncoderSpec
+from ..store.errors import read_errors
+from ..store.parts import StoreError, open_part, verify_part
+from ..store.store import Store, read_spec
+from ..text_table import table
+
+CHUNK = 64  # posts that are decoded together
+# the least cosine between stored and encoded anew; ids have none, and are the same or not
+POOLED, TOKENS = 0.9999, {"float32": 0.9999, "float16": 0.999, "uint8": 0.999, "int32": 1.0}
+Item = tuple[NDArray[np.float32], NDArray[Any] | None]  # pooled (D,), tokens (T, D)
+
+
+@dataclass
+class StoreCheck:
+    """What was found of one folder. `compared` rows were encoded anew; `unopened` says why none could be."""
+
+    slug: str
+    parts: int = 0
+    bytes: int = 0
+    damage: list[str] = field(default_factory=list)
+    compared: int = 0
+    pooled_cosine: float | None = None  # the least of all rows
+    token_cosine: float | None = None  # the least of all tokens of all rows
+    difference: float | None = None  # the largest between two numbers
+    mismatches: list[str] = field(default_factory=list)
+    unopened: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.damage and not self.mismatches
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All folders of a cache; `sampled`: posts were given to encode a sample of."""
+
+    checks: Sequence[StoreCheck]
+    sampled: bool
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"ok": self.ok, "sampled": self.sampled, "encoders": [asdict(c) | {"ok": c.ok} for c in self.checks]}
+
+    def to_text(self) -> str:
+        """One line per folder, then every fault."""
+        header = ["folder", "parts", "MB", "checksums", "compared", "least cosine", "of tokens", "largest difference"]
+        lines = [
+            [
+                check.slug,
+                str(check.parts),
+                f"{check.bytes / 1e6:.1f}",
+                f"{len(check.damage)} DAMAGED" if check.damage else "ok",
+                str(check.compared),
+                _digits(check.pooled_cosine),
+                _digits(check.token_cosine),
+                "-" if check.difference is None else f"{check.difference:.2g}",
+            ]
+            for check in self.checks
+        ]
+        notes = [note for check in self.checks for note in (*check.damage, *check.mismatches)]
+        notes += [f"{c.slug} was not encoded anew: {c.unopened}" for c in self.checks if c.unopened]
+        if not self.sampled:
+            notes.append("checksums only; give the posts, and a sample of them is encoded anew and compared")
+        return "\n".join([table(header, lines), *notes])
+
+
+def verify_cache(
+    cache: Path,
+    corpus: Corpus | None = None,
+    *,
+    sample: int = 32,
+    seed: int = 0,
+    settings: ExtractSettings = ExtractSettings(),
+    local_files_only: bool = False,
+) -> Verification:
+    """Check every folder of a cache; go on after a fault, so that all are named. Nothing is written.
+
+    `sample` rows per store that `corpus` holds are encoded anew, drawn by `seed`. Raises ValueError for an empty cache.
+    """
+    folders = sorted({path.parent for what in ("*/spec.json", "*/part-*.h5") for path in cache.glob(what)})
+    if not folders:
+        raise ValueError(f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache")
+    with ThreadPoolExecutor() as pool:
+        checks = list(pool.map(check_folder, folders))
+    if corpus is not None and sample:
+        contents = hash_corpus(corpus)
+        runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
+        for folder, check in zip(folders, checks, strict=True):
+            if check.damage:
+                check.unopened = "it is damaged"
+                continue
+            store = Store(folder, read_spec(folder))
+            posts = _draw(corpus, contents, store, sample, seed)
+            if not posts:
+                check.unopened = "none of its rows belongs to these posts"
+                continue
+            try:
+                encoder = reopen(store.spec, cache, local_files_only=local_files_only).load(runtime)
+            except Exception as error:
+                check.unopened = explain(error)
+                if check.unopened is None:
+                    raise
+                continue
+            _compare(check, store, posts, encoder, settings.budget(store.spec.modality, runtime))
+    return Verification(checks, corpus is not None and sample > 0)
+
+
+def check_folder(folder: Path) -> StoreCheck:
+    """Compare every part of one folder with its checksum and its spec, and read what else lies there."""
+    check = StoreCheck(folder.name)
+    spec = None
+    for read in (read_spec, read_errors):
+        try:
+            found = read(folder)
+            spec = found if isinstance(found, EncoderSpec) else spec
+        except (OSError, ValueError) as error:
+            check.damage.append(explain(error) or str(error))
+    seen: set[Path] = set()
+    while new := sorted(set(folder.glob("part-*.h5")) - seen):  # a merge may replace parts meanwhile
+        seen.update(new)
+        for path in new:
+            try:
+                size = path.stat().st_size
+                verify_part(path)
+                if spec is not None:
+                    open_part(path, spec)
+            except FileNotFoundError:
+                continue
+            except (OSError, StoreError) as error:
+                check.damage.append(explain(error) or str(error))
+            check.parts += 1
+            check.bytes += size
+    return check
+
+
+def _draw(corpus: Corpus, contents: Contents, store: Store, sample: int, seed: int) -> dict[str, Sample]:
+    """Stored keys that the corpus holds, drawn at random, and for each a post that has the content."""
+    posts: dict[str, Sample] = {}
+    for key, post in zip(contents.keys(store.spec.modality), corpus.samples, strict=True):
+        if key is not None:
+            posts.setdefault(key, post)
+    distinct = sorted(posts)
+    stored = [key for key, there in zip(distinct, store.find(distinct), strict=True) if there]
+    drawn = np.random.default_rng(seed).permutation(len(stored))[:sample]
+    return {stored[at]: posts[stored[at]] for at in sorted(drawn.tolist())}
+
+
+def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], encoder: Encoder, budget: int) -> None:
+    with_tokens = store.find(list(posts), tokens=True)
+    for tokens in (True, False):
+        keys = [key for key, has in zip(posts, with_tokens, strict=True) if has == tokens]
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            anew = dict(zip(chunk, _encode(store.spec, encoder, chunk, posts, budget), strict=True))
+            for positions, rows in store.read(chunk, tokens=tokens):
+                split: list[Any] = [None] * len(positions)
+                if rows.tokens is not None and rows.offsets is not None:
+                    split = np.split(rows.tokens, rows.offsets[1:-1])
+                for position, pooled, item in zip(positions, rows.pooled, split, strict=True):
+                    key = chunk[int(position)]
+                    _judge(check, store.spec, posts[key].id, (pooled, item), anew[key])
+
+
+def _judge(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, anew: Item | str) -> None:
+    """Compare one stored row with the same encoded anew, or with the reason why it cannot be."""
+    check.compared += 1
+    if isinstance(anew, str):
+        check.mismatches.append(f"{spec.slug}: post {post} is stored, but cannot be encoded: {anew}")
+        return
+    pooled = float(cosines(stored[0][None], anew[0][None])[0])
+    check.pooled_cosine = min(pooled, 1.0 if check.pooled_cosine is None else check.pooled_cosine)
+    wrong = [] if pooled >= POOLED else [f"pooled vectors have cosine {_digits(pooled)}, at least {POOLED} is wanted"]
+    far = np.abs(stored[0] - anew[0]).max()
+    if stored[1] is not None and anew[1] is not None:
+        if len(stored[1]) != len(anew[1]):
+            wrong.append(f"{len(stored[1])} tokens are stored, {len(anew[1])} come out")
+        elif len(anew[1]):
+            least = _least_cosine(stored[1], anew[1])
+            check.token_cosine = min(least, 1.0 if check.token_cosine is None else check.token_cosine)
+            far = max(far, np.abs(stored[1].astype(np.float32) - anew[1].astype(np.float32)).max())
+            if least < TOKENS[spec.dtype]:
+                wrong.append(f"tokens have cosine {_digits(least)}, at least {TOKENS[spec.dtype]} is wanted")
+    check.difference = max(float(far), check.difference or 0.0)
+    if wrong:
+        check.mismatches.append(f"{spec.slug}: post {post} differs from its encoder's output: {'; '.join(wrong)}")
+
+
+def _encode(
+    spec: EncoderSpec, encoder: Encoder, keys: Sequence[str], posts: Mapping[str, Sample], budget: int
+) -> list[Item | str]:
+    """Decode and encode posts as extraction does: a row each as it would be stored, or why there is none."""
+    results: list[Item | str] = [""] * len(keys)
+    prepared: dict[int, Any] = {}
+    for at, key in enumerate(keys):
+        try:
+            item = decode(posts[key], spec.modality)
+            prepared[at] = encoder.preprocess(clean_text(item, spec.clean) if spec.modality == "text" else item, key)
+        except BadItem as error:
+            results[at] = str(error)
+    which = next(n for n, own in enumerate(encoder.specs) if own.fingerprint == spec.fingerprint)
+    order = sorted(prepared, key=lambda at: -encoder.length(prepared[at]))
+    for batch in batches([encoder.length(prepared[at]) for at in order], budget):
+        items = [order[at] for at in batch]
+        encoded = encoder.encode([prepared[at] for at in items])[which]
+        for at, pooled, tokens in zip(items, encoded.pooled, encoded.tokens, strict=True):
+            results[at] = pooled, tokens.astype(spec.dtype)
+    return results
+
+
+def _least_cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The least cosine of the rows of two arrays (T, D); of ids, 1 where all are the same, else 0."""
+    return float(np.array_equal(one, other)) if one.dtype == np.int32 else float(cosines(one, other).min())
+
+
+def cosines(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of each row of two arrays (n, D); 1 where both are nothing beside the longest row, 0 where only one is."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    nothing = 1e-6 * max(lengths[0].max(), lengths[1].max())
+    silent = [length <= nothing for length in lengths]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: NDArray[np.float64] = (a * b).sum(1) / (lengths[0] * lengths[1])
+    found[silent[0] | silent[1]] = 0.0
+    found[silent[0] & silent[1]] = 1.0
+    return np.nan_to_num(found, nan=0.0)
+
+
+def _digits(cosine: float | None) -> str:
+    """Rounded down, so that a cosine below a limit does not read as the limit; equal rows are 1 but for 1e-9."""
+    return "-" if cosine is None else f"{np.floor((cosine + 1e-9) * 1e6) / 1e6:.6f}"

@@ -1,0 +1,1 @@
+"""Frozen encoders: found by name, opened, run; one source of encoders a file."""

@@ -1,0 +1,126 @@
+"""Where a Hugging Face model's files lie, on this machine or on the hub, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..spec import EncoderOptions, canonical
+from .weights import sha256_file, shards
+
+SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
+TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
+VOLATILE = {  # what a config says besides what computes
+    *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
+    *(
+        "id2label",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        "finetuning_task",
+        "task_specific_params",
+        "use_cache",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Repo:
+    """Where a model's files lie: a local folder, or a snapshot in the hub's cache, whose folder is the revision."""
+
+    name: str
+    folder: Path
+    revision: str | None
+    local_files_only: bool
+
+    def weight_files(self) -> list[Path]:
+        """All weight files, safetensors first; downloaded if allowed. Raises ValueError when there are none."""
+        for filename in ("model.safetensors", "pytorch_model.bin"):
+            index = self.folder / f"{filename}.index.json"
+            files = shards(index) if index.exists() else [self.folder / filename]
+            if self.revision and not all(file.exists() for file in files):
+                wanted = [file.name for file in files]
+                _snapshot(self.name, wanted, revision=self.revision, local_files_only=self.local_files_only)
+            if all(file.exists() for file in files):
+                return files
+        raise ValueError(
+            f"{self.name!r} has no model.safetensors or pytorch_model.bin here; "
+            + ("pass --weights FILE" if not self.revision else "allow the download, or pass --weights FILE")
+        )
+
+
+def find_repo(name: str, options: EncoderOptions) -> Repo:
+    """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
+    local = Path(name).expanduser()
+    if local.is_dir():
+        if not (local / "config.json").exists():
+            raise ValueError(f"folder {name!r} has no config.json; give a folder that save_pretrained wrote")
+        return Repo(local.resolve().name, local, None, True)
+    folder = _snapshot(name, SMALL_FILES, revision=None, local_files_only=options.local_files_only)
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{name!r} has no config.json here; it is no transformers model, or not downloaded")
+    return Repo(name, folder, folder.name, options.local_files_only)
+
+
+def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
+    """One file of a repository in the hub's cache, downloaded if allowed. Raises ValueError."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repo, filename, local_files_only=local_files_only))
+    except (OSError, EntryNotFoundError) as error:
+        raise ValueError(f"{filename!r} of {repo!r} is not here and cannot be fetched; pass --weights FILE") from error
+
+
+def config_digest(folder: Path) -> str:
+    """16 hex digits of config.json without names, labels and versions."""
+    return _digest(json.loads((folder / "config.json").read_text("utf-8")))
+
+
+def tokenizer_digests(folder: Path) -> dict[str, str]:
+    """Hash of each file that decides how text becomes word pieces. Raises ValueError when there is none."""
+    names = ("tokenizer.json",) if (folder / "tokenizer.json").exists() else TOKENIZER_FILES
+    found = {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
+    if not found:
+        raise ValueError(f"folder {str(folder)!r} has no tokenizer; save it there with tokenizer.save_pretrained")
+    settings = tokenizer_settings(folder)
+    return found | {"tokenizer_config.json": _digest(settings)} if settings else found
+
+
+def tokenizer_settings(folder: Path) -> dict[str, object]:
+    """tokenizer_config.json; empty where the folder has none."""
+    file = folder / "tokenizer_config.json"
+    settings: dict[str, object] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return settings
+
+
+def _digest(settings: object) -> str:
+    def keep(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: keep(inner) for key, inner in value.items() if key not in VOLATILE}
+        return value
+
+    return hashlib.sha256(canonical({"settings": keep(settings)}).encode()).hexdigest()[:16]
+
+
+def _snapshot(repo: str, patterns: Sequence[str], *, revision: str | None, local_files_only: bool) -> Path:
+    """Folder of the repository's files of one revision, of its top level only. Raises ValueError."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=["*/*"],
+                local_files_only=local_files_only,
+            )
+        )
+    except (OSError, ValueError) as error:
+        how = "run once without --local-files-only" if local_files_only else "check the name and the connection"
+        raise ValueError(f"{repo!r} is not in the hub's cache and not to be had; {how}, or give a folder") from error

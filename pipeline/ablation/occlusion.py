@@ -1,0 +1,146 @@
+"""A modality taken away from a trained head: its features set to zero, to their mean, to another post's, or hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...features.spec import Modality
+from ...heads.base import Inputs
+from ..data.cached_features import FeatureTable
+from ..data.inputs import build_inputs, build_views
+from ..evaluation.reevaluate import hide
+from ..training.fold_result import FoldResult, log_mean
+from ..training.head_config import HeadConfig
+from ..training.loop import predict_logits, training_threads
+
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+REMOVED: dict[str, tuple[Modality, ...]] = {
+    "both": (),
+    "text": ("image",),
+    "image": ("text",),
+    "neither": ("image", "text"),
+}  # by what the head still sees
+Replacement = Literal["zero", "mean", "shuffle", "null"]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What stands in for a modality of n scored rows: `means` (L, D) of the training rows, or `orders` (n,) of others.
+
+    Masks stay as they are, but that "null" hides the modality and "shuffle" takes the other post's mask with its
+    features. The two modalities are shuffled apart from one another.
+    """
+
+    how: Replacement
+    means: Mapping[Modality, Tensor]
+    orders: Mapping[Modality, Tensor]
+
+    def __call__(self, shown: Inputs, modality: Modality) -> Inputs:
+        """The scored rows `shown` without that modality."""
+        if self.how == "null":
+            return hide(shown, modality)
+        vectors, mask = side(shown, modality)
+        if self.how == "zero":
+            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
+        elif self.how == "mean":
+            vectors = self.means[modality].expand_as(vectors)
+        else:
+            order = self.orders[modality]
+            vectors, mask = vectors[order], mask[order]
+        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
+
+
+def say_without(
+    table: FeatureTable,
+    config: HeadConfig,
+    results: Sequence[FoldResult],
+    how: Replacement,
+    *,
+    seeds: Sequence[int],
+    device: str,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """What trained heads say of the rows that they are scored on, by the keys of REMOVED: logits (n, K) a result.
+
+    `results` are all folds of the first of `seeds`, then all of the next; a seed also names the shuffle of its rows.
+    """
+    folds = len(results) // len(seeds)
+    said: dict[str, list[NDArray[np.float32]]] = {key: [] for key in REMOVED}
+    with training_threads(1):
+        for number, result in enumerate(results):
+            inputs = build_inputs(table, tokens=config.tokens, reductions=result.reductions)
+            views = build_views(table, inputs, tokens=config.tokens, reductions=result.reductions)
+            rows = result.fold.score
+            # By fold and seed, so that no two of them pair the same posts.
+            draw = (seeds[number // folds], number % folds)
+            remove = removal(how, inputs, train=result.fold.train, scored=len(rows), seed=draw)
+            seen = [_rows(one, rows, device) for one in ([inputs, *views] if config.average_views else [inputs])]
+            for key, removed in REMOVED.items():
+                shown = seen
+                for modality in removed:
+                    shown = [remove(one, modality) for one in shown]
+                said[key].append(
+                    log_mean(
+                        [
+                            predict_logits(head, one, np.arange(len(rows))).cpu().numpy()
+                            for head in result.heads
+                            for one in shown
+                        ]
+                    )
+                )
+    return said
+
+
+def _rows(inputs: Inputs, rows: NDArray[np.int64], device: str) -> Inputs:
+    return Inputs(*(tensor[torch.from_numpy(rows)].to(device) for tensor in inputs))
+
+
+def removal(
+    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], scored: int, seed: tuple[int, ...]
+) -> Removal:
+    """Prepare a removal from `scored` rows, given the inputs of all posts and which of them train.
+
+    Raises ValueError where fewer than two rows are to be shuffled.
+    """
+    means: dict[Modality, Tensor] = {}
+    orders: dict[Modality, Tensor] = {}
+    for number, modality in enumerate(MODALITIES):
+        if how == "mean":
+            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(inputs.text.device))
+        if how == "shuffle":
+            order = others(scored, np.random.default_rng((*seed, number)))
+            orders[modality] = torch.from_numpy(order).to(inputs.text.device)
+    return Removal(how, means, orders)
+
+
+def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """For each of n places another one, each once: a cycle through all of them in random order."""
+    if n < 2:
+        raise ValueError(f"{n} scored post cannot be given another's features; score more posts, or use --how mean")
+    cycle = draw.permutation(n)
+    order = np.empty(n, np.int64)
+    order[cycle] = np.roll(cycle, 1)
+    return order
+
+
+def position_means(vectors: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """Mean (L, D) of vectors (N, L, D) at each position over the rows that have one there.
+
+    A position that no row has gets the mean of all positions.
+    """
+    shown = mask[rows][..., None]  # (n, L, 1)
+    totals = torch.where(shown, vectors[rows], 0.0).sum(0)  # (L, D)
+    counts = shown.sum(0)  # (L, 1)
+    overall = totals.sum(0) / counts.sum().clamp(min=1)
+    return torch.where(counts > 0, totals / counts.clamp(min=1), overall)
+
+
+def side(inputs: Inputs, modality: Modality) -> tuple[Tensor, Tensor]:
+    """One modality's vectors (N, L, D) and mask (N, L)."""
+    return (inputs.image, inputs.image_mask) if modality == "image" else (inputs.text, inputs.text_mask)

@@ -1,0 +1,1 @@
+"""The command line: options and configuration, one file per group of commands."""

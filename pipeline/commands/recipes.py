@@ -1,0 +1,102 @@
+"""Recipes: the published systems as option files, `recipes/NAME.toml`, and `msa recipes`, which lists them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ...features.text_table import table
+from .config import convert_option, near_names, settings_of
+
+FOLDER = Path(__file__).parent.parent.parent / "recipes"
+COMMANDS = ("extract", "train-head", "ablate")  # that a recipe gives options to
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One system: where it is described, what was reported of it, and the options that rebuild it."""
+
+    name: str
+    system: str
+    report: str
+    reported: str
+    options: dict[str, Any]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeList:
+    """Recipes in the order of their names."""
+
+    recipes: Sequence[Recipe]
+
+    @classmethod
+    def all(cls) -> RecipeList:
+        """Those that come with msa."""
+        return cls([read_recipe(path.stem) for path in sorted(FOLDER.glob("*.toml"))])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"recipes": [vars(recipe) for recipe in self.recipes]}
+
+    def to_text(self) -> str:
+        """One line per recipe."""
+        lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in self.recipes]
+        return (
+            f"{table(['recipe', 'source', 'reported', 'encoders', 'system'], lines)}\n\n"
+            "`msa extract --recipe NAME` caches a recipe's encoders, `msa train-head --recipe NAME` trains it; "
+            "flags win, so --image and --text run it on others."
+        )
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe of that name, or in that TOML file; ValueError where there is none, or it is not well-formed."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        known = [recipe.stem for recipe in FOLDER.glob("*.toml")]
+        raise ValueError(f"unknown recipe {name!r}; {near_names(name, known)}")
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        about = content.pop("about", {})
+        return Recipe(
+            name=path.stem,
+            system=str(about.get("system", "")),
+            report=str(about.get("source", "")),
+            reported=str(about.get("reported", "")),
+            options=content,
+            note=str(about.get("note", "")),
+        )
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a recipe: {error}; wanted options as `key = value`, then [about]") from error
+
+
+def apply_recipe(ctx: typer.Context, name: str) -> str:
+    """Make a recipe's options the defaults of the command about to run, before those of msa.toml; flags win.
+
+    An option that this command lacks but another one of COMMANDS has is that command's matter. Raises ValueError
+    for one that none has.
+    """
+    if not name or ctx.resilient_parsing:
+        return name
+    recipe, commands = read_recipe(name), settings_of(ctx)
+    own = commands[str(ctx.command.name)]
+    anywhere = {option for command in COMMANDS for option in commands[command]}
+    defaults = dict(ctx.default_map or {})
+    for option, value in recipe.options.items():
+        spelling = option.replace("_", "-")
+        if spelling not in anywhere:
+            raise ValueError(f"recipe {name!r}: unknown option {option!r}; {near_names(spelling, anywhere)}")
+        if spelling in own:
+            defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
+    ctx.default_map = defaults
+    return name
+
+
+def _encoders(recipe: Recipe) -> str:
+    sides = (recipe.options.get(modality, "") for modality in ("image", "text"))
+    return " + ".join(" ".join(side) if isinstance(side, list) else str(side) for side in sides)

@@ -1,0 +1,1 @@
+"""What heads train on: cached features joined to posts, and the folds that they are judged on."""

@@ -1,0 +1,283 @@
+"""From posts and cache to arrays: join ids to content keys to stored rows, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.encoders.sources import import_line
+from ...features.encoders.variants import Variant, read_variant, unmistakable
+from ...features.posts.content import Contents, content_key, duplicate_groups, hash_corpus
+from ...features.posts.samples import Corpus
+from ...features.spec import EncoderSpec, Modality
+from ...features.store.errors import read_errors
+from ...features.store.store import Store, stored_specs
+from .leaks import Seen, find_seen
+from .split import Posts
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ModalityTable:
+    """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
+
+    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Of several
+    encoders the pooled vectors stand side by side, and `parts` are the encoders one by one where there are tokens.
+    `views` are the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own
+    format. `seen` says which posts an encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
+    """
+
+    specs: tuple[EncoderSpec, ...]
+    present: NDArray[np.bool_]
+    pooled: NDArray[np.float32]
+    tokens: NDArray[Any] | None = None
+    token_mask: NDArray[np.bool_] | None = None
+    views: tuple[ModalityTable, ...] = ()
+    parts: tuple[ModalityTable, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    seconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """All posts of a data set with their cached features; either modality may be absent as a whole."""
+
+    posts: Posts
+    classes: tuple[str, ...]
+    image: ModalityTable | None
+    text: ModalityTable | None
+
+    @property
+    def specs(self) -> dict[Modality, tuple[EncoderSpec, ...]]:
+        """The encoders of each modality."""
+        return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
+
+    @property
+    def extract_seconds(self) -> float | None:
+        """What extracting these features took one process, views included; None where the cache does not know."""
+        seconds = sum(side.seconds for side in (self.image, self.text) if side)
+        return None if math.isnan(seconds) else seconds
+
+    def targets(self) -> NDArray[np.int64]:
+        """Class number per row (N,); -1 where unlabelled or outside `classes`."""
+        number = {label: index for index, label in enumerate(self.classes)}
+        return np.array([number.get(label, -1) if label is not None else -1 for label in self.posts.labels])
+
+
+def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
+    """The one cached encoder of that name, slug or fingerprint; ValueError where none or several answer to it."""
+    specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
+    found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
+    found = found or [spec for spec in specs if _answers(spec, read_variant(name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(f"{spec.slug} (clean {spec.clean}, {spec.dtype})" for spec in found)
+        raise ValueError(f"{modality} encoder {name!r} is cached in several forms: {choices}; name one of these")
+    near = get_close_matches(name, [spec.name for spec in specs], 3, 0.4) or sorted({spec.name for spec in specs})
+    hint = f" has {', '.join(near)};" if near else " holds none;"
+    raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
+
+
+def _answers(spec: EncoderSpec, asked: Variant) -> bool:
+    """Whether a name means this spec, where the name says what is the encoder's own anyway, or leaves out an owner."""
+    own = read_variant(spec.name, local=False)
+    return (
+        _short(unmistakable(asked.base)) == _short(own.base)
+        and (asked.layer or -1) == (own.layer or -1)
+        and asked.pool in (own.pool, spec.pool)
+        and (asked.whole, asked.view) == (own.whole, own.view)
+    )
+
+
+def _short(name: str) -> str:
+    """A name without the owner or folder before it, as users write it: the last part of an id or a path."""
+    return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
+
+
+def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits look at them."""
+    contents = hash_corpus(corpus)
+    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    posts = Posts(
+        [s.id for s in corpus.samples],
+        [s.label for s in corpus.samples],
+        np.array(groups, np.int64),
+        [s.split for s in corpus.samples],
+        [
+            content_key(f"{image}:{text}".encode())
+            for image, text in zip(contents.image_keys, contents.text_keys, strict=True)
+        ],
+    )
+    return contents, posts
+
+
+def load_features(
+    corpus: Corpus,
+    cache: Path,
+    *,
+    image: Sequence[EncoderSpec],
+    text: Sequence[EncoderSpec],
+    tokens: bool,
+    patches: Grid | None = None,
+    classes: Sequence[str] | None = None,
+    views: Sequence[Sequence[EncoderSpec]] = (),
+) -> FeatureTable:
+    """Join a corpus with its cached features. Parts are compared with their checksums first.
+
+    `patches` pools image tokens to a coarser grid (rows, columns). What a tower learns from has its tokens even where
+    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
+    posts that were never extracted, and StoreError for a damaged cache.
+    """
+    contents, posts = join_posts(corpus)
+    if not image and not text:
+        raise ValueError("at least one encoder is needed; give --image or --text")
+    for specs in (image, text):
+        if len(specs) > 1 and any(spec.raw for spec in specs):
+            raise ValueError(f"{' and '.join(spec.name for spec in specs)} cannot be joined; leave one of them out")
+    if views and not image:
+        raise ValueError("views are of images; give --image, or leave --views out")
+    sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
+    asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
+    tables = {
+        modality: replace(
+            _load_modality(
+                contents, cache, specs, tokens=tokens, patches=patches, remedy=f"msa extract {asked[modality]}"
+            ),
+            seen=find_seen(specs, cache, contents, posts.groups),
+        )
+        for modality, specs in sides
+        if specs
+    }
+    if views:
+        remedy = f"msa extract {asked['image']} --views {len(views)}"
+        plain, seconds = tables["image"], 0.0
+        filled = []
+        for specs in views:
+            view = _load_modality(contents, cache, specs, tokens=tokens, patches=patches, remedy=remedy)
+            filled.append(_fill(view, plain))
+            seconds += view.seconds
+        tables["image"] = replace(plain, views=tuple(filled), seconds=plain.seconds + seconds)
+    return FeatureTable(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
+
+
+def _load_modality(
+    contents: Contents,
+    cache: Path,
+    specs: Sequence[EncoderSpec],
+    *,
+    tokens: bool,
+    patches: Grid | None,
+    remedy: str,
+) -> ModalityTable:
+    """The encoders of one modality, side by side; `remedy` is the line that extracts what they lack."""
+    keys = contents.keys(specs[0].modality)
+    for spec in specs:
+        if not (cache / spec.slug).is_dir():
+            raise ValueError(f"no {spec.modality} features of {spec.name!r} in {cache}; run `{remedy}` first")
+    stores = [Store.open(cache, spec) for spec in specs]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda store: store.verify(), stores))
+    tables = [_load_encoder(store, keys, tokens=tokens, patches=patches, remedy=remedy) for store in stores]
+    if len(tables) == 1:
+        return tables[0]
+    present = np.logical_and.reduce([table.present for table in tables])
+    pooled = np.concatenate([table.pooled for table in tables], 1)
+    seconds = sum(table.seconds for table in tables)
+    return ModalityTable(tuple(specs), present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)
+
+
+def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
+    """A view that holds exactly the posts of the plain table: one that it could not embed shows its plain image."""
+    held = view.present & plain.present
+    pooled = np.where(held[:, None], view.pooled, plain.pooled)
+    if view.tokens is None or plain.tokens is None:
+        pairs = zip(view.parts, plain.parts, strict=True)
+        parts = tuple(_fill(replace(one, present=view.present), other) for one, other in pairs)
+        return ModalityTable(view.specs, plain.present, pooled, parts=parts)
+    tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
+    if held.any():
+        tokens[held] = view.tokens[held]
+    return ModalityTable(view.specs, plain.present, pooled, tokens, plain.token_mask)
+
+
+def _load_encoder(
+    store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str
+) -> ModalityTable:
+    """Read one store; distinct keys are read once and then dealt to their rows."""
+    tokens = tokens or store.spec.raw
+    distinct = sorted({key for key in keys if key is not None})
+    known = store.find(distinct, tokens=tokens)
+    failed = {record.key for record in read_errors(store.folder)}
+    lacking = sum(key not in failed for key, there in zip(distinct, known, strict=True) if not there)
+    if lacking:
+        what = "features with tokens" if tokens else "features"
+        remedy = import_line(store.spec) if store.spec.source == "import" else remedy
+        raise ValueError(
+            f"{lacking} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
+            f"run `{remedy}` first"
+        )
+    wanted = [key for key, there in zip(distinct, known, strict=True) if there]
+    number = {key: index for index, key in enumerate(wanted)}
+    row = np.array([number.get(key, -1) if key is not None else -1 for key in keys])
+    present = row >= 0
+    pooled = np.zeros((len(wanted), store.spec.width), np.float32)
+    ragged: list[NDArray[Any]] = [pooled[:0]] * len(wanted)
+    grid = patches if store.spec.modality == "image" and not store.spec.raw else None
+    for positions, block in store.read(wanted, tokens=tokens):
+        pooled[positions] = block.pooled
+        if tokens:
+            assert block.tokens is not None
+            assert block.offsets is not None
+            split = np.split(block.tokens, block.offsets[1:-1])
+            for position, item in zip(positions, split, strict=True):
+                ragged[position] = coarsen(item, grid) if grid else item
+    dealt = np.zeros((len(keys), store.spec.width), np.float32)
+    dealt[present] = pooled[row[present]]
+    seconds = store.seconds(wanted)
+    if not tokens:
+        return ModalityTable((store.spec,), present, dealt, seconds=seconds)
+    longest = max((len(item) for item in ragged), default=0)
+    kind = np.dtype(store.spec.dtype if store.spec.raw else np.float32)
+    padded = np.zeros((len(keys), longest, store.spec.width), kind)
+    mask = np.zeros((len(keys), longest), bool)
+    for index, at in enumerate(row):
+        if at >= 0:
+            padded[index, : len(ragged[at])] = ragged[at]
+            mask[index, : len(ragged[at])] = True
+    return ModalityTable((store.spec,), present, dealt, padded, mask, seconds=seconds)
+
+
+def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
+    """Average a square map of tokens (T, D) down to rows x columns; a leading class token is left out.
+
+    Cells are those of adaptive average pooling. A map that is already as coarse is returned as it is.
+    """
+    side = isqrt(len(tokens))
+    if side * side != len(tokens):
+        side = isqrt(len(tokens) - 1)
+        if side * side != len(tokens) - 1:
+            raise ValueError(f"{len(tokens)} image tokens are no square map; use --patches none")
+        tokens = tokens[1:]
+    if grid[0] > side or grid[1] > side:
+        raise ValueError(
+            f"--patches {grid[0]}x{grid[1]} is finer than the encoder's {side}x{side} map; use --patches none"
+        )
+    image = tokens.reshape(side, side, -1).astype(np.float32)
+    rows = np.stack([image[a:b].mean(0) for a, b in _cells(side, grid[0])])
+    cells = np.stack([rows[:, a:b].mean(1) for a, b in _cells(side, grid[1])], 1)
+    return cells.reshape(grid[0] * grid[1], -1)
+
+
+def _cells(size: int, parts: int) -> list[tuple[int, int]]:
+    return [(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]

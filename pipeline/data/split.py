@@ -1,0 +1,240 @@
+"""Who trains, who stops, who is scored: folds stratified by label, never parting duplicates, stored and reused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.store.durable import write_atomic
+from .group_folds import deal_groups
+
+HOLDOUT = 5  # one fifth is scored where no folds are asked for
+PARTS = ("train", "stop", "score")
+STOP_PARTS = 10  # one tenth of the training rows decides when to stop
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers of one fold. `stop` ends training early and is never scored; `score` is never trained on.
+
+    Folds of one `repeat` score each row once; every repeat deals the same rows anew.
+    """
+
+    train: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    score: NDArray[np.int64]
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Posts:
+    """What a split looks at, per row: id, label (None: unlabelled), duplicate group, and the user's own split.
+
+    `contents` names what each post holds, whatever its id; without it the id stands for the post.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[str | None]
+    groups: NDArray[np.int64]
+    splits: Sequence[str | None]
+    contents: Sequence[str] = ()
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """What a row is known by from one command to the next."""
+        return self.contents or self.ids
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Rows (N,) that only `msa test` may look at: labelled test posts, and every copy of one."""
+        pairs = zip(self.labels, self.splits, strict=True)
+        test = np.array([label is not None and split == "test" for label, split in pairs], bool)
+        return np.isin(self.groups, self.groups[test])
+
+    def digest(self, folds: int | None, seed: int) -> str:
+        """Names the stored split: the same rows, labels and groups always meet the same folds."""
+        rows = [list(self.ids), list(self.keys), list(self.labels), self.groups.tolist(), list(self.splits)]
+        everything = [rows, folds, seed]
+        return hashlib.blake2b(json.dumps(everything).encode(), digest_size=8).hexdigest()
+
+
+def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: int, repeats: int = 1) -> list[Fold]:
+    """The stored folds of these rows, repeat after repeat; made and stored at first use.
+
+    `folds=None` gives one fold: the user's `val` rows where the data names a split, else a fifth. Posts whose split
+    is `test` are in no fold. Raises ValueError where a class is too small to be split.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be 1 or more; got {repeats}")
+    if repeats > 1 and folds is None:
+        raise ValueError(f"{repeats} repeats want folds to deal anew; add --folds, as --folds 5")
+    return [fold for number in range(repeats) for fold in _load_or_make(posts, folder, folds, seed, number)]
+
+
+def _load_or_make(posts: Posts, folder: Path, folds: int | None, seed: int, repeat: int) -> list[Fold]:
+    dealt = repeat_seed(seed, repeat)
+    path = folder / f"{posts.digest(folds, dealt)}.json"
+    if path.exists():
+        return [replace(fold, repeat=repeat) for fold in read_folds(path, posts)]
+    made = [replace(fold, repeat=repeat) for fold in make_folds(posts, folds=folds, seed=dealt)]
+    write_atomic(path, json.dumps(describe_folds(posts, made, folds=folds, seed=dealt)).encode())
+    return made
+
+
+def repeat_seed(seed: int, repeat: int) -> int:
+    """The seed that deals one repeat: the first is dealt by `seed` itself."""
+    digest = hashlib.blake2b(f"{seed},{repeat}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) if repeat else seed
+
+
+def describe_folds(posts: Posts, made: Sequence[Fold], *, folds: int | None, seed: int) -> dict[str, object]:
+    """The folds as ids, for JSON, with what each of these posts held."""
+    named = [
+        {part: [posts.ids[i] for i in getattr(fold, part)] for part in PARTS} | {"repeat": fold.repeat} for fold in made
+    ]
+    rows = np.unique(np.concatenate([getattr(fold, part) for fold in made for part in PARTS]))
+    keys = {posts.ids[row]: posts.keys[row] for row in rows}
+    return {"folds_asked": folds, "seed": seed, "folds": named, "keys": keys}
+
+
+def read_folds(path: Path, posts: Posts) -> list[Fold]:
+    """The folds that `describe_folds` wrote, as rows of these posts.
+
+    Raises ValueError for a damaged file, and where the posts no longer hold what stood in the folds.
+    """
+    number = {name: index for index, name in enumerate(posts.ids)}
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        keys, named = dict(stored["keys"]), [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
+        repeats = [int(fold["repeat"]) for fold in stored["folds"]]
+        gone = [name for fold in named for part in fold for name in part if name not in number]
+        gone = gone or [name for name, key in keys.items() if posts.keys[number[name]] != key]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a stored split ({error!r}); delete it or train again") from error
+    if gone:
+        raise ValueError(
+            f"{path}: not a stored split of these posts: {gone[0]!r} is gone or has changed "
+            f"({len(set(gone))} in all); give the data as they were, or delete it or train again"
+        )
+    rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
+    return [Fold(train, stop, score, n) for (train, stop, score), n in zip(rows, repeats, strict=True)]
+
+
+def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
+    """Deal labelled rows into folds; rows that share content or group stay on one side of every line."""
+    if folds is not None and folds < 2:
+        raise ValueError(f"folds must be 2 or more; got {folds}")
+    labelled = np.array([label is not None for label in posts.labels])
+    named = np.array([split or "" for split in posts.splits])
+    unknown = sorted(set(named.tolist()) - {"", "train", "val", "test"})
+    if unknown:
+        raise ValueError(f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown))}")
+    open_rows = np.flatnonzero(labelled & (named != "test"))
+    if not len(open_rows):
+        raise ValueError("no labelled posts to train on; `msa check` shows what was read")
+    open_rows = open_rows[~posts.held[open_rows]]  # a copy of a test post would leak it
+    labels = np.array([label or "" for label in posts.labels])
+    if folds is None and (named[open_rows] == "val").any():
+        score = open_rows[named[open_rows] == "val"]
+        rest = open_rows[named[open_rows] != "val"]
+        rest = rest[~np.isin(posts.groups[rest], np.unique(posts.groups[score]))]
+        pairs = [(rest, score)]
+    else:
+        pairs = _deal(open_rows, labels, posts.groups, folds or HOLDOUT, seed)[: folds or 1]
+    made = []
+    for rest, score in pairs:
+        made.append(Fold(*stop_split(posts, rest, seed=seed), score))
+    return made
+
+
+def stop_split(posts: Posts, rows: NDArray[np.int64], *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part labelled rows into those that train and the tenth that stops; ValueError where a class is too small."""
+    labels = np.array([label or "" for label in posts.labels])
+    parts = min(_stop_parts(labels[rows]), max(2, len(np.unique(posts.groups[rows]))))
+    return _deal(rows, labels, posts.groups, parts, seed)[0]
+
+
+def members_of(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
+    """Give `count` folds that score the same rows and each stop on another tenth of the others; the first is `fold`.
+
+    A head per member, averaged, learns from every row that is not scored.
+    """
+    if not 1 <= count <= STOP_PARTS:
+        raise ValueError(f"members must be 1 to {STOP_PARTS}; got {count}")
+    if count == 1:
+        return [fold]
+    rest = np.sort(np.concatenate([fold.train, fold.stop]))
+    labels = np.array([label or "" for label in posts.labels])
+    dealt = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), repeat_seed(seed, fold.repeat))
+    others = [replace(fold, train=train, stop=stop) for train, stop in dealt if not np.array_equal(stop, fold.stop)]
+    if len(others) < count - 1:
+        raise ValueError(f"these posts are too few for {count} members; use at most {len(others) + 1}")
+    return [fold, *others[: count - 1]]
+
+
+def inner_folds(posts: Posts, fold: Fold, *, folds: int, seed: int) -> list[Fold]:
+    """Deal a fold's training and stop rows into `folds` folds of their own, on which settings may be chosen.
+
+    No row that the outer fold scores, nor a copy of one, is in any of them. Raises ValueError as `make_folds`.
+    """
+    if folds < 2:
+        raise ValueError(f"inner folds must be 2 or more; got {folds}")
+    rest = np.sort(np.concatenate([fold.train, fold.stop]))
+    labels = np.array([label or "" for label in posts.labels])
+    made = []
+    for others, score in _deal(rest, labels, posts.groups, folds, seed):
+        train, stop = _deal(others, labels, posts.groups, _stop_parts(labels[others]), seed)[0]
+        made.append(replace(fold, train=train, stop=stop, score=score))
+    return made
+
+
+def take_share(posts: Posts, rows: NDArray[np.int64], share: float, *, seed: int) -> NDArray[np.int64]:
+    """About `share` of these labelled rows, sorted: whole duplicate groups, each class in proportion, one at least.
+
+    Of two shares with one seed the smaller is part of the larger. Raises ValueError outside 0 < share <= 1.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"a share must be above 0 and at most 1; got {share}")
+    labels = np.array([posts.labels[row] or "" for row in rows])
+    _, first, group, sizes = np.unique(posts.groups[rows], return_index=True, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    taken = np.zeros(len(sizes), bool)
+    for label in np.unique(labels):
+        mine = order[labels[first[order]] == label]  # a group counts to the class of its first row
+        before = np.cumsum(sizes[mine]) - sizes[mine]
+        taken[mine] = before < share * sizes[mine].sum() - 1e-9
+    return np.asarray(np.sort(rows[taken[group]]))
+
+
+def _stop_parts(labels: NDArray[np.str_]) -> int:
+    """Parts of which one stops training: ten, fewer where no class has ten posts."""
+    return min(STOP_PARTS, max(2, *Counter(labels.tolist()).values()))
+
+
+def _deal(
+    rows: NDArray[np.int64], labels: NDArray[np.str_], groups: NDArray[np.int64], parts: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Split rows into `parts`; return (the others, the part) for each."""
+    counts = Counter(labels[rows].tolist())
+    if len(counts) < 2:
+        raise ValueError(f"at least two classes are needed to train; got {sorted(counts)}")
+    label, fewest = min(counts.items(), key=lambda pair: pair[1])
+    if fewest < 2:
+        raise ValueError(f"class {label!r} has {fewest} post to split; give it more posts or drop it")
+    if max(counts.values()) < parts:
+        raise ValueError(f"no class has {parts} posts for {parts} parts; use fewer --folds or more posts")
+    if (tied := len(np.unique(groups[rows]))) < parts:
+        raise ValueError(f"duplicates tie the posts into {tied} groups, too few for {parts} parts; use fewer --folds")
+    everyone = np.arange(len(rows))
+    dealt = deal_groups(labels[rows], groups[rows], parts, seed=seed)
+    result = [(rows[np.setdiff1d(everyone, part)], rows[part]) for part in dealt]
+    if any(not len(part) or not len(others) for others, part in result):
+        raise ValueError(f"duplicates tie the posts into too few groups for {parts} parts; use fewer --folds")
+    return result

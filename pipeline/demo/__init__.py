@@ -1,0 +1,1 @@
+"""The demo: a small corpus of drawn pictures and written texts."""

@@ -1,0 +1,96 @@
+"""A run as one HTML page without outside parts: metrics, confusion, learning curves, settings."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..metrics.tables import SHOWN, mean_sd
+from ..training.experiment import FoldResult
+from .charts import line_chart
+from .comparison import Judgement
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;text-align:right;"
+    "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}"
+    "pre{background:#f6f6f6;padding:1rem;overflow:auto}svg{background:#fafafa;margin-right:1rem}"
+)
+
+
+def render_report(
+    title: str,
+    *,
+    systems: Mapping[str, Mapping[str, Mapping[str, float]]],
+    judgement: Judgement,
+    results: Sequence[FoldResult],
+    settings: Mapping[str, Any],
+) -> str:
+    """Render the page. `systems` maps the head and its baselines to metrics."""
+    classes = judgement.classes
+    names = [str(c["label"]) for c in classes]
+    head = ["", *(metric.replace("_", " ") for metric in SHOWN)]
+    scores = [[name, *(mean_sd(metrics[m]) for m in SHOWN)] for name, metrics in systems.items()]
+    parts = [
+        f"{c['label']},{c['precision']:.3f},{c['recall']:.3f},{c['f1']:.3f},{c['support']}".split(",") for c in classes
+    ]
+    counts = [[name, *map(str, row)] for name, row in zip(names, judgement.confusion, strict=True)]
+    curves = "".join(
+        _curves(f"{metric.replace('_', ' ')}, fold {number}", result, metric)
+        for metric in ("loss", "macro_f1")
+        for number, result in enumerate(results)
+    )
+    rates = [(record.epoch, record.lr) for record in max((r.histories[0] for r in results), key=len)]
+    curves += line_chart("learning rate", {"": rates})
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{html.escape(title)}</h1>"
+        f"<h2>Scored rows</h2>{_table(head, scores)}{_worth(judgement)}"
+        f"<h2>By class</h2>{_table(['class', 'precision', 'recall', 'f1', 'support'], parts)}"
+        f"<h2>Confusion</h2><p>True class by row, predicted class by column; summed over repeats.</p>"
+        f"{_table(['', *names], counts)}"
+        f"<h2>Training</h2><p>Blue: training rows; red: the rows that stop training, which are never scored. "
+        f"The dotted line marks the epoch that was kept. Of several heads a fold, the first is shown.</p>{curves}"
+        f"<h2>Settings</h2><pre>{html.escape(json.dumps(settings, indent=2, ensure_ascii=False))}</pre></html>\n"
+    )
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    return f"<table><tr>{top}</tr>{rows}</table>"
+
+
+def _worth(judgement: Judgement) -> str:
+    """Intervals, tests and the reliability diagram."""
+    measured = judgement.calibration
+    lines = [
+        [name.replace("_", " "), f"{one.estimate:.3f}", f"{one.low:.3f}", f"{one.high:.3f}"]
+        for name, one in judgement.intervals.items()
+    ]
+    tests = f"<h2>Paired tests</h2>{_table(*judgement.test_table())}" if judgement.comparisons else ""
+    series = {
+        f"{name}: error {error:.3f}": [(one.confidence, one.accuracy) for one in bins]
+        for name, error, bins in (
+            ("as it is", measured.before, measured.bins_before),
+            ("with temperature", measured.after, measured.bins_after),
+        )
+    }
+    chart = line_chart("accuracy by confidence", series, x_range=(0, 1), y_range=(0, 1), diagonal=True, scale=1.4)
+    return (
+        f"<h2>95 % intervals</h2><p>Duplicate groups drawn anew, scored rows of all folds together.</p>"
+        f"{_table(['', 'estimate', 'from', 'to'], lines)}{tests}"
+        f"<h2>Calibration</h2><p>The temperature of each fold is fitted on its stop rows.</p>{chart}"
+    )
+
+
+def _curves(title: str, result: FoldResult, metric: str) -> str:
+    """One small chart: a metric over epochs on training and stop rows."""
+    history = result.histories[0]
+    series = {
+        "train": [(record.epoch, record.train[metric]) for record in history],
+        "stop": [(record.epoch, record.stop[metric]) for record in history],
+    }
+    return line_chart(title, series, mark=result.best_epochs[0])

@@ -1,0 +1,1 @@
+"""Fine-tuning of one encoder on the training rows of a split."""

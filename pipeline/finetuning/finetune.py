@@ -1,0 +1,158 @@
+"""`msa finetune`: fit one encoder to the training rows of a stored split, and write it with a record of what it saw."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+
+from ...features.encoders.runtime import Runtime, available_cores, pick_device
+from ...features.encoders.sources import absolute_name
+from ...features.encoders.tuned import MARK, RECORD, WEIGHTS, TunedRecord
+from ...features.encoders.variants import read_variant
+from ...features.encoders.zoo import open_encoder
+from ...features.posts.content import Contents
+from ...features.posts.samples import Corpus
+from ...features.spec import EncoderOptions, Modality, Source
+from ...features.store.durable import sync_folder, write_atomic
+from ...features.text_table import table
+from ..data.cached_features import join_posts
+from ..data.split import Posts, load_or_make_folds
+from ..data.test_lock import lock
+from ..training.loop import training_threads
+from .tune import EpochDone, Rows, TuneConfig, fit_encoder
+
+SHOWN = ("loss", "accuracy", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A tuned encoder: its folder, what it was tuned on, the metrics of each epoch on the stop rows, rows a second."""
+
+    folder: Path
+    record: TunedRecord
+    history: list[dict[str, float]]
+    best_epoch: int
+    rows: int
+    stop_rows: int
+    rows_per_second: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        said = {name: value for name, value in asdict(self.record).items() if name not in ("trained", "selected")}
+        counts = {"rows": self.rows, "stop_rows": self.stop_rows, "best_epoch": self.best_epoch}
+        speed = {"rows_per_second": self.rows_per_second, "seconds": self.seconds}
+        return {"folder": str(self.folder), **said, **counts, "history": self.history, **speed}
+
+    def to_text(self) -> str:
+        """The table that the command prints."""
+        lines = [
+            [f"{number}{' *' * (number == self.best_epoch)}", *(f"{epoch[name]:.3f}" for name in SHOWN)]
+            for number, epoch in enumerate(self.history, 1)
+        ]
+        return (
+            f"{table(['epoch', *(f'stop {name}' for name in SHOWN)], lines)}\n\n"
+            f"{self.record.base} tuned on {self.rows} rows of {self.record.where}, {self.rows_per_second:.1f} rows/s, "
+            f"{self.seconds:.0f} s; next: msa extract --{self.record.modality} {self.folder}"
+        )
+
+
+def finetune(
+    corpus: Corpus,
+    name: str,
+    modality: Modality,
+    out: Path,
+    *,
+    options: EncoderOptions = EncoderOptions(),
+    cache: Path = Path("cache"),
+    folds: int | None = None,
+    fold: int = 0,
+    config: TuneConfig = TuneConfig(),
+    device: str = "auto",
+    done: EpochDone = lambda epoch, total: None,
+) -> Finetuned:
+    """Fit an encoder with a linear classifier to the training rows of fold `fold`; write the best epoch to `out`.
+
+    The split is the one in `cache` that `msa train-head` uses with the same folds and seed. Its stop rows pick the
+    epoch; its scored rows are never decoded. Rows without the modality, or with a bad one, are left out.
+    Raises ValueError for an encoder that cannot be tuned, a fold that is not there, or an `out` that is.
+    """
+    started = time.perf_counter()
+    if out.exists():
+        raise ValueError(f"{out} is there already; give another folder to --out")
+    source = _open(name, modality, options)
+    contents, posts = join_posts(corpus)
+    posts = lock(posts, cache / "splits")
+    made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
+    if not 0 <= fold < len(made):
+        raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")
+    place = pick_device(device)
+    with training_threads(available_cores() if place == "cpu" else torch.get_num_threads()):
+        encoder: Any = source.load(Runtime(place, "torch"))
+        rows = Rows(corpus, contents, encoder, modality, options.clean)
+        trained = fit_encoder(encoder, rows, corpus.labels, made[fold], config, place, done)
+    record = TunedRecord(
+        base=absolute_name(name),
+        modality=modality,
+        split=posts.digest(folds, config.seed),
+        folds=folds,
+        fold=fold,
+        seed=config.seed,
+        classes=tuple(corpus.labels),
+        trained=_keys(contents, posts, made[fold].train),
+        selected=_keys(contents, posts, made[fold].stop),
+    )
+    how = asdict(config) | {"clean": options.clean, "max_length": options.max_length, "history": trained.history}
+    _write(out, record, trained.weights, how)
+    seconds = time.perf_counter() - started
+    counts = len(trained.train), len(trained.stop), trained.speed
+    return Finetuned(out, record, trained.history, trained.best_epoch, *counts, round(seconds, 2))
+
+
+def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:
+    """The encoder, if it is one that a gradient can reach. Raises ValueError."""
+    variant = read_variant(name)
+    if variant.suffix:
+        raise ValueError(f"an encoder is tuned as a whole; leave out {variant.suffix!r} of {name!r}")
+    if name.startswith("gensim:"):
+        raise ValueError(
+            f"{name!r} is fitted on a corpus as it is; take an encoder of torchvision, timm or transformers"
+        )
+    source = open_encoder(name, modality, options)
+    if MARK in source.spec.weights:
+        raise ValueError(f"{name!r} is tuned already; tune the encoder that it was made of")
+    if source.spec.raw:
+        raise ValueError(f"{name!r} has no weights to tune; take an encoder of torchvision, timm or transformers")
+    return source
+
+
+def _keys(contents: Contents, posts: Posts, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Content keys of both modalities of these rows, and of every copy of them."""
+    whole = np.flatnonzero(np.isin(posts.groups, posts.groups[rows]))
+    found = {keys[row] for row in whole for keys in (contents.image_keys, contents.text_keys)}
+    return tuple(sorted(key for key in found if key is not None))
+
+
+def _write(out: Path, record: TunedRecord, weights: dict[str, Tensor], how: dict[str, Any]) -> None:
+    """The folder of a tuned encoder, whole or not at all."""
+    temp = out.parent / f".{out.name}-{secrets.token_hex(4)}.tmp"
+    temp.mkdir(parents=True)
+    try:
+        write_atomic(temp / WEIGHTS, save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
+        write_atomic(temp / "training.json", (json.dumps(how, indent=2) + "\n").encode())
+        write_atomic(temp / RECORD, record.to_json().encode())
+        temp.rename(out)
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Training of many heads of one architecture at once."""

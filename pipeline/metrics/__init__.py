@@ -1,0 +1,1 @@
+"""Scores, statistical tests and thresholds: pure functions of labels and predictions."""

@@ -1,0 +1,220 @@
+"""A run's folder: everything needed to judge a trained head, and to use it again. It appears whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.spec import EncoderSpec, Modality
+from ...features.store.durable import sync_folder, write_atomic
+from ...heads.base import Dims, Head
+from ...heads.registry import build_head
+from ..data.cached_features import FeatureTable
+from ..data.inputs import Reduction, reduction_names, towers_of
+from ..data.split import describe_folds
+from ..training.experiment import FoldResult, HeadConfig, softmax
+from ..training.loop import TrainConfig
+from .checkpoint import load_heads, save_heads
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run, ready to predict: its heads, and for each the token reductions of its fold.
+
+    `views` are the image encoders of each augmented view that its scores are averaged over; none without averaging.
+    """
+
+    config: HeadConfig
+    classes: tuple[str, ...]
+    specs: dict[Modality, tuple[EncoderSpec, ...]]
+    cache: Path
+    heads: list[Head]
+    reductions: list[dict[str, Reduction]]
+    views: tuple[tuple[EncoderSpec, ...], ...] = ()
+
+    @property
+    def encoders(self) -> list[EncoderSpec]:
+        """Every encoder that its predictions need."""
+        return [spec for side in (*self.specs.values(), *self.views) for spec in side]
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """Make and return `folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"a run's name is a plain file name; got {name!r}")
+    number, path = 1, folder / name
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = folder / f"{name}-{number}"
+
+
+def save_run(
+    path: Path,
+    *,
+    table: FeatureTable,
+    results: Sequence[FoldResult],
+    config: HeadConfig,
+    training: TrainConfig,
+    folds: int | None,
+    cache: Path,
+    metrics: Mapping[str, Any],
+    report: str,
+) -> None:
+    """Write a run beside its place, an empty folder from `free_name`, and rename it. `report` is HTML."""
+    temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
+    temp.mkdir()
+    try:
+        head = results[0].heads[0]
+        described = {
+            "head": asdict(config) | {"options": dict(config.options)},
+            "training": asdict(training),
+            "inputs": "tokens" if config.tokens else "pooled",
+            "token_projection": {
+                modality: f"{basis.shape[0]} to {basis.shape[1]}, principal axes fitted on each fold's training rows"
+                for modality, basis in ((m, r.basis) for m, r in results[0].reductions.items())
+            },
+            "dims": asdict(head.dims),
+            "classes": list(table.classes),
+            "folds": folds,
+            "cache": str(cache.resolve()),
+            "encoders": {
+                modality: _described(side.specs) if side else []
+                for modality, side in (("image", table.image), ("text", table.text))
+            },
+            "views": [_described(view.specs) for view in table.image.views] if table.image else [],
+        }
+        split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
+        for name, content in (("config", described), ("split", split), ("metrics", metrics)):
+            write_atomic(temp / f"{name}.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(temp / "history.csv", history_csv(results).encode())
+        write_atomic(temp / "predictions.csv", scored_csv(table, results).encode())
+        write_atomic(temp / "report.html", report.encode())
+        extras = {
+            f"fold{number}.{modality}.basis": reduction.basis
+            for number, result in enumerate(results)
+            for modality, reduction in result.reductions.items()
+        }
+        save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
+        path.rmdir()
+        temp.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def find_run(path: Path) -> Path:
+    """A run folder as it is; for a folder of runs, its newest. ValueError where there is no run."""
+    if (path / "config.json").is_file():
+        return path
+    inside = _whole_runs(path)
+    if inside:
+        return inside[-1]
+    near = ", ".join(sorted(run.name for run in _whole_runs(path.parent))) or "none"
+    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {near}")
+
+
+def _whole_runs(folder: Path) -> list[Path]:
+    """Run folders in a folder, oldest first; those still being written begin with a dot."""
+    configs = [file for file in folder.glob("*/config.json") if not file.parent.name.startswith(".")]
+    return [file.parent for file in sorted(configs, key=lambda file: file.stat().st_mtime_ns)]
+
+
+def load_run(path: Path) -> Run:
+    """Read a run (see `find_run`); ValueError where there is none, or it is damaged."""
+    path = find_run(path)
+    try:
+        return _read_run(path)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path / 'config.json'}: not a run's configuration ({error!r}); train again") from error
+
+
+def _read_run(path: Path) -> Run:
+    stored = json.loads((path / "config.json").read_text("utf-8"))
+    head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
+    config = HeadConfig(**head)
+    parts = {f"{modality}_parts": tuple(stored["dims"].get(f"{modality}_parts", ())) for modality in ("image", "text")}
+    dims = Dims(**stored["dims"] | parts)
+
+    specs: dict[Modality, tuple[EncoderSpec, ...]] = {
+        modality: _specs(stored["encoders"][modality]) for modality in ("image", "text")
+    }
+    towers = towers_of(specs, tokens=config.tokens)
+
+    def build(number: int) -> Head:
+        kind = config.of_member(number % config.members)
+        return build_head(
+            kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
+        )
+
+    heads, extras = load_heads(path / "head.safetensors", build)
+    views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
+    folds: list[dict[str, Reduction]] = [{} for _ in range(len(heads) // config.members)]
+    for number, fold in enumerate(folds):
+        for modality, side in specs.items():
+            for name in reduction_names(modality, len(side)):
+                if f"fold{number}.{name}.basis" in extras:
+                    fold[name] = Reduction(extras[f"fold{number}.{name}.basis"])
+    reductions = [fold for fold in folds for _ in range(config.members)]
+    return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
+
+
+def _described(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
+    return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
+
+
+def _specs(described: Sequence[Mapping[str, Any]]) -> tuple[EncoderSpec, ...]:
+    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+
+
+def history_csv(results: Sequence[FoldResult]) -> str:
+    """One line per fold, head and epoch: loss and metrics on training and stop rows, learning rate, seconds."""
+    lines = [
+        {"fold": number, "member": member, "epoch": record.epoch, "best": int(record.epoch == best)}
+        | {f"train_{name}": value for name, value in record.train.items()}
+        | {f"stop_{name}": value for name, value in record.stop.items()}
+        | {"lr": record.lr, "seconds": round(record.seconds, 4)}
+        for number, result in enumerate(results)
+        for member, (history, best) in enumerate(zip(result.histories, result.best_epochs, strict=True))
+        for record in history
+    ]
+    return to_csv(list(lines[0]), (line.values() for line in lines))
+
+
+def scored_csv(table: FeatureTable, results: Sequence[FoldResult]) -> str:
+    """One line per scored row: id, repeat, fold, true label, predicted label, a probability per class."""
+    lines: list[list[object]] = []
+    for number, result in enumerate(results):
+        chances = softmax(result.logits)
+        for row, chance in zip(result.fold.score, chances, strict=True):
+            best = table.classes[int(chance.argmax())]
+            place = [table.posts.ids[row], result.fold.repeat, number]
+            lines.append([*place, table.posts.labels[row], best, *rounded(chance)])
+    return to_csv(["id", "repeat", "fold", "label", "predicted", *table.classes], lines)
+
+
+def rounded(chances: NDArray[np.float64]) -> list[float]:
+    """Probabilities (K,) for a file: six decimals."""
+    return [round(float(chance), 6) for chance in chances]
+
+
+def to_csv(header: Sequence[str], lines: Any) -> str:
+    """CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()

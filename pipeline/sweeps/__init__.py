@@ -1,0 +1,1 @@
+"""Search over settings: trials on inner folds, by successive halving."""

@@ -1,0 +1,136 @@
+"""How a sweep searches: its settings, how many trials race at once, and what decides its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ...features.spec import Modality
+from ..data.cached_features import FeatureTable, find_spec
+from ..metrics.scores import METRICS
+from ..train_head import StageTwo
+from ..training.head_config import HeadConfig
+from ..training.train_config import TrainConfig
+from .halving import rungs_of
+from .space import Space, apply_point
+from .study import Sampler
+
+STATE = 6 * 2**30  # bytes that the heads of one batch may take: weights, best weights and moments of each
+COPIES = 5  # of its weights that a head in training holds, gradient included
+
+
+@dataclass(frozen=True)
+class Search:
+    """How settings are searched.
+
+    `trials` points of the space (0: the whole grid, or 64) are compared by `metric` on `inner` folds; the winner is
+    scored on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, and
+    three at least. `batch` trials race each other (0: what suits sampler and memory). `study` is a database's URL or a
+    file.
+    """
+
+    trials: int = 0
+    inner: int = 5
+    outer: int = 1
+    sampler: Sampler = "random"
+    halving: int = 3
+    metric: str = "accuracy"
+    batch: int = 0
+    study: str = ""
+
+    def __post_init__(self) -> None:
+        rungs_of(1, self.halving)
+        wanted = {
+            "trials": (self.trials >= 0, "0 or more"),
+            "inner": (self.inner >= 2, "2 folds or more"),
+            "outer": (self.outer >= 1, "1 (the stored split) or more"),
+            "sampler": (self.sampler in ("grid", "random", "tpe"), "grid, random or tpe"),
+            "metric": (self.metric in METRICS, f"one of {', '.join(METRICS)}"),
+            "batch": (self.batch >= 0, "0 or more"),
+        }
+        for name, (holds, asked) in wanted.items():
+            if not holds:
+                raise ValueError(f"{name} of a sweep must be {asked}, got {getattr(self, name)!r}")
+
+    @property
+    def racing(self) -> int:
+        """How many trials race each other at most, where memory allows it."""
+        suited = 16 if self.sampler == "tpe" else 256  # TPE learns from one batch for the next
+        return min(self.batch or suited, self.trials)
+
+
+def counted(search: Search, space: Space, head: HeadConfig) -> Search:
+    """The search with its number of trials chosen."""
+    if search.sampler == "grid":
+        points = len(space.grid(head.fusion))
+        if search.trials and search.trials != points:
+            raise ValueError(f"the grid has {points} points; leave --trials out, or use --sampler random")
+        search = replace(search, trials=points)
+    return replace(search, trials=search.trials or 64)
+
+
+def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> Search:
+    """The search, `counted`, with its number of trials in a batch chosen."""
+    largest = _weights(space, head, training, table)
+    fits = max(8, STATE // (4 * COPIES * search.inner * head.members * largest))
+    batches = -(-search.trials // min(search.racing, fits))
+    even = -(-search.trials // batches)  # so that none is a small rest
+    return replace(search, batch=min(search.batch or even, search.trials))
+
+
+def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> int:
+    """The parameters of the largest head of the space, as far as its highest settings say."""
+    largest = 1
+    for fusion in space.fusions(head.fusion):
+        point: dict[str, Any] = {"fusion": fusion}
+        for name in space.names_for(fusion):
+            side = space.names[name]
+            ends = side if isinstance(side, tuple) else (side.at(1.0),)
+            if all(isinstance(end, int | float) for end in ends):
+                point[name] = max(ends)
+        try:
+            config, _ = apply_point(point, head, training)
+            tokens = [spec.width for side in table.specs.values() for spec in side]
+            width = sum(min(one, config.token_width or one) if config.tokens else one for one in tokens)
+            largest = max(largest, config.hidden * (width + 16 * config.hidden))
+        except ValueError:
+            continue
+    return largest
+
+
+def identity(
+    stage: StageTwo,
+    space: Space,
+    head: HeadConfig,
+    training: TrainConfig,
+    search: Search,
+    table: FeatureTable,
+) -> dict[str, Any]:
+    """All that decides a sweep's numbers; the same sweep is known by it, on any machine."""
+    kinds = {"image": _fingerprints(space, stage, "image"), "text": _fingerprints(space, stage, "text")}
+    posts = table.posts.digest(None if search.outer == 1 else search.outer, training.seed)
+    settings = {name: value for name, value in asdict(search).items() if name != "study"}
+    everything = {
+        "posts": posts,
+        "encoders": kinds,
+        "space": space.to_dict(),
+        "head": asdict(head) | {"options": dict(head.options)},
+        "training": asdict(training),
+        "search": settings,
+    }
+    digest = hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return {
+        "identity": digest,
+        **everything,
+        "cache": str(stage.cache.resolve()),
+        "stage": {"image": list(stage.image), "text": list(stage.text), "hold_out": stage.hold_out},
+    }
+
+
+def _fingerprints(space: Space, stage: StageTwo, modality: Modality) -> list[list[str]]:
+    """The encoders of each choice of a modality."""
+    side = space.names.get(modality)
+    choices = [str(one).split("+") for one in side] if isinstance(side, tuple) else [list(getattr(stage, modality))]
+    return [[find_spec(stage.cache, name, modality).fingerprint for name in one if name != "none"] for one in choices]

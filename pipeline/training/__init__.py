@@ -1,0 +1,1 @@
+"""Training of one head: configuration, batches, optimizer, loop, folds."""

@@ -1,0 +1,272 @@
+"""Training of one head: epoch, fit, with early stop and the best epoch's weights restored."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...heads.base import Head, Inputs
+from ...heads.dropout import set_dropout
+from ...heads.losses import Loss, as_targets, class_weights, log_frequencies
+from ..data.inputs import draw_views
+from ..metrics.scores import score
+from ..metrics.thresholds import tune_offsets
+from .augment import augment
+from .batches import by_length, shuffled_batches, take
+from .checkpointing import Keeper
+from .optimizer import Step, decay_groups
+from .seeds import drawing
+from .train_config import TrainConfig as TrainConfig
+
+Rows = Tensor | NDArray[np.integer] | Sequence[int]
+EVAL_BATCH = 512
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, counted from 1: the loss and every metric on the training and on the stop rows.
+
+    The training figures are those of the steps themselves, dropout included. `lr` is the last step's.
+    """
+
+    epoch: int
+    train: dict[str, float]
+    stop: dict[str, float]
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` did; the head itself holds the weights of `best_epoch` (counted from 1)."""
+
+    history: list[EpochRecord]
+    best_epoch: int
+    stopped_early: bool
+
+
+def fit(
+    head: Head,
+    inputs: Inputs,
+    labels: Tensor,
+    *,
+    train_rows: Rows,
+    stop_rows: Rows,
+    config: TrainConfig,
+    views: Sequence[Inputs] = (),
+    keeper: Keeper | None = None,
+) -> FitResult:
+    """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
+
+    `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither
+    split). Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; stop rows are
+    seen in `inputs` alone. With `keeper`, what was trained is kept every few epochs, and a training that was cut off
+    goes on there, to the same end. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
+    random state is not touched.
+
+    Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
+    """
+    labels = labels.to(inputs.text.device)
+    train, stop = check_split(train_rows, stop_rows, inputs, labels, head.dims.classes)
+    loss = make_loss(config, labels[train], head.dims.classes)
+    head.prepare(inputs, labels, train)
+    step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
+    course = Course(config)
+    if keeper is not None and (state := keeper.load(labels.device)):
+        course.restore(state["course"])
+        step.restore(state["step"])
+        head.load_state_dict(state["head"])
+    while not course.over:
+        started, epoch = time.perf_counter(), len(course.history) + 1
+        head.train()
+        shown, batches = epoch_batches(inputs, views, labels, train, epoch, config)
+        trained = run_epoch(head, shown, labels, batches, loss, step)
+        head.eval()
+        with step.showing_average():
+            stopped = run_epoch(head, inputs, labels, torch.split(stop, EVAL_BATCH), loss)
+            check_finite(epoch, trained["loss"], stopped["loss"], config)
+            if course.add(EpochRecord(epoch, trained, stopped, step.lr, time.perf_counter() - started)):
+                course.best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+        if keeper is not None:
+            keeper.save(
+                epoch,
+                lambda: {"course": course.state(), "step": step.state(), "head": head.state_dict()},
+                last=course.over,
+            )
+    head.load_state_dict(course.best_weights)
+    finish(head.eval(), inputs, labels, stop, config)
+    return FitResult(course.history, course.best_epoch, stopped_early=len(course.history) < config.epochs)
+
+
+class Course:
+    """The epochs so far: their records, the best one's weights, and whether the training is over."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.history: list[EpochRecord] = []
+        self.best, self.best_epoch = -math.inf, 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.dropped = False
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs were trained, `patience` of them brought nothing better, or the training was dropped."""
+        done, patience = len(self.history), self.config.patience
+        return (
+            self.dropped
+            or done >= self.config.epochs
+            or bool(patience and self.best_epoch and done - self.best_epoch >= patience)
+        )
+
+    def add(self, record: EpochRecord) -> bool:
+        """Note one more epoch; whether it is the best so far, so that its weights are to be kept."""
+        self.history.append(record)
+        value = -record.stop["loss"] if self.config.metric == "loss" else record.stop[self.config.metric]
+        if value <= self.best:
+            return False
+        self.best, self.best_epoch = value, record.epoch
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs to go on."""
+        records = [asdict(record) for record in self.history]
+        return {"history": records, "best": self.best, "epoch": self.best_epoch, "weights": self.best_weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.best, self.best_epoch, self.best_weights = state["best"], state["epoch"], state["weights"]
+
+
+def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:
+    """The loss that a config asks for, its weights and priors from these training labels."""
+    return Loss(
+        kind=config.loss,
+        gamma=config.gamma,
+        smoothing=config.label_smoothing,
+        weight=class_weights(labels, classes) if config.balance == "weights" else None,
+        shift=config.logit_adjustment * log_frequencies(labels, classes) if config.logit_adjustment else None,
+    )
+
+
+def epoch_batches(
+    inputs: Inputs, views: Sequence[Inputs], labels: Tensor, train: Tensor, epoch: int, config: TrainConfig
+) -> tuple[Inputs, list[Tensor]]:
+    """What one epoch shows of the inputs, and its batches of row numbers."""
+    rows = balanced(train, labels, epoch, config) if config.balance == "sampler" else train
+    batches = shuffled_batches(rows, inputs, config.batch_size, drawing(config.seed, "order", epoch))
+    shown = draw_views(inputs, views, train, drawing(config.seed, "views", epoch)) if views else inputs
+    return shown, batches
+
+
+def balanced(rows: Tensor, labels: Tensor, epoch: int, config: TrainConfig) -> Tensor:
+    """As many rows drawn anew from `rows` (n,), with replacement, each class as likely as another."""
+    of_class = labels[rows].cpu()
+    chances = (1 / torch.bincount(of_class).double())[of_class]
+    draw = drawing(config.seed, "balance", epoch)
+    return rows[torch.multinomial(chances, len(rows), replacement=True, generator=draw).to(rows.device)]
+
+
+def run_epoch(
+    head: Head, inputs: Inputs, labels: Tensor, batches: Iterable[Tensor], loss: Loss, step: Step | None = None
+) -> dict[str, float]:
+    """Run the head over batches of row numbers; return the mean loss and every metric.
+
+    With `step`, batches are augmented and each one's loss is learned from; without, no gradient is kept.
+    """
+    losses, truths, guesses = [], [], []
+    with torch.set_grad_enabled(step is not None):
+        for rows in batches:
+            truth = labels[rows]
+            batch, targets = take(inputs, rows), as_targets(truth, head.dims.classes)  # (B, K)
+            if step is not None:
+                set_dropout(head, seed=step.config.seed, step=step.count)
+                batch, targets = augment(batch, targets, step.config, step.count)
+            parts = head.parts(batch)  # (M, B, K)
+            value = loss(parts.flatten(0, 1), targets.repeat(len(parts), 1))
+            logits = parts[0] if len(parts) == 1 else head(batch)  # (B, K)
+            if step is not None:
+                step(value)
+            losses.append(value.detach() * len(rows))
+            truths.append(truth)
+            guesses.append(logits.detach().argmax(-1))
+    true, predicted = torch.cat(truths).cpu().numpy(), torch.cat(guesses).cpu().numpy()
+    mean = float(torch.stack(losses).sum()) / len(true)
+    return {"loss": mean, **score(true, predicted, range(head.dims.classes))}
+
+
+def check_finite(epoch: int, trained: float, stopped: float, config: TrainConfig) -> None:
+    """Raise ValueError where a loss is not a number any more."""
+    if not math.isfinite(trained + stopped):
+        raise ValueError(
+            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, stop rows {stopped!r}); "
+            f"lower lr ({config.lr!r}) or look for NaN in the features"
+        )
+
+
+def finish(head: Head, inputs: Inputs, labels: Tensor, stop: Tensor, config: TrainConfig) -> None:
+    """Fit on the stop rows what no gradient fits: the head's calibration, then the thresholds if they are asked for."""
+    with torch.no_grad():
+        head.calibrate(take(inputs, stop), labels[stop])
+    if config.tune_thresholds:
+        metric = "macro_f1" if config.metric == "loss" else config.metric
+        logits = predict_logits(head, inputs, stop).cpu().numpy()
+        offsets = tune_offsets(logits, labels[stop].cpu().numpy(), metric=metric)
+        head.offsets.copy_(torch.from_numpy(offsets))
+
+
+def predict_logits(head: Head, inputs: Inputs, rows: Rows, *, batch_size: int = EVAL_BATCH) -> Tensor:
+    """Return logits (n, K) of the given rows, thresholds included, in their order, in eval mode, without gradient."""
+    device = inputs.text.device
+    chosen = _as_rows(rows, device)
+    logits = torch.empty(len(chosen), head.dims.classes, device=device)
+    training = head.training
+    head.eval()
+    with torch.no_grad():
+        for places in torch.split(by_length(chosen, inputs), batch_size):
+            logits[places] = (head(take(inputs, chosen[places])) + head.offsets).float()
+    head.train(training)
+    return logits
+
+
+@contextmanager
+def training_threads(count: int = 1) -> Iterator[None]:
+    """Let torch use `count` CPU threads inside. One is fastest for heads, and fixes the order of sums."""
+    if count < 1:
+        raise ValueError(f"wanted 1 thread or more, got {count!r}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _as_rows(rows: Rows, device: torch.device) -> Tensor:
+    return torch.as_tensor(rows, dtype=torch.long, device=device)
+
+
+def check_split(train: Rows, stop: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The rows that train and those that stop, these by length; ValueError where they cannot."""
+    train, stop = _as_rows(train, labels.device), _as_rows(stop, labels.device)
+    for name, rows in (("training", train), ("stop", stop)):
+        if not len(rows):
+            raise ValueError(f"there are no {name} rows; label more posts or make that split larger")
+        low, high = int(labels[rows].min()), int(labels[rows].max())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"labels of {name} rows must lie in 0..{classes - 1}, got {low}..{high}; leave unlabelled rows out"
+            )
+    shared = int(torch.isin(train, stop).sum())
+    if shared:
+        raise ValueError(f"{shared} stop rows are also training rows; early stopping needs rows of its own")
+    return train, stop[by_length(stop, inputs)]

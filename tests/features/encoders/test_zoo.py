@@ -1,0 +1,132 @@
+"""Every name of the registry opens, and is as wide as the registry says; weights come from local files."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+
+from msa.features.encoders.bundled import LITES
+from msa.features.encoders.families import find_stages, read_config
+from msa.features.encoders.zoo import ENCODERS, RELEASED, TIMM, TORCHVISION, open_encoder
+from msa.features.spec import EncoderOptions, canonical
+
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+MINI = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+MPNET = hf.MPNetConfig(vocab_size=30527, max_position_embeddings=514)
+XLMR = {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}
+CLIP_LARGE = hf.CLIPConfig(
+    text_config=LARGE | {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    vision_config=LARGE | {"patch_size": 14},
+)
+PUBLISHED: dict[str, Any] = {  # what the config.json of each hub id says of sizes
+    "facebook/dinov2-base": hf.Dinov2Config(image_size=518, patch_size=14),
+    "facebook/dinov2-large": hf.Dinov2Config(**LARGE, image_size=518, patch_size=14),
+    "facebook/dinov2-small": hf.Dinov2Config(**MINI | {"num_hidden_layers": 12}, image_size=518, patch_size=14),
+    "google/siglip-base-patch16-224": hf.SiglipConfig(),
+    "google/siglip2-base-patch16-224": hf.SiglipConfig(text_config={"vocab_size": 256000}),
+    "google/vit-base-patch16-224-in21k": hf.ViTConfig(),
+    "openai/clip-vit-base-patch16": hf.CLIPConfig(vision_config={"patch_size": 16}),
+    "openai/clip-vit-base-patch32": hf.CLIPConfig(),
+    "openai/clip-vit-large-patch14": CLIP_LARGE,
+    "FacebookAI/roberta-base": hf.RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1),
+    "FacebookAI/roberta-large": hf.RobertaConfig(**LARGE, vocab_size=50265, max_position_embeddings=514),
+    "FacebookAI/xlm-roberta-base": hf.XLMRobertaConfig(**XLMR),
+    "FacebookAI/xlm-roberta-large": hf.XLMRobertaConfig(**XLMR, **LARGE),
+    "albert/albert-base-v2": hf.AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072),
+    "distilbert/distilbert-base-multilingual-cased": hf.DistilBertConfig(vocab_size=119547),
+    "distilbert/distilbert-base-uncased": hf.DistilBertConfig(),
+    "google-bert/bert-base-chinese": hf.BertConfig(vocab_size=21128),
+    "google-bert/bert-base-multilingual-cased": hf.BertConfig(vocab_size=119547),
+    "google-bert/bert-base-uncased": hf.BertConfig(),
+    "google-bert/bert-large-uncased": hf.BertConfig(**LARGE),
+    "sentence-transformers/all-MiniLM-L6-v2": hf.BertConfig(**MINI),
+    "sentence-transformers/all-mpnet-base-v2": MPNET,
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": hf.BertConfig(**MINI, vocab_size=250037),
+    "vinai/bertweet-base": hf.RobertaConfig(vocab_size=64001, max_position_embeddings=130, type_vocab_size=1),
+}
+HEAVY = ("nasnet", "152x2", "b7", "101", "inception", "vit")
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "day"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("the network was touched")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+EMBEDDED = (*LITES, "lexicon", "minilm", "pixels", "tokens")  # each has a test that opens it
+
+
+def test_every_name_is_proven_somewhere() -> None:
+    fitted = {name for name, known in ENCODERS.items() if known.origin == "fitted on the corpus"}
+    assert set(ENCODERS) == {*TORCHVISION, *TIMM, *PUBLISHED, *fitted, *EMBEDDED}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_hub_names_are_as_wide_as_their_models(tmp_path: Path, name: str) -> None:
+    """The registry's width is that of the spec of a folder with the published sizes, and of the model built by them."""
+    folder = tmp_path / "model"
+    PUBLISHED[name].save_pretrained(folder)
+    (tmp_path / "words.txt").write_text("\n".join(WORDS))
+    hf.BertTokenizer(vocab=str(tmp_path / "words.txt")).save_pretrained(folder)
+    hf.ViTImageProcessor().save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    for modality, width in ENCODERS[name].widths.items():
+        spec = open_encoder(str(folder), modality).spec
+        config, _, model_class = read_config(folder, modality)
+        assert spec.width == width == find_stages(config, model_class, modality)[0].width
+        with torch.device("meta"):
+            sizes = {
+                tensor.shape[-1] for key, tensor in model_class(config).state_dict().items() if "norm" in key.lower()
+            }
+        assert width in sizes
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if any(h in name for h in HEAVY) else ()) for name in TIMM]
+)
+def test_timm_names_are_as_wide_as_their_models(name: str) -> None:
+    from timm.data import resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    spec = open_encoder(name, "image").spec
+    assert spec.width == TIMM[name]
+    published = get_pretrained_cfg(name.removeprefix("timm:"))
+    assert published is not None
+    if name in RELEASED:
+        assert spec.weights == f"timm:{RELEASED[name]}" == f"timm:{published.url.rpartition('/')[2]}"
+    else:
+        assert spec.weights == f"timm:timm/{name.removeprefix('timm:')}:{name.partition('.')[2]}"
+    assert spec.preprocess == canonical(resolve_data_config(pretrained_cfg=published.to_dict()))
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_names_have_the_preprocessing_of_their_weights(name: str) -> None:
+    from torchvision.models import get_model_weights
+
+    spec = open_encoder(name, "image").spec
+    weights = get_model_weights(name).IMAGENET1K_V1
+    given, said = json.loads(spec.preprocess), weights.transforms()
+    assert given == {
+        "antialias": said.antialias,
+        "crop_size": said.crop_size,
+        "interpolation": said.interpolation.value,
+        "mean": said.mean,
+        "resize_size": said.resize_size,
+        "std": said.std,
+    }
+    assert spec.weights == f"torchvision:{weights}:{weights.url.rpartition('/')[2]}"
+
+
+@pytest.mark.parametrize("name", ["gensim:doc2vec", "gensim:word2vec"])
+def test_fitted_names_are_as_wide_as_said(name: str) -> None:
+    source = open_encoder(name, "text", EncoderOptions(corpus=("a day a day",)))
+    assert source.spec.width == ENCODERS[name].widths["text"]

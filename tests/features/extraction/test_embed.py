@@ -1,0 +1,197 @@
+"""Extraction accounts for every row, survives any kill, and refuses embeddings that no head could read."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.plan import EncoderReport
+from msa.features.posts.samples import Corpus, Sample
+from msa.features.spec import BadItem, Encoded, EncoderSpec, Modality, Source
+from msa.features.store.store import Store
+
+
+def spec(modality: Modality, dtype: Any = "float32") -> EncoderSpec:
+    return EncoderSpec(f"fake-{modality}", modality, "timm", "fake", "sha256:0", "last", "mean", "{}", 4, dtype)
+
+
+class Fake:
+    """Embeds a text by its letters and an image by its mean; `slow` seconds a batch."""
+
+    def __init__(self, given: EncoderSpec, *, scale: float = 1.0, slow: float = 0.0) -> None:
+        self.specs = (given,)
+        self.scale = scale
+        self.slow = slow
+        self.batches: list[list[int]] = []
+
+    def preprocess(self, item: Any, key: str = "") -> np.ndarray:
+        if isinstance(item, str):
+            if "unknown" in item:
+                raise BadItem("no known word")
+            return np.array([ord(letter) for letter in item], np.float32)
+        return np.asarray(item, np.float32).mean((1, 2))
+
+    def length(self, prepared: np.ndarray) -> int:
+        return len(prepared)
+
+    def encode(self, batch: Sequence[np.ndarray]) -> tuple[Encoded, ...]:
+        time.sleep(self.slow)
+        self.batches.append([len(item) for item in batch])
+        tokens = [np.outer(item, [1, 2, 3, 4]).astype(np.float32) * self.scale for item in batch]
+        return (Encoded(np.stack([item.mean(0) for item in tokens]), list(tokens)),)
+
+
+def posts(folder: Path, texts: Sequence[str | None], *, images: bool = False) -> Corpus:
+    samples = []
+    for number, text in enumerate(texts):
+        image = None
+        if images:
+            image = folder / f"{number}.png"
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(image)
+        samples.append(Sample(f"p{number}", image, text))
+    return Corpus(folder, "table", samples)
+
+
+def run(corpus: Corpus, cache: Path, fake: Fake, **settings: Any) -> EncoderReport:
+    (report,) = extract(corpus, [Source(fake.specs, lambda runtime: fake)], cache, ExtractSettings(**settings))
+    total = report.encoded + report.cached + report.duplicate + report.missing + report.bad
+    assert total == len(corpus.samples)
+    return report
+
+
+def test_every_row_is_counted_once_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["one", "two", "one", None, "", "unknown", "unknown", "three"])
+    first = run(corpus, tmp_path / "cache", Fake(spec("text")))
+    assert (first.encoded, first.cached, first.duplicate, first.missing, first.bad) == (3, 0, 1, 2, 2)
+    idle = Fake(spec("text"))
+    second = run(corpus, tmp_path / "cache", idle)
+    assert (second.encoded, second.cached, second.duplicate, second.missing, second.bad) == (0, 3, 1, 2, 2)
+    assert idle.batches == []
+    assert second.bytes == first.bytes > 0
+    lines = [json.loads(line) for line in (Path(first.path) / "errors.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["reason"]) for line in lines] == [("p5", "no known word"), ("p6", "no known word")]
+
+
+def test_with_nothing_to_do_no_device_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = posts(tmp_path, ["one", "two"])
+    run(corpus, tmp_path / "cache", Fake(spec("text")))
+    monkeypatch.setattr(
+        "msa.features.extraction.embed.choose_runtime", lambda *asked, **more: pytest.fail("torch imported")
+    )
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
+
+
+def test_new_posts_join_an_old_cache_as_one_file(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    run(posts(tmp_path, ["a", "b"]), cache, Fake(spec("text")))
+    report = run(posts(tmp_path, ["b", "c", "d"]), cache, Fake(spec("text")))
+    assert (report.encoded, report.cached) == (2, 1)
+    assert len(list(Path(report.path).glob("part-*.h5"))) == 1
+
+
+def test_tokens_are_added_where_only_pooled_vectors_were_cached(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["ab", "cd"])
+    assert run(corpus, tmp_path / "cache", Fake(spec("text")), tokens=False).encoded == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text")), tokens=False).cached == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).encoded == 2
+    assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
+
+
+def test_batches_hold_texts_of_like_length_within_the_budget_whatever_their_order(tmp_path: Path) -> None:
+    texts = ["x" * (1 + 37 * n % 50) + chr(97 + n % 26) for n in range(40)]
+    fake = Fake(spec("text"))
+    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_tokens=100, lanes=1)
+    assert sum(map(len, fake.batches)) == len(texts)
+    for longer, shorter in pairwise(fake.batches):
+        assert len(longer) * max(longer) <= 100
+        assert min(longer) >= max(shorter)
+    assert len(fake.batches) < 2 * sum(map(len, texts)) / 100
+
+
+def test_lanes_and_batches_change_no_content(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [f"{n % 9 * 'word '}{n}" for n in range(50)], images=True)
+    found = []
+    for number, settings in enumerate(({"lanes": 1, "batch_tokens": 1}, {"lanes": 4}, {"lanes": 2, "workers": 7})):
+        run(corpus, tmp_path / str(number), Fake(spec("text")), **settings)
+        found.append(content(tmp_path / str(number)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 50
+
+
+def test_bad_images_are_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["t"] * 4, images=True)
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (2, 2)
+    lines = (Path(report.path) / "errors.jsonl").read_text().splitlines()
+    assert {json.loads(line)["file"] for line in lines} == {"1.png", "2.png"}
+
+
+@pytest.mark.parametrize(("scale", "dtype", "reason"), [(float("nan"), "float32", "NaN"), (3e3, "float16", "float32")])
+def test_values_that_cannot_be_stored_are_bad_items(tmp_path: Path, scale: float, dtype: str, reason: str) -> None:
+    report = run(posts(tmp_path, ["ab"]), tmp_path / "cache", Fake(spec("text", dtype), scale=scale))
+    assert (report.encoded, report.bad) == (0, 1)
+    assert reason in (Path(report.path) / "errors.jsonl").read_text()
+
+
+def test_a_mended_file_is_no_longer_listed_as_bad(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, ["t"], images=True)
+    whole = (tmp_path / "0.png").read_bytes()
+    (tmp_path / "0.png").write_bytes(whole[:30])
+    assert run(corpus, tmp_path / "cache", Fake(spec("image"))).bad == 1
+    (tmp_path / "0.png").write_bytes(whole)
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (1, 0)
+
+
+def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
+    class Failing(Fake):
+        def encode(self, batch: Sequence[np.ndarray]) -> tuple[Encoded, ...]:
+            if len(self.batches) == 2:
+                raise MemoryError("out of memory")
+            return super().encode(batch)
+
+    corpus = posts(tmp_path, [f"text {n:03d}" for n in range(30)])
+    with pytest.raises(MemoryError):
+        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_tokens=80, lanes=1)
+    report = run(corpus, tmp_path / "cache", Fake(spec("text")))
+    assert (report.encoded, report.cached) == (10, 20)
+
+
+def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
+    store = Store.open(cache, spec("text"))
+    store.verify()
+    keys = [key.decode() for part in store.parts for key in part.keys]
+    found = {}
+    for positions, rows in store.read(sorted(set(keys)), tokens=True):
+        assert rows.tokens is not None
+        assert rows.offsets is not None
+        for at in range(len(positions)):
+            tokens = rows.tokens[rows.offsets[at] : rows.offsets[at + 1]]
+            found[rows.keys[at].decode()] = (rows.pooled[at].tobytes(), tokens.tobytes())
+    return found
+
+
+def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [f"text {n}" for n in range(24)])
+    quick = replace(spec("text"), name="quick")
+    fakes = [Fake(spec("text"), slow=0.03), Fake(quick, slow=0.01)]
+    sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
+    started = time.perf_counter()
+    extract(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", lanes=1, batch_tokens=10))
+    wall = time.perf_counter() - started
+    stores = [Store.open(tmp_path / "cache", fake.specs[0]) for fake in fakes]
+    slow, fast = (store.seconds(store.keys) for store in stores)
+    assert 24 * 0.04 <= slow + fast <= wall
+    assert slow > fast > 0

@@ -1,0 +1,186 @@
+"""Tables of posts: CSV, TSV, JSON lines, ImageFolder metadata and Hateful Memes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from msa.features.posts.layouts import ReadOptions, read_corpus
+
+
+def write(root: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return root
+
+
+def lines(*records: object) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def test_csv_with_bom_spaces_quoted_newlines_and_empty_cells(tmp_path: Path) -> None:
+    table = (
+        "\ufeff id , Image, text ,label,split,group\n"
+        'a,img/1.JPG,"two\nlines, one cell",Joy,dev,u1\n'
+        "b,,only text,Fear,train,\n"
+        "c,img/1.jpg,,,test,u1\n"
+    )
+    root = write(tmp_path, {"posts.csv": table, "img/1.JPG": b""})
+    corpus = read_corpus(root)
+    a, b, c = corpus.samples
+    assert (corpus.layout, corpus.root, corpus.problems) == ("table", root, [])
+    assert (a.id, a.image, a.text, a.label, a.split, a.group) == (
+        "a",
+        root / "img/1.JPG",
+        "two\nlines, one cell",
+        "Joy",
+        "val",
+        "u1",
+    )
+    assert (b.image, b.text, b.group) == (None, "only text", None)
+    assert (c.image, c.text, c.label, c.split) == (root / "img/1.JPG", None, None, "test")
+
+
+def test_a_single_file_tsv_and_row_numbers_as_ids(tmp_path: Path) -> None:
+    root = write(tmp_path, {"t.tsv": 'text\tlabel\n"a\tb"\tx\n\nc\ty\n', "other.csv": "text\nz\n"})
+    corpus = read_corpus(root / "t.tsv")
+    assert corpus.root == root
+    assert [(s.id, s.text, s.label) for s in corpus.samples] == [("1", "a\tb", "x"), ("2", "c", "y")]
+
+
+def test_json_lines_of_any_scalar_label(tmp_path: Path) -> None:
+    records = [
+        {"id": 1, "text": "a", "label": 0},
+        {"id": 2, "text": "b", "label": True},
+        {"id": 3, "text": None, "label": None, "image": "x.png", "extra": [1]},
+    ]
+    root = write(tmp_path, {"posts.jsonl": lines(*records) + 'broken\n[1]\n\n{"text": NaN, "id": 4}\n', "x.png": b""})
+    corpus = read_corpus(root)
+    assert [(s.id, s.text, s.label) for s in corpus.samples] == [
+        ("1", "a", "0"),
+        ("2", "b", "true"),
+        ("3", None, None),
+        ("4", None, None),
+    ]
+    assert [p.line for p in corpus.problems] == [4, 5, 7]
+    assert "neither image nor text" in corpus.problems[-1].reason
+
+
+def test_bad_rows_are_reported_with_their_first_line_and_the_rest_is_read(tmp_path: Path) -> None:
+    table = (
+        "id,image,text\n"
+        "1,gone.jpg,a\n"
+        "2,../out.jpg,a\n"
+        "3,/abs.jpg,a\n"
+        "4,too,many,fields\n"
+        ',,"no\nid"\n'
+        '6,,"ab"cd\n'
+        "1,,twice\n"
+        "7,,fine\n"
+        '8,,"never closed\n9,,swallowed\n'
+    )
+    root = write(tmp_path / "t", {"posts.csv": table})
+    write(tmp_path, {"out.jpg": b""})
+    corpus = read_corpus(root)
+    assert [(s.id, s.image, s.text) for s in corpus.samples] == [("1", None, "a"), ("7", None, "fine")]
+    reasons = {p.line: p.reason for p in corpus.problems}
+    assert sorted(reasons) == [2, 3, 4, 5, 6, 8, 9, 11]
+    assert "does not exist" in reasons[2]
+    assert "leaves the data folder" in reasons[3]
+    assert "write it relative" in reasons[4]
+    assert "4 fields, but the header has 3" in reasons[5]
+    assert reasons[6] == "the id is empty"
+    assert "first one is kept" in reasons[9]
+    assert "unexpected end of data" in reasons[11]
+
+
+def test_gb18030_tables_and_one_damaged_line_among_good_ones(tmp_path: Path) -> None:
+    chinese = write(tmp_path / "gb", {"posts.csv": "id,text\n1,今天很开心\n2,不好\n".encode("gb18030")})
+    assert [s.text for s in read_corpus(chinese).samples] == ["今天很开心", "不好"]
+    raw = "id,text\n1,今天😀\n2,好\n".encode() + b"3,\xff\xff\n" + "4,天\n".encode()
+    damaged = read_corpus(write(tmp_path / "cut", {"posts.csv": raw}))
+    assert [s.text for s in damaged.samples] == ["今天😀", "好", "天"]
+    assert [p.line for p in damaged.problems] == [4]
+
+
+def test_column_names_are_configurable_and_wrong_ones_get_near_ones(tmp_path: Path) -> None:
+    root = write(tmp_path, {"t.csv": "Tweet,feeling,pic\nhi,good,1.png\n", "1.png": b""})
+    columns = {"text": "Tweet", "label": "feeling", "image": "pic"}
+    (sample,) = read_corpus(root, options=ReadOptions(columns=columns)).samples
+    assert (sample.text, sample.label, sample.image) == ("hi", "good", root / "1.png")
+    with pytest.raises(ValueError, match="no column 'Twet' for text; did you mean Tweet"):
+        read_corpus(root, options=ReadOptions(columns={"text": "Twet"}))
+    with pytest.raises(ValueError, match="only Tweet, feeling, pic"):
+        read_corpus(root)
+
+
+def test_several_tables_need_a_choice_unless_one_is_called_posts(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a.csv": "text\na\n", "b.tsv": "text\nb\n"})
+    with pytest.raises(ValueError, match=r"several tables \(a\.csv, b\.tsv\)"):
+        read_corpus(root)
+    write(root, {"posts.jsonl": lines({"text": "p"})})
+    assert [s.text for s in read_corpus(root).samples] == ["p"]
+
+
+def test_an_empty_table_says_that_it_has_no_columns(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only none"):
+        read_corpus(write(tmp_path, {"posts.csv": ""}))
+
+
+def test_imagefolder_in_split_folders(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        {
+            "train/metadata.csv": "file_name,caption,label\n1.png,hello,2\nsub/2.png,again,0\n",
+            "validation/metadata.jsonl": lines({"file_name": "1.png", "text": "val"}),
+            "train/1.png": b"",
+            "train/sub/2.png": b"",
+            "validation/1.png": b"",
+        },
+    )
+    corpus = read_corpus(root)
+    assert corpus.layout == "imagefolder"
+    assert [(s.id, s.split, s.text, s.label) for s in corpus.samples] == [
+        ("train/1.png", "train", "hello", "2"),
+        ("train/sub/2.png", "train", "again", "0"),
+        ("validation/1.png", "val", "val", None),
+    ]
+    assert corpus.samples[1].image == root / "train/sub/2.png"
+
+
+def test_imagefolder_with_one_metadata_file_takes_the_split_from_the_path(tmp_path: Path) -> None:
+    table = "file_name,text\ntest/1.png,a\nloose.png,b\nabsent.png,c\n"
+    root = write(tmp_path, {"metadata.csv": table, "test/1.png": b"", "loose.png": b""})
+    corpus = read_corpus(root)
+    assert [(s.id, s.split) for s in corpus.samples] == [
+        ("test/1.png", "test"),
+        ("loose.png", None),
+        ("absent.png", None),
+    ]
+    assert [(p.file, p.line, p.reason) for p in corpus.problems] == [
+        ("metadata.csv", 4, "image 'absent.png' does not exist")
+    ]
+
+
+def test_hateful_memes_files_are_splits(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        {
+            "test.jsonl": lines({"id": 3, "img": "img/1.png", "text": "c"}),
+            "dev_seen.jsonl": lines({"id": 2, "img": "img/1.png", "text": "b", "label": 0}),
+            "train.jsonl": lines({"id": "01", "img": "img/1.png", "text": "a", "label": 1}),
+            "img/1.png": b"",
+        },
+    )
+    corpus = read_corpus(root)
+    assert corpus.layout == "hateful-memes"
+    assert [(s.id, s.label, s.split) for s in corpus.samples] == [
+        ("01", "1", "train"),
+        ("2", "0", "val"),
+        ("3", None, "test"),
+    ]
+    assert all(s.image == root / "img/1.png" for s in corpus.samples)
+    assert read_corpus(root / "train.jsonl").layout == "hateful-memes"

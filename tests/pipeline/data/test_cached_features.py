@@ -1,0 +1,186 @@
+"""Features are joined to posts by content, missing stays missing, and nothing is reused for another encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from msa.features.posts.content import text_key
+from msa.features.posts.samples import Corpus, Sample
+from msa.features.spec import EncoderSpec
+from msa.features.store.errors import BadRecord, update_errors
+from msa.features.store.parts import StoreError
+from msa.features.store.store import Store, Writer
+from msa.pipeline.data.cached_features import coarsen, find_spec, load_features
+from msa.pipeline.data.inputs import build_inputs, fit_reductions
+
+TEXT = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 6, "float16")
+
+
+def fill(
+    cache: Path, texts: list[str], spec: EncoderSpec = TEXT, *, tokens: bool = True, seconds: float = np.nan
+) -> None:
+    writer = Writer(Store.open(cache, spec), tokens=tokens)
+    for text in texts:
+        rng = np.random.default_rng(len(text))
+        item = rng.normal(size=(len(text), spec.width)).astype(spec.dtype)
+        writer.add(text_key(text), item.mean(0).astype(np.float32), item if tokens else None, seconds=seconds)
+    writer.flush()
+
+
+def corpus(*texts: str | None) -> Corpus:
+    return Corpus(Path(), "table", [Sample(f"p{n}", None, text, "ab"[n % 2]) for n, text in enumerate(texts)])
+
+
+def test_rows_meet_their_own_features_duplicates_included(tmp_path: Path) -> None:
+    fill(tmp_path, ["one", "three", "fourteen"])
+    table = load_features(corpus("three", None, "one", "three", ""), tmp_path, image=[], text=[TEXT], tokens=True)
+    assert table.image is None
+    assert table.text is not None
+    assert table.text.tokens is not None
+    assert table.text.token_mask is not None
+    assert table.text.present.tolist() == [True, False, True, True, False]
+    assert table.text.token_mask.sum(1).tolist() == [5, 0, 3, 5, 0]
+    np.testing.assert_array_equal(table.text.tokens[0], table.text.tokens[3])
+    np.testing.assert_allclose(table.text.pooled[2], table.text.tokens[2, :3].mean(0), atol=2e-3)
+    assert table.posts.groups.tolist() == [0, 1, 2, 0, 3]
+    assert table.classes == ("a", "b")
+    inputs = build_inputs(table, tokens=True)
+    assert inputs.image_mask.any().item() is False
+    assert inputs.text_mask.sum(1).tolist() == [6, 0, 4, 6, 0]
+    assert not build_inputs(table, tokens=True, without="text").text_mask.any()
+
+
+def test_posts_that_were_never_extracted_are_an_error_and_bad_ones_are_missing(tmp_path: Path) -> None:
+    fill(tmp_path, ["one"])
+    with pytest.raises(ValueError, match="1 of 2 items have no features with tokens of words"):
+        load_features(corpus("one", "two"), tmp_path, image=[], text=[TEXT], tokens=True)
+    folder = tmp_path / TEXT.slug
+    update_errors(folder, [], [BadRecord("p1", text_key("two"), "two", "no known word")])
+    table = load_features(corpus("one", "two"), tmp_path, image=[], text=[TEXT], tokens=False)
+    assert table.text is not None
+    assert table.text.present.tolist() == [True, False]
+
+
+def test_a_table_knows_what_its_own_items_took_to_extract(tmp_path: Path) -> None:
+    timed, other = replace(TEXT, name="timed"), replace(TEXT, name="other")
+    fill(tmp_path, ["one", "three", "elsewhere"], timed, seconds=0.5)
+    fill(tmp_path, ["one", "three"], other, seconds=2.0)
+    fill(tmp_path, ["one", "three"])
+    read = partial(load_features, corpus("one", "three", "one"), tmp_path, image=[], tokens=False)
+    assert read(text=[timed]).extract_seconds == 1.0
+    assert read(text=[timed, other]).extract_seconds == 5.0
+    assert read(text=[timed, TEXT]).extract_seconds is None
+
+
+def test_a_damaged_part_is_found_before_a_head_sees_it(tmp_path: Path) -> None:
+    fill(tmp_path, ["one", "two"])
+    (part,) = tmp_path.glob("*/part-*.h5")
+    raw = bytearray(part.read_bytes())
+    raw[-3] ^= 1
+    part.write_bytes(raw)
+    with pytest.raises(StoreError, match="checksum"):
+        load_features(corpus("one"), tmp_path, image=[], text=[TEXT], tokens=False)
+
+
+def test_encoders_are_found_by_name_and_never_by_guess(tmp_path: Path) -> None:
+    fill(tmp_path, ["one"])
+    assert find_spec(tmp_path, "words", "text") == TEXT
+    with pytest.raises(ValueError, match="has words; run `msa extract --text word`"):
+        find_spec(tmp_path, "word", "text")
+    with pytest.raises(ValueError, match="holds none"):
+        find_spec(tmp_path, "words", "image")
+    social = replace(TEXT, clean="social")
+    fill(tmp_path, ["one"], social)
+    with pytest.raises(ValueError, match=r"several forms.*clean social"):
+        find_spec(tmp_path, "words", "text")
+    assert find_spec(tmp_path, social.slug, "text") == social
+    assert find_spec(tmp_path, TEXT.fingerprint, "text") == TEXT
+
+
+def test_several_encoders_of_a_modality_are_joined_side_by_side(tmp_path: Path) -> None:
+    other = replace(TEXT, name="more", width=2)
+    fill(tmp_path, ["one", "two"])
+    fill(tmp_path, ["one", "two"], other)
+    table = load_features(corpus("two", "one"), tmp_path, image=[], text=[TEXT, other], tokens=False)
+    assert table.text is not None
+    assert table.text.pooled.shape == (2, 8)
+
+
+def test_tokens_of_several_encoders_stand_one_after_another(tmp_path: Path) -> None:
+    other = replace(TEXT, name="more", width=4)
+    fill(tmp_path, ["one", "three"])
+    fill(tmp_path, ["one", "three"], other)
+    posts = corpus("three", None, "one")
+    table = load_features(posts, tmp_path, image=[], text=[TEXT, other], tokens=True)
+    single = [
+        build_inputs(load_features(posts, tmp_path, image=[], text=[spec], tokens=True), tokens=True)
+        for spec in (TEXT, other)
+    ]
+    inputs = build_inputs(table, tokens=True)
+    assert inputs.text.shape == (3, 1 + 6 + 6, 6)
+    assert inputs.text_mask.sum(1).tolist() == [13, 0, 9]
+    assert torch.equal(inputs.text_mask[:, 1:], torch.cat([one.text_mask for one in single], 1))
+    assert torch.equal(inputs.text[:, 1:7], single[0].text)
+    assert torch.equal(inputs.text[:, 7:, :4], single[1].text)
+    assert not inputs.text[:, 7:, 4:].any()
+    torch.testing.assert_close(inputs.text[:, 0], (inputs.text[:, 1] + inputs.text[:, 7]) / 2)
+    assert not build_inputs(table, tokens=True, without="text").text_mask.any()
+    reductions = fit_reductions(table, np.array([0, 2]), width=3, tokens=True)
+    assert {name: tuple(fitted.basis.shape) for name, fitted in reductions.items()} == {
+        "text": (6, 3),
+        "text.1": (4, 3),
+    }
+    reduced = build_inputs(table, tokens=True, reductions=reductions)
+    assert reduced.text.shape == (3, 13, 3)
+    torch.testing.assert_close(reduced.text[:, 7:], reductions["text.1"](single[1].text))
+    mixed = build_inputs(table, tokens=True, reductions={"text": reductions["text"]})
+    assert mixed.text.shape == (3, 13, 4)
+    torch.testing.assert_close(mixed.text[:, 1:7, :3], reductions["text"](single[0].text))
+
+
+def test_a_post_that_one_of_several_encoders_lacks_lacks_the_modality(tmp_path: Path) -> None:
+    other = replace(TEXT, name="more", width=4)
+    fill(tmp_path, ["one", "three"])
+    fill(tmp_path, ["one"], other)
+    update_errors(tmp_path / other.slug, [], [BadRecord("p1", text_key("three"), "three", "no known word")])
+    table = load_features(corpus("one", "three"), tmp_path, image=[], text=[TEXT, other], tokens=True)
+    assert build_inputs(table, tokens=True).text_mask.any(1).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("grid", [(4, 4), (2, 3), (1, 1), (7, 7)])
+def test_coarse_patches_are_adaptive_averages_of_the_map(grid: tuple[int, int], extra: int) -> None:
+    tokens = np.random.default_rng(0).normal(size=(49 + extra, 5)).astype(np.float32)
+    image = torch.from_numpy(tokens[extra:]).reshape(7, 7, 5).permute(2, 0, 1)
+    expected = torch.nn.functional.adaptive_avg_pool2d(image, grid).flatten(1).T.numpy()
+    np.testing.assert_allclose(coarsen(tokens, grid), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "grid", "message"), [(9, (4, 4), "finer"), (12, (2, 2), "no square map")])
+def test_grids_that_do_not_fit_are_refused(count: int, grid: tuple[int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        coarsen(np.zeros((count, 3), np.float32), grid)
+
+
+def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:
+    texts = [chr(97 + n) * (n + 3) for n in range(12)]
+    fill(tmp_path, texts)
+    train = np.arange(8)
+    one = load_features(corpus(*texts), tmp_path, image=[], text=[TEXT], tokens=True)
+    fitted = fit_reductions(one, train, width=3, tokens=True)["text"]
+    assert one.text is not None
+    assert one.text.tokens is not None
+    one.text.tokens[8:] += 100.0
+    one.text.pooled[8:] -= 100.0
+    again = fit_reductions(one, train, width=3, tokens=True)["text"]
+    assert torch.equal(fitted.basis, again.basis)
+    reduced = build_inputs(one, tokens=True, reductions={"text": fitted})
+    assert reduced.text.shape[-1] == 3
+    assert fit_reductions(one, train, width=6, tokens=True) == {}
+    assert fit_reductions(one, train, width=None, tokens=True) == {}

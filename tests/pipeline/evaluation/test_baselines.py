@@ -1,0 +1,165 @@
+"""The majority class and the linear probe: what they see, and what they may not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from msa.features.spec import EncoderSpec
+from msa.heads.base import Inputs
+from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.data.split import Fold, Posts
+from msa.pipeline.evaluation.baselines import (
+    SYSTEMS,
+    Probe,
+    baseline_guesses,
+    linear_probe,
+    majority,
+    no_warnings,
+    pooled_matrix,
+)
+
+
+def rows_of(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Three classes, told apart by their means in the first columns of eight."""
+    draw = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    x = draw.normal(size=(n, 8)).astype(np.float32)
+    x[np.arange(n), y] += 3
+    return x, y
+
+
+def probe(**changes: object) -> Probe:
+    (x_train, y_train), (x_stop, y_stop), (x_score, _) = rows_of(120, 0), rows_of(60, 1), rows_of(60, 2)
+    arguments = {
+        "x_train": x_train,
+        "y_train": y_train,
+        "x_stop": x_stop,
+        "y_stop": y_stop,
+        "x_score": x_score,
+    }
+    with no_warnings():
+        return linear_probe(**{**arguments, "classes": 3, **changes})  # type: ignore[arg-type]
+
+
+def test_majority_is_the_commonest_training_class() -> None:
+    assert majority(np.array([2, 1, 1, 2, 2]), 4).tolist() == [2, 2, 2, 2]
+    assert majority(np.array([2, 0]), 1).tolist() == [0]
+    with pytest.raises(ValueError, match="needs training rows"):
+        majority(np.array([], dtype=np.int64), 4)
+
+
+def test_pooled_matrix_marks_what_is_missing() -> None:
+    image_mask = torch.tensor([[True, True], [False, False]])
+    text_mask = torch.tensor([[True], [True]])
+    inputs = Inputs(torch.ones(2, 2, 3), image_mask, 2 * torch.ones(2, 1, 2).half(), text_mask)
+    matrix = pooled_matrix(inputs)
+    assert matrix.dtype == np.float32
+    np.testing.assert_array_equal(matrix, [[1, 1, 1, 2, 2, 0, 0], [np.nan, np.nan, np.nan, 2, 2, 1, 0]])
+    assert bool((inputs.image == 1).all())
+
+
+def test_the_probe_learns_what_is_linear() -> None:
+    result = probe()
+    assert np.mean(result.predictions == rows_of(60, 2)[1]) > 0.85
+    np.testing.assert_allclose(result.probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(result.probabilities.argmax(1), result.predictions)
+
+
+def test_missing_rows_get_the_training_mean_and_not_the_scored_one() -> None:
+    x_train, _ = rows_of(120, 0)
+    x_score, _ = rows_of(60, 2)
+    gaps, filled, elsewhere = x_score.copy(), x_score.copy(), 100 + x_score
+    gaps[0], filled[0], elsewhere[0] = np.nan, x_train.mean(0), np.nan
+    result = probe(x_score=gaps).probabilities[0]
+    np.testing.assert_allclose(result, probe(x_score=filled).probabilities[0], atol=1e-5)
+    np.testing.assert_array_equal(result, probe(x_score=elsewhere).probabilities[0])
+
+
+def test_scored_rows_never_change_the_fit() -> None:
+    x_score, _ = rows_of(60, 2)
+    alone = probe(x_score=x_score[:5])
+    np.testing.assert_allclose(alone.probabilities, probe().probabilities[:5], atol=1e-6)
+    assert alone.c == probe().c
+
+
+def test_the_stop_rows_choose_the_penalty() -> None:
+    x, y = rows_of(150, 0)
+    y = np.where(np.arange(150) % 2, 0, y)  # class 0 has the majority
+    data = {"x_train": x, "y_train": y, "x_score": x}
+    cautious = probe(**data, x_stop=x[y == 0], y_stop=y[y == 0])
+    eager = probe(**data, x_stop=x[y != 0], y_stop=y[y != 0])
+    assert (cautious.predictions == 0).all()
+    assert cautious.c < eager.c
+    assert np.mean(eager.predictions[y != 0] == y[y != 0]) > 0.3
+
+
+def test_columns_that_are_constant_or_wholly_missing_do_no_harm() -> None:
+    def widen(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([x, np.full((len(x), 1), np.nan, np.float32), np.ones((len(x), 1), np.float32)], 1)
+
+    parts = {"x_train": rows_of(120, 0), "x_stop": rows_of(60, 1), "x_score": rows_of(60, 2)}
+    wide = probe(**{name: widen(x) for name, (x, _) in parts.items()})
+    np.testing.assert_allclose(wide.probabilities, probe().probabilities, atol=1e-3)
+
+
+def test_a_class_without_training_rows_gets_probability_zero() -> None:
+    x_train, y_train = rows_of(120, 0)
+    result = probe(x_train=x_train[y_train != 1], y_train=y_train[y_train != 1])
+    assert result.probabilities.shape == (60, 3)
+    assert (result.probabilities[:, 1] == 0).all()
+    assert set(result.predictions) <= {0, 2}
+
+
+def test_same_input_same_answer() -> None:
+    np.testing.assert_array_equal(probe().probabilities, probe().probabilities)
+
+
+def test_balance_lifts_the_rare_class() -> None:
+    draw = np.random.default_rng(0)
+    y = (np.arange(300) % 10 == 0).astype(np.int64)
+    x = (draw.normal(size=(300, 4)) + y[:, None]).astype(np.float32)
+    data = {"x_train": x, "y_train": y, "x_stop": x, "y_stop": y, "x_score": x, "classes": 2}
+    assert probe(**data, balance="weights").predictions.sum() > 2 * probe(**data).predictions.sum()
+
+
+def test_wrong_requests_say_what_was_wanted() -> None:
+    with pytest.raises(ValueError, match=r"metric must be one of accuracy, .*, got 'f1'"):
+        probe(metric="f1")
+    with pytest.raises(ValueError, match="two classes among 120 training rows"):
+        probe(y_train=np.zeros(120, np.int64))
+
+
+def test_each_baseline_sees_its_own_columns_and_its_fold_alone() -> None:
+    """The image tells the classes of the first half apart, the text those of the second."""
+    draw = np.random.default_rng(0)
+    n = 240
+    labels = np.arange(n) % 2
+    first = np.arange(n) < n // 2
+    vectors = {
+        name: (draw.normal(size=(n, 3)) * 0.3 + (labels * mine)[:, None] * 4).astype(np.float32)
+        for name, mine in (("image", first), ("text", ~first))
+    }
+    spec = EncoderSpec("eye", "image", "timm", "fake", "sha256:0", "last", "mean", "{}", 3, "float32")
+    present = np.ones(n, bool)
+    image, text = (ModalityTable((spec,), present, vectors[name]) for name in ("image", "text"))
+    posts = Posts([str(i) for i in range(n)], ["ab"[k] for k in labels], np.arange(n), [None] * n)
+    table = FeatureTable(posts, ("a", "b"), image, text)
+    rows = draw.permutation(n)
+    folds = [Fold(rows[:140], rows[140:170], rows[170:]), Fold(rows[100:], rows[70:100], rows[:70])]
+    guesses = baseline_guesses(table, folds, seed=0)
+    assert list(guesses) == list(SYSTEMS)
+    for number, fold in enumerate(folds):
+        right = {name: guess[number] == labels[fold.score] for name, guess in guesses.items()}
+        half = first[fold.score]
+        assert right["linear"].mean() > 0.95
+        assert right["linear_image"][half].mean() > 0.8 > right["linear_image"][~half].mean() + 0.1
+        assert right["linear_text"][~half].mean() > 0.8 > right["linear_text"][half].mean() + 0.1
+        assert len({*guesses["majority"][number].tolist()}) == 1
+    assert list(baseline_guesses(replace(table, text=None), folds, seed=0)) == ["majority", "linear"]
+    (alone,) = baseline_guesses(table, folds, seed=0, systems=("linear",)).values()
+    np.testing.assert_array_equal(alone[1], guesses["linear"][1])

@@ -1,0 +1,111 @@
+"""A run scored again gives its own figures; what no longer fits it is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cached_posts import HEAD, QUICK, N, cached_posts, stage
+
+from msa.features.posts.samples import Corpus
+from msa.pipeline.evaluation.reevaluate import evaluate_run
+from msa.pipeline.train_head import TrainedHead, train_head
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return cached_posts(tmp_path_factory.mktemp("posts"))
+
+
+@pytest.fixture(scope="module")
+def trained(posts: Corpus) -> TrainedHead:
+    """Two repeats of three folds, two heads each, on tokens."""
+    return train_head(posts, stage(posts, repeats=2), replace(HEAD, members=2), QUICK, runs=posts.root / "runs")
+
+
+def test_a_run_says_what_its_figures_are_worth(posts: Corpus, trained: TrainedHead) -> None:
+    found = trained.to_dict()
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(found, allow_nan=False))
+    stored = json.loads((trained.run / "metrics.json").read_text())
+    assert stored["intervals"] == found["intervals"]
+    assert (found["folds"], found["repeats"], found["rows"]) == (6, 2, N)
+    assert len(stored["per_fold"]) == 6
+    assert sum(entry["support"] for entry in found["per_class"]) == N
+    assert np.sum(stored["confusion"]) == 2 * N
+    assert found["baselines"].keys() == {"majority", "linear", "linear_image", "linear_text"} == found["tests"].keys()
+    means = {name: found["baselines"][name]["accuracy"]["mean"] for name in ("linear_image", "linear_text")}
+    assert means[found["best_single"]] == max(means.values())
+    for name, test in found["tests"].items():
+        gap = found["metrics"]["accuracy"]["mean"] - found["baselines"][name]["accuracy"]["mean"]
+        assert test["difference"]["accuracy"] == pytest.approx(gap)
+        assert (test["only_head"] - test["only_other"]) / N == pytest.approx(gap)
+    interval = found["intervals"]["accuracy"]
+    assert interval["low"] < interval["estimate"] < interval["high"]
+    assert interval["estimate"] == pytest.approx(found["metrics"]["accuracy"]["mean"])
+    assert len(found["calibration"]["temperatures"]) == 6
+    assert sum(one["rows"] for one in found["calibration"]["bins_before"]) == 2 * N
+    said = trained.to_text()
+    assert f"{N} posts scored, 3 folds, 2 repeats" in said
+    assert found["best_single"] in said
+    report = (trained.run / "report.html").read_text()
+    assert "accuracy by confidence" in report
+    assert "Paired tests" in report
+
+
+def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: TrainedHead) -> None:
+    found = evaluate_run(trained.run, posts, missing="both")
+    assert found.reproduced == 1.0
+    for name, figure in trained.metrics.items():
+        assert found.metrics[name] == pytest.approx(figure)
+    assert found.judgement.intervals == trained.judgement.intervals
+    assert found.judgement.calibration.temperatures == pytest.approx(
+        trained.judgement.calibration.temperatures, rel=1e-5
+    )
+    assert found.curve is not None
+    for modality in ("image", "text"):
+        line = [one for one in found.curve.points if one.line == modality]
+        assert [one.posts for one in line] == pytest.approx([n / 10 * N / 3 for n in range(11)])
+        assert line[0].metrics == found.metrics
+        assert line[-1].metrics["accuracy"]["mean"] < line[0].metrics["accuracy"]["mean"]
+    with (trained.run / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["missing"] for row in rows] == ["image"] * 11 + ["text"] * 11
+    assert float(rows[0]["accuracy_mean"]) == trained.metrics["accuracy"]["mean"]
+    assert (trained.run / "curve.svg").read_text().startswith("<svg xmlns")
+    assert json.loads(json.dumps(found.to_dict()))["curve"][0]["missing"] == "image"
+    assert "100.00% of the stored predictions come out again" in found.to_text()
+
+
+def test_data_that_no_longer_hold_the_scored_posts_are_refused(posts: Corpus, trained: TrainedHead) -> None:
+    shuffled = replace(posts, samples=posts.samples[::-1])
+    assert evaluate_run(trained.run, shuffled).reproduced == 1.0
+    with pytest.raises(ValueError, match=r"'p\d+' is gone or has changed \(20 in all\)"):
+        evaluate_run(trained.run, replace(posts, samples=posts.samples[20:]))
+    other = replace(posts.samples[0], text="text 1")
+    with pytest.raises(ValueError, match=r"'p0' is gone or has changed \(1 in all\)"):
+        evaluate_run(trained.run, replace(posts, samples=[other, *posts.samples[1:]]))
+
+
+def test_a_modality_that_the_run_does_not_see_cannot_go_missing(posts: Corpus) -> None:
+    alone = replace(stage(posts), image=("none",))
+    run = train_head(posts, alone, replace(HEAD, fusion="text"), QUICK, runs=posts.root / "runs", name="text")
+    assert run.to_dict()["best_single"] is None
+    assert run.baselines.keys() == {"majority", "linear"}
+    with pytest.raises(ValueError, match="sees no image"):
+        evaluate_run(run.run, posts, missing="both")
+    assert evaluate_run(run.run, posts, missing="text").curve is not None
+
+
+def test_stored_predictions_that_do_not_come_out_are_an_error(posts: Corpus, trained: TrainedHead) -> None:
+    file = trained.run / "predictions.csv"
+    before = file.read_text()
+    lines = before.splitlines()
+    file.write_text("\n".join([*lines[:40], *lines[41:]]) + "\n")
+    try:
+        with pytest.raises(ValueError, match="come out otherwise"):
+            evaluate_run(trained.run, posts)
+    finally:
+        file.write_text(before)

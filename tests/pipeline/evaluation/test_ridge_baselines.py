@@ -1,0 +1,84 @@
+"""The closed-form floor agrees with scikit-learn, and learns from no row that it should not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+
+from msa.pipeline.data.split import Fold, Posts, make_folds
+from msa.pipeline.evaluation.ridge_baselines import neighbour_guesses, ridge_guesses
+
+N, D, K = 300, 12, 3
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, K, N)
+X = (RNG.normal(size=(N, D)) * RNG.uniform(0.1, 30, D) + RNG.normal(size=D) * 5).astype(np.float32)
+X[np.arange(N), LABELS] += 20
+POSTS = Posts([f"p{n}" for n in range(N)], ["abc"[k] for k in LABELS], np.arange(N), [None] * N)
+FOLDS = make_folds(POSTS, folds=4, seed=0)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 100.0])
+def test_ridge_of_every_fold_is_scikit_learns(alpha: float) -> None:
+    found = ridge_guesses(X, LABELS, FOLDS, classes=K, alphas=[alpha])
+    for fold, said in zip(FOLDS, found, strict=True):
+        mean, spread = X[fold.train].mean(0), X[fold.train].std(0)
+        model = RidgeClassifier(alpha=alpha).fit((X[fold.train] - mean) / spread, LABELS[fold.train])
+        assert (said == model.predict((X[fold.score] - mean) / spread)).mean() >= 0.999
+        assert (said == LABELS[fold.score]).mean() > 0.45
+
+
+def test_the_penalty_is_chosen_on_the_stop_rows() -> None:
+    fold = FOLDS[0]
+    alphas = (1e5, 1.0)
+    each = [
+        ridge_guesses(X, LABELS, [Fold(fold.train, fold.stop, fold.stop)], classes=K, alphas=[a])[0] for a in alphas
+    ]
+    best = alphas[int(np.argmax([(said == LABELS[fold.stop]).mean() for said in each]))]
+    assert best == 1.0
+    chosen = ridge_guesses(X, LABELS, [fold], classes=K, alphas=alphas)[0]
+    assert np.array_equal(chosen, ridge_guesses(X, LABELS, [fold], classes=K, alphas=[best])[0])
+
+
+@pytest.mark.parametrize("guess", ["ridge", "knn"])
+def test_scored_labels_and_vectors_decide_nothing(guess: str) -> None:
+    fold = FOLDS[0]
+    others, labels = X.copy(), LABELS.copy()
+    half = fold.score[len(fold.score) // 2 :]
+    others[half] = 1e3
+    labels[fold.score] = 0
+
+    def say(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if guess == "knn":
+            return neighbour_guesses(x, y, fold, classes=K)
+        return ridge_guesses(x, y, [fold], classes=K)[0]
+
+    kept = ~np.isin(fold.score, half)
+    assert np.array_equal(say(others, labels)[kept], say(X, LABELS)[kept])
+
+
+def test_gaps_and_a_constant_column_are_borne() -> None:
+    x = np.concatenate([X, np.zeros((N, 1), np.float32)], 1)
+    x[::7, :4] = np.nan
+    x[::7, -1] = 0
+    for said in ridge_guesses(x, LABELS, FOLDS, classes=K):
+        assert set(said.tolist()) <= set(range(K))
+    assert neighbour_guesses(x, LABELS, FOLDS[0], classes=K).shape == FOLDS[0].score.shape
+
+
+def test_neighbours_are_scikit_learns() -> None:
+    fold = FOLDS[0]
+    centred = X - X[fold.train].mean(0)
+    expected = {}
+    for k in (45, 15, 5, 1):
+        model = KNeighborsClassifier(k, metric="cosine").fit(centred[fold.train], LABELS[fold.train])
+        expected[k] = model.predict(centred[fold.stop]), model.predict(centred[fold.score])
+    best = max(expected, key=lambda k: (expected[k][0] == LABELS[fold.stop]).mean())
+    assert (neighbour_guesses(X, LABELS, fold, classes=K) == expected[best][1]).mean() >= 0.99
+    assert (expected[best][1] == LABELS[fold.score]).mean() > 0.4
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metric must be one of accuracy"):
+        ridge_guesses(X, LABELS, FOLDS, classes=K, metric="accurate")

@@ -1,0 +1,192 @@
+"""Fused training ends where training alone ends, for every head, whatever trains beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from msa.heads.base import Dims, Head, Inputs
+from msa.heads.registry import HEADS, build_head
+from msa.pipeline.fused import step_replay as recorded
+from msa.pipeline.fused.training import batch_key, begin, regroup
+from msa.pipeline.training.loop import FitResult, TrainConfig, fit, predict_logits, training_threads
+
+N = 120
+TRAIN, STOP = range(90), range(90, 120)
+CONFIG = TrainConfig(epochs=3, batch_size=16, lr=3e-3, patience=0)
+OTHERS = [
+    replace(CONFIG, lr=1e-2, weight_decay=0.1, label_smoothing=0.1, clip=0.5),
+    replace(CONFIG, schedule="onecycle", balance="weights", logit_adjustment=0.5),
+]
+Job = tuple[TrainConfig, float, int]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(recorded, "AFTER", 10**6)  # recording takes a second or two; what is replayed has its own test
+    with training_threads(1):
+        yield
+
+
+def posts(tokens: int) -> tuple[Inputs, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    labels = (torch.arange(N) % 5).clamp(max=2)
+    image, text = torch.randn(N, tokens, 6, generator=draw), torch.randn(N, tokens, 5, generator=draw)
+    image[:, 0, 0] += 1.5 * (labels == 0)
+    text[:, 0, 1] += 1.5 * (labels == 1)
+    lengths = torch.randint(1, tokens + 1, (N, 1), generator=draw)
+    mask = torch.arange(tokens) < lengths
+    missing = torch.rand(N, 1, generator=draw) < 0.1
+    return Inputs(image, torch.ones(N, tokens, dtype=torch.bool) & ~missing, text, mask), labels
+
+
+def build(name: str, dropout: float, seed: int) -> Head:
+    return build_head(name, Dims(6, 5, 3), hidden=16, dropout=dropout, seed=seed)
+
+
+def alone(name: str, tokens: int, job: Job) -> tuple[Head, FitResult]:
+    config, dropout, seed = job
+    inputs, labels = posts(tokens)
+    head = build(name, dropout, seed)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, stop_rows=STOP, config=config)
+
+
+def together(
+    name: str, tokens: int, jobs: Sequence[Job], until: Sequence[int] = (100,)
+) -> list[tuple[Head, FitResult]]:
+    inputs, labels = posts(tokens)
+    heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    for epoch in until:
+        fused.train(epoch)
+    return [fused.finish(number) for number in range(len(jobs))]
+
+
+def check(name: str, tokens: int, found: tuple[Head, FitResult], expected: tuple[Head, FitResult]) -> None:
+    (head, result), (solo, wanted) = found, expected
+    assert [r.stop["loss"] for r in result.history] == pytest.approx([r.stop["loss"] for r in wanted.history], abs=1e-4)
+    assert [r.train["loss"] for r in result.history] == pytest.approx(
+        [r.train["loss"] for r in wanted.history], abs=1e-4
+    )
+    assert [r.lr for r in result.history] == [r.lr for r in wanted.history]
+    assert (result.best_epoch, result.stopped_early) == (wanted.best_epoch, wanted.stopped_early)
+    inputs, _ = posts(tokens)
+    one, two = predict_logits(head, inputs, range(N)), predict_logits(solo, inputs, range(N))
+    torch.testing.assert_close(one, two, atol=2e-3, rtol=0)
+    assert (one.argmax(1) == two.argmax(1)).float().mean() >= 0.99  # 120 rows: at most one near-tie may fall otherwise
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_every_head_ends_where_it_ends_alone(name: str, tokens: int) -> None:
+    jobs = [(config, dropout, seed) for config, dropout, seed in zip([CONFIG, *OTHERS], (0.3, 0.0, 0.5), (0, 1, 2))]  # noqa: B905
+    for job, found in zip(jobs, together(name, tokens, jobs), strict=True):
+        check(name, tokens, found, alone(name, tokens, job))
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("concat", "late") else pytest.param(name, marks=pytest.mark.slow) for name in HEADS]
+)
+def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "AFTER", 3)
+    recorded.forget()
+    test_every_head_ends_where_it_ends_alone(name, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimiser": "sgd"},
+        {"optimiser": "adam", "average": "ema"},
+        {"average": "swa", "schedule": "restarts", "restart_every": 1},
+        {"mixup": 0.4, "modality_dropout": 0.3},
+        {"balance": "sampler", "loss": "focal"},
+        {"tune_thresholds": True, "metric": "macro_f1"},
+        {"patience": 1, "epochs": 8, "lr": 3e-2},
+    ],
+)
+def test_every_setting_of_training_is_the_same_fused(change: dict[str, object]) -> None:
+    config = replace(CONFIG, **change)  # type: ignore[arg-type]
+    jobs = [(config, 0.3, 0), (replace(config, lr=config.lr / 3), 0.1, 1)]
+    for job, found in zip(jobs, together("gated", 1, jobs), strict=True):
+        check("gated", 1, found, alone("gated", 1, job))
+
+
+def test_results_depend_neither_on_company_nor_on_the_rungs() -> None:
+    jobs: list[Job] = [(replace(CONFIG, lr=lr), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-3, 1e-2, 3e-2, 1e-4))]
+    whole = together("concat", 1, jobs)
+    parts = [*together("concat", 1, jobs[:2], until=(1, 2, 3)), *together("concat", 1, jobs[2:], until=(2, 9))]
+    for found, expected in zip(parts, whole, strict=True):
+        check("concat", 1, found, expected)
+
+
+def test_a_dropped_head_stays_where_it_is_and_the_others_go_on() -> None:
+    inputs, labels = posts(1)
+    jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
+    heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused.train(1)
+    fused.drop(0)
+    fused.train(3)
+    assert fused.over
+    assert len(fused.finish(0)[1].history) == 1
+    check("gated", 1, fused.finish(1), alone("gated", 1, jobs[1]))
+
+
+@pytest.mark.parametrize("name", ["late", "kernel"])
+def test_looking_at_a_head_does_not_change_its_training(name: str) -> None:
+    inputs, labels = posts(1)
+    jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
+    heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    for epoch in (1, 2, 3):
+        fused.train(epoch)
+        for number in range(len(jobs)):
+            fused.finish(number)
+    for number, job in enumerate(jobs):
+        check(name, 1, fused.finish(number), alone(name, 1, job))
+
+
+def test_heads_of_several_trainings_go_on_together() -> None:
+    inputs, labels = posts(1)
+    jobs: list[Job] = [(replace(CONFIG, lr=lr), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-3, 1e-2, 3e-2))]
+    parts = []
+    for some in (jobs[:2], jobs[2:]):
+        heads = [build("gated", dropout, seed) for _, dropout, seed in some]
+        parts.append(begin(heads, [job[0] for job in some], inputs, labels, train_rows=TRAIN, stop_rows=STOP))
+        parts[-1].train(1)
+    parts[0].forget(0)
+    rest = regroup([(parts[0], 1), (parts[1], 0), (parts[1], 1)])
+    rest.train(3)
+    for number, job in enumerate(jobs[1:]):
+        check("gated", 1, rest.finish(number), alone("gated", 1, job))
+
+
+@pytest.mark.parametrize("name", ["concat", "late", "kernel"])
+@pytest.mark.parametrize("change", [{}, {"tune_thresholds": True}])
+def test_heads_say_together_what_each_says_when_it_is_finished(name: str, change: dict[str, bool]) -> None:
+    inputs, labels = posts(1)
+    jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
+    heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused.train(3)
+    rows = [119, 3, 50, 7]
+    other = inputs._replace(image=inputs.image + 1)
+    said = fused.say([2, 0], [inputs, other], rows)
+    for number, (plain, moved) in zip([2, 0], said, strict=True):
+        head, _ = fused.finish(number)
+        for logits, seen in ((plain, inputs), (moved, other)):
+            torch.testing.assert_close(torch.from_numpy(logits), predict_logits(head, seen, rows), atol=1e-5, rtol=0)
+    assert not torch.equal(torch.from_numpy(said[0][0]), torch.from_numpy(said[1][0]))
+
+
+def test_heads_that_cannot_share_batches_are_refused() -> None:
+    inputs, labels = posts(1)
+    configs = [CONFIG, replace(CONFIG, batch_size=8)]
+    assert batch_key(configs[0]) != batch_key(configs[1])
+    with pytest.raises(ValueError, match="must share their batches"):
+        begin([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, stop_rows=STOP)

@@ -1,0 +1,224 @@
+"""A sweep whose heads train elsewhere: the leaderboard is the local one, whichever workers and nodes die meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cached_posts import cached_posts, stage
+from clusters import NODE, two_nodes, workers
+
+pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+import cached_sweeps
+from cached_sweeps import CONCAT, TO_THE_END, told
+
+from msa.features.extraction import ray_cluster
+from msa.features.extraction.worker_pool import ATTEMPTS, Death, RayRunError
+from msa.features.posts.samples import Corpus
+from msa.pipeline.commands.options import Cluster
+from msa.pipeline.sweeps.chunk import Said
+from msa.pipeline.sweeps.leaderboard import Sweep
+from msa.pipeline.sweeps.ray_chunks import Leg, Racer, Stop
+from msa.pipeline.sweeps.ray_workers import Workers
+from msa.pipeline.sweeps.search import Search
+from msa.pipeline.train_head import prepare
+from msa.pipeline.training.folds import Task, plan_training
+from msa.pipeline.training.loop import training_threads
+
+sweep_module = importlib.import_module("msa.pipeline.sweeps.sweep")
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return cached_posts(tmp_path_factory.mktemp("posts"))
+
+
+def search(corpus: Corpus, runs: Path, **more: Any) -> Sweep:
+    return cached_sweeps.search(corpus, runs, Search(trials=12, inner=3, halving=2, batch=6), **more)
+
+
+class FakeWorker:
+    """A worker in this process. What goes to it and comes back is pickled, as on a cluster."""
+
+    def __init__(self) -> None:
+        self.racer = Racer(cores=1, gpu=False)
+        self.reach = SimpleNamespace(remote=lambda *given: (self, pickle.dumps(given[1:]), given[0]))
+
+    def answer(self, given: Any) -> Any:
+        name, leg = pickle.loads(given[1])
+        with training_threads(1):
+            return pickle.loads(pickle.dumps(self.racer.reach(given[2].table, name, leg)))
+
+
+class FakeCrew:
+    """Two workers of this process, of which the one dies that has the n-th leg in hand, for each n in `deaths`."""
+
+    gpu, places = False, 2
+
+    def __init__(self, deaths: Callable[[int], bool]) -> None:
+        self.deaths, self.legs, self.buried = deaths, 0, 0
+        self.idle: deque[Any] = deque()
+        self.running: dict[Any, Any] = {}
+        self.nodes: dict[Any, str] = {}
+
+    def recruit(self) -> None:
+        while len(self.nodes) < 2:
+            worker = FakeWorker()
+            self.nodes[worker] = "here"
+            self.idle.append(worker)
+
+    def give(self, worker: Any, reference: Any, item: Any) -> None:
+        self.idle.remove(worker)
+        self.running[reference] = worker, item
+
+    def gather(self) -> Iterator[Any]:
+        reference = next(iter(self.running))
+        worker, leg = self.running.pop(reference)
+        self.legs += 1
+        if self.deaths(self.legs):
+            del self.nodes[worker]
+            self.buried += 1
+            yield worker, leg, Death(RuntimeError("killed"))
+        else:
+            self.idle.append(worker)
+            yield worker, leg, worker.answer(reference)
+
+
+@dataclass(eq=False)
+class Placed:
+    """Stands for the reference of a table in the cluster."""
+
+    table: Any
+
+    def hex(self) -> str:
+        return str(id(self.table))
+
+
+def fake_ray() -> Any:
+    puts: list[Any] = []
+    return SimpleNamespace(put=lambda table: puts.append(table) or Placed(table), puts=puts)
+
+
+def test_deaths_change_nothing_and_a_table_travels_once(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = search(posts, tmp_path / "local")
+    ray, crew = fake_ray(), FakeCrew(lambda leg: leg in (2, 3, 9, 10, 15))
+
+    @contextmanager
+    def opened(*given: Any, **more: Any) -> Iterator[Workers]:
+        yield Workers(ray, crew)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweep_module, "open_engine", opened)
+    found = search(posts, tmp_path / "ray", ray="")
+    assert told(found) == told(local)
+    assert crew.buried == 5
+    assert len(ray.puts) == 1
+
+
+def test_a_chunk_that_kills_every_worker_ends_the_run(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def opened(*given: Any, **more: Any) -> Iterator[Workers]:
+        yield Workers(fake_ray(), FakeCrew(lambda leg: True))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sweep_module, "open_engine", opened)
+    with pytest.raises(RayRunError, match=rf"{ATTEMPTS} Ray workers died over the same \d+ heads"):
+        search(posts, tmp_path, ray="")
+
+
+def test_a_worker_that_begins_anew_says_the_same_bit_by_bit(posts: Corpus) -> None:
+    table, folds, _ = prepare(posts, stage(posts), CONCAT, seed=0)
+    tasks = [Task(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
+    (chunk, *_) = plan_training(table, folds[:1], tasks, threads=1).chunks
+    members = tuple((job.task, tasks[job.task], job) for job in chunk)
+    assert len(members) == 3
+    first, then = Stop(4, frozenset({0, 1, 2})), Stop(8, frozenset({0, 2}))
+    kept = frozenset({7})
+    with training_threads(1):
+        staying, fresh = Racer(cores=1, gpu=False), Racer(cores=1, gpu=False)
+        staying.reach(table, "table", Leg(7, first, (), kept, tuple(folds), members))
+        one = staying.reach(table, "table", Leg(7, then, (first,), kept))
+        other = fresh.reach(table, "table", Leg(7, then, (first,), kept, tuple(folds), members))
+
+    assert {members[at][0] for at, _ in one} == {members[at][0] for at, _ in other} == {0, 2}
+    for (_, mine), (_, theirs) in zip(one, other, strict=True):
+        assert isinstance(mine, Said)
+        assert isinstance(theirs, Said)
+        assert mine.logits[0].tobytes() == theirs.logits[0].tobytes()
+    staying.reach(table, "table", Leg(8, first, (), frozenset({8}), tuple(folds), members))
+    assert list(staying.runners) == [8]
+
+
+def test_what_keeps_a_sweep_from_a_cluster_is_one_line(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="--ray-address here:1 is for Ray; add --engine ray"):
+        Cluster(ray_address="here:1")
+    assert (Cluster().cluster, Cluster("ray", "here:1").cluster) == (None, "here:1")
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
+        search(posts, tmp_path, ray="")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with two_nodes() as started:
+        yield started
+
+
+@pytest.mark.slow
+def test_workers_killed_in_mid_race_change_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
+    """One is killed over its first chunk, one between two rungs, with heads that nobody else holds."""
+    local = search(posts, tmp_path / "local")
+    killed: list[str] = []
+
+    def kill(name: str) -> bool:
+        found = workers(cluster, name)
+        if found:
+            os.kill(found[0], signal.SIGKILL)
+            killed.append(name)
+        return bool(found)
+
+    def watch() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not kill("Racer.reach"):
+            time.sleep(0.002)
+
+    def done(name: str, number: int, total: int) -> None:
+        if number == 1:
+            kill("Racer")
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    found = search(posts, tmp_path / "ray", ray=cluster.address, done=done)
+    thread.join()
+    assert killed == ["Racer.reach", "Racer"]
+    assert told(found) == told(local)
+
+
+@pytest.mark.slow
+def test_a_node_lost_between_two_rungs_changes_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
+    local = search(posts, tmp_path / "local")
+
+    def swap(name: str, number: int, total: int) -> None:
+        if number == 1:
+            cluster.remove_node(*cluster.worker_nodes, allow_graceful=False)
+            cluster.add_node(**NODE)
+
+    assert told(search(posts, tmp_path / "ray", ray=cluster.address, done=swap)) == told(local)

@@ -1,0 +1,234 @@
+"""Sweeps: what is chosen, on which rows, and that neither a kill nor company changes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+from msa.features.cache.imported_arrays import Brought
+from msa.features.cache.importing import import_embeddings
+from msa.features.posts.samples import Corpus, Sample
+from msa.pipeline.data.split import Fold
+from msa.pipeline.sweeps import chunk as runner
+from msa.pipeline.sweeps import halving as race
+from msa.pipeline.sweeps import sweep as sweep_module
+from msa.pipeline.sweeps.halving import rungs_of
+from msa.pipeline.sweeps.leaderboard import Sweep, leaderboard_csv, read_replay
+from msa.pipeline.sweeps.search import Search
+from msa.pipeline.sweeps.space import read_space
+from msa.pipeline.sweeps.study import open_storage
+from msa.pipeline.sweeps.sweep import sweep
+from msa.pipeline.train_head import StageTwo, train_head
+from msa.pipeline.training.experiment import HeadConfig
+from msa.pipeline.training.loop import TrainConfig
+
+QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
+HEAD = HeadConfig("concat", hidden=8, dropout=0.1)
+SETTINGS = ["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"]
+SEARCH = Search(trials=9, inner=2, halving=2)
+
+
+def cached_posts(folder: Path, count: int, *, signal: float) -> Corpus:
+    """Posts with embeddings in `folder/cache` that say so much of the label; every tenth is a copy of another."""
+    draw = np.random.default_rng(0)
+    same = [n - 1 if n % 10 == 9 else n for n in range(count)]
+    labels = draw.choice(list("aaabc"), count)
+    samples = []
+    for number, copied in enumerate(same):
+        image = folder / f"{copied}.jpg"
+        image.write_bytes(f"image {copied}".encode())
+        samples.append(Sample(f"p{number}", image, f"text {copied}", str(labels[copied])))
+    corpus = Corpus(folder, "table", samples)
+    for modality in ("image", "text"):
+        vectors = draw.normal(size=(count, 6)).astype(np.float32)
+        vectors[np.arange(count), ["abc".index(label) for label in labels]] += signal
+        brought = Brought(vectors[same], [sample.id for sample in samples])
+        import_embeddings(corpus, folder / "cache", brought, name=f"{modality}s", modality=modality)
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return cached_posts(tmp_path_factory.mktemp("posts"), 150, signal=2.0)
+
+
+def stage(corpus: Corpus) -> StageTwo:
+    return StageTwo(corpus.root / "cache", ("images",), ("texts",), device="cpu")
+
+
+def search(corpus: Corpus, runs: Path, how: Search = SEARCH, *, settings: list[str] = SETTINGS, **more: Any) -> Sweep:
+    space = read_space(settings, fusion=more.pop("fusion", "concat,gated"), file=None)
+    return sweep(corpus, stage(corpus), space, HEAD, QUICK, how, runs=runs, **more)
+
+
+def told(found: Sweep) -> list[tuple[Any, ...]]:
+    return [(row.index, row.point, row.state, row.values) for rows in found.rows for row in rows]
+
+
+def test_rungs() -> None:
+    assert rungs_of(20, 3) == [2, 4, 8, 20]
+    assert rungs_of(40, 2) == [4, 8, 16, 40]
+    assert rungs_of(4, 3) == [2, 4]
+    assert rungs_of(20, 0) == [20]
+    assert rungs_of(3, 2) == [3]
+    with pytest.raises(ValueError, match="--halving must be 2 or more, or 0"):
+        rungs_of(20, 1)
+
+
+def test_the_best_third_goes_on_and_the_best_of_them_wins(posts: Corpus, tmp_path: Path) -> None:
+    found = search(posts, tmp_path)
+    (rows,) = found.rows
+    assert [row.index for row in rows] == list(range(9))
+    assert [sum(rung in row.values for row in rows) for rung in (2, 4, 8)] == [9, 5, 3]
+    assert sorted(row.state for row in rows) == ["complete"] * 3 + ["pruned"] * 6
+    for rung in (2, 4):
+        values = sorted(((row.values[rung], -row.index) for row in rows if rung in row.values), reverse=True)
+        kept = {row.index for row in rows if max(row.values) > rung}
+        assert kept == {-index for _, index in values[: len(kept)]}
+    best = max((row for row in rows if row.state == "complete"), key=lambda row: (row.values[8], -row.index))
+    assert found.best.index == best.index
+    assert found.best.inner["accuracy"] == best.values[8]
+    stored = json.loads((found.path / "sweep.json").read_text())
+    assert stored["best"]["config"]["head"]["hidden"] == best.point["hidden"]
+    assert stored["leaderboard"][0]["trial"] == best.index
+    assert set(stored["floor"]) == {"majority", "knn", "ridge", "linear"}
+    assert {"best", "outer", "trials", "seconds"} <= found.to_dict().keys()
+    assert found.to_dict()["outer"]["metrics"]["accuracy"]["mean"] > stored["floor"]["majority"]["accuracy"]["mean"]
+    assert len((found.path / "leaderboard.csv").read_text().splitlines()) == 10
+    assert f"trial {best.index} was chosen" in found.to_text()
+    assert all(row.notes["seconds"] > 0 for row in rows)
+
+
+def test_three_go_on_at_least(posts: Corpus, tmp_path: Path) -> None:
+    (rows,) = search(posts, tmp_path, replace(SEARCH, trials=5, halving=3)).rows
+    assert [sum(rung in row.values for row in rows) for rung in (2, 4, 8)] == [5, 3, 3]
+
+
+def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Path) -> None:
+    found = search(posts, tmp_path, replace(SEARCH, trials=2))
+    assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # brought, not extracted
+    assert all(line["head_seconds"] > 0 for line in found.to_dict()["leaderboard"])
+    assert re.search(r"trial +accuracy +extract s +head s", found.to_text())
+    assert re.search(r"– +0\.\d\d", found.to_text())
+    timed = [replace(row, notes=row.notes | {"extract_seconds": 12.34}) for row in found.rows[0]]
+    known = replace(found, rows=[timed])
+    assert re.search(r" 12\.3 +0\.\d\d", known.to_text())
+    assert all(name in known.to_text() for name in ("majority", "knn", "linear"))
+    lines = list(csv.DictReader(io.StringIO(leaderboard_csv(known.rows))))
+    assert [line["extract_seconds"] for line in lines] == ["12.34"] * 2
+    assert all(float(line["head_seconds"]) > 0 for line in lines)
+    assert "extract_seconds" in (found.path / "leaderboard.csv").read_text().splitlines()[0]
+
+
+def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_path: Path) -> None:
+    found = search(posts, tmp_path)
+    again = read_replay(f"{found.path}#best")
+    trained = train_head(posts, again.stage, again.head, again.training, runs=tmp_path / "heads")
+    assert {name: metric["mean"] for name, metric in trained.metrics.items()} == found.best.outer
+    other = read_replay(f"{found.path}#4")
+    assert other.training.lr == found.rows[0][4].point["lr"]
+    with pytest.raises(ValueError, match="has no trial '99'"):
+        read_replay(f"{found.path}#99")
+    with pytest.raises(ValueError, match="--from wants a sweep's folder"):
+        read_replay(str(tmp_path))
+
+
+def test_no_scored_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: list[list[Fold]] = []
+    outer: list[Fold] = []
+
+    def raced(study: Any, entries: Any, folds: list[Fold], **more: Any) -> race.Race:
+        inner.append(folds)
+        return race.Race(study, entries, folds, **more)
+
+    def trained(table: Any, folds: list[Fold], *rest: Any, **more: Any) -> Any:
+        outer.extend(folds)
+        return original(table, folds, *rest, **more)
+
+    original = sweep_module.train_folds
+    monkeypatch.setattr(sweep_module, "Race", raced)
+    monkeypatch.setattr(sweep_module, "train_folds", trained)
+    found = search(posts, tmp_path, replace(SEARCH, outer=3, trials=4))
+    assert (len(found.choices), found.trials, len(inner)) == (3, 12, 3)
+    same = np.array([n - 1 if n % 10 == 9 else n for n in range(150)])
+    for folds, fold in zip(inner, outer, strict=True):
+        chosen = {same[row] for one in folds for part in (one.train, one.stop, one.score) for row in part}
+        assert chosen == {same[row] for part in (fold.train, fold.stop) for row in part}
+        assert chosen.isdisjoint(same[fold.score])
+    assert sorted(row for fold in outer for row in fold.score) == list(range(150))
+
+
+@pytest.mark.parametrize(("sampler", "stop"), [("random", 1), ("random", 9), ("tpe", 6)])
+def test_an_interrupted_sweep_ends_where_an_uninterrupted_one_does(
+    posts: Corpus, tmp_path: Path, sampler: Any, stop: int
+) -> None:
+    how = replace(SEARCH, sampler=sampler, batch=4)
+    whole = search(posts, tmp_path / "whole", how)
+    count = 0
+
+    def cut(name: str, done: int, total: int) -> None:
+        nonlocal count
+        count += 1
+        if count > stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(posts, tmp_path / "cut", how, done=cut)
+    again = search(posts, tmp_path / "cut", how)
+    assert again.path == tmp_path / "cut" / "sweep"
+    assert told(again) == told(whole)
+    assert again.best.config() == whole.best.config()
+    assert again.best.outer == whole.best.outer
+    assert search(posts, tmp_path / "cut", how).path == tmp_path / "cut" / "sweep-2"
+
+
+def test_finished_trials_are_not_trained_again(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = str(tmp_path / "study.db")
+    first = search(posts, tmp_path / "one", replace(SEARCH, study=database))
+
+    def never(*args: Any, **more: Any) -> None:
+        raise AssertionError("a finished trial was trained")
+
+    monkeypatch.setattr(runner, "begin", never)
+    second = search(posts, tmp_path / "two", replace(SEARCH, study=database))
+    assert told(second) == told(first)
+    assert second.plan == "nothing left to train"
+
+
+def test_a_grid_tries_every_point_once(posts: Corpus, tmp_path: Path) -> None:
+    how = Search(sampler="grid", inner=2, halving=0)
+    found = search(posts, tmp_path, how, settings=["hidden=4,8", "lr=1e-3,1e-2", "epochs=2"])
+    points = [tuple(row.point.values()) for row in found.rows[0]]
+    assert points == [(f, h, lr, 2) for f in ("concat", "gated") for h in (4, 8) for lr in (1e-3, 1e-2)]
+    assert {row.state for row in found.rows[0]} == {"complete"}
+    with pytest.raises(ValueError, match="the grid has 8 points; leave --trials out"):
+        search(posts, tmp_path, replace(how, trials=5), settings=["hidden=4,8", "lr=1e-3,1e-2", "epochs=2"])
+
+
+def test_a_trial_that_cannot_train_fails_alone(posts: Corpus, tmp_path: Path) -> None:
+    how = Search(sampler="grid", inner=2, halving=0)
+    found = search(posts, tmp_path, how, settings=["lr=1e-2,1e30", "dropout=0.1,1.5"], fusion="")
+    states = {(row.point["lr"], row.point["dropout"]): row for row in found.rows[0]}
+    assert states[1e-2, 0.1].state == "complete"
+    assert [row.state for key, row in states.items() if key != (1e-2, 0.1)] == ["fail"] * 3
+    assert "no longer finite" in states[1e30, 0.1].notes["error"]
+    assert "dropout must be" in states[1e-2, 1.5].notes["error"]
+    assert found.best.training.lr == 1e-2
+    with pytest.raises(ValueError, match=r"every trial failed; the first: dropout must"):
+        search(posts, tmp_path / "none", how, settings=["dropout=1.5,2.5"], fusion="")
+
+
+def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    for url in ("nosuchkind://x", f"sqlite:///{tmp_path}/missing/folder/x.db"):
+        with pytest.raises(ValueError, match="not a database that can be opened"):
+            open_storage(url)
