@@ -67,7 +67,7 @@ def configure(
     config: Annotated[Path | None, Option(help="Configuration file; msa.toml here is read by itself.")] = None,
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    from .pipeline.commands.config import apply_config
+    from .pipeline.commands.config_file import apply_config
 
     apply_config(ctx, config)
 
@@ -104,10 +104,10 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Run the frozen encoders once and cache their embeddings; run again, and only what is new is encoded."""
+    from .features.encoders.encoder import EncoderOptions
     from .features.encoders.sources import EncoderRequest
     from .features.encoders.variants import read_layers, read_pools
     from .features.extraction.extract import extract_corpus
-    from .features.spec import EncoderOptions
     from .pipeline.commands.console import progress
 
     corpus = posts.read(limit=limit)
@@ -203,7 +203,7 @@ def init(
     text: Annotated[str, Option(help="Text encoder.")] = "minilm",
 ) -> None:
     """Write a commented msa.toml here: defaults for every command."""
-    from .pipeline.commands.config import FILE, settings_of, write_config
+    from .pipeline.commands.config_file import FILE, settings_of, write_config
 
     write_config(Path(FILE), data=data, image=image, text=text, commands=settings_of(ctx))
     print(f"wrote {FILE}; next: msa check")
@@ -212,7 +212,7 @@ def init(
 @app.command()
 def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to write it.")] = Path("demo")) -> None:
     """Write a small drawn corpus and run all four stages on it."""
-    from .pipeline.commands.config import settings_of
+    from .pipeline.commands.config_file import settings_of
     from .pipeline.demo.demo import write_demo_corpus
 
     print(write_demo_corpus(folder, commands=settings_of(ctx)))

@@ -2,7 +2,7 @@
 
     python benchmarks/heads.py --data DIR --cache DIR
 
-Same cached features, same five folds (stratified, grouped by duplicate content), nothing tuned on scored rows: the
+Same cached features, same five folds (stratified, grouped by duplicate content), nothing tuned on test rows: the
 heads run with their defaults. The peers learn from every row that is not scored. The ratio is the best fusion
 head's accuracy over the best peer's or single modality's.
 """
@@ -18,11 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from msa.features.posts.layouts import read_corpus
+from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.data.inputs import build_inputs
+from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_guesses, pooled_matrix
 from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.metrics.tables import metric_table
-from msa.pipeline.train_head import StageTwo, prepare
 from msa.pipeline.training.experiment import HeadConfig, train_folds
 from msa.pipeline.training.loop import TrainConfig
 
@@ -31,17 +32,17 @@ FUSIONS = {
     "weighted": HeadConfig(fusion="weighted"),
     "gated": HeadConfig(fusion="gated"),
     "attention": HeadConfig(fusion="attention"),
-    "gated, 5 heads a fold": HeadConfig(fusion="gated", members=5),
-    "attention, 5 heads a fold": HeadConfig(fusion="attention", members=5),
+    "gated, 5 heads a fold": HeadConfig(fusion="gated", ensemble_size=5),
+    "attention, 5 heads a fold": HeadConfig(fusion="attention", ensemble_size=5),
 }
 SINGLES = {"text": HeadConfig(fusion="text"), "image": HeadConfig(fusion="image")}
-SINGLES |= {f"{name}, 5 heads a fold": HeadConfig(fusion=name, members=5) for name in ("text", "image")}
+SINGLES |= {f"{name}, 5 heads a fold": HeadConfig(fusion=name, ensemble_size=5) for name in ("text", "image")}
 
 
 def main() -> None:
     given = options(__doc__)
     corpus = read_corpus(Path(given.data))
-    stage = StageTwo(given.cache, ("efficientnet_lite0",), ("minilm",), folds=5, device="cpu")
+    stage = DataConfig(given.cache, ("efficientnet_lite0",), ("minilm",), folds=5, device="cpu")
     rows = {}
     for name, config in (FUSIONS | SINGLES).items():
         table, folds, device = prepare(corpus, stage, config, seed=0)
@@ -51,12 +52,12 @@ def main() -> None:
     matrix, labels = np.nan_to_num(pooled_matrix(build_inputs(table, tokens=False))), table.targets()
     for name, guesses in baseline_guesses(table, folds, seed=0).items():
         pairs = zip(folds, guesses, strict=True)
-        rows[name] = summarise([score(labels[fold.score], said, table.classes) for fold, said in pairs])
+        rows[name] = summarise([score(labels[fold.test], said, table.classes) for fold, said in pairs])
     found = []
     for fold in folds:
-        rest = np.concatenate([fold.train, fold.stop])
+        rest = np.concatenate([fold.train, fold.valid])
         machine = make_pipeline(StandardScaler(), SVC(C=2)).fit(matrix[rest], labels[rest])
-        found.append(score(labels[fold.score], machine.predict(matrix[fold.score]), table.classes))
+        found.append(score(labels[fold.test], machine.predict(matrix[fold.test]), table.classes))
     rows["SVM (RBF, C=2)"] = summarise(found)
     print(metric_table(rows))
     best = max(rows[name]["accuracy"]["mean"] for name in FUSIONS)

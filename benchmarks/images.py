@@ -28,13 +28,13 @@ from common import DATA, judge
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from msa.features.encoders.encoder import EncoderOptions, Source
 from msa.features.encoders.runtime import available_cores, choose_runtime
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction.embed import extract
 from msa.features.posts.images import decode_image
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions, Source
 
 SAMPLE = 256  # images that the rates are measured on
 SECONDS = 6.0
@@ -49,21 +49,21 @@ def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
     return done / (time.perf_counter() - started)
 
 
-def forward_rate(encoder: Any, prepared: Sequence[torch.Tensor], lanes: int, batch: int, seconds: float) -> float:
-    """Images per second of the bare model: every lane takes a batch that lies ready, results are dropped."""
+def forward_rate(encoder: Any, prepared: Sequence[torch.Tensor], streams: int, batch: int, seconds: float) -> float:
+    """Images per second of the bare model: every stream takes a batch that lies ready, results are dropped."""
     stacked = [torch.stack(list(prepared[at : at + batch])) for at in range(0, len(prepared), batch)]
     encoder.engine(stacked[0])
     stop = time.perf_counter() + seconds
 
-    def lane(number: int) -> int:
+    def stream(number: int) -> int:
         done = 0
         while time.perf_counter() < stop:
             done += len(encoder.engine(stacked[(number + done) % len(stacked)])[0])
         return done
 
     started = time.perf_counter()
-    with ThreadPoolExecutor(lanes) as pool:
-        return sum(pool.map(lane, range(lanes))) / (time.perf_counter() - started)
+    with ThreadPoolExecutor(streams) as pool:
+        return sum(pool.map(stream, range(streams))) / (time.perf_counter() - started)
 
 
 class Files(Dataset[torch.Tensor]):
@@ -141,7 +141,7 @@ def main() -> None:
         forward, decoding = [], []
 
         def limits() -> None:
-            forward.append(forward_rate(encoder, prepared, runtime.lanes, batch, SECONDS))
+            forward.append(forward_rate(encoder, prepared, runtime.streams, batch, SECONDS))
             decoding.append(rate(decode))
 
         limits()

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from sweep import DECAYS, DROPOUTS, FOLDS, HIDDEN, RATES, _list
 
 from msa.features.posts.layouts import read_corpus
+from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps import halving as race
 from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
-from msa.pipeline.train_head import StageTwo
-from msa.pipeline.training.head_config import HeadConfig
-from msa.pipeline.training.train_config import TrainConfig
 
 N = 3  # one in so many goes on
 SIZES, DRAWS = (256, 64, 32, 16), 300
@@ -67,7 +67,7 @@ def main() -> None:
 def record(data: Path, cache: Path, fusion: str, epochs: int, seed: int) -> NDArray[np.float64]:
     """The mean accuracy on the inner folds of every setting after every epoch: (settings, epochs)."""
     space = read_space([f"lr={_list(RATES)}", f"weight_decay={_list(DECAYS)}", f"dropout={_list(DROPOUTS)}"], file=None)
-    stage = StageTwo(cache, ("efficientnet_lite0",), ("minilm",), device="cpu")
+    stage = DataConfig(cache, ("efficientnet_lite0",), ("minilm",), device="cpu")
     training = TrainConfig(epochs=epochs, batch_size=64, patience=0, metric="accuracy", seed=seed)
     every = patch("msa.pipeline.sweeps.sweep.rungs_of", lambda last, halving: list(range(1, last + 1)))
     with tempfile.TemporaryDirectory() as runs, every:

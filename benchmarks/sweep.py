@@ -36,15 +36,16 @@ from msa.features.encoders.runtime import available_cores
 from msa.features.posts.layouts import read_corpus
 from msa.heads.base import Dims, Inputs
 from msa.heads.registry import build_head
+from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.inputs import build_inputs, dims_of
+from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Fold, inner_folds
 from msa.pipeline.evaluation.baselines import pooled_matrix
 from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
-from msa.pipeline.train_head import StageTwo, prepare
-from msa.pipeline.training.head_config import HeadConfig
-from msa.pipeline.training.train_config import TrainConfig
 
 EPOCHS, FOLDS, HIDDEN, BATCH = 20, 5, 64, 64
 RATES = [round(10**power, 6) for power in np.linspace(-4, -2, 8)]
@@ -66,17 +67,17 @@ def main() -> None:
     configs = len(rates) * len(DECAYS) * len(drops)
     total = configs * FOLDS
     corpus = read_corpus(given.data)
-    stage = StageTwo(given.cache, ("efficientnet_lite0",), ("minilm",), device="cpu")
+    stage = DataConfig(given.cache, ("efficientnet_lite0",), ("minilm",), device="cpu")
     head = HeadConfig("concat", hidden=HIDDEN)
     training = TrainConfig(epochs=EPOCHS, batch_size=BATCH, patience=0, metric="accuracy")
     table, (outer, *_), _ = prepare(corpus, stage, head, seed=0)
     folds = inner_folds(table.posts, outer, folds=FOLDS, seed=0)
     inputs, labels = build_inputs(table, tokens=False), table.targets()
-    rest = np.sort(np.concatenate([outer.train, outer.stop]))
+    rest = np.sort(np.concatenate([outer.train, outer.valid]))
     matrix = np.nan_to_num(pooled_matrix(inputs))
     place = {int(row): number for number, row in enumerate(rest)}
     splits = [
-        tuple(np.array([place[int(row)] for row in part]) for part in (np.r_[f.train, f.stop], f.score)) for f in folds
+        tuple(np.array([place[int(row)] for row in part]) for part in (np.r_[f.train, f.valid], f.test)) for f in folds
     ]
 
     varied = [f"lr={_list(rates)}", f"weight_decay={_list(DECAYS)}", f"dropout={_list(drops)}"]
@@ -147,19 +148,19 @@ def main() -> None:
 
 
 def plain_loop(inputs: Inputs, labels: np.ndarray, dims: Dims, fold: Fold, rate: float) -> float:
-    """The same head as anyone would train it: its score on the fold's scored rows after the last epoch."""
+    """The same head as anyone would train it: its score on the fold's test rows after the last epoch."""
     torch.manual_seed(0)
     head, truth = build_head("concat", dims, hidden=HIDDEN, dropout=0.3), torch.from_numpy(labels)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=rate)
-    train, held = torch.from_numpy(fold.train), torch.from_numpy(fold.score)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate)
+    train, held = torch.from_numpy(fold.train), torch.from_numpy(fold.test)
     right = 0.0
     for _ in range(EPOCHS):
         head.train()
         for rows in torch.split(train[torch.randperm(len(train))], BATCH):
             loss = nn.functional.cross_entropy(head(Inputs(*(part[rows] for part in inputs))), truth[rows])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         head.eval()
         with torch.no_grad():
             said = head(Inputs(*(part[held] for part in inputs))).argmax(1)
@@ -168,7 +169,7 @@ def plain_loop(inputs: Inputs, labels: np.ndarray, dims: Dims, fold: Fold, rate:
 
 
 def skorch_net(matrix: np.ndarray, labels: np.ndarray, fold: Fold, rate: float) -> float:
-    """A perceptron of the same width by skorch, scored on the stop rows after each epoch."""
+    """A perceptron of the same width by skorch, scored on the validation rows after each epoch."""
     from skorch import NeuralNetClassifier
     from skorch.dataset import Dataset
     from skorch.helper import predefined_split
@@ -181,11 +182,11 @@ def skorch_net(matrix: np.ndarray, labels: np.ndarray, fold: Fold, rate: float) 
         lr=rate,
         batch_size=BATCH,
         max_epochs=EPOCHS,
-        train_split=predefined_split(Dataset(matrix[fold.stop], labels[fold.stop])),
+        train_split=predefined_split(Dataset(matrix[fold.valid], labels[fold.valid])),
         verbose=0,
     )
     model.fit(matrix[fold.train], labels[fold.train])
-    return float((model.predict(matrix[fold.score]) == labels[fold.score]).mean())
+    return float((model.predict(matrix[fold.test]) == labels[fold.test]).mean())
 
 
 def say(line: str) -> None:

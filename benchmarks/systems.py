@@ -4,7 +4,7 @@
 
 Every recipe on the same cached features (the encoders that come with PyPI packages, unless a recipe learns its own),
 the same folds (stratified, grouped by duplicate content), nothing tuned on a scored row. The recipes' losses,
-optimisers and schedules are theirs; for two processor cores the sizes are bounded: width 128, 64 for heads on tokens,
+optimizers and schedules are theirs; for two processor cores the sizes are bounded: width 128, 64 for heads on tokens,
 these of width 256 on a 4 x 4 grid, 20 epochs, 5 epochs and one fold for those that learn their encoders from scratch.
 Finished recipes are kept in --out and not repeated; `--share` lets several processes divide them. The last ratio is
 the share of the recipes that were measured.
@@ -28,15 +28,16 @@ from msa.features.text_table import table
 from msa.heads.registry import head_info
 from msa.pipeline.commands.head_options import Fusion, Training
 from msa.pipeline.commands.recipes import Recipe, RecipeList
+from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_guesses
 from msa.pipeline.evaluation.comparison import judge as judge_folds
 from msa.pipeline.metrics.scores import score, summarise
-from msa.pipeline.train_head import StageTwo, prepare
 from msa.pipeline.training.experiment import HeadConfig, train_folds
 from msa.pipeline.training.pseudo_labels import train_unlabelled
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
-PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the scored rows: the same for all recipes
+PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the test rows: the same for all recipes
 FROM_SCRATCH = {"pixels", "tokens"}
 LARGEST = {"pooled": {"hidden": 128, "epochs": 20}, "tokens": {"hidden": 64, "epochs": 20}}
 
@@ -92,7 +93,7 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     head = Fusion(**known(Fusion, options)).config()
     training = Training(**known(Training, options)).config()
     encoders = {side: options[side] if from_scratch(recipe) else name for side, name in EMBEDDED.items()}
-    stage = StageTwo(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
+    stage = DataConfig(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
     features, dealt, device = prepare(corpus, stage, head, seed=training.seed)
     dealt = dealt[:1] if from_scratch(recipe) else dealt
     if len(dealt) not in PROBES:
@@ -106,12 +107,12 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
         results = train_folds(features, dealt, head, training, device=device)
     seconds = time.perf_counter() - started
     linear = {"linear": PROBES[len(dealt)]}
-    stops = [(result.stop_rows, result.stop_logits) for result in results]
+    stops = [(result.valid_rows, result.valid_logits) for result in results]
     judged = judge_folds(features, dealt, [result.logits for result in results], stops, others=linear)
     against = judged.comparisons["linear"]
     truth = features.targets()
     probe = [
-        score(truth[fold.score], said, features.classes)["accuracy"]
+        score(truth[fold.test], said, features.classes)["accuracy"]
         for fold, said in zip(dealt, linear["linear"], strict=True)
     ]
     return {

@@ -24,7 +24,8 @@ from sentence_transformers import SentenceTransformer
 from msa.features.encoders.bundled import embedded_file
 from msa.features.encoders.runtime import available_cores
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.content import text_key
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus, Sample

@@ -78,7 +78,7 @@ def test_a_recipe_gives_defaults_and_flags_win(home: Path, capsys: pytest.Captur
     assert run.name == "R4-late-linear"
     stored = json.loads((run / "config.json").read_text())
     assert stored["head"]["options"] == {"combine": "linear"}
-    assert (stored["training"]["schedule"], stored["training"]["optimiser"]) == ("restarts", "adam")
+    assert (stored["training"]["schedule"], stored["training"]["optimizer"]) == ("restarts", "adam")
     assert stored["training"]["epochs"] == 2
     assert "did you mean R4-late" in refused(home, capsys, "train-head", "--recipe", "R4-late")
 

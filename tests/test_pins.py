@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions, Modality
+from msa.features.spec import Modality
 from msa.pipeline.data.split import Posts
 
 SLUGS: dict[tuple[str, Modality], str] = {

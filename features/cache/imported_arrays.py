@@ -15,7 +15,7 @@ CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImportedArrays:
     """N embeddings as they were given: pooled (N, D), tokens (sum of T, D) with offsets (N+1,) or neither, ids (N)."""
 
     pooled: NDArray[Any]
@@ -46,7 +46,7 @@ class Brought:
         return np.asarray(self.tokens[self.offsets[rows.start] : self.offsets[rows.stop]], self.dtype)
 
 
-def read_brought(pooled: Path, ids: Path, tokens: Path | None = None, offsets: Path | None = None) -> Brought:
+def read_arrays(pooled: Path, ids: Path, tokens: Path | None = None, offsets: Path | None = None) -> ImportedArrays:
     """Open the files and check shapes, formats and every number. Raises ValueError that names the file."""
     if (tokens is None) != (offsets is None):
         raise ValueError("--tokens and --offsets belong together; give both or neither")
@@ -54,20 +54,20 @@ def read_brought(pooled: Path, ids: Path, tokens: Path | None = None, offsets: P
     vectors = _floats(pooled, "(rows, width)")
     if len(vectors) != len(names):
         raise ValueError(f"{pooled} has {len(vectors)} rows, {ids} {len(names)} ids; one line per row is wanted")
-    brought = Brought(vectors, names)
+    arrays = ImportedArrays(vectors, names)
     if tokens is not None and offsets is not None:
         words = _floats(tokens, "(all tokens, width)")
         if words.shape[1] != vectors.shape[1]:
             raise ValueError(
                 f"{tokens} is {words.shape[1]} wide, {pooled} {vectors.shape[1]}; one width for both is wanted"
             )
-        brought = Brought(vectors, names, words, _cuts(offsets, len(names), len(words)))
+        arrays = ImportedArrays(vectors, names, words, _cuts(offsets, len(names), len(words)))
     with np.errstate(over="ignore"):  # what is beyond the stored format becomes infinity, and is refused as such
-        for block in brought.blocks():
-            for path, part in ((pooled, brought.vectors(block)), (tokens, brought.words(block))):
+        for block in arrays.blocks():
+            for path, part in ((pooled, arrays.vectors(block)), (tokens, arrays.words(block))):
                 if not np.isfinite(part).all():
                     raise ValueError(f"{path}: NaN or infinity in rows {block.start} to {block.stop - 1}")
-    return brought
+    return arrays
 
 
 def _names(path: Path) -> list[str]:

@@ -17,7 +17,7 @@ from ..posts.samples import Corpus
 from ..spec import EncoderSpec, Modality
 from ..store.errors import BadRecord, update_errors
 from ..store.store import Store, Writer, stored_specs
-from .imported_arrays import Brought
+from .imported_arrays import ImportedArrays
 from .verify import cosines
 
 ALIKE = 0.9999  # cosine of two vectors of the same content, embedded in different batches
@@ -59,7 +59,7 @@ class Imported:
 
 
 def import_embeddings(
-    corpus: Corpus, cache: Path, brought: Brought, *, name: str, modality: Modality, append: bool = False
+    corpus: Corpus, cache: Path, arrays: ImportedArrays, *, name: str, modality: Modality, append: bool = False
 ) -> Imported:
     """Store embeddings by the content of the posts that their ids name; the spec is made of the arrays themselves.
 
@@ -68,18 +68,18 @@ def import_embeddings(
     alone), and for a name that is taken.
     """
     contents = hash_corpus(corpus)
-    keys = _keys(corpus, contents, brought.ids, modality)
-    first = _first_rows(brought, keys)
-    spec = _spec(cache, brought, keys, name=name, modality=modality, append=append)
+    keys = _keys(corpus, contents, arrays.ids, modality)
+    first = _first_rows(arrays, keys)
+    spec = _spec(cache, arrays, keys, name=name, modality=modality, append=append)
     before = Store(cache / spec.slug, spec)
     known = dict(zip(first, before.find(list(first)), strict=True))
-    _refuse_changed(before, brought, {key: row for key, row in first.items() if known[key]})
+    _refuse_changed(before, arrays, {key: row for key, row in first.items() if known[key]})
     store = Store.open(cache, spec)
-    writer = Writer(store, tokens=brought.tokens is not None)
+    writer = Writer(store, tokens=arrays.tokens is not None)
     for key, row in first.items():
         if not known[key]:
             one = range(row, row + 1)
-            writer.add(key, brought.vectors(one)[0], None if brought.tokens is None else brought.words(one))
+            writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
     writer.flush()
     store.merge()
     missing = _note_missing(corpus, contents, store)
@@ -113,50 +113,50 @@ def _keys(corpus: Corpus, contents: Contents, ids: Sequence[str], modality: Moda
     return [by_id[name] for name in ids]
 
 
-def _first_rows(brought: Brought, keys: Sequence[str | None]) -> dict[str, int]:
+def _first_rows(arrays: ImportedArrays, keys: Sequence[str | None]) -> dict[str, int]:
     """The first row of each content; a later one may differ by no more than another batch makes."""
     first: dict[str, int] = {}
     for row, key in enumerate(keys):
         if key is None or (earlier := first.setdefault(key, row)) == row:
             continue
         _refuse_unlike(
-            brought,
+            arrays,
             row,
-            brought.vectors(range(earlier, earlier + 1))[0],
-            f"post {brought.ids[earlier]!r} of the same content",
+            arrays.vectors(range(earlier, earlier + 1))[0],
+            f"post {arrays.ids[earlier]!r} of the same content",
         )
     return first
 
 
-def _refuse_changed(store: Store, brought: Brought, rows: dict[str, int]) -> None:
+def _refuse_changed(store: Store, arrays: ImportedArrays, rows: dict[str, int]) -> None:
     keys = list(rows)
     for positions, block in store.read(keys, tokens=False):
         for position, pooled in zip(positions, block.pooled, strict=True):
-            _refuse_unlike(brought, rows[keys[int(position)]], pooled, "what was imported for it before")
+            _refuse_unlike(arrays, rows[keys[int(position)]], pooled, "what was imported for it before")
 
 
-def _refuse_unlike(brought: Brought, row: int, other: NDArray[np.float32], whose: str) -> None:
-    if cosines(brought.vectors(range(row, row + 1)), other[None])[0] < ALIKE:
+def _refuse_unlike(arrays: ImportedArrays, row: int, other: NDArray[np.float32], whose: str) -> None:
+    if cosines(arrays.vectors(range(row, row + 1)), other[None])[0] < ALIKE:
         raise ValueError(
-            f"the vector of post {brought.ids[row]!r} differs from that of {whose}; embeddings are kept by content, "
+            f"the vector of post {arrays.ids[row]!r} differs from that of {whose}; embeddings are kept by content, "
             "so equal content must have equal vectors"
         )
 
 
 def _spec(
-    cache: Path, brought: Brought, keys: Sequence[str | None], *, name: str, modality: Modality, append: bool
+    cache: Path, arrays: ImportedArrays, keys: Sequence[str | None], *, name: str, modality: Modality, append: bool
 ) -> EncoderSpec:
     """What names these embeddings: the digest of the arrays and of the content that each row belongs to."""
     if name in {*ENCODERS, *ALIASES, "none", ""}:
         raise ValueError(f"--name {name!r} is taken by msa itself; give the embeddings a name of their own")
-    width = brought.pooled.shape[1]
-    digest = hashlib.sha256(repr((brought.pooled.shape, str(brought.pooled.dtype), brought.dtype)).encode())
-    digest.update("\n".join(key or "" for key in keys).encode() + brought.offsets.tobytes())
-    for block in brought.blocks():
-        digest.update(np.ascontiguousarray(brought.pooled[block.start : block.stop]).data)
-        if brought.tokens is not None:
-            start, stop = brought.offsets[[block.start, block.stop]]
-            digest.update(np.ascontiguousarray(brought.tokens[start:stop]).data)
+    width = arrays.pooled.shape[1]
+    digest = hashlib.sha256(repr((arrays.pooled.shape, str(arrays.pooled.dtype), arrays.dtype)).encode())
+    digest.update("\n".join(key or "" for key in keys).encode() + arrays.offsets.tobytes())
+    for block in arrays.blocks():
+        digest.update(np.ascontiguousarray(arrays.pooled[block.start : block.stop]).data)
+        if arrays.tokens is not None:
+            start, stop = arrays.offsets[[block.start, block.stop]]
+            digest.update(np.ascontiguousarray(arrays.tokens[start:stop]).data)
     spec = EncoderSpec(
         name=name,
         modality=modality,
@@ -167,7 +167,7 @@ def _spec(
         pool="unknown",
         preprocess="{}",
         width=width,
-        dtype=brought.dtype,
+        dtype=arrays.dtype,
     )
     there = [old for old in stored_specs(cache) if (old.name, old.modality) == (name, modality)]
     if not append:
@@ -179,11 +179,11 @@ def _spec(
         return spec
     if len(there) != 1 or there[0].source != "import":
         raise ValueError(f"--append: no imported {modality} embeddings named {name!r} in {str(cache)!r}")
-    if (there[0].width, there[0].dtype) != (width, brought.dtype):
+    if (there[0].width, there[0].dtype) != (width, arrays.dtype):
         raise ValueError(
-            f"--append: {there[0].slug} is {there[0].width} wide, {there[0].dtype}; got {width}, {brought.dtype}"
+            f"--append: {there[0].slug} is {there[0].width} wide, {there[0].dtype}; got {width}, {arrays.dtype}"
         )
-    if any(part.has_tokens != (brought.tokens is not None) for part in Store(cache / there[0].slug, there[0]).parts):
+    if any(part.has_tokens != (arrays.tokens is not None) for part in Store(cache / there[0].slug, there[0]).parts):
         raise ValueError(f"--append: bring tokens for all rows of {there[0].slug}, or for none")
     return there[0]
 

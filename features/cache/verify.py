@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..encoders.encoder import Encoder
 from ..encoders.runtime import choose_runtime
 from ..encoders.sources import reopen
-from ..extraction.embed import ExtractSettings, batches, decode
+from ..extraction.embed import batches, decode
+from ..extraction.settings import ExtractSettings
 from ..messages import explain
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text
-from ..spec import BadItem, Encoder, EncoderSpec
+from ..spec import BadItem, EncoderSpec
 from ..store.errors import read_errors
 from ..store.parts import StoreError, open_part, verify_part
 from ..store.store import Store, read_spec
@@ -108,7 +110,7 @@ def verify_cache(
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:
         contents = hash_corpus(corpus)
-        runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
+        runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
         for folder, check in zip(folders, checks, strict=True):
             if check.damage:
                 check.unopened = "it is damaged"

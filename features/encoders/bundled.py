@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..spec import Encoder, EncoderOptions, EncoderSpec, Source, canonical, require
-from .variants import Stage, expand
+from ..spec import EncoderSpec, canonical
+from .encoder import Encoder, EncoderOptions, Source, require
+from .variants import WHOLE, Stage, expand
 from .weights import load_into, load_state, verify, weights_id
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ class Lite:
         return [Stage("forward_features", 1280), *map(Stage, names, self.widths)]
 
 
-WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # timm's words for the whole picture
 LITES = {
     "efficientnet_lite0": Lite(
         "efficientnet-lite0-57934424.pth",

@@ -43,21 +43,21 @@ class TorchEngine:
         self.tower: Any = tower.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if runtime.compile:
             self.tower = torch.compile(self.tower)  # marks as dynamic what turns out to vary
-        self.lane = local()
+        self.stream = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
         import torch
 
         if self.device.type == "cpu":
             if torch.get_num_threads() != 1:
-                torch.set_num_threads(1)  # holds for the calling thread, which is a lane
+                torch.set_num_threads(1)  # holds for the calling thread, which is a stream
             return self._forward(inputs)
         if self.device.type != "cuda":
             return [output.cpu() for output in self._forward(self._moved(inputs))]
-        if not hasattr(self.lane, "stream"):
-            self.lane.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            self.lane.stream.wait_stream(torch.cuda.default_stream(self.device))  # the weights came over that one
-        with torch.cuda.stream(self.lane.stream):
+        if not hasattr(self.stream, "stream"):
+            self.stream.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            self.stream.stream.wait_stream(torch.cuda.default_stream(self.device))  # the weights came over that one
+        with torch.cuda.stream(self.stream.stream):
             return [output.cpu() for output in self._forward(self._moved(inputs))]
 
     def _moved(self, inputs: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -76,7 +76,7 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """The same tower compiled for the CPU at the first call, with one stream of one thread per lane.
+    """The same tower compiled for the CPU at the first call, with one stream of one thread per stream.
 
     A tower that OpenVINO cannot read, or reads as another function than torch does, is left to torch; `reason` is why.
     """
@@ -89,7 +89,7 @@ class OpenVinoEngine:
         self.fallback: TorchEngine | None = None
         self.reason: str | None = None
         self.absent: list[bool] = []  # which inputs were None when it was compiled, and must be again
-        self.lane = local()
+        self.stream = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
         with self.compiling:
@@ -99,9 +99,9 @@ class OpenVinoEngine:
         if self.fallback is not None:
             return self.fallback(*inputs)
         assert self.absent == [tensor is None for tensor in inputs]
-        if not hasattr(self.lane, "request"):
-            self.lane.request = self.compiled.create_infer_request()
-        return _infer(self.lane.request, inputs)
+        if not hasattr(self.stream, "request"):
+            self.stream.request = self.compiled.create_infer_request()
+        return _infer(self.stream.request, inputs)
 
     def _prepare(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> None:
         self.absent = [tensor is None for tensor in inputs]
@@ -146,8 +146,8 @@ class OpenVinoEngine:
             model,
             "CPU",
             {
-                "NUM_STREAMS": self.runtime.lanes,
-                "INFERENCE_NUM_THREADS": self.runtime.lanes,
+                "NUM_STREAMS": self.runtime.streams,
+                "INFERENCE_NUM_THREADS": self.runtime.streams,
                 "INFERENCE_PRECISION_HINT": "f32",
                 "ENABLE_CPU_PINNING": False,  # several processes on one machine would sit on the same cores
             },
@@ -163,7 +163,7 @@ def agree(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> b
         return rows if tensor.ndim == 4 else rows[:, : max(3, tensor.shape[1] // 2)]
 
     sample = [None if tensor is None else other(tensor).contiguous() for tensor in inputs]
-    torch.set_num_threads(1)  # of this lane
+    torch.set_num_threads(1)  # of this stream
     with torch.inference_mode():
         expected: list[Tensor] = tower(*sample)
     got = _infer(compiled.create_infer_request(), sample)

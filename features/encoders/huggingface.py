@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec import Encoder, EncoderOptions, EncoderSpec, Modality, Source, canonical
+from ..spec import EncoderSpec, Modality, canonical
+from .encoder import Encoder, EncoderOptions, Source
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
 from .variants import Stage, expand, last_alone, layer_names, unmistakable

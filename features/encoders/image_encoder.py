@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from ..spec import Encoded, EncoderSpec
+from ..spec import EncoderSpec
+from .encoder import Encoded
 from .engine import open_engine
 from .runtime import Runtime
 from .tower import ImageTower, ask_states, flatten_map, pick_states

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spec import Encoded, Encoder, EncoderOptions, EncoderSpec, Source, canonical, refuse_weights, require
+from ..spec import EncoderSpec, canonical
+from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand
 from .weights import verify
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..spec import Encoded, Encoder, EncoderOptions, EncoderSpec, Source, canonical, refuse_weights, require
+from ..spec import EncoderSpec, canonical
 from .bundled import MINILM_FILES, MINILM_LIMIT, embedded_file
+from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand
 from .weights import verify
 

@@ -17,18 +17,18 @@ ENGINES = ("auto", "torch", "openvino")
 class Runtime:
     """Where and how a model runs, none of which may change its numbers.
 
-    `lanes` batches are computed at once. On a CPU each lane has one thread: lanes never wait for one another, so
+    `streams` batches are computed at once. On a CPU each stream has one thread: streams never wait for one another, so
     decoding beside them costs only its own time, and a number does not depend on how many cores there are.
     """
 
     device: str = "cpu"
     engine: Engine = "torch"
-    lanes: int = 1
+    streams: int = 1
     compile: bool = False  # torch.compile, for the torch engine
 
 
-def choose_runtime(device: str = "auto", engine: str = "auto", *, lanes: int = 0, compile: bool = False) -> Runtime:
-    """Resolve what was asked for on this machine; `lanes` 0 takes what suits the device.
+def choose_runtime(device: str = "auto", engine: str = "auto", *, streams: int = 0, compile: bool = False) -> Runtime:
+    """Resolve what was asked for on this machine; `streams` 0 takes what suits the device.
 
     `auto` takes OpenVINO on a CPU where it is installed: it was faster there for every model that was measured.
     Raises ValueError for a device or an engine that is not here.
@@ -45,7 +45,7 @@ def choose_runtime(device: str = "auto", engine: str = "auto", *, lanes: int = 0
         raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
     chosen: Engine = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
     suits = {"cpu": available_cores(), "cuda": 2}.get(place.partition(":")[0], 1)
-    return Runtime(place, chosen, lanes or suits, compile)
+    return Runtime(place, chosen, streams or suits, compile)
 
 
 def pick_device(name: str) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
-from ..spec import BadItem, Clean, Encoder, EncoderOptions, EncoderSpec, Modality, Source
+from ..spec import BadItem, Clean, EncoderSpec, Modality
 from ..store.durable import write_atomic
 from ..store.store import Store
+from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
 from .variants import read_variant

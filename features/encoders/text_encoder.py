@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..spec import Encoded, EncoderSpec
+from ..spec import EncoderSpec
+from .encoder import Encoded
 from .engine import open_engine
 from .runtime import Runtime
 from .tower import TextTower, ask_states, pick_states, ragged

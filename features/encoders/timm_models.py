@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderOptions, EncoderSpec, Source, canonical, near_names, require
-from .bundled import WHOLE
+from ..spec import EncoderSpec, canonical, near_names
+from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
-from .variants import Stage, expand, last_alone, layer_names
+from .variants import WHOLE, Stage, expand, last_alone, layer_names
 from .vision import HEADS
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 

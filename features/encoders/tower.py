@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..spec import Encoded, EncoderSpec
+from ..spec import EncoderSpec
+from .encoder import Encoded
 from .variants import layer_names
 
 

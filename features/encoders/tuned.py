@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..spec import Encoder, EncoderOptions, EncoderSpec, Modality, Source, refuse_weights
+from ..spec import EncoderSpec, Modality
 from ..store.durable import write_atomic
+from .encoder import Encoder, EncoderOptions, Source, refuse_weights
 from .variants import read_variant, unmistakable
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..spec import EncoderOptions, EncoderSpec, near_names
+from ..spec import EncoderSpec, near_names
+from .encoder import EncoderOptions
 
 FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
 POOLS = ("mean", "cls", "max", "last", "pooler", "inferred")
+WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # timm's words for the whole picture
 TOKENS = {  # from the right
     "view": r"view(\d+)",
     "whole": "(whole)",

@@ -12,7 +12,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ..spec import Encoded, Encoder, EncoderSpec, Source, canonical
+from ..spec import EncoderSpec, canonical
+from .encoder import Encoded, Encoder, Source
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ViewEncoder:
     """A loaded image encoder that sees a crop of each image instead of the whole."""
 
     def __init__(self, specs: Sequence[EncoderSpec], plain: Encoder, index: int) -> None:
-        """Learn the pixels that `plain` takes; raise ValueError where a crop cannot be brought to them."""
+        """Learn the pixels that `plain` takes; raise ValueError where a crop cannot be arrays to them."""
         self.specs = tuple(specs)
         self.plain = plain
         self.index = index

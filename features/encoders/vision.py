@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderOptions, EncoderSpec, Source, canonical
+from ..spec import EncoderSpec, canonical
+from .encoder import EncoderOptions, Source
 from .variants import Stage, expand, last_alone, layer_names
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spec import BadItem, Encoded, Encoder, EncoderOptions, EncoderSpec, Source, canonical, refuse_weights, require
+from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
+from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand, unmistakable
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id

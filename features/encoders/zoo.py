@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..spec import EncoderOptions, Modality, Source, near_names
+from ..spec import Modality, near_names
 from .bundled import LITES, embedded_file, open_embedded
+from .encoder import EncoderOptions, Source
 from .lexicon import NUMBERS, is_installed, open_lexicon
 from .passthrough import ROW, open_passthrough
 from .tuned import is_tuned, open_tuned

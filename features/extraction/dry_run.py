@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime, available_cores, choose_runtime
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
-from ..spec import BadItem, EncoderSpec, Modality, Source
+from ..spec import BadItem, EncoderSpec, Modality
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..text_table import table
-from .embed import ExtractSettings, decode, extract
+from .embed import decode, extract
+from .settings import ExtractSettings
 from .shard import Shard
 
 WARM = 4  # items before the clock runs
@@ -125,7 +127,7 @@ def forecast(
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     share = shard.take(corpus) if shard else corpus
     contents = hash_corpus(share)
-    runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
+    runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
     encoders: list[EncoderForecast] = []
     merging, seconds, loading = [0], 0.0, 0.0
     lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}

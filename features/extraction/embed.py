@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -17,15 +16,17 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores, choose_runtime
 from ..encoders.word_vectors import WordEncoder, load_fitted, save_fitted
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
-from ..spec import BadItem, Encoded, Encoder, EncoderSpec, Modality, Source
-from ..store.store import FLUSH_SECONDS, Writer
+from ..spec import BadItem, EncoderSpec, Modality
+from ..store.store import Writer
 from .cost import Clock
 from .plan import EncoderReport, Task, make_task, settle
+from .settings import ExtractSettings
 
 TEXT_WINDOW = 4096  # texts that are sorted by length together
 HALF_INFINITY = 0x7C00  # its bits in float16; a NaN has more
@@ -33,35 +34,6 @@ AHEAD = 32  # items that may wait prepared for an encoder at first,
 AHEAD_BYTES = 64 << 20  # and once their size is known: enough to decode while the model is loaded
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class ExtractSettings:
-    """How to run, none of which changes the numbers. 0 stands for what suits the machine.
-
-    `batch_images` images, or `batch_tokens` word pieces, make a forward pass; `workers` threads decode.
-    """
-
-    device: str = "auto"
-    runtime: str = "auto"
-    compile: bool = False
-    lanes: int = 0
-    batch_images: int = 0
-    batch_tokens: int = 0
-    workers: int = 0
-    tokens: bool = True
-    flush_seconds: float = FLUSH_SECONDS
-
-    def __post_init__(self) -> None:
-        for name in ("batch_images", "batch_tokens", "workers", "lanes"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name.replace('_', ' ')} must be 0 (automatic) or more; got {getattr(self, name)}")
-
-    def budget(self, modality: Modality, runtime: Runtime) -> int:
-        """Cost of a forward pass: images, or word pieces. Small on a CPU, where a small batch stays in its cache."""
-        asked = self.batch_images if modality == "image" else self.batch_tokens
-        cpu, gpu = (4, 128) if modality == "image" else (512, 32_768)
-        return asked or (cpu if runtime.device == "cpu" else gpu)
 
 
 def extract(
@@ -80,7 +52,7 @@ def extract(
     contents = hash_corpus(corpus)
     tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     if any(task.todo for task in tasks):  # else torch need not even be imported
-        runtime = choose_runtime(settings.device, settings.runtime, lanes=settings.lanes, compile=settings.compile)
+        runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
         for modality in ("image", "text"):
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
@@ -96,8 +68,8 @@ def embed(
     workers = settings.workers or available_cores()
     clock = Clock()
     with ExitStack() as stack:
-        lanes = stack.enter_context(ThreadPoolExecutor(runtime.lanes))
-        lines = [stack.enter_context(_Line(task, settings, runtime, lanes, clock, progress)) for task in tasks]
+        streams = stack.enter_context(ThreadPoolExecutor(runtime.streams))
+        lines = [stack.enter_context(_Line(task, settings, runtime, streams, clock, progress)) for task in tasks]
         decoders = stack.enter_context(ThreadPoolExecutor(workers))
 
         def prepare(key: str) -> tuple[str, list[tuple[_Line, Any]]]:
@@ -116,7 +88,7 @@ class _Line:
         task: Task,
         settings: ExtractSettings,
         runtime: Runtime,
-        lanes: ThreadPoolExecutor,
+        streams: ThreadPoolExecutor,
         clock: Clock,
         progress: Progress,
     ) -> None:
@@ -124,7 +96,7 @@ class _Line:
         self.todo = task.todo
         self.settings = settings
         self.runtime = runtime
-        self.lanes = lanes
+        self.streams = streams
         self.clock = clock
         self.progress = progress
         self.budget = settings.budget(task.modality, runtime)
@@ -160,9 +132,9 @@ class _Line:
         order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
         for batch in batches([lengths[at] for at in order], self.budget):
             items = [self.waiting[order[at]] for at in batch]
-            while len(self.writes) > 2 * self.runtime.lanes:
+            while len(self.writes) > 2 * self.runtime.streams:
                 self.writes.popleft().result()
-            encoded = self.lanes.submit(self.encode, [prepared for _, prepared in items])
+            encoded = self.streams.submit(self.encode, [prepared for _, prepared in items])
             self.writes.append(self.pool.submit(self.write, [key for key, _ in items], encoded))
         self.waiting.clear()
 

@@ -10,8 +10,9 @@ from typing import Any
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
 from ..text_table import table
-from .embed import ExtractSettings, Progress, extract
+from .embed import Progress, extract
 from .plan import EncoderReport
+from .settings import ExtractSettings
 from .shard import Shard
 
 

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..encoders.encoder import Source
 from ..posts.content import Contents
 from ..posts.samples import Corpus
-from ..spec import EncoderSpec, Modality, Source
+from ..spec import EncoderSpec, Modality
 from ..store.errors import BadRecord, update_errors
 from ..store.store import Store
 

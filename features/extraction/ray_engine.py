@@ -13,15 +13,17 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
-from ..spec import Modality, Source
+from ..spec import Modality
 from ..store.durable import temporary
-from .embed import ExtractSettings, Progress, load_once
+from .embed import Progress, load_once
 from .plan import EncoderReport, Target, Task, make_task, settle
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, Chunk, Outcome, Recipe, Worker, item_file
+from .settings import ExtractSettings
 from .worker_pool import ATTEMPTS, POLL_SECONDS, Crew, Death, RayRunError
 
 FIRST_ITEMS = 256  # of a chunk, while it is not known how fast a worker is

@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from functools import cache as keep
 from pathlib import Path
 
+from ..encoders.encoder import Source
 from ..encoders.runtime import choose_runtime
 from ..encoders.sources import EncoderRequest, open_sources
 from ..encoders.zoo import ENCODERS
 from ..posts.samples import Corpus, Sample
-from ..spec import EncoderSpec, Modality, Source
+from ..spec import EncoderSpec, Modality
 from ..store.store import Store
-from .embed import ExtractSettings, embed, fitted_source
+from .embed import embed, fitted_source
 from .plan import EncoderReport, Target, Task
+from .settings import ExtractSettings
 
 SHARED = "posts, weights and cache must lie on a file system that all nodes of the cluster share, under the same path"
 
@@ -92,14 +94,14 @@ class Worker:
         self.mark = mark
         device = ("cuda" if gpu else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
         self.settings = replace(settings, device=device, workers=settings.workers or cores)
-        self.lanes = settings.lanes or (cores if device == "cpu" else 0)
+        self.streams = settings.streams or (cores if device == "cpu" else 0)
 
     def start(self) -> None:
         """Find the encoders and their stores. Raises ValueError where this node lacks what the driver has."""
         if not self.mark.exists():
             raise ValueError(f"node {socket.gethostname()} does not see the cache folder {self.mark.parent}; {SHARED}")
         settings = self.settings
-        self.runtime = choose_runtime(settings.device, settings.runtime, lanes=self.lanes, compile=settings.compile)
+        self.runtime = choose_runtime(settings.device, settings.runtime, streams=self.streams, compile=settings.compile)
         self.sources = [Source(source.specs, keep(source.load)) for source in self.recipe.open()]
         self.stores = {spec: Store.open(self.recipe.cache, spec) for source in self.sources for spec in source.specs}
 

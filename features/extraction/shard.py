@@ -12,7 +12,7 @@ from ..encoders.runtime import available_cores, pick_device
 from ..posts.samples import Corpus
 
 if TYPE_CHECKING:
-    from .embed import ExtractSettings
+    from .settings import ExtractSettings
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def share_machine(settings: ExtractSettings, environment: Mapping[str, str] = os
         return replace(settings, device=f"cuda:{local % gpus}")
     if pick_device(settings.device) == "cpu":
         cores = max(1, available_cores() // _number(environment, "LOCAL_WORLD_SIZE", default=1))
-        return replace(settings, lanes=settings.lanes or cores, workers=settings.workers or cores)
+        return replace(settings, streams=settings.streams or cores, workers=settings.workers or cores)
     return settings
 
 

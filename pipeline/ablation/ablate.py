@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from ...features.posts.samples import Corpus
-from ..data.cached_features import FeatureTable, find_spec
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
+from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
-from ..data.split import STOP_PARTS, members_of
+from ..data.prepare import prepare
+from ..data.split import VALID_PARTS, ensemble_folds
 from ..runs.runs import free_name
-from ..train_head import StageTwo, prepare
 from ..training.fold_result import FoldResult
 from ..training.folds import Done, Task, train_many
-from ..training.head_config import HeadConfig
-from ..training.train_config import TrainConfig
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, say_without
 from .results import Scoring, change, judge_row, worth
@@ -42,7 +43,7 @@ TAKEN: dict[How, str] = {
 
 def ablate(
     corpus: Corpus,
-    stage: StageTwo,
+    data_config: DataConfig,
     config: HeadConfig | Sequence[HeadConfig],
     training: TrainConfig,
     *,
@@ -66,13 +67,13 @@ def ablate(
     configs = [config] if isinstance(config, HeadConfig) else list(config)
     _check(modality, how, part, seeds)
     if part == "views" and not configs[0].views:
-        image = [find_spec(stage.cache, name, "image") for name in stage.image if name != "none"]
-        configs = [replace(one, views=extracted_views(stage.cache, image)) for one in configs]
+        image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
+        configs = [replace(one, views=extracted_views(data_config.cache, image)) for one in configs]
     plans = [
         variants_of(part, one, training) if part else modalities_of(one, training, retrain=how == "retrain")
         for one in configs
     ]
-    scoring, device = _load(corpus, stage, configs, training, seeds)
+    scoring, device = _load(corpus, data_config, configs, training, seeds)
     _check_features(scoring.table, how, part)
     rows, refused, shapley = [], {}, {}
     for plan, results in zip(plans, train_plans(scoring, plans, device=device, done=done), strict=True):
@@ -112,7 +113,7 @@ def ablate(
         seconds=round(time.perf_counter() - started, 2),
     )
     settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
-    write_ablation(ablation, settings | {"encoders": {"image": stage.image, "text": stage.text}})
+    write_ablation(ablation, settings | {"encoders": {"image": data_config.image, "text": data_config.text}})
     return ablation
 
 
@@ -160,19 +161,21 @@ def _check(modality: str, how: str, part: str | None, seeds: int) -> None:
 
 
 def _load(
-    corpus: Corpus, stage: StageTwo, configs: Sequence[HeadConfig], training: TrainConfig, seeds: int
+    corpus: Corpus, data_config: DataConfig, configs: Sequence[HeadConfig], training: TrainConfig, seeds: int
 ) -> tuple[Scoring, str]:
     """One table that serves all heads, its folds, and the device."""
     tokens = any(one.tokens for one in configs)
     loaded = replace(configs[0], inputs="tokens" if tokens else "pooled")
-    table, folds, device = prepare(corpus, stage, loaded, seed=training.seed)
-    count = min(configs[0].members, STOP_PARTS)
-    for seed in range(training.seed + 1, training.seed + seeds):  # which deals the members' stop rows anew
-        refuse_leaks(table, [one for fold in folds for one in members_of(table.posts, fold, count=count, seed=seed)])
+    table, folds, device = prepare(corpus, data_config, loaded, seed=training.seed)
+    count = min(configs[0].ensemble_size, VALID_PARTS)
+    for seed in range(training.seed + 1, training.seed + seeds):  # which deals the members' validation rows anew
+        refuse_leaks(
+            table, [one for fold in folds for one in ensemble_folds(table.posts, fold, count=count, seed=seed)]
+        )
     return Scoring(table, folds, seeds), device
 
 
-def _check_features(table: FeatureTable, how: How, part: str | None) -> None:
+def _check_features(table: CachedFeatures, how: How, part: str | None) -> None:
     if part:
         return
     if table.image is None or table.text is None:
@@ -184,7 +187,7 @@ def _check_features(table: FeatureTable, how: How, part: str | None) -> None:
         )
 
 
-def _without_views(table: FeatureTable) -> FeatureTable:
+def _without_views(table: CachedFeatures) -> CachedFeatures:
     return replace(table, image=replace(table.image, views=())) if table.image and table.image.views else table
 
 
@@ -192,7 +195,7 @@ def _idle(scoring: Scoring, config: HeadConfig, how: How, seen: str) -> str:
     """Why a row is refused that has the full head's logits."""
     taken = WITHOUT[seen]
     side = scoring.table.image if taken == "image" else scoring.table.text
-    none = side is not None and not any(side.present[fold.score].any() for fold in scoring.folds)
+    none = side is not None and not any(side.present[fold.test].any() for fold in scoring.folds)
     why = "no scored post has one" if none else f"the {config.fusion!r} head does not read it"
     return f"{TAKEN[how].format(taken)} changed no logits: {why}"
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ...features.spec import Modality
 from ...heads.base import Inputs
-from ..data.cached_features import FeatureTable
+from ..config.head_config import HeadConfig
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views
 from ..evaluation.reevaluate import hide
 from ..training.fold_result import FoldResult, log_mean
-from ..training.head_config import HeadConfig
 from ..training.loop import predict_logits, training_threads
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
@@ -32,7 +32,7 @@ Replacement = Literal["zero", "mean", "shuffle", "null"]
 
 @dataclass(frozen=True)
 class Removal:
-    """What stands in for a modality of n scored rows: `means` (L, D) of the training rows, or `orders` (n,) of others.
+    """What stands in for a modality of n test rows: `means` (L, D) of the training rows, or `orders` (n,) of others.
 
     Masks stay as they are, but that "null" hides the modality and "shuffle" takes the other post's mask with its
     features. The two modalities are shuffled apart from one another.
@@ -43,7 +43,7 @@ class Removal:
     orders: Mapping[Modality, Tensor]
 
     def __call__(self, shown: Inputs, modality: Modality) -> Inputs:
-        """The scored rows `shown` without that modality."""
+        """The test rows `shown` without that modality."""
         if self.how == "null":
             return hide(shown, modality)
         vectors, mask = side(shown, modality)
@@ -58,7 +58,7 @@ class Removal:
 
 
 def say_without(
-    table: FeatureTable,
+    table: CachedFeatures,
     config: HeadConfig,
     results: Sequence[FoldResult],
     how: Replacement,
@@ -76,7 +76,7 @@ def say_without(
         for number, result in enumerate(results):
             inputs = build_inputs(table, tokens=config.tokens, reductions=result.reductions)
             views = build_views(table, inputs, tokens=config.tokens, reductions=result.reductions)
-            rows = result.fold.score
+            rows = result.fold.test
             # By fold and seed, so that no two of them pair the same posts.
             draw = (seeds[number // folds], number % folds)
             remove = removal(how, inputs, train=result.fold.train, scored=len(rows), seed=draw)

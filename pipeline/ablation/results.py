@@ -1,4 +1,4 @@
-"""One line of an ablation, judged against the full head on the same scored rows; and what each modality is worth."""
+"""One line of an ablation, judged against the full head on the same test rows; and what each modality is worth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..evaluation.baselines import majority
 from ..evaluation.comparison import by_repeat, compare
@@ -50,7 +50,7 @@ class AblationRow:
 class Scoring:
     """The rows on which heads are compared: folds of a table, scored once for each of `seeds` seeds, seed by seed."""
 
-    table: FeatureTable
+    table: CachedFeatures
     folds: Sequence[Fold]
     seeds: int
 
@@ -67,11 +67,11 @@ class Scoring:
     def majority(self) -> list[dict[str, float]]:
         """The same of the commonest class among the training rows."""
         labels = self.table.targets()
-        return self._scores([majority(labels[fold.train], len(fold.score)) for fold in self.all_folds])
+        return self._scores([majority(labels[fold.train], len(fold.test)) for fold in self.all_folds])
 
     def _scores(self, guesses: Sequence[NDArray[np.int64]]) -> list[dict[str, float]]:
         labels, pairs = self.table.targets(), zip(self.all_folds, guesses, strict=True)
-        return [score(labels[fold.score], guess, self.table.classes) for fold, guess in pairs]
+        return [score(labels[fold.test], guess, self.table.classes) for fold, guess in pairs]
 
 
 def judge_row(
@@ -92,7 +92,7 @@ def judge_row(
     labels = table.targets()
     guesses, reference = [one.argmax(1) for one in logits], [one.argmax(1) for one in full]
     said, whole = by_repeat(folds, guesses), by_repeat(folds, reference)  # (R, n) each
-    rows = by_repeat(folds, [fold.score for fold in folds])[0]
+    rows = by_repeat(folds, [fold.test for fold in folds])[0]
     groups, truth = table.posts.groups[rows], labels[rows]
     scored, scored_full = scoring.metrics(logits), scoring.metrics(full)
     metrics, before = summarise(scored), summarise(scored_full)
@@ -152,8 +152,8 @@ def _tests(
     gaps: Mapping[str, NDArray[np.float64]],
 ) -> dict[str, Any]:
     found = compare(labels, folds, guesses, reference, classes)
-    trained = float(np.mean([len(fold.train) + len(fold.stop) for fold in folds]))
-    scored = float(np.mean([len(fold.score) for fold in folds]))
+    trained = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
+    scored = float(np.mean([len(fold.test) for fold in folds]))
     return {
         "mcnemar": found.mcnemar,
         "mcnemar_exact": found.mcnemar_exact,

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from ...features.encoders.views import view_spec
 from ...features.spec import EncoderSpec, Modality
 from ...heads.registry import head_info
-from ..training.head_config import HeadConfig
-from ..training.train_config import TrainConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 
 Part = Literal["tokens", "position", "balance", "views"]
 WITHOUT: dict[str, Modality] = {"text": "image", "image": "text"}  # what the head sees, and what was taken away

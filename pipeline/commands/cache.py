@@ -88,11 +88,11 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Bring embeddings made elsewhere into the cache, so that heads train on them by their name."""
-    from ...features.cache.imported_arrays import read_brought
+    from ...features.cache.imported_arrays import read_arrays
     from ...features.cache.importing import import_embeddings
 
-    brought = read_brought(pooled, ids, tokens, offsets)
-    show(import_embeddings(posts.read(), cache, brought, name=name, modality=modality, append=append), as_json)
+    arrays = read_arrays(pooled, ids, tokens, offsets)
+    show(import_embeddings(posts.read(), cache, arrays, name=name, modality=modality, append=append), as_json)
 
 
 @app.command()

@@ -32,7 +32,7 @@ def finetune(
     warmup: Annotated[float, Option(help="Share of the steps in which the learning rates rise.")] = 0.1,
     clip: Annotated[float, Option(help="Largest norm of the gradient.")] = 1.0,
     patience: Annotated[int, Option(min=0, help="Epochs without a better one that end training; 0: never.")] = 2,
-    metric: Annotated[str, Option(help="Metric on the stop rows that picks the epoch.")] = "loss",
+    metric: Annotated[str, Option(help="Metric on the validation rows that picks the epoch.")] = "loss",
     balance: Annotated[Literal["none", "weights"], Option(help="Class weights by inverse frequency.")] = "none",
     seed: Annotated[int, Option(min=0, help="Seed of the split, the weights and the order.")] = 0,
     clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
@@ -43,7 +43,7 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune one encoder on the training rows of a stored split; rows that it has seen are then never scored."""
-    from ...features.spec import EncoderOptions
+    from ...features.encoders.encoder import EncoderOptions
     from ..finetuning.finetune import finetune as run
     from ..finetuning.tune import TuneConfig
     from .console import progress

@@ -11,7 +11,7 @@ from typer import Option
 from .options import Device, Encoders, pairs
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
-    from ..train_head import StageTwo
+    from ..config.data_config import DataConfig
     from ..training.experiment import HeadConfig
     from ..training.loop import TrainConfig
 
@@ -25,20 +25,20 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
         from ..sweeps.leaderboard import read_replay
 
         found = read_replay(text)
-        head, stage = found.head, found.stage
+        head, data_config = found.head, found.data_config
         own = {
             "fusion": head.fusion,
             "inputs": head.inputs,
             "patches": "x".join(map(str, head.patches)) if head.patches else "none",
             "token_width": head.token_width or 0,
             "option": [f"{name}={value}" for name, value in head.options.items()],
-            "image": list(stage.image),
-            "text": list(stage.text),
-            "cache": str(stage.cache),
-            "folds": stage.folds or 0,
-            "hold_out": stage.hold_out,
+            "image": list(data_config.image),
+            "text": list(data_config.text),
+            "cache": str(data_config.cache),
+            "folds": data_config.folds or 0,
+            "hold_out": data_config.hold_out,
         }
-        own |= {name: getattr(head, name) for name in ("hidden", "dropout", "members", "views", "average_views")}
+        own |= {name: getattr(head, name) for name in ("hidden", "dropout", "ensemble_size", "views", "average_views")}
         ctx.default_map = dict(ctx.default_map or {}) | own | asdict(found.training)
     return text
 
@@ -61,8 +61,9 @@ class Fusion:
     token_width: Annotated[int, Option(min=0, help="Width that tokens are projected to; 0: their own.")] = 256
     hidden: Annotated[int, Option(min=1, help="Width of the head.")] = 128
     dropout: Annotated[float, Option(help="Dropout in the head.")] = 0.5
-    members: Annotated[
-        int, Option("--ensemble", min=1, help="Heads per fold, of other seeds and stop rows, averaged as one model.")
+    ensemble_size: Annotated[
+        int,
+        Option("--ensemble", min=1, help="Heads per fold, of other seeds and validation rows, averaged as one model."),
     ] = 1
     views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0
     average_views: Annotated[bool, Option("--average-views", help="Score with the mean over the image and views.")] = (
@@ -83,7 +84,7 @@ class Fusion:
             dropout=self.dropout,
             patches=read_grid(self.patches),
             token_width=self.token_width or None,
-            members=self.members,
+            ensemble_size=self.ensemble_size,
             views=self.views,
             average_views=self.average_views,
             options={name: read_number(value) for name, value in pairs("--option", self.option).items()},
@@ -99,7 +100,7 @@ class Training:
     hold_out: Annotated[float, Option(min=0, max=0.5, help="Share of posts set aside, once, for `msa test`.")] = 0.0
     epochs: Annotated[int, Option(min=1, help="Most epochs.")] = 40
     batch_size: Annotated[int, Option(min=1, help="Posts per training step.")] = 64
-    optimiser: Annotated[Literal["adamw", "adam", "sgd"], Option(help="Optimiser; SGD with Nesterov's .9.")] = "adamw"
+    optimizer: Annotated[Literal["adamw", "adam", "sgd"], Option(help="Optimizer; SGD with Nesterov's .9.")] = "adamw"
     lr: Annotated[float, Option(help="Learning rate.")] = 3e-4
     weight_decay: Annotated[float, Option(help="Weight decay.")] = 1e-2
     schedule: Annotated[
@@ -121,9 +122,9 @@ class Training:
     average: Annotated[Literal["none", "ema", "swa"], Option(help="Average the weights over steps or epochs.")] = "none"
     decay: Annotated[float, Option(help="How slowly the ema forgets.")] = 0.99
     patience: Annotated[int, Option(min=0, help="Epochs without a better one that end training; 0: never.")] = 6
-    metric: Annotated[str, Option(help="Metric on the stop rows that picks the epoch.")] = "loss"
+    metric: Annotated[str, Option(help="Metric on the validation rows that picks the epoch.")] = "loss"
     tune_thresholds: Annotated[
-        bool, Option("--tune-thresholds", help="Decide between classes where the stop rows' metric is best.")
+        bool, Option("--tune-thresholds", help="Decide between classes where the validation rows' metric is best.")
     ] = False
     seed: Annotated[int, Option(min=0, help="Seed of the split, the weights and the order.")] = 0
     device: Device = "auto"
@@ -134,11 +135,11 @@ class Training:
 
         return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
 
-    def stage(self, encoders: Encoders) -> StageTwo:
+    def stage(self, encoders: Encoders) -> DataConfig:
         """The cache, encoders, folds and device of stage two."""
-        from ..train_head import StageTwo
+        from ..config.data_config import DataConfig
 
-        return StageTwo(
+        return DataConfig(
             encoders.cache,
             tuple(encoders.image),
             tuple(encoders.text),

@@ -14,7 +14,7 @@ from typer import Argument, Option
 from .recipes import apply_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
-    from ...features.extraction.embed import ExtractSettings
+    from ...features.extraction.settings import ExtractSettings
     from ...features.extraction.shard import Shard
     from ...features.posts.samples import Corpus
 
@@ -90,7 +90,7 @@ class Compute:
 
     def settings(self, *, tokens: bool = True) -> ExtractSettings:
         """The same as settings of an extraction. Raises ValueError."""
-        from ...features.extraction.embed import ExtractSettings
+        from ...features.extraction.settings import ExtractSettings
 
         return ExtractSettings(
             device=self.device,

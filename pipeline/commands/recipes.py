@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from ...features.text_table import table
-from .config import convert_option, near_names, settings_of
+from .config_file import convert_option, near_names, settings_of
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
 COMMANDS = ("extract", "train-head", "ablate")  # that a recipe gives options to

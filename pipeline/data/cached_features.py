@@ -21,10 +21,9 @@ from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.store import Store, stored_specs
-from .leaks import Seen, find_seen
+from ..config.head_config import Grid
+from .seen import Seen, find_seen
 from .split import Posts
-
-Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class ModalityTable:
 
 
 @dataclass(frozen=True)
-class FeatureTable:
+class CachedFeatures:
     """All posts of a data set with their cached features; either modality may be absent as a whole."""
 
     posts: Posts
@@ -132,7 +131,7 @@ def load_features(
     patches: Grid | None = None,
     classes: Sequence[str] | None = None,
     views: Sequence[Sequence[EncoderSpec]] = (),
-) -> FeatureTable:
+) -> CachedFeatures:
     """Join a corpus with its cached features. Parts are compared with their checksums first.
 
     `patches` pools image tokens to a coarser grid (rows, columns). What a tower learns from has its tokens even where
@@ -168,7 +167,7 @@ def load_features(
             filled.append(_fill(view, plain))
             seconds += view.seconds
         tables["image"] = replace(plain, views=tuple(filled), seconds=plain.seconds + seconds)
-    return FeatureTable(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
+    return CachedFeatures(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
 
 
 def _load_modality(

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...features.spec import EncoderSpec, Modality
 from ...heads.base import Dims, Inputs
 from ...heads.towers import Towers
-from .cached_features import FeatureTable, ModalityTable
+from .cached_features import CachedFeatures, ModalityTable
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
 BLOCK_ROWS = 512
@@ -62,7 +62,7 @@ def reduction_names(modality: Modality, encoders: int) -> list[str]:
 
 
 def fit_reductions(
-    table: FeatureTable, rows: NDArray[np.int64], *, width: int | None, tokens: bool
+    table: CachedFeatures, rows: NDArray[np.int64], *, width: int | None, tokens: bool
 ) -> dict[str, Reduction]:
     """One reduction per encoder that has tokens wider than `width`; none for pooled vectors or `width=None`.
 
@@ -90,7 +90,7 @@ def towers_of(
 
 
 def build_inputs(
-    table: FeatureTable,
+    table: CachedFeatures,
     *,
     tokens: bool,
     reductions: Reductions | None = None,
@@ -100,7 +100,7 @@ def build_inputs(
 
     Raw sides keep their tokens, and these their whole numbers: float32 would be four times as large, and a batch is
     made so when it is taken. Tokens of several encoders stand one encoder after another, its own pooled vector first,
-    all brought to one width by their reductions and zeros; position 0 is then the mean of those pooled vectors.
+    all arrays to one width by their reductions and zeros; position 0 is then the mean of those pooled vectors.
     """
     image = _side(table, table.image, "image", tokens, reductions or {}, hidden=without == "image")
     text = _side(table, table.text, "text", tokens, reductions or {}, hidden=without == "text")
@@ -108,7 +108,7 @@ def build_inputs(
 
 
 def build_views(
-    table: FeatureTable,
+    table: CachedFeatures,
     inputs: Inputs,
     *,
     tokens: bool,
@@ -130,20 +130,20 @@ def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torc
     return inputs._replace(image=image)
 
 
-def dims_of(inputs: Inputs, table: FeatureTable) -> Dims:
+def dims_of(inputs: Inputs, table: CachedFeatures) -> Dims:
     """The widths that a head for these inputs of a table is built with."""
     image, text = inputs.image.shape[-1], inputs.text.shape[-1]
     return Dims(image, text, len(table.classes), _parts(table, "image", image), _parts(table, "text", text))
 
 
-def _parts(table: FeatureTable, modality: Modality, width: int) -> tuple[int, ...]:
+def _parts(table: CachedFeatures, modality: Modality, width: int) -> tuple[int, ...]:
     """The widths of encoders whose vectors stand side by side; tokens of several are all of one width."""
     widths = tuple(spec.width for spec in table.specs[modality])
     return widths if sum(widths) == width else ()
 
 
 def _side(
-    table: FeatureTable,
+    table: CachedFeatures,
     side: ModalityTable | None,
     modality: Modality,
     tokens: bool,

@@ -3,74 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...features.encoders.tuned import TunedRecord, record_of
-from ...features.posts.content import Contents
-from ...features.spec import EncoderSpec
+from ...features.encoders.tuned import TunedRecord
+from .cached_features import CachedFeatures, ModalityTable
+from .seen import Seen
 from .split import Fold
 
-if TYPE_CHECKING:
-    from .cached_features import FeatureTable, ModalityTable
 
-
-@dataclass(frozen=True)
-class Seen:
-    """Which of N posts an encoder was fitted on, `trained` (N,), and which chose its epoch, `selected` (N,).
-
-    A post counts that shares its image, its text or its group with a row of the tuning, directly or through others.
-    """
-
-    spec: EncoderSpec
-    record: TunedRecord
-    trained: NDArray[np.bool_]
-    selected: NDArray[np.bool_]
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Seen:
-        """The same for some of the posts."""
-        return replace(self, trained=self.trained[rows], selected=self.selected[rows])
-
-
-def find_seen(
-    specs: Sequence[EncoderSpec], cache: Path, contents: Contents, groups: NDArray[np.int64]
-) -> tuple[Seen, ...]:
-    """One entry for each of the encoders that was tuned. Raises ValueError where its record is gone."""
-    found = []
-    for spec in specs:
-        record = record_of(spec, cache)
-        if record is not None:
-            masks = (_with_groups(contents, groups, set(keys)) for keys in (record.trained, record.selected))
-            found.append(Seen(spec, record, *masks))
-    return tuple(found)
-
-
-def _with_groups(contents: Contents, groups: NDArray[np.int64], keys: set[str]) -> NDArray[np.bool_]:
-    pairs = zip(contents.image_keys, contents.text_keys, strict=True)
-    here = np.array([image in keys or text in keys for image, text in pairs], bool)
-    return np.isin(groups, groups[here])
-
-
-def refuse_leaks(table: FeatureTable, folds: Sequence[Fold]) -> None:
+def refuse_leaks(table: CachedFeatures, folds: Sequence[Fold]) -> None:
     """Raise ValueError where an encoder has seen rows that the folds judge by.
 
-    Scored rows may be neither fitted on nor selected on. Stop rows may not be fitted on; that they chose the encoder's
-    epoch is no more than they do for the head, so a split's own stop rows may stop both. Hence an encoder that was
-    tuned on a fold may be judged on that fold, and on no other one of the same split.
+    Scored rows may be neither fitted on nor selected on. Validation rows may not be fitted on; that they chose the
+    encoder's epoch is no more than they do for the head, so a split's own validation rows may stop both. Hence an
+    encoder that was tuned on a fold may be judged on that fold, and on no other one of the same split.
     """
     for seen in _all_seen(table.image, table.text):
         for number, fold in enumerate(folds):
-            scored = int((seen.trained | seen.selected)[fold.score].sum())
-            stopped = int(seen.trained[fold.stop].sum())
+            scored = int((seen.trained | seen.selected)[fold.test].sum())
+            stopped = int(seen.trained[fold.valid].sum())
             if scored or stopped:
                 raise ValueError(
                     f"encoder {seen.spec.name!r} was tuned on {seen.record.where} and has seen {scored} of the "
-                    f"{len(fold.score)} scored and {stopped} of the {len(fold.stop)} stop rows of fold {number} here, "
-                    f"so its score would mean nothing; {_remedy(seen.record, len(folds))}"
+                    f"{len(fold.test)} test rows and {stopped} of the {len(fold.valid)} validation rows of fold "
+                    f"{number} here, so its score would mean nothing; {_remedy(seen.record, len(folds))}"
                 )
 
 

@@ -16,20 +16,20 @@ from ...features.store.durable import write_atomic
 from .group_folds import deal_groups
 
 HOLDOUT = 5  # one fifth is scored where no folds are asked for
-PARTS = ("train", "stop", "score")
-STOP_PARTS = 10  # one tenth of the training rows decides when to stop
+PARTS = ("train", "valid", "test")
+VALID_PARTS = 10  # one tenth of the training rows decides when to stop
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Row numbers of one fold. `stop` ends training early and is never scored; `score` is never trained on.
+    """Row numbers of one fold. `valid` picks the best epoch and is never scored; `test` is scored and never trained on.
 
     Folds of one `repeat` score each row once; every repeat deals the same rows anew.
     """
 
     train: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    score: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
     repeat: int = 0
 
 
@@ -161,37 +161,37 @@ def stop_split(posts: Posts, rows: NDArray[np.int64], *, seed: int) -> tuple[NDA
     return _deal(rows, labels, posts.groups, parts, seed)[0]
 
 
-def members_of(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
+def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
     """Give `count` folds that score the same rows and each stop on another tenth of the others; the first is `fold`.
 
     A head per member, averaged, learns from every row that is not scored.
     """
-    if not 1 <= count <= STOP_PARTS:
-        raise ValueError(f"members must be 1 to {STOP_PARTS}; got {count}")
+    if not 1 <= count <= VALID_PARTS:
+        raise ValueError(f"members must be 1 to {VALID_PARTS}; got {count}")
     if count == 1:
         return [fold]
-    rest = np.sort(np.concatenate([fold.train, fold.stop]))
+    rest = np.sort(np.concatenate([fold.train, fold.valid]))
     labels = np.array([label or "" for label in posts.labels])
     dealt = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), repeat_seed(seed, fold.repeat))
-    others = [replace(fold, train=train, stop=stop) for train, stop in dealt if not np.array_equal(stop, fold.stop)]
+    others = [replace(fold, train=train, valid=stop) for train, stop in dealt if not np.array_equal(stop, fold.valid)]
     if len(others) < count - 1:
         raise ValueError(f"these posts are too few for {count} members; use at most {len(others) + 1}")
     return [fold, *others[: count - 1]]
 
 
 def inner_folds(posts: Posts, fold: Fold, *, folds: int, seed: int) -> list[Fold]:
-    """Deal a fold's training and stop rows into `folds` folds of their own, on which settings may be chosen.
+    """Deal a fold's training and validation rows into `folds` folds of their own, on which settings may be chosen.
 
     No row that the outer fold scores, nor a copy of one, is in any of them. Raises ValueError as `make_folds`.
     """
     if folds < 2:
         raise ValueError(f"inner folds must be 2 or more; got {folds}")
-    rest = np.sort(np.concatenate([fold.train, fold.stop]))
+    rest = np.sort(np.concatenate([fold.train, fold.valid]))
     labels = np.array([label or "" for label in posts.labels])
     made = []
     for others, score in _deal(rest, labels, posts.groups, folds, seed):
         train, stop = _deal(others, labels, posts.groups, _stop_parts(labels[others]), seed)[0]
-        made.append(replace(fold, train=train, stop=stop, score=score))
+        made.append(replace(fold, train=train, valid=stop, test=score))
     return made
 
 
@@ -215,7 +215,7 @@ def take_share(posts: Posts, rows: NDArray[np.int64], share: float, *, seed: int
 
 def _stop_parts(labels: NDArray[np.str_]) -> int:
     """Parts of which one stops training: ten, fewer where no class has ten posts."""
-    return min(STOP_PARTS, max(2, *Counter(labels.tolist()).values()))
+    return min(VALID_PARTS, max(2, *Counter(labels.tolist()).values()))
 
 
 def _deal(

@@ -16,12 +16,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...features.encoders.runtime import pick_device
+from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
 from ..data.split import Fold, stop_split
 from ..predict import probabilities
 from ..runs.runs import Run
 from ..training.experiment import HeadConfig, train_folds
-from ..training.train_config import TrainConfig
 from .feature_table import FeatureTable, describe
 
 POSTS = ("patches", "views", "average_views")  # settings of how features are loaded; a table is loaded already
@@ -80,7 +80,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_consistent_length(truth, tied)
         joined = table.joined([names[number] for number in numbers], tied, names, tokens=config.tokens)
         train, stop = stop_split(joined.posts, np.arange(len(table)), seed=training.seed)
-        # Nothing is held back to be scored: that is the caller's to do, so the stop rows stand in.
+        # Nothing is held back to be scored: that is the caller's to do, so the validation rows stand in.
         fold = Fold(train, stop, stop)
         result = train_folds(joined, [fold], config, training, device=pick_device(self.device))[0]
         heads = [head.cpu() for head in result.heads]

@@ -94,12 +94,12 @@ class FeatureTable:
 
     def joined(
         self, labels: Sequence[str | None], groups: NDArray[np.int64], classes: Sequence[str], *, tokens: bool
-    ) -> data.FeatureTable:
+    ) -> data.CachedFeatures:
         """The same rows as training sees them. With `tokens`, a side without any has none in every row."""
         nothing: list[None] = [None] * len(self)
         posts = Posts([str(row) for row in range(len(self))], list(labels), groups, nothing)
         image, text = (_with_tokens(side) if tokens and side else side for side in (self.image, self.text))
-        return data.FeatureTable(posts, tuple(classes), image, text)
+        return data.CachedFeatures(posts, tuple(classes), image, text)
 
 
 def describe(widths: Widths) -> str:

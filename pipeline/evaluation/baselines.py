@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
 from ...heads.base import Inputs
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
@@ -24,7 +24,7 @@ Labels = NDArray[np.int64]
 
 # Strongest penalty first: each fit starts from the one before, which is near, and the slow weak ones come last.
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
-PATIENCE = 2  # penalties with a worse score on the stop rows before the rest is skipped
+PATIENCE = 2  # penalties with a worse score on the validation rows before the rest is skipped
 
 
 SINGLES = ("linear_image", "linear_text")
@@ -32,7 +32,7 @@ SYSTEMS = ("majority", "linear", *SINGLES)
 
 
 class Probe(NamedTuple):
-    """A linear probe's answer: class indices (n,), probabilities (n, K), and the C that the stop rows chose."""
+    """A linear probe's answer: class indices (n,), probabilities (n, K), and the C that the validation rows chose."""
 
     predictions: Labels
     probabilities: NDArray[np.float64]
@@ -47,11 +47,11 @@ def majority(y_train: Labels, n: int) -> Labels:
 
 
 def baseline_guesses(
-    table: FeatureTable, folds: Sequence[Fold], *, seed: int, systems: Sequence[str] = SYSTEMS
+    table: CachedFeatures, folds: Sequence[Fold], *, seed: int, systems: Sequence[str] = SYSTEMS
 ) -> dict[str, list[Labels]]:
-    """What these of SYSTEMS say of each fold's scored rows; those of one modality only where the table has both.
+    """What these of SYSTEMS say of each fold's test rows; those of one modality only where the table has both.
 
-    A probe is trained on the fold's training rows and tuned on its stop rows.
+    A probe is trained on the fold's training rows and tuned on its validation rows.
     """
     labels, classes = table.targets(), len(table.classes)
     inputs = build_inputs(table, tokens=False)
@@ -61,7 +61,7 @@ def baseline_guesses(
     columns = {"linear": place >= 0}
     if table.image is not None and table.text is not None:
         columns |= {"linear_image": image, "linear_text": ~image}
-    guesses = {"majority": [majority(labels[fold.train], len(fold.score)) for fold in folds]}
+    guesses = {"majority": [majority(labels[fold.train], len(fold.test)) for fold in folds]}
     seen = {name: matrix[:, chosen] for name, chosen in columns.items() if name in systems}
     # One probe a core: several cores inside a product of so few columns gain little.
     with no_warnings(), threadpool_limits(1), ThreadPoolExecutor(available_cores()) as pool:
@@ -75,7 +75,7 @@ def baseline_guesses(
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Without the warning that a fit was cut short: the stop rows judge it, too. For the main thread alone."""
+    """Without the warning that a fit was cut short: the validation rows judge it, too. For the main thread alone."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -84,13 +84,13 @@ def no_warnings() -> Iterator[None]:
 
 
 def probe_fold(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, seed: int) -> Labels:
-    """What a linear probe of one fold says of its scored rows, from the matrix and labels of all rows."""
+    """What a linear probe of one fold says of its test rows, from the matrix and labels of all rows."""
     return linear_probe(
         matrix[fold.train],
         labels[fold.train],
-        matrix[fold.stop],
-        labels[fold.stop],
-        matrix[fold.score],
+        matrix[fold.valid],
+        labels[fold.valid],
+        matrix[fold.test],
         classes=classes,
         seed=seed,
     ).predictions
@@ -127,7 +127,7 @@ def linear_probe(
     """Fit a multinomial logistic regression on the training rows and predict the scored ones.
 
     Matrices as from `pooled_matrix`, labels class indices. Filling (training mean) and scaling are fitted on the
-    training rows; C is the one with the best `metric` (a key of METRICS) on the stop rows.
+    training rows; C is the one with the best `metric` (a key of METRICS) on the validation rows.
 
     Raises ValueError on an unknown metric or training rows of fewer than two classes.
     """

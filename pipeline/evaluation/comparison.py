@@ -1,4 +1,4 @@
-"""What a head's scored rows amount to: intervals, calibration, and paired tests against what it has to beat."""
+"""What a head's test rows amount to: intervals, calibration, and paired tests against what it has to beat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.text_table import table as text_table
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.scores import confusion, per_class, score
 from ..metrics.statistics import (
@@ -51,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error before and after dividing each fold's logits by the temperature of its stop rows."""
+    """Expected calibration error before and after temperature scaling, fitted on each fold's validation rows."""
 
     before: float
     after: float
@@ -61,7 +61,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """All that is said of a run beside its mean and deviation. `comparisons` are by system; none without baselines."""
 
     intervals: dict[str, Interval]
@@ -123,27 +123,25 @@ def p_text(value: float | None) -> str:
 
 
 def judge(
-    table: FeatureTable,
+    table: CachedFeatures,
     folds: Sequence[Fold],
     logits: Sequence[Logits],
     stops: Sequence[tuple[Labels, Logits]],
     *,
     others: Mapping[str, Sequence[Labels]] | None = None,
-) -> Judgement:
-    """Judge logits (n, K) of each fold's scored rows.
+) -> Evaluation:
+    """Judge logits (n, K) of each fold's test rows.
 
     `stops` are rows that no gradient has seen and their logits, for the temperature; `others` what other systems say
-    of the same scored rows.
+    of the same test rows.
     """
     labels, classes, others = table.targets(), table.classes, others or {}
     guesses = [one.argmax(1) for one in logits]
-    rows = by_repeat(folds, [fold.score for fold in folds])[0]
+    rows = by_repeat(folds, [fold.test for fold in folds])[0]
     truth = labels[rows]
     said = by_repeat(folds, guesses)  # (R, n)
     means = {
-        name: float(
-            np.mean([score(labels[f.score], g, classes)["accuracy"] for f, g in zip(folds, guess, strict=True)])
-        )
+        name: float(np.mean([score(labels[f.test], g, classes)["accuracy"] for f, g in zip(folds, guess, strict=True)]))
         for name, guess in others.items()
         if name in SINGLES
     }
@@ -152,7 +150,7 @@ def judge(
         {**entry, "support": entry["support"] // len(said)}
         for entry in per_class(np.tile(truth, len(said)), said.ravel(), classes)
     ]
-    return Judgement(
+    return Evaluation(
         intervals=bootstrap(table.posts.groups[rows], truth, said, classes=len(classes)),
         calibration=calibrate(labels, folds, logits, [(labels[r], stop) for r, stop in stops]),
         comparisons={name: compare(labels, folds, guesses, guess, classes) for name, guess in others.items()},
@@ -164,10 +162,10 @@ def judge(
 
 
 def by_repeat(folds: Sequence[Fold], values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Values (n_f, …) of each fold's scored rows as one array (R, n, …), the rows of each repeat in ascending order."""
+    """Values (n_f, …) of each fold's test rows as one array (R, n, …), the rows of each repeat in ascending order."""
     repeats = []
     for number in sorted({fold.repeat for fold in folds}):
-        mine = [(fold.score, value) for fold, value in zip(folds, values, strict=True) if fold.repeat == number]
+        mine = [(fold.test, value) for fold, value in zip(folds, values, strict=True) if fold.repeat == number]
         order = np.argsort(np.concatenate([rows for rows, _ in mine]))
         repeats.append(np.concatenate([value for _, value in mine])[order])
     return np.stack(repeats)
@@ -176,9 +174,9 @@ def by_repeat(folds: Sequence[Fold], values: Sequence[NDArray[Any]]) -> NDArray[
 def calibrate(
     labels: Labels, folds: Sequence[Fold], logits: Sequence[Logits], stops: Sequence[tuple[Labels, Logits]]
 ) -> Calibration:
-    """Calibration of all folds' scored rows together; `stops` are labels and logits of each fold's stop rows."""
+    """Calibration of all folds' test rows together; `stops` are labels and logits of each fold's validation rows."""
     temperatures = [fit_temperature(said, truth) for truth, said in stops]
-    truth = np.concatenate([labels[fold.score] for fold in folds])
+    truth = np.concatenate([labels[fold.test] for fold in folds])
     before = reliability(softmax(np.concatenate(list(logits))), truth)
     cooled = [one / np.float32(heat) for one, heat in zip(logits, temperatures, strict=True)]
     after = reliability(softmax(np.concatenate(cooled)), truth)
@@ -192,15 +190,15 @@ def compare(
     other: Sequence[Labels],
     classes: Sequence[str],
 ) -> Comparison:
-    """Test one system against another on what both say of each fold's scored rows."""
+    """Test one system against another on what both say of each fold's test rows."""
     scores = [
-        [score(labels[fold.score], guess, classes) for fold, guess in zip(folds, system, strict=True)]
+        [score(labels[fold.test], guess, classes) for fold, guess in zip(folds, system, strict=True)]
         for system in (head, other)
     ]
     gaps = {name: [a[name] - b[name] for a, b in zip(*scores, strict=True)] for name in RESAMPLED}
-    trained = float(np.mean([len(fold.train) + len(fold.stop) for fold in folds]))
-    scored = float(np.mean([len(fold.score) for fold in folds]))
-    truth = labels[by_repeat(folds, [fold.score for fold in folds])]
+    trained = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
+    scored = float(np.mean([len(fold.test) for fold in folds]))
+    truth = labels[by_repeat(folds, [fold.test for fold in folds])]
     paired = [mcnemar(*rows) for rows in zip(truth, by_repeat(folds, head), by_repeat(folds, other), strict=True)]
     return Comparison(
         {name: float(np.mean(gap)) for name, gap in gaps.items()},

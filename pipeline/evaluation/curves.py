@@ -15,11 +15,12 @@ from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
+from ..config.data_config import DataConfig
+from ..data.prepare import prepare
 from ..data.split import Fold, take_share
 from ..metrics.scores import score, summarise
-from ..metrics.tables import mean_sd
+from ..metrics.tables import mean_sd, scored_text
 from ..runs.runs import free_name, to_csv
-from ..train_head import StageTwo, prepare, scored_text
 from ..training.experiment import FoldDone, HeadConfig, train_folds
 from ..training.loop import TrainConfig
 from .baselines import baseline_guesses
@@ -94,11 +95,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Said:
-    """What one fold's heads say: logits (n, K) of its scored rows, whole and without a modality; stop rows, theirs."""
+    """Logits of one fold's heads: (n, K) of its test rows, whole and without a modality, and of the validation rows."""
 
     whole: Logits
     without: Mapping[Modality, Logits]
-    stop: tuple[Labels, Logits]
+    valid: tuple[Labels, Logits]
 
 
 def missing_curve(
@@ -108,7 +109,7 @@ def missing_curve(
 
     Which posts lose it is drawn once: who lacks it at one share lacks it at every larger one.
     """
-    rows = np.unique(np.concatenate([fold.score for fold in folds]))
+    rows = np.unique(np.concatenate([fold.test for fold in folds]))
     turn = np.empty(int(rows.max()) + 1)
     turn[rows] = np.random.default_rng(seed).permutation(len(rows)) / len(rows)  # hidden from shares above this
     points = []
@@ -116,9 +117,9 @@ def missing_curve(
         for share in SHARES:
             metrics, count = [], 0
             for fold, one in zip(folds, said, strict=True):
-                lost = turn[fold.score] < share
+                lost = turn[fold.test] < share
                 logits = np.where(lost[:, None], one.without[modality], one.whole)
-                metrics.append(score(labels[fold.score], logits.argmax(1), classes))
+                metrics.append(score(labels[fold.test], logits.argmax(1), classes))
                 count += int(lost.sum())
             points.append(Point(modality, share, count / len(folds), summarise(metrics)))
     return Curve("missing", "posts without it", points)
@@ -156,7 +157,7 @@ class LearningCurve:
 
 def learning_curve(
     corpus: Corpus,
-    stage: StageTwo,
+    data_config: DataConfig,
     config: HeadConfig,
     training: TrainConfig,
     *,
@@ -171,7 +172,7 @@ def learning_curve(
     """
     started = time.perf_counter()
     shares = sorted(set(shares))
-    features, folds, device = prepare(corpus, stage, config, seed=training.seed)
+    features, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     labels = features.targets()
     points: dict[str, list[Point]] = {config.fusion: [], "linear": []}
     for number, share in enumerate(shares):
@@ -184,16 +185,16 @@ def learning_curve(
         probes = baseline_guesses(features, cut, seed=training.seed, systems=("linear",))["linear"]
         metrics = {
             config.fusion: [result.metrics for result in results],
-            "linear": [score(labels[f.score], said, features.classes) for f, said in zip(cut, probes, strict=True)],
+            "linear": [score(labels[f.test], said, features.classes) for f, said in zip(cut, probes, strict=True)],
         }
         rows = float(np.mean([len(fold.train) for fold in cut]))
         for system, found in metrics.items():
             points[system].append(Point(system, share, rows, summarise(found)))
     curve = Curve("system", "training rows", [one for line in points.values() for one in line])
     path = free_name(runs, f"learning-{config.fusion}")
-    scored = len(np.unique(np.concatenate([fold.score for fold in folds])))
+    scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
-    result = LearningCurve(config.fusion, curve, scored, len(folds), stage.repeats, path, seconds)
+    result = LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)
     write_atomic(path / "curve.csv", curve.to_csv().encode())
     write_atomic(path / "curve.svg", curve.to_svg().encode())
     return result

@@ -18,18 +18,17 @@ from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
 from ...heads.base import Inputs
-from ..data.cached_features import FeatureTable, load_features
+from ..data.cached_features import CachedFeatures, load_features
 from ..data.inputs import build_inputs, build_views
 from ..data.leaks import refuse_leaks
-from ..data.split import STOP_PARTS, Fold, members_of, read_folds
+from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
 from ..data.test_lock import lock
 from ..metrics.scores import score, summarise
-from ..metrics.tables import class_table, metric_table
+from ..metrics.tables import class_table, metric_table, scored_text
 from ..runs.runs import Run, find_run, load_run
-from ..train_head import scored_text
 from ..training.experiment import log_mean
 from ..training.loop import predict_logits, training_threads
-from .comparison import Judgement, judge
+from .comparison import Evaluation, judge
 from .curves import Curve, Said, missing_curve
 
 ALIKE = 0.999  # of the stored predictions: another device may round a close call the other way
@@ -44,13 +43,13 @@ Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Reevaluation:
     """A run's figures, measured again; the missing-modality curve where it was asked for, and its files."""
 
     run: Path
     fusion: str
     metrics: dict[str, dict[str, float]]
-    judgement: Judgement
+    evaluation: Evaluation
     folds: int
     repeats: int
     reproduced: float
@@ -68,15 +67,15 @@ class Evaluation:
             "reproduced": self.reproduced,
             "curve": self.curve.to_dict() if self.curve else None,
             "files": [str(path) for path in self.files],
-        } | self.judgement.to_dict()
+        } | self.evaluation.to_dict()
 
     def to_text(self) -> str:
         """The tables that the command prints."""
         curve = f"{self.curve.to_text()}\n\n" if self.curve else ""
         written = "".join(f"\nwritten: {path}" for path in self.files)
         return (
-            f"{class_table(self.judgement.classes)}\n\n{metric_table({self.fusion: self.metrics})}\n\n"
-            f"{self.judgement.to_text()}\n\n{curve}{scored_text(self.judgement.rows, self.folds, self.repeats)}; "
+            f"{class_table(self.evaluation.classes)}\n\n{metric_table({self.fusion: self.metrics})}\n\n"
+            f"{self.evaluation.to_text()}\n\n{curve}{scored_text(self.evaluation.rows, self.folds, self.repeats)}; "
             f"{self.reproduced:.2%} of the stored predictions come out again; run folder: {self.run}{written}"
         )
 
@@ -89,7 +88,7 @@ def evaluate_run(
     cache: Path | None = None,
     device: str = "auto",
     seed: int = 0,
-) -> Evaluation:
+) -> Reevaluation:
     """Score each fold's heads on the rows that the run's own split scores them on; write the curve into its folder.
 
     `missing` hides that modality from more and more of the scored posts; `both` draws a curve for each. Raises
@@ -103,7 +102,7 @@ def evaluate_run(
     folds = read_folds(path / "split.json", table.posts)
     refuse_leaks(table, folds)
     held = lock(table.posts, place / "splits").held
-    scored = np.unique(np.concatenate([fold.score for fold in folds]))
+    scored = np.unique(np.concatenate([fold.test for fold in folds]))
     if locked := int(held[scored].sum()):
         raise ValueError(
             f"{path}: {locked} of its {len(scored)} scored posts are locked for `msa test` by now; train again"
@@ -114,14 +113,14 @@ def evaluate_run(
             raise ValueError(f"{path} sees no {modality}; there is nothing to hide, give another --missing")
     said = list(_replay(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
     labels = table.targets()
-    metrics = [score(labels[f.score], one.whole.argmax(1), table.classes) for f, one in zip(folds, said, strict=True)]
+    metrics = [score(labels[f.test], one.whole.argmax(1), table.classes) for f, one in zip(folds, said, strict=True)]
     reproduced = _alike(path, table, folds, [one.whole for one in said])
     if reproduced < ALIKE:
         raise ValueError(
             f"{path}: {1 - reproduced:.2%} of the stored predictions come out otherwise on the features in {place}; "
             "give the cache that the run was trained on"
         )
-    judgement = judge(table, folds, [one.whole for one in said], [one.stop for one in said])
+    evaluation = judge(table, folds, [one.whole for one in said], [one.valid for one in said])
     curve = missing_curve(labels, table.classes, folds, said, seed=seed) if hidden else None
     files = []
     if curve:
@@ -130,10 +129,10 @@ def evaluate_run(
             write_atomic(file, content.encode())
     repeats = len({fold.repeat for fold in folds})
     fusion = run.config.fusion
-    return Evaluation(path, fusion, summarise(metrics), judgement, len(folds), repeats, reproduced, curve, files)
+    return Reevaluation(path, fusion, summarise(metrics), evaluation, len(folds), repeats, reproduced, curve, files)
 
 
-def load_run_features(run: Run, corpus: Corpus, cache: Path) -> FeatureTable:
+def load_run_features(run: Run, corpus: Corpus, cache: Path) -> CachedFeatures:
     """The features that a run was trained on, for these posts. Raises ValueError where the cache lacks any."""
     return load_features(
         corpus,
@@ -153,10 +152,10 @@ def read_seed(path: Path) -> int:
 
 
 def _replay(
-    run: Run, table: FeatureTable, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
+    run: Run, table: CachedFeatures, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
 ) -> Iterator[Said]:
-    """What each fold's heads say of its scored rows, whole and with each modality hidden, and of their stop rows."""
-    count = run.config.members
+    """Logits of each fold's heads on its test rows, whole and with a modality hidden, and on their validation rows."""
+    count = run.config.ensemble_size
     if len(run.heads) != count * len(folds):
         raise ValueError(f"the run has {len(run.heads)} heads for {len(folds)} folds of {count}; train again")
     with training_threads(1):
@@ -171,13 +170,15 @@ def _replay(
             def say(rows: NDArray[np.int64], chosen: Sequence[Any], shown: Sequence[Inputs]) -> Logits:
                 return log_mean([predict_logits(head, x, rows).cpu().numpy() for head in chosen for x in shown])
 
-            parts = list(islice(cycle(members_of(table.posts, fold, count=min(count, STOP_PARTS), seed=seed)), count))
+            parts = list(
+                islice(cycle(ensemble_folds(table.posts, fold, count=min(count, VALID_PARTS), seed=seed)), count)
+            )
             yield Said(
-                whole=say(fold.score, heads, seen),
-                without={m: say(fold.score, heads, [hide(x, m) for x in seen]) for m in hidden},
-                stop=(
-                    np.concatenate([part.stop for part in parts]),
-                    np.concatenate([say(part.stop, [head], seen) for part, head in zip(parts, heads, strict=True)]),
+                whole=say(fold.test, heads, seen),
+                without={m: say(fold.test, heads, [hide(x, m) for x in seen]) for m in hidden},
+                valid=(
+                    np.concatenate([part.valid for part in parts]),
+                    np.concatenate([say(part.valid, [head], seen) for part, head in zip(parts, heads, strict=True)]),
                 ),
             )
 
@@ -189,13 +190,13 @@ def hide(inputs: Inputs, modality: Modality) -> Inputs:
     return inputs._replace(text_mask=inputs.text_mask & False)
 
 
-def _alike(path: Path, table: FeatureTable, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
+def _alike(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
     """The share of the run's stored predictions that these logits give again."""
     with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         stored = {(int(line["fold"]), line["id"]): line["predicted"] for line in csv.DictReader(file)}
     found = {
         (number, table.posts.ids[row]): table.classes[best]
         for number, (fold, one) in enumerate(zip(folds, logits, strict=True))
-        for row, best in zip(fold.score, one.argmax(1), strict=True)
+        for row, best in zip(fold.test, one.argmax(1), strict=True)
     }
     return float(np.mean([stored.get(key) == label for key, label in found.items()]))

@@ -10,7 +10,7 @@ from typing import Any
 from ..metrics.tables import SHOWN, mean_sd
 from ..training.experiment import FoldResult
 from .charts import line_chart
-from .comparison import Judgement
+from .comparison import Evaluation
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -24,19 +24,19 @@ def render_report(
     title: str,
     *,
     systems: Mapping[str, Mapping[str, Mapping[str, float]]],
-    judgement: Judgement,
+    evaluation: Evaluation,
     results: Sequence[FoldResult],
     settings: Mapping[str, Any],
 ) -> str:
     """Render the page. `systems` maps the head and its baselines to metrics."""
-    classes = judgement.classes
+    classes = evaluation.classes
     names = [str(c["label"]) for c in classes]
     head = ["", *(metric.replace("_", " ") for metric in SHOWN)]
     scores = [[name, *(mean_sd(metrics[m]) for m in SHOWN)] for name, metrics in systems.items()]
     parts = [
         f"{c['label']},{c['precision']:.3f},{c['recall']:.3f},{c['f1']:.3f},{c['support']}".split(",") for c in classes
     ]
-    counts = [[name, *map(str, row)] for name, row in zip(names, judgement.confusion, strict=True)]
+    counts = [[name, *map(str, row)] for name, row in zip(names, evaluation.confusion, strict=True)]
     curves = "".join(
         _curves(f"{metric.replace('_', ' ')}, fold {number}", result, metric)
         for metric in ("loss", "macro_f1")
@@ -47,7 +47,7 @@ def render_report(
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{html.escape(title)}</h1>"
-        f"<h2>Scored rows</h2>{_table(head, scores)}{_worth(judgement)}"
+        f"<h2>Scored rows</h2>{_table(head, scores)}{_worth(evaluation)}"
         f"<h2>By class</h2>{_table(['class', 'precision', 'recall', 'f1', 'support'], parts)}"
         f"<h2>Confusion</h2><p>True class by row, predicted class by column; summed over repeats.</p>"
         f"{_table(['', *names], counts)}"
@@ -63,14 +63,14 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{top}</tr>{rows}</table>"
 
 
-def _worth(judgement: Judgement) -> str:
+def _worth(evaluation: Evaluation) -> str:
     """Intervals, tests and the reliability diagram."""
-    measured = judgement.calibration
+    measured = evaluation.calibration
     lines = [
         [name.replace("_", " "), f"{one.estimate:.3f}", f"{one.low:.3f}", f"{one.high:.3f}"]
-        for name, one in judgement.intervals.items()
+        for name, one in evaluation.intervals.items()
     ]
-    tests = f"<h2>Paired tests</h2>{_table(*judgement.test_table())}" if judgement.comparisons else ""
+    tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_table())}" if evaluation.comparisons else ""
     series = {
         f"{name}: error {error:.3f}": [(one.confidence, one.accuracy) for one in bins]
         for name, error, bins in (
@@ -80,17 +80,17 @@ def _worth(judgement: Judgement) -> str:
     }
     chart = line_chart("accuracy by confidence", series, x_range=(0, 1), y_range=(0, 1), diagonal=True, scale=1.4)
     return (
-        f"<h2>95 % intervals</h2><p>Duplicate groups drawn anew, scored rows of all folds together.</p>"
+        f"<h2>95 % intervals</h2><p>Duplicate groups drawn anew, test rows of all folds together.</p>"
         f"{_table(['', 'estimate', 'from', 'to'], lines)}{tests}"
-        f"<h2>Calibration</h2><p>The temperature of each fold is fitted on its stop rows.</p>{chart}"
+        f"<h2>Calibration</h2><p>The temperature of each fold is fitted on its validation rows.</p>{chart}"
     )
 
 
 def _curves(title: str, result: FoldResult, metric: str) -> str:
-    """One small chart: a metric over epochs on training and stop rows."""
+    """One small chart: a metric over epochs on training and validation rows."""
     history = result.histories[0]
     series = {
         "train": [(record.epoch, record.train[metric]) for record in history],
-        "stop": [(record.epoch, record.stop[metric]) for record in history],
+        "stop": [(record.epoch, record.valid[metric]) for record in history],
     }
     return line_chart(title, series, mark=result.best_epochs[0])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score, summarise
@@ -20,11 +20,11 @@ Moments = tuple[Wide, Wide, Wide, Wide]
 
 
 def floor(
-    table: FeatureTable, folds: Sequence[Fold], *, seed: int, metric: str = "accuracy"
+    table: CachedFeatures, folds: Sequence[Fold], *, seed: int, metric: str = "accuracy"
 ) -> dict[str, dict[str, dict[str, float]]]:
     """The majority class, the nearest neighbours, ridge and the linear probe on pooled vectors: metrics over the folds.
 
-    What each may choose (k, penalty) is chosen by `metric` on the stop rows.
+    What each may choose (k, penalty) is chosen by `metric` on the validation rows.
     """
     matrix, labels, classes = pooled_matrix(build_inputs(table, tokens=False)), table.targets(), len(table.classes)
     guesses = baseline_guesses(table, folds, seed=seed, systems=("majority", "linear"))
@@ -32,7 +32,7 @@ def floor(
     guesses["knn"] = [neighbour_guesses(matrix, labels, fold, classes=classes, metric=metric) for fold in folds]
     return {
         name: summarise(
-            [score(labels[f.score], said, table.classes) for f, said in zip(folds, guesses[name], strict=True)]
+            [score(labels[f.test], said, table.classes) for f, said in zip(folds, guesses[name], strict=True)]
         )
         for name in ("majority", "knn", "ridge", "linear")
     }
@@ -47,10 +47,10 @@ def ridge_guesses(
     metric: str = "accuracy",
     alphas: Sequence[float] = ALPHAS,
 ) -> list[Labels]:
-    """What a ridge classifier says of each fold's scored rows: class indices (n,).
+    """What a ridge classifier says of each fold's test rows: class indices (n,).
 
     `matrix` (N, D) as from `pooled_matrix`. Least squares to ±1 per class with an intercept, columns in units of
-    their spread. The penalty is the one with the best `metric` on the stop rows.
+    their spread. The penalty is the one with the best `metric` on the validation rows.
 
     Raises ValueError on an unknown metric.
     """
@@ -63,11 +63,11 @@ def ridge_guesses(
     for fold, sums in zip(folds, training_moments(filled, targets, folds), strict=True):
         best, chosen = -np.inf, np.empty(0, np.int64)
         for model in ridge_models(*sums, rows=len(fold.train), alphas=alphas):
-            value = score(labels[fold.stop], _say(filled[fold.stop], model), range(classes))[metric]
+            value = score(labels[fold.valid], _say(filled[fold.valid], model), range(classes))[metric]
             if value < best:  # a weaker penalty only gets worse from here
                 break
             if value > best:
-                best, chosen = value, _say(filled[fold.score], model)
+                best, chosen = value, _say(filled[fold.test], model)
         found.append(chosen)
     return found
 
@@ -120,19 +120,19 @@ def _say(x: Matrix, model: tuple[Matrix, Wide]) -> Labels:
 def neighbour_guesses(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, metric: str = "accuracy") -> Labels:
     """What the nearest training rows say by majority: class indices (n,). Nearness is the cosine after centring.
 
-    How many rows vote is chosen by `metric` on the stop rows.
+    How many rows vote is chosen by `metric` on the validation rows.
     """
     filled = np.nan_to_num(matrix)
     filled = filled - filled[fold.train].mean(0)
     filled /= np.maximum(np.linalg.norm(filled, axis=1, keepdims=True), 1e-12)
     most = min(max(NEIGHBOURS), len(fold.train))
     votes = {}
-    for name, rows in (("stop", fold.stop), ("score", fold.score)):
+    for name, rows in (("stop", fold.valid), ("score", fold.test)):
         likeness = filled[rows] @ filled[fold.train].T
         nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :most]
         votes[name] = np.eye(classes)[labels[fold.train][nearest]].cumsum(1)  # (n, most, K)
     counts = [count for count in NEIGHBOURS if count <= most]
     stops = [
-        score(labels[fold.stop], votes["stop"][:, count - 1].argmax(1), range(classes))[metric] for count in counts
+        score(labels[fold.valid], votes["stop"][:, count - 1].argmax(1), range(classes))[metric] for count in counts
     ]
     return np.asarray(votes["score"][:, counts[int(np.argmax(stops))] - 1].argmax(1), np.int64)

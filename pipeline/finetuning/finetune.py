@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
+from ...features.encoders.encoder import EncoderOptions, Source
 from ...features.encoders.runtime import Runtime, available_cores, pick_device
 from ...features.encoders.sources import absolute_name
 from ...features.encoders.tuned import MARK, RECORD, WEIGHTS, TunedRecord
@@ -23,7 +24,7 @@ from ...features.encoders.variants import read_variant
 from ...features.encoders.zoo import open_encoder
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
-from ...features.spec import EncoderOptions, Modality, Source
+from ...features.spec import Modality
 from ...features.store.durable import sync_folder, write_atomic
 from ...features.text_table import table
 from ..data.cached_features import join_posts
@@ -37,21 +38,21 @@ SHOWN = ("loss", "accuracy", "macro_f1")
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A tuned encoder: its folder, what it was tuned on, the metrics of each epoch on the stop rows, rows a second."""
+    """A tuned encoder: its folder, what it was tuned on, each epoch's metrics on the validation rows, rows a second."""
 
     folder: Path
     record: TunedRecord
     history: list[dict[str, float]]
     best_epoch: int
     rows: int
-    stop_rows: int
+    valid_rows: int
     rows_per_second: float
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
         said = {name: value for name, value in asdict(self.record).items() if name not in ("trained", "selected")}
-        counts = {"rows": self.rows, "stop_rows": self.stop_rows, "best_epoch": self.best_epoch}
+        counts = {"rows": self.rows, "valid_rows": self.valid_rows, "best_epoch": self.best_epoch}
         speed = {"rows_per_second": self.rows_per_second, "seconds": self.seconds}
         return {"folder": str(self.folder), **said, **counts, "history": self.history, **speed}
 
@@ -62,7 +63,7 @@ class Finetuned:
             for number, epoch in enumerate(self.history, 1)
         ]
         return (
-            f"{table(['epoch', *(f'stop {name}' for name in SHOWN)], lines)}\n\n"
+            f"{table(['epoch', *(f'validation {name}' for name in SHOWN)], lines)}\n\n"
             f"{self.record.base} tuned on {self.rows} rows of {self.record.where}, {self.rows_per_second:.1f} rows/s, "
             f"{self.seconds:.0f} s; next: msa extract --{self.record.modality} {self.folder}"
         )
@@ -84,9 +85,9 @@ def finetune(
 ) -> Finetuned:
     """Fit an encoder with a linear classifier to the training rows of fold `fold`; write the best epoch to `out`.
 
-    The split is the one in `cache` that `msa train-head` uses with the same folds and seed. Its stop rows pick the
-    epoch; its scored rows are never decoded. Rows without the modality, or with a bad one, are left out.
-    Raises ValueError for an encoder that cannot be tuned, a fold that is not there, or an `out` that is.
+    The split is the one in `cache` that `msa train-head` uses with the same folds and seed. Its validation rows pick
+    the epoch; its test rows are never decoded. Rows without the modality, or with a bad one, are left out. Raises
+    ValueError for an encoder that cannot be tuned, a fold that is not there, or an `out` that is.
     """
     started = time.perf_counter()
     if out.exists():
@@ -111,12 +112,12 @@ def finetune(
         seed=config.seed,
         classes=tuple(corpus.labels),
         trained=_keys(contents, posts, made[fold].train),
-        selected=_keys(contents, posts, made[fold].stop),
+        selected=_keys(contents, posts, made[fold].valid),
     )
     how = asdict(config) | {"clean": options.clean, "max_length": options.max_length, "history": trained.history}
     _write(out, record, trained.weights, how)
     seconds = time.perf_counter() - started
-    counts = len(trained.train), len(trained.stop), trained.speed
+    counts = len(trained.train), len(trained.valid), trained.speed
     return Finetuned(out, record, trained.history, trained.best_epoch, *counts, round(seconds, 2))
 
 

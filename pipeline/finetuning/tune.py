@@ -32,8 +32,9 @@ EpochDone = Callable[[int, int], None]
 class TuneConfig:
     """How an encoder is tuned. `warmup` is the share of steps in which the learning rates rise; then they fall to 0.
 
-    `lr` is the encoder's, `head_lr` that of the linear classifier, which begins from nothing. `metric` on the stop rows
-    (one of METRICS, or "loss") picks the epoch; `patience` epochs without a better one end it, 0: never.
+    `lr` is the encoder's, `head_lr` that of the linear classifier, which begins from nothing. `metric` on the
+    validation rows (one of METRICS, or "loss") picks the epoch; `patience` epochs without a better one end it, 0:
+    never.
 
     Raises ValueError naming the first field that is out of range.
     """
@@ -118,7 +119,7 @@ class Trained:
     history: list[dict[str, float]]
     best_epoch: int
     train: NDArray[np.int64]
-    stop: NDArray[np.int64]
+    valid: NDArray[np.int64]
     speed: float
 
 
@@ -131,10 +132,10 @@ def fit_encoder(
     device: str,
     done: EpochDone,
 ) -> Trained:
-    """Train tower and classifier on `fold.train`, choose the epoch on `fold.stop`. The global random state stays."""
-    train, stop = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.stop))
+    """Train tower and classifier on `fold.train`, choose the epoch on `fold.valid`. The global random state stays."""
+    train, stop = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.valid))
     if not len(train) or not len(stop):
-        raise ValueError(f"no training or stop row has a {rows.modality}; tune the other modality")
+        raise ValueError(f"no training or validation row has a {rows.modality}; tune the other modality")
     labels = torch.tensor([-1 if s.label is None else classes.index(s.label) for s in rows.corpus.samples])
     weight = class_weights(labels[train], len(classes)).to(device) if config.balance == "weights" else None
     tower, loss = encoder.tower.requires_grad_(True), Loss(weight=weight)
@@ -142,9 +143,9 @@ def fit_encoder(
     with torch.random.fork_rng(gpus), ThreadPoolExecutor(available_cores()) as pool:
         torch.manual_seed(config.seed)
         model = nn.ModuleList([tower, nn.Linear(encoder.specs[0].width, len(classes))]).to(device)
-        optimiser = _optimiser(model, config)
+        optimizer = _optimizer(model, config)
         steps = math.ceil(len(train) / config.batch_size) * config.epochs
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps, config.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
 
         def epoch(order: NDArray[np.int64], *, learn: bool) -> dict[str, float]:
             _mode(model, learn)
@@ -157,10 +158,10 @@ def fit_encoder(
                     logits = model[1](tower(*moved)[-1])  # (B, K)
                     value = loss(logits, truth)
                     if learn:
-                        optimiser.zero_grad(set_to_none=True)
+                        optimizer.zero_grad(set_to_none=True)
                         value.backward()  # type: ignore[no-untyped-call]
                         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.clip)
-                        optimiser.step()
+                        optimizer.step()
                         schedule.step()
                     total += float(value.detach()) * len(some)
                     truths.append(truth.cpu())
@@ -199,7 +200,7 @@ def _mode(model: nn.Module, learn: bool) -> None:
             layer.eval()
 
 
-def _optimiser(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimizer:
+def _optimizer(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimizer:
     """AdamW; biases and norms are not decayed, the classifier has a learning rate of its own."""
     groups = [
         {"params": [p for p in part.parameters() if (p.ndim > 1) == decayed], "lr": lr}

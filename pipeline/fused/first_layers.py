@@ -3,7 +3,7 @@
 The layers that read the shared inputs hold nearly all weights of a head on pooled vectors. Multiplied for all heads at
 once, weights, gradients and moments would each come from memory several times a step, which takes longer than the
 arithmetic. So a fused step begins with the products of these layers, and ends with the gradients by them; what is left
-is done for one head after another: the gradient by its weights, the optimiser, the product with the next batch.
+is done for one head after another: the gradient by its weights, the optimizer, the product with the next batch.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from torch.func import functional_call, vmap
 from ...heads.base import Head, Inputs
 from ...heads.dropout import dropouts, set_dropout
 from ...heads.losses import Loss, as_targets
+from ..config.train_config import TrainConfig
 from ..metrics.scores import score
 from ..training.adam import gradient_norms
 from ..training.augment import augment
 from ..training.batches import take
 from ..training.loop import EVAL_BATCH, Course
 from ..training.optimizer import Step
-from ..training.train_config import TrainConfig
 from .first_layers import FirstLayer, FirstLayers
 from .shared_linear import share_linears
 from .skeleton import Parts, copy_of, own_buffers, parameter_names
@@ -33,14 +33,14 @@ EVAL_ROWS = 8192  # of all heads in one pass on a CPU: more at once would only t
 
 @dataclass(eq=False)
 class Trainee:
-    """One head in training: how it is trained, by what optimiser, and what it has reached.
+    """One head in training: how it is trained, by what optimizer, and what it has reached.
 
-    `best` are the weights of the best epoch, in the order of the optimiser's; `error` is why it cannot go on.
+    `best` are the weights of the best epoch, in the order of the optimizer's; `error` is why it cannot go on.
     """
 
     head: Head
     config: TrainConfig
-    optimiser: Step
+    optimizer: Step
     loss: dict[str, Tensor]
     course: Course
     best: list[Tensor] = field(default_factory=list)
@@ -49,8 +49,8 @@ class Trainee:
     def keep(self) -> None:
         """Note the present weights as the best ones."""
         if not self.best:
-            self.best = [torch.empty_like(parameter, requires_grad=False) for parameter in self.optimiser.parameters]
-        for kept, parameter in zip(self.best, self.optimiser.parameters, strict=True):
+            self.best = [torch.empty_like(parameter, requires_grad=False) for parameter in self.optimizer.parameters]
+        for kept, parameter in zip(self.best, self.optimizer.parameters, strict=True):
             kept.copy_(parameter.detach())
 
 
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
 
 
 class Stack:
-    """The heads of one epoch: each parameter stacked, of which the optimisers move the rows."""
+    """The heads of one epoch: each parameter stacked, of which the optimizers move the rows."""
 
     def __init__(self, trainees: Sequence[Trainee], inputs: Inputs, labels: Tensor) -> None:
         self.trainees, self.labels = trainees, labels
@@ -81,7 +81,7 @@ class Stack:
         self.own_buffers = own_buffers(heads)
         self.parameters: dict[str, Tensor] = {}
         for place, name in enumerate(parameter_names(heads[0])):
-            mine = [one.optimiser.parameters[place] for one in trainees]
+            mine = [one.optimizer.parameters[place] for one in trainees]
             stacked = torch.stack([parameter.detach() for parameter in mine])
             for parameter, row in zip(mine, stacked.unbind(), strict=True):
                 parameter.data = row
@@ -117,11 +117,11 @@ class Stack:
         self.skeleton.train()
         one = self.trainees[0]
         told = []
-        batch = self._see(inputs, batches[0], one.optimiser.count)
+        batch = self._see(inputs, batches[0], one.optimizer.count)
         products = [layer.products(x) for layer, x in zip(self.layers, batch.read, strict=True)]
         batch = batch._replace(products=products)
         for following in [*batches[1:], None]:
-            count = one.optimiser.count
+            count = one.optimizer.count
             set_dropout(self.first.rest, seed=one.config.seed, step=count)
             ahead = None if following is None else self._see(inputs, following, count + 1)
             values, said, norms, *slopes = self._step(batch)
@@ -160,7 +160,7 @@ class Stack:
             together = self._together(self.first.rest, own)
             values, said = together(parameters, own, loss, Inputs(*islice(given, 4)), next(given))
             raw = torch.autograd.grad(values.sum(), [*parameters.values(), *products.values()])
-            gradients = [part.contiguous() for part in raw]  # laid out as the optimisers read it
+            gradients = [part.contiguous() for part in raw]  # laid out as the optimizers read it
             return [values.detach(), said, gradient_norms(gradients[: len(rest)]), *gradients]
 
         own = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values())
@@ -168,17 +168,17 @@ class Stack:
 
     @torch.no_grad()
     def _move(self, batch: Batch, gradients: Sequence[Tensor], norms: Sequence[float], ahead: Batch | None) -> None:
-        """Let each head's optimiser move its rows by its gradients, clipped; and compute the products with `ahead`.
+        """Let each head's optimizer move its rows by its gradients, clipped; and compute the products with `ahead`.
 
         The largest layer for itself, so that what it reads stays in the cache from head to head. A head is clipped by
         the norm of all its gradients: those by the other first layers are computed before and kept.
         """
-        optimisers = [one.optimiser for one in self.trainees]
+        optimizers = [one.optimizer for one in self.trainees]
         rest = len(self.parameters) - len(self.layers)  # of those that are gradients already
         slopes = [slope.transpose(1, 2).unbind() for slope in gradients[rest:]]
         following = [products.unbind() for products in ahead.products] if ahead else []
         squares, scales = [norm**2 for norm in norms], list[Tensor | None]()
-        heads, smaller, largest = range(len(optimisers)), range(len(self.layers))[:-1], range(len(self.layers))[-1:]
+        heads, smaller, largest = range(len(optimizers)), range(len(self.layers))[:-1], range(len(self.layers))[-1:]
 
         def differentiate(number: int, head: int) -> None:
             squares[head] += self.layers[number].differentiate(head, slopes[number][head], batch.read[number])
@@ -191,17 +191,17 @@ class Stack:
             for head in heads:
                 differentiate(number, head)
         for head in heads:
-            optimisers[head].begin()
+            optimizers[head].begin()
             for number in largest:
                 differentiate(number, head)
             scales.append(self._scale(head, math.sqrt(squares[head])))
             for number in largest:
-                optimisers[head].move([self.layers[number].gradients[head]], scales[head], self.largest)
+                optimizers[head].move([self.layers[number].gradients[head]], scales[head], self.largest)
                 multiply(number, head)
         for head, own in enumerate(zip(*(gradient.unbind() for gradient in gradients[:rest]), strict=True)):
             kept = [self.layers[number].gradients[head] for number in smaller]
-            optimisers[head].move([*kept, *own], scales[head], self.others)
-            optimisers[head].end()
+            optimizers[head].move([*kept, *own], scales[head], self.others)
+            optimizers[head].end()
             for number in smaller:
                 multiply(number, head)
 

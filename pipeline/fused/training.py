@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ...heads.losses import Loss
+from ..config.train_config import TrainConfig
 from ..training.loop import (
     EVAL_BATCH,
     Course,
@@ -28,7 +29,6 @@ from ..training.loop import (
     predict_logits,
 )
 from ..training.optimizer import Step, decay_groups
-from ..training.train_config import TrainConfig
 from .skeleton import copy_of, parameter_names
 from .stack import Stack, Trainee, logits_of
 
@@ -48,27 +48,27 @@ def begin(
     labels: Tensor,
     *,
     train_rows: Rows,
-    stop_rows: Rows,
+    valid_rows: Rows,
     views: Sequence[Inputs] = (),
 ) -> Fused:
     """Untrained heads, ready to train together, in place. Raises ValueError as `fit`, or if they cannot be fused."""
     labels = labels.to(inputs.text.device)
     classes = heads[0].dims.classes
-    train, stop = check_split(train_rows, stop_rows, inputs, labels, classes)
+    train, stop = check_split(train_rows, valid_rows, inputs, labels, classes)
     trainees = []
     for head, config in zip(heads, configs, strict=True):
         head.prepare(inputs, labels, train)
-        optimiser = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
+        optimizer = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
         loss = _as_tensors(make_loss(config, labels[train], classes), classes, labels.device)
-        trainees.append(Trainee(head, config, optimiser, loss, Course(config)))
-    return Fused(trainees, inputs, labels, train_rows=train, stop_rows=stop, views=views)
+        trainees.append(Trainee(head, config, optimizer, loss, Course(config)))
+    return Fused(trainees, inputs, labels, train_rows=train, valid_rows=stop, views=views)
 
 
 class Fused:
     """Heads that train together; each ends as `fit` would have left it, whatever trains beside it.
 
     They have one architecture (dropout rates may differ), configs of one `batch_key`, the same rows, and as many
-    epochs behind them. Parameters are stacked, and an optimiser of its own moves each head's rows of them.
+    epochs behind them. Parameters are stacked, and an optimizer of its own moves each head's rows of them.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Fused:
         labels: Tensor,
         *,
         train_rows: Tensor,
-        stop_rows: Tensor,
+        valid_rows: Tensor,
         views: Sequence[Inputs] = (),
         epoch: int = 0,
     ) -> None:
         if len({batch_key(one.config) for one in trainees}) != 1:
             raise ValueError("fused heads must share their batches: one seed, batch size, loss and augmentation")
         self.trainees, self.inputs, self.labels, self.views = list(trainees), inputs, labels, views
-        self.train_rows, self.stop_rows, self.epoch = train_rows, stop_rows, epoch
+        self.train_rows, self.valid_rows, self.epoch = train_rows, valid_rows, epoch
         self.stack: Stack | None = None  # of the last epoch
 
     @property
@@ -104,11 +104,11 @@ class Fused:
         self.trainees[number].course.dropped = True
 
     def forget(self, number: int) -> None:
-        """Drop a head that will not be asked for: its weights and its optimiser leave the memory."""
+        """Drop a head that will not be asked for: its weights and its optimizer leave the memory."""
         self.drop(number)
         self.stack = None
         self.trainees[number].best = []
-        self.trainees[number].optimiser.clear()
+        self.trainees[number].optimizer.clear()
 
     def finish(self, number: int) -> tuple[Head, FitResult]:
         """A head with the weights of its best epoch, calibrated, in eval mode; and what was done.
@@ -123,7 +123,7 @@ class Fused:
         with torch.no_grad():
             for name, weight in zip(parameter_names(head), one.best, strict=True):
                 head.get_parameter(name).copy_(weight)
-        finish(head, self.inputs, self.labels, self.stop_rows, one.config)
+        finish(head, self.inputs, self.labels, self.valid_rows, one.config)
         history = list(one.course.history)
         return head, FitResult(history, one.course.best_epoch, len(history) < one.config.epochs)
 
@@ -151,8 +151,8 @@ class Fused:
         trained = stack.learn(shown, batches)
         with ExitStack() as averages:
             for one in living:
-                averages.enter_context(one.optimiser.showing_average())
-            stopped = stack.look(self.inputs, torch.split(self.stop_rows, EVAL_BATCH))
+                averages.enter_context(one.optimizer.showing_average())
+            stopped = stack.look(self.inputs, torch.split(self.valid_rows, EVAL_BATCH))
             seconds = (time.perf_counter() - started) / len(living)
             for place, one in enumerate(living):
                 try:
@@ -161,7 +161,7 @@ class Fused:
                     one.error = error
                     one.course.dropped = True
                     continue
-                record = EpochRecord(self.epoch, trained[place], stopped[place], one.optimiser.lr, seconds)
+                record = EpochRecord(self.epoch, trained[place], stopped[place], one.optimizer.lr, seconds)
                 if one.course.add(record):
                     one.keep()
 
@@ -177,7 +177,7 @@ def regroup(heads: Sequence[tuple[Fused, int]]) -> Fused:
         first.inputs,
         first.labels,
         train_rows=first.train_rows,
-        stop_rows=first.stop_rows,
+        valid_rows=first.valid_rows,
         views=first.views,
         epoch=first.epoch,
     )

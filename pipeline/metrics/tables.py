@@ -7,6 +7,7 @@ from typing import Any
 
 from ...features.text_table import table
 
+REPORTED = ("accuracy", "macro_f1", "weighted_f1")
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc")
 
 
@@ -28,3 +29,9 @@ def metric_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """One line per system: mean and sample standard deviation over folds of each metric."""
     lines = [[name, *(mean_sd(metrics[metric]) for metric in SHOWN)] for name, metrics in rows.items()]
     return table(["", *(name.replace("_", " ") for name in SHOWN)], lines)
+
+
+def scored_text(rows: int, folds: int, repeats: int) -> str:
+    """`4000 posts scored, 5 folds, 3 repeats`; `folds` are those of all repeats together."""
+    dealt = f"{folds // repeats} folds" if folds > 1 else "one split"
+    return f"{rows} posts scored, {dealt}" + (f", {repeats} repeats" if repeats > 1 else "")

@@ -19,7 +19,7 @@ from ...features.spec import EncoderSpec, Modality
 from ...features.store.durable import sync_folder, write_atomic
 from ...heads.base import Dims, Head
 from ...heads.registry import build_head
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, reduction_names, towers_of
 from ..data.split import describe_folds
 from ..training.experiment import FoldResult, HeadConfig, softmax
@@ -65,7 +65,7 @@ def free_name(folder: Path, name: str) -> Path:
 def save_run(
     path: Path,
     *,
-    table: FeatureTable,
+    table: CachedFeatures,
     results: Sequence[FoldResult],
     config: HeadConfig,
     training: TrainConfig,
@@ -155,20 +155,20 @@ def _read_run(path: Path) -> Run:
     towers = towers_of(specs, tokens=config.tokens)
 
     def build(number: int) -> Head:
-        kind = config.of_member(number % config.members)
+        kind = config.of_member(number % config.ensemble_size)
         return build_head(
             kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
         )
 
     heads, extras = load_heads(path / "head.safetensors", build)
     views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
-    folds: list[dict[str, Reduction]] = [{} for _ in range(len(heads) // config.members)]
+    folds: list[dict[str, Reduction]] = [{} for _ in range(len(heads) // config.ensemble_size)]
     for number, fold in enumerate(folds):
         for modality, side in specs.items():
             for name in reduction_names(modality, len(side)):
                 if f"fold{number}.{name}.basis" in extras:
                     fold[name] = Reduction(extras[f"fold{number}.{name}.basis"])
-    reductions = [fold for fold in folds for _ in range(config.members)]
+    reductions = [fold for fold in folds for _ in range(config.ensemble_size)]
     return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
 
 
@@ -181,11 +181,11 @@ def _specs(described: Sequence[Mapping[str, Any]]) -> tuple[EncoderSpec, ...]:
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:
-    """One line per fold, head and epoch: loss and metrics on training and stop rows, learning rate, seconds."""
+    """One line per fold, head and epoch: loss and metrics on training and validation rows, learning rate, seconds."""
     lines = [
         {"fold": number, "member": member, "epoch": record.epoch, "best": int(record.epoch == best)}
         | {f"train_{name}": value for name, value in record.train.items()}
-        | {f"stop_{name}": value for name, value in record.stop.items()}
+        | {f"stop_{name}": value for name, value in record.valid.items()}
         | {"lr": record.lr, "seconds": round(record.seconds, 4)}
         for number, result in enumerate(results)
         for member, (history, best) in enumerate(zip(result.histories, result.best_epochs, strict=True))
@@ -194,12 +194,12 @@ def history_csv(results: Sequence[FoldResult]) -> str:
     return to_csv(list(lines[0]), (line.values() for line in lines))
 
 
-def scored_csv(table: FeatureTable, results: Sequence[FoldResult]) -> str:
+def scored_csv(table: CachedFeatures, results: Sequence[FoldResult]) -> str:
     """One line per scored row: id, repeat, fold, true label, predicted label, a probability per class."""
     lines: list[list[object]] = []
     for number, result in enumerate(results):
         chances = softmax(result.logits)
-        for row, chance in zip(result.fold.score, chances, strict=True):
+        for row, chance in zip(result.fold.test, chances, strict=True):
             best = table.classes[int(chance.argmax())]
             place = [table.posts.ids[row], result.fold.repeat, number]
             lines.append([*place, table.posts.labels[row], best, *rounded(chance)])

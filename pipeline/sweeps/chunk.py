@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from ...heads.base import Head, Inputs
+from ..config.train_config import TrainConfig
 from ..data.split import Fold
 from ..fused.stack import Trainee
 from ..fused.training import Fused, begin, regroup
-from ..training.fold_inputs import Place, Scene, Scenes
+from ..training.fold_inputs import FoldInputs, InputsCache, Place
 from ..training.folds import LARGEST, LARGEST_GPU, Job, Task, company, share_out, start
-from ..training.train_config import TrainConfig
 
 _NOTHING = Inputs(*(torch.empty(0) for _ in range(4)))
 
 
 class Said(NamedTuple):
-    """What a head says at a rung of the fold's scored rows: logits (n, K) in each scored view; and what it cost."""
+    """What a head says at a rung of the fold's test rows: logits (n, K) in each scored view; and what it cost."""
 
     logits: list[NDArray[np.float32]]
     seconds: float
@@ -38,7 +38,7 @@ class Runner:
         self.numbers: dict[tuple[int, int], int] = {}
         self.errors: dict[tuple[int, int], ValueError] = {}
 
-    def reach(self, rung: int, wanted: Set[int], scenes: Scenes) -> list[tuple[int, Said | ValueError]]:
+    def reach(self, rung: int, wanted: Set[int], scenes: InputsCache) -> list[tuple[int, Said | ValueError]]:
         """Train to a rung; what each head of the wanted trials says then, or why it cannot, by its place here."""
         with scenes.use(self.place) as scene:
             if self.fused is None:
@@ -67,7 +67,7 @@ class Runner:
         for index in self.trials - wanted:
             self.forget(index)
 
-    def _begin(self, scene: Scene) -> None:
+    def _begin(self, scene: FoldInputs) -> None:
         heads: list[Head] = []
         settings: list[TrainConfig] = []
         for index, task, job in self.members:
@@ -87,11 +87,11 @@ class Runner:
                 scene.inputs,
                 scene.labels,
                 train_rows=rows.train,
-                stop_rows=rows.stop,
+                valid_rows=rows.valid,
                 views=scene.views,
             )
 
-    def _said(self, scene: Scene, places: Sequence[int]) -> list[tuple[int, Said | ValueError]]:
+    def _said(self, scene: FoldInputs, places: Sequence[int]) -> list[tuple[int, Said | ValueError]]:
         found: list[tuple[int, Said | ValueError]] = []
         groups: dict[tuple[int, bool], list[tuple[int, int]]] = defaultdict(list)
         for at in places:
@@ -105,7 +105,7 @@ class Runner:
         for (fold, every_view), group in groups.items():
             assert self.fused is not None
             seen = [scene.inputs, *scene.views] if every_view else [scene.inputs]
-            said = self.fused.say([number for _, number in group], seen, self.folds[fold].score)
+            said = self.fused.say([number for _, number in group], seen, self.folds[fold].test)
             for (at, number), logits in zip(group, said, strict=True):
                 seconds = sum(record.seconds for record in self._trainee(number).course.history)
                 found.append((at, Said(logits, seconds)))

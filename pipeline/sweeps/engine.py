@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 import torch
 
 from ...features.encoders.runtime import available_cores
-from ..data.cached_features import FeatureTable
-from ..training.fold_inputs import Scenes
+from ..data.cached_features import CachedFeatures
+from ..training.fold_inputs import InputsCache
 from ..training.folds import Job
 from ..training.loop import training_threads
 from .chunk import Runner, Said, regrouped
@@ -24,7 +24,7 @@ class Work(NamedTuple):
 
     runner: Runner
     wanted: set[int]
-    table: FeatureTable
+    table: CachedFeatures
 
     def found(self, said: Sequence[tuple[int, Said | ValueError]]) -> list[Found]:
         """What its heads say, each given by its place in the chunk."""
@@ -66,7 +66,7 @@ class Threads:
         """Train all of this to a rung; what comes of each chunk, as it comes."""
         tables = {id(one.table): one.table for one in work}
         scenes = {
-            name: Scenes(table, [one.runner.place for one in work if one.table is table], self.device)
+            name: InputsCache(table, [one.runner.place for one in work if one.table is table], self.device)
             for name, table in tables.items()
         }
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):

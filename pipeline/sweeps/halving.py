@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import chain
 from typing import Literal, NamedTuple
 
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
 from ..training.fold_result import log_mean
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     """A trial of a batch, and what it means: the table that it wants, and how it trains."""
 
     row: Row
-    table: FeatureTable
+    table: CachedFeatures
     task: Task
 
 
@@ -100,10 +100,10 @@ class Race:
                 seconds[index] += found.seconds
                 entry, mine = self.entries[index], waiting[index, job.fold]
                 mine[job.member] = found
-                if len(mine) < entry.task.config.members:
+                if len(mine) < entry.task.config.ensemble_size:
                     continue
                 logits = log_mean([said for member in sorted(mine) for said in mine[member].logits])
-                truth = entry.table.targets()[self.folds[job.fold].score]
+                truth = entry.table.targets()[self.folds[job.fold].test]
                 metrics[index][job.fold] = score(truth, logits.argmax(1), entry.table.classes)
                 if len(metrics[index]) == len(self.folds):
                     self._store(index, rung, [mean for _, mean in sorted(metrics[index].items())], seconds[index])
@@ -122,7 +122,7 @@ class Race:
         """Keep a trial's mean over the folds."""
         mean = {name: sum(one[name] for one in metrics) / len(metrics) for name in METRICS}
         entry = self.entries[index]
-        heads = len(self.folds) * entry.task.config.members
+        heads = len(self.folds) * entry.task.config.ensemble_size
         costs = {"seconds": seconds / heads, "extract_seconds": entry.table.extract_seconds}
         self.study.report(entry.row, rung, mean[self.metric], {"metrics": mean} | costs)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ...features.text_table import table
-from ..metrics.tables import mean_sd
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
+from ..metrics.tables import REPORTED, mean_sd
 from ..runs.runs import to_csv
-from ..train_head import REPORTED, StageTwo
-from ..training.head_config import HeadConfig
-from ..training.train_config import TrainConfig
 from .study import Row
 
 SHOWN = 10  # trials in the printed leaderboard
@@ -155,7 +155,7 @@ def leaderboard_csv(rows: Sequence[Sequence[Row]]) -> str:
 class Replay:
     """A sweep's trial, ready to be trained alone on the split that scored the winner."""
 
-    stage: StageTwo
+    data_config: DataConfig
     head: HeadConfig
     training: TrainConfig
 
@@ -178,7 +178,7 @@ def read_replay(text: str) -> Replay:
         raise ValueError(f"{place} is a sweep that is not finished; call msa sweep again to go on")
     outer = stored["search"]["outer"]
     own = stored["stage"]
-    stage = StageTwo(
+    data_config = DataConfig(
         Path(stored["cache"]),
         tuple(own["image"]),
         tuple(own["text"]),
@@ -197,8 +197,12 @@ def read_replay(text: str) -> Replay:
             )
         point = found[0]["point"]
         head, training = apply_point(point, _head(stored["head"]), TrainConfig(**stored["training"]))
-        image, text_side = encoders_of(point, stage)
-    return Replay(StageTwo(stage.cache, image, text_side, stage.folds, hold_out=stage.hold_out), head, training)
+        image, text_side = encoders_of(point, data_config)
+    return Replay(
+        DataConfig(data_config.cache, image, text_side, data_config.folds, hold_out=data_config.hold_out),
+        head,
+        training,
+    )
 
 
 def _head(stored: dict[str, Any]) -> HeadConfig:

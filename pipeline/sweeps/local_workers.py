@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from .chunk import Runner, Said
 from .engine import Found, Threads, Work
 from .process_worker import Name, Order, serve
@@ -103,7 +103,7 @@ class Processes:
             if busy:  # what they hold is in an unknown state
                 self._stop()
 
-    def _file(self, table: FeatureTable) -> Path:
+    def _file(self, table: CachedFeatures) -> Path:
         """A table in a file that all workers read, and none copies."""
         name = id(table)
         if name not in self.tables:

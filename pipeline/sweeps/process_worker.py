@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..data.split import Fold
-from ..training.fold_inputs import LatestScene
+from ..training.fold_inputs import LatestInputs
 from ..training.folds import Job, Task
 from .chunk import Runner, Said, regrouped
 from .shared_memory import read_shared
@@ -39,7 +39,7 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that gives the orders ends this one
     torch.set_num_threads(1)
     gc.freeze()  # what is loaded by now stays: a hundredth of the time went into looking for garbage in it
-    tables: dict[Path, LatestScene] = {}
+    tables: dict[Path, LatestInputs] = {}
     runners: dict[Path, list[Runner]] = {}
     try:
         while True:
@@ -57,13 +57,13 @@ def serve(pipe: Connection) -> None:
 
 
 def _train(
-    order: Order, tables: dict[Path, LatestScene], runners: dict[Path, list[Runner]]
+    order: Order, tables: dict[Path, LatestInputs], runners: dict[Path, list[Runner]]
 ) -> Iterator[list[tuple[Name, Said | ValueError]]]:
     if order.anew:
         runners.clear()
     for path, folds, members in order.chunks:
         if path not in tables:
-            tables[path] = LatestScene(read_shared(path), "cpu")
+            tables[path] = LatestInputs(read_shared(path), "cpu")
         runners.setdefault(path, []).append(Runner(folds, members))
     for path, mine in runners.items():
         for runner in mine:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
-from ..training.fold_inputs import LatestScene, Scenes
+from ..training.fold_inputs import InputsCache, LatestInputs
 from ..training.folds import Job, Task
 from .chunk import Runner, Said
 
@@ -45,13 +45,13 @@ class Racer:
     def __init__(self, *, cores: int, gpu: bool) -> None:
         self.cores, self.device = cores, "cuda" if gpu else "cpu"
         self.runners: dict[int, Runner] = {}
-        self.scenes: tuple[str, Scenes] | None = None
+        self.scenes: tuple[str, InputsCache] | None = None
 
     def start(self) -> None:
         """Take no more of the node than one was hired for."""
         torch.set_num_threads(self.cores)
 
-    def reach(self, table: FeatureTable, name: str, leg: Leg) -> list[tuple[int, Said | ValueError]]:
+    def reach(self, table: CachedFeatures, name: str, leg: Leg) -> list[tuple[int, Said | ValueError]]:
         """Train a chunk to its next stop; what its wanted heads say there, by their places in it.
 
         Tables of one `name` are the same table.
@@ -59,7 +59,7 @@ class Racer:
         for number in self.runners.keys() - leg.kept:
             del self.runners[number]
         if self.scenes is None or self.scenes[0] != name:
-            self.scenes = name, LatestScene(table, self.device)
+            self.scenes = name, LatestInputs(table, self.device)
         scenes = self.scenes[1]
         runner = self.runners.get(leg.chunk)
         if runner is None:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from ...features.extraction.worker_pool import ATTEMPTS, Crew, Death, RayRunError
-from ..data.cached_features import FeatureTable
+from ..data.cached_features import CachedFeatures
 from .chunk import Runner
 from .engine import Found, Work
 from .ray_chunks import Leg, Racer, Stop
@@ -102,7 +102,7 @@ class Workers:
                     return leg if held else replace(leg, folds=tuple(runner.folds), members=tuple(runner.members))
         return None
 
-    def _place(self, table: FeatureTable) -> Any:
+    def _place(self, table: CachedFeatures) -> Any:
         """Where a table lies in the cluster, for as long as it is in use here: it travels to a node once."""
         name = id(table)
         if name not in self.tables:

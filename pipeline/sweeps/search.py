@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...features.spec import Modality
-from ..data.cached_features import FeatureTable, find_spec
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
+from ..data.cached_features import CachedFeatures, find_spec
 from ..metrics.scores import METRICS
-from ..train_head import StageTwo
-from ..training.head_config import HeadConfig
-from ..training.train_config import TrainConfig
 from .halving import rungs_of
 from .space import Space, apply_point
 from .study import Sampler
@@ -71,16 +71,16 @@ def counted(search: Search, space: Space, head: HeadConfig) -> Search:
     return replace(search, trials=search.trials or 64)
 
 
-def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> Search:
+def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: CachedFeatures) -> Search:
     """The search, `counted`, with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
-    fits = max(8, STATE // (4 * COPIES * search.inner * head.members * largest))
+    fits = max(8, STATE // (4 * COPIES * search.inner * head.ensemble_size * largest))
     batches = -(-search.trials // min(search.racing, fits))
     even = -(-search.trials // batches)  # so that none is a small rest
     return replace(search, batch=min(search.batch or even, search.trials))
 
 
-def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: FeatureTable) -> int:
+def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: CachedFeatures) -> int:
     """The parameters of the largest head of the space, as far as its highest settings say."""
     largest = 1
     for fusion in space.fusions(head.fusion):
@@ -101,15 +101,15 @@ def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: Featu
 
 
 def identity(
-    stage: StageTwo,
+    data_config: DataConfig,
     space: Space,
     head: HeadConfig,
     training: TrainConfig,
     search: Search,
-    table: FeatureTable,
+    table: CachedFeatures,
 ) -> dict[str, Any]:
     """All that decides a sweep's numbers; the same sweep is known by it, on any machine."""
-    kinds = {"image": _fingerprints(space, stage, "image"), "text": _fingerprints(space, stage, "text")}
+    kinds = {"image": _fingerprints(space, data_config, "image"), "text": _fingerprints(space, data_config, "text")}
     posts = table.posts.digest(None if search.outer == 1 else search.outer, training.seed)
     settings = {name: value for name, value in asdict(search).items() if name != "study"}
     everything = {
@@ -124,13 +124,17 @@ def identity(
     return {
         "identity": digest,
         **everything,
-        "cache": str(stage.cache.resolve()),
-        "stage": {"image": list(stage.image), "text": list(stage.text), "hold_out": stage.hold_out},
+        "cache": str(data_config.cache.resolve()),
+        "stage": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
     }
 
 
-def _fingerprints(space: Space, stage: StageTwo, modality: Modality) -> list[list[str]]:
+def _fingerprints(space: Space, data_config: DataConfig, modality: Modality) -> list[list[str]]:
     """The encoders of each choice of a modality."""
     side = space.names.get(modality)
-    choices = [str(one).split("+") for one in side] if isinstance(side, tuple) else [list(getattr(stage, modality))]
-    return [[find_spec(stage.cache, name, modality).fingerprint for name in one if name != "none"] for one in choices]
+    choices = (
+        [str(one).split("+") for one in side] if isinstance(side, tuple) else [list(getattr(data_config, modality))]
+    )
+    return [
+        [find_spec(data_config.cache, name, modality).fingerprint for name in one if name != "none"] for one in choices
+    ]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ...heads.registry import HEADS, head_info
-from ..commands.config import near_names
+from ..commands.config_file import near_names
 from ..commands.head_options import read_grid, read_number
-from ..training.head_config import HeadConfig
-from ..training.train_config import TrainConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 
 Value = int | float | str | bool
 Point = Mapping[str, Value]

@@ -18,17 +18,18 @@ from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
-from ..data.cached_features import FeatureTable
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
+from ..data.cached_features import CachedFeatures
+from ..data.prepare import prepare
 from ..data.split import Fold, inner_folds
 from ..evaluation.ridge_baselines import floor
 from ..metrics.scores import summarise
 from ..runs.runs import free_name
-from ..train_head import StageTwo, prepare
 from ..training.experiment import train_folds
 from ..training.folds import Task
-from ..training.head_config import HeadConfig
 from ..training.loop import training_threads
-from ..training.train_config import TrainConfig
 from .engine import Engine, open_engine
 from .halving import Entry, Race, rungs_of
 from .leaderboard import Choice, Sweep, leaderboard_csv
@@ -41,7 +42,7 @@ Done = Callable[[str, int, int], None]
 
 def sweep(
     corpus: Corpus,
-    stage: StageTwo,
+    data_config: DataConfig,
     space: Space,
     head: HeadConfig,
     training: TrainConfig,
@@ -61,15 +62,17 @@ def sweep(
     started = time.perf_counter()
     if ray is not None:
         need_ray()
-    tables = Tables(corpus, replace(stage, folds=None if search.outer == 1 else search.outer, repeats=1), training.seed)
+    tables = Tables(
+        corpus, replace(data_config, folds=None if search.outer == 1 else search.outer, repeats=1), training.seed
+    )
     plans: list[str] = []
     rows: list[list[Row]] = []
     search = counted(search, space, head)
-    heads = search.racing * search.inner * head.members
-    with open_engine(ray, asked=stage.device, here=pick_device(stage.device), heads=heads) as engine:
+    heads = search.racing * search.inner * head.ensemble_size
+    with open_engine(ray, asked=data_config.device, here=pick_device(data_config.device), heads=heads) as engine:
         first = tables.of(*_first(space, head))
         search = settled(search, space, head, training, first)
-        described = identity(stage, space, head, training, search, first)
+        described = identity(data_config, space, head, training, search, first)
         path = _place(runs, name, described)
         url = study_url(search.study or str(path / "study.db"))
         for number, outer in enumerate(tables.folds):
@@ -85,14 +88,14 @@ def sweep(
             )
             found = _search(study, tables, engine, outer, head, training, search, plans, done, f"fold {number + 1}")
             rows.append(found)
-    plain = replace(head, fusion="concat", inputs="pooled", options={}, members=1)
+    plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
     base = tables.of(*_first(space, plain))
     on_cpu = tables.device == "cpu"
     # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if on_cpu else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
         floors = pool.submit(floor, base, tables.folds, seed=training.seed, metric=search.metric)
         choices = [
-            _choose(found, tables, outer, head, training, stage)
+            _choose(found, tables, outer, head, training, data_config)
             for found, outer in zip(rows, tables.folds, strict=True)
         ]
     result = Sweep(
@@ -115,28 +118,28 @@ def sweep(
 class Tables:
     """The tables that points of the space want: each combination of encoders and inputs loaded when it is wanted."""
 
-    def __init__(self, corpus: Corpus, stage: StageTwo, seed: int) -> None:
-        self.corpus, self.stage, self.seed = corpus, stage, seed
+    def __init__(self, corpus: Corpus, data_config: DataConfig, seed: int) -> None:
+        self.corpus, self.data_config, self.seed = corpus, data_config, seed
         self.folds: list[Fold] = []
         self.device = "cpu"
         self._load = lru_cache(maxsize=8)(self._read)
 
-    def of(self, point: Point, head: HeadConfig) -> FeatureTable:
+    def of(self, point: Point, head: HeadConfig) -> CachedFeatures:
         """The table for a head at a point of the space."""
-        image, text = encoders_of(point, self.stage)
+        image, text = encoders_of(point, self.data_config)
         return self._load(image, text, head.tokens, head.patches if head.tokens else None, head.views)
 
-    def _read(self, image: Any, text: Any, tokens: bool, patches: Any, views: int) -> FeatureTable:
+    def _read(self, image: Any, text: Any, tokens: bool, patches: Any, views: int) -> CachedFeatures:
         kind = HeadConfig("concat", inputs="tokens" if tokens else "pooled", patches=patches, views=views)
-        stage = replace(self.stage, image=image, text=text)
-        table, self.folds, self.device = prepare(self.corpus, stage, kind, seed=self.seed)
+        data_config = replace(self.data_config, image=image, text=text)
+        table, self.folds, self.device = prepare(self.corpus, data_config, kind, seed=self.seed)
         return table
 
 
-def encoders_of(point: Point, stage: StageTwo) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The image and text encoders of a point, by name; those of the stage where it does not vary them."""
+def encoders_of(point: Point, data_config: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The image and text encoders of a point, by name; those of the data_config where it does not vary them."""
     image, text = (str(point[side]).split("+") if side in point else None for side in ("image", "text"))
-    return tuple(image or stage.image), tuple(text or stage.text)
+    return tuple(image or data_config.image), tuple(text or data_config.text)
 
 
 def _search(
@@ -189,7 +192,7 @@ def _search(
 
 
 def _choose(
-    rows: Sequence[Row], tables: Tables, outer: Fold, head: HeadConfig, training: TrainConfig, stage: StageTwo
+    rows: Sequence[Row], tables: Tables, outer: Fold, head: HeadConfig, training: TrainConfig, data_config: DataConfig
 ) -> Choice:
     """The winner of these trials, trained on the outer fold's own rows and scored once."""
     whole = [row for row in rows if row.state == "complete"]
@@ -199,7 +202,7 @@ def _choose(
     config, settings = apply_point(best.point, head, training)
     table = tables.of(best.point, config)
     result = train_folds(table, [outer], config, settings, device=tables.device)[0]
-    image, text = encoders_of(best.point, stage)
+    image, text = encoders_of(best.point, data_config)
     return Choice(best.index, image, text, config, settings, best.notes["metrics"], result.metrics)
 
 

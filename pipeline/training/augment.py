@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ...heads.base import Inputs
+from ..config.train_config import TrainConfig
 from .seeds import draw_seed, drawing
-from .train_config import TrainConfig
 
 
 def augment(inputs: Inputs, targets: Tensor, config: TrainConfig, step: int) -> tuple[Inputs, Tensor]:

@@ -18,7 +18,7 @@ from ...features.store.durable import write_atomic
 
 
 @dataclass(frozen=True)
-class Keeper:
+class Checkpointer:
     """Keeps the state of one training in one file, `every` epochs; the file appears whole or not at all."""
 
     path: Path
@@ -42,7 +42,7 @@ class Keeper:
         return state
 
 
-class Workplace:
+class CheckpointDir:
     """The folder of one command's unfinished trainings, named by all that decides their outcome.
 
     The same command finds it again; another one has another folder. `clear` it when the results are stored.
@@ -53,9 +53,9 @@ class Workplace:
         name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder, self.every = runs / ".unfinished" / name, every
 
-    def keeper(self, fold: int, member: int) -> Keeper:
+    def checkpointer(self, fold: int, member: int) -> Checkpointer:
         """What keeps the training of one head of one fold."""
-        return Keeper(self.folder / f"fold{fold}-{member}.pt", self.every)
+        return Checkpointer(self.folder / f"fold{fold}-{member}.pt", self.every)
 
     def clear(self) -> None:
         """Drop what was kept."""

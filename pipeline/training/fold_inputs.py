@@ -17,9 +17,9 @@ from ...features.spec import Modality
 from ...heads.base import Dims, Head, Inputs
 from ...heads.registry import build_head
 from ...heads.towers import Towers
-from ..data.cached_features import FeatureTable
+from ..config.head_config import HeadConfig
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, build_inputs, build_views, dims_of, fit_reductions, towers_of
-from .head_config import HeadConfig
 
 _DRAWING = threading.Lock()  # heads draw their weights from torch's global generator
 
@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FoldInputs:
     """Inputs of all N posts on the device, their views, the labels (N,), and what the tokens were reduced by."""
 
     inputs: Inputs
@@ -57,7 +57,7 @@ class Scene:
     dims: Dims
 
     @classmethod
-    def build(cls, table: FeatureTable, place: Place, device: str) -> Scene:
+    def build(cls, table: CachedFeatures, place: Place, device: str) -> FoldInputs:
         """Fit the reductions and lay the inputs out."""
         rows = np.frombuffer(place.fitted, np.int64)
         reductions = fit_reductions(table, rows, width=place.width, tokens=place.tokens)
@@ -82,21 +82,21 @@ class Scene:
             ).to(self.labels.device)
 
 
-class Scenes:
+class InputsCache:
     """The scenes of one table; each lives from its first use to its last one, of which there are as many as `uses`."""
 
-    def __init__(self, table: FeatureTable, uses: Iterable[Place], device: str) -> None:
+    def __init__(self, table: CachedFeatures, uses: Iterable[Place], device: str) -> None:
         self.table, self.device = table, device
         self.left = Counter(uses)
         self.locks = {place: threading.Lock() for place in self.left}
-        self.built: dict[Place, Scene] = {}
+        self.built: dict[Place, FoldInputs] = {}
 
     @contextmanager
-    def use(self, place: Place) -> Iterator[Scene]:
+    def use(self, place: Place) -> Iterator[FoldInputs]:
         """The scene of this place, once; other threads that want it wait while it is built."""
         with self.locks[place]:
             if place not in self.built:
-                self.built[place] = Scene.build(self.table, place, self.device)
+                self.built[place] = FoldInputs.build(self.table, place, self.device)
             scene = self.built[place]
         try:
             yield scene
@@ -107,16 +107,16 @@ class Scenes:
                     del self.built[place]
 
 
-class LatestScene(Scenes):
+class LatestInputs(InputsCache):
     """The scenes of one table, of which the latest stays: chunks of one place mostly come one after another."""
 
-    def __init__(self, table: FeatureTable, device: str) -> None:
+    def __init__(self, table: CachedFeatures, device: str) -> None:
         super().__init__(table, (), device)
 
     @contextmanager
-    def use(self, place: Place) -> Iterator[Scene]:
+    def use(self, place: Place) -> Iterator[FoldInputs]:
         """The scene of this place."""
         if place not in self.built:
             self.built.clear()
-            self.built[place] = Scene.build(self.table, place, self.device)
+            self.built[place] = FoldInputs.build(self.table, place, self.device)
         yield self.built[place]

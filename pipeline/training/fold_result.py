@@ -1,4 +1,4 @@
-"""What comes out of one fold: trained heads, and what they say together of its scored rows."""
+"""What comes out of one fold: trained heads, and what they say together of its test rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .loop import EpochRecord
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One fold's trained heads and what they say together of its scored rows: logits (n, K), in the order of `score`.
+    """One fold's trained heads and what they say together of its test rows: logits (n, K), in the order of `score`.
 
-    `histories` and `best_epochs` have one entry per head. Logits of several heads, or views, are the log of their
-    mean probability. `stop_logits` (S, K) are what each head says of the rows that it was stopped on, `stop_rows` (S,).
+    `histories` and `best_epochs` have one entry per head. Logits of several heads, or views, are the log of their mean
+    probability. `valid_logits` (S, K) are what each head says of the rows that it was stopped on, `valid_rows` (S,).
     """
 
     fold: Fold
@@ -29,8 +29,8 @@ class FoldResult:
     best_epochs: list[int]
     logits: NDArray[np.float32]
     metrics: dict[str, float]
-    stop_rows: NDArray[np.int64]
-    stop_logits: NDArray[np.float32]
+    valid_rows: NDArray[np.int64]
+    valid_logits: NDArray[np.float32]
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

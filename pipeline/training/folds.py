@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 from ...features.encoders.runtime import available_cores
 from ...features.spec import Modality
 from ...heads.base import Head
-from ..data.cached_features import FeatureTable
+from ..config.head_config import HeadConfig
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction
-from ..data.split import STOP_PARTS, Fold, members_of
+from ..data.split import VALID_PARTS, Fold, ensemble_folds
 from ..fused.training import batch_key, begin
 from ..metrics.scores import score
-from .checkpointing import Keeper
-from .fold_inputs import Place, Scene, Scenes
+from .checkpointing import Checkpointer
+from .fold_inputs import FoldInputs, InputsCache, Place
 from .fold_result import FoldResult, log_mean
-from .head_config import HeadConfig
 from .loop import FitResult, TrainConfig, fit, predict_logits, training_threads
 
-MEMBER_SEEDS = 1000  # distance between the seeds of a fold's heads
+ENSEMBLE_SEEDS = 1000  # distance between the seeds of a fold's heads
 LARGEST = 64  # heads side by side on a CPU: more gain nothing
 LARGEST_GPU = 256
 SMALLEST = 8  # of fewer the work between the products is more than half
 ROUNDS = 4  # chunks for each thread that are many enough to even out
-Keepers = Callable[[int, int], Keeper]  # fold and member number to what keeps that training
+Checkpointers = Callable[[int, int], Checkpointer]  # fold and member number to what keeps that training
 Done = Callable[[int, int], None]
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ T = TypeVar("T")
 class Task:
     """One configuration, to be trained on every fold; `without` hides one modality from training and scoring alike.
 
-    With `keepers`, trainings that were cut off go on; they train alone.
+    With `checkpointers`, trainings that were cut off go on; they train alone.
     """
 
     config: HeadConfig
     training: TrainConfig
     without: Modality | None = None
-    keepers: Keepers | None = field(default=None, compare=False)
+    checkpointers: Checkpointers | None = field(default=None, compare=False)
 
 
 class Job(NamedTuple):
@@ -77,17 +77,17 @@ class Plan:
 
 
 class Trained(NamedTuple):
-    """One trained head, what it says of the scored rows in each scored view, and of its stop rows."""
+    """One trained head, what it says of the test rows in each scored view, and of its validation rows."""
 
     head: Head
     fitted: FitResult
     logits: list[NDArray[np.float32]]
-    stop_logits: NDArray[np.float32]
+    valid_logits: NDArray[np.float32]
     reductions: dict[str, Reduction]
 
 
 def plan_training(
-    table: FeatureTable,
+    table: CachedFeatures,
     folds: Sequence[Fold],
     tasks: Sequence[Task],
     *,
@@ -106,20 +106,20 @@ def plan_training(
 
     @cache
     def rows_of(fold_number: int, count: int, seed: int) -> tuple[list[Fold], NDArray[np.int64]]:
-        members = members_of(table.posts, folds[fold_number], count=count, seed=seed)
+        members = ensemble_folds(table.posts, folds[fold_number], count=count, seed=seed)
         return members, np.unique(np.concatenate([member.train for member in members]))
 
     for number, task in enumerate(tasks):
         for fold_number in range(len(folds)):
-            members, trained = rows_of(fold_number, min(task.config.members, STOP_PARTS), task.training.seed)
+            members, trained = rows_of(fold_number, min(task.config.ensemble_size, VALID_PARTS), task.training.seed)
             place = Place.of(task.config, trained, task.without)
-            for member, rows in enumerate(islice(cycle(members), task.config.members)):
+            for member, rows in enumerate(islice(cycle(members), task.config.ensemble_size)):
                 job = Job(number, fold_number, member, rows, place)
                 groups[company(task, job)].append(job)
 
     def most(jobs: Sequence[Job]) -> int:
         task = tasks[jobs[0].task]
-        if raw or task.keepers or (device == "cpu" and task.config.tokens and largest is None):
+        if raw or task.checkpointers or (device == "cpu" and task.config.tokens and largest is None):
             return 1
         return largest or (LARGEST if device == "cpu" else LARGEST_GPU)
 
@@ -128,7 +128,7 @@ def plan_training(
 
 
 def train_many(
-    table: FeatureTable,
+    table: CachedFeatures,
     folds: Sequence[Fold],
     tasks: Sequence[Task],
     *,
@@ -145,7 +145,7 @@ def train_many(
     if len(grids) > 1 or len({task.config.views for task in tasks}) > 1:
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     plan = plan or plan_training(table, folds, tasks, device=device)
-    scenes = Scenes(table, [chunk[0].place for chunk in plan.chunks], device)
+    scenes = InputsCache(table, [chunk[0].place for chunk in plan.chunks], device)
     waiting: dict[tuple[int, int], dict[int, tuple[Job, Trained]]] = defaultdict(dict)
     results: dict[tuple[int, int], FoldResult] = {}
 
@@ -161,7 +161,7 @@ def train_many(
                 for job, trained in zip(running[future], future.result(), strict=True):
                     name = job.task, job.fold
                     waiting[name][job.member] = job, trained
-                    if len(waiting[name]) == tasks[job.task].config.members:
+                    if len(waiting[name]) == tasks[job.task].config.ensemble_size:
                         ready = waiting.pop(name)
                         results[name] = assemble(table, folds[job.fold], [ready[member] for member in sorted(ready)])
                         done(len(results), len(tasks) * len(folds))
@@ -170,26 +170,26 @@ def train_many(
     return [[results[task, fold] for fold in range(len(folds))] for task in range(len(tasks))]
 
 
-def train_chunk(scene: Scene, folds: Sequence[Fold], tasks: Sequence[Task], chunk: Sequence[Job]) -> list[Trained]:
+def train_chunk(scene: FoldInputs, folds: Sequence[Fold], tasks: Sequence[Task], chunk: Sequence[Job]) -> list[Trained]:
     """Train the heads of one chunk, side by side where there are several, and let them speak."""
     started = [start(scene, tasks[job.task], job) for job in chunk]
     heads, settings = [head for head, _ in started], [training for _, training in started]
     rows, where = chunk[0].rows, (scene.inputs, scene.labels)
     if len(chunk) > 1:
-        fused = begin(heads, settings, *where, train_rows=rows.train, stop_rows=rows.stop, views=scene.views)
+        fused = begin(heads, settings, *where, train_rows=rows.train, valid_rows=rows.valid, views=scene.views)
         fused.train(max(one.epochs for one in settings))
         ended = [fused.finish(number) for number in range(len(chunk))]
     else:
-        keepers = tasks[chunk[0].task].keepers
-        keeper = keepers(chunk[0].fold, chunk[0].member) if keepers else None
+        checkpointers = tasks[chunk[0].task].checkpointers
+        checkpointer = checkpointers(chunk[0].fold, chunk[0].member) if checkpointers else None
         fitted = fit(
             heads[0],
             *where,
             train_rows=rows.train,
-            stop_rows=rows.stop,
+            valid_rows=rows.valid,
             config=settings[0],
             views=scene.views,
-            keeper=keeper,
+            checkpointer=checkpointer,
         )
         ended = [(heads[0], fitted)]
     return [
@@ -198,7 +198,7 @@ def train_chunk(scene: Scene, folds: Sequence[Fold], tasks: Sequence[Task], chun
     ]
 
 
-def start(scene: Scene, task: Task, job: Job) -> tuple[Head, TrainConfig]:
+def start(scene: FoldInputs, task: Task, job: Job) -> tuple[Head, TrainConfig]:
     """A job's untrained head, and how it is to be trained. Raises ValueError where the two cannot be."""
     training = member_training(task.training, job.member)
     if scene.towers.vocabulary and training.mixup:
@@ -206,15 +206,15 @@ def start(scene: Scene, task: Task, job: Job) -> tuple[Head, TrainConfig]:
     return scene.head(task.config.of_member(job.member), training.seed), training
 
 
-def speak(scene: Scene, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult) -> Trained:
-    """Let a trained head say what it thinks of the fold's scored rows, and of those that it was stopped on."""
+def speak(scene: FoldInputs, fold: Fold, config: HeadConfig, job: Job, head: Head, fitted: FitResult) -> Trained:
+    """Let a trained head say what it thinks of the fold's test rows, and of those that it was stopped on."""
     scored = [scene.inputs, *scene.views] if config.average_views else [scene.inputs]
-    said = [predict_logits(head, seen, fold.score).cpu().numpy() for seen in scored]
-    stopped = log_mean([predict_logits(head, seen, job.rows.stop).cpu().numpy() for seen in scored])
+    said = [predict_logits(head, seen, fold.test).cpu().numpy() for seen in scored]
+    stopped = log_mean([predict_logits(head, seen, job.rows.valid).cpu().numpy() for seen in scored])
     return Trained(head, fitted, said, stopped, scene.reductions)
 
 
-def assemble(table: FeatureTable, fold: Fold, members: Sequence[tuple[Job, Trained]]) -> FoldResult:
+def assemble(table: CachedFeatures, fold: Fold, members: Sequence[tuple[Job, Trained]]) -> FoldResult:
     """One fold's result from the heads that were trained for it."""
     trained = [one for _, one in members]
     logits = log_mean([said for one in trained for said in one.logits])
@@ -225,15 +225,15 @@ def assemble(table: FeatureTable, fold: Fold, members: Sequence[tuple[Job, Train
         [one.fitted.history for one in trained],
         [one.fitted.best_epoch for one in trained],
         logits,
-        score(table.targets()[fold.score], logits.argmax(1), table.classes),
-        np.concatenate([job.rows.stop for job, _ in members]),
-        np.concatenate([one.stop_logits for one in trained]),
+        score(table.targets()[fold.test], logits.argmax(1), table.classes),
+        np.concatenate([job.rows.valid for job, _ in members]),
+        np.concatenate([one.valid_logits for one in trained]),
     )
 
 
 def member_training(training: TrainConfig, member: int) -> TrainConfig:
     """How one of a fold's heads is trained: from a seed of its own."""
-    return replace(training, seed=training.seed + member * MEMBER_SEEDS)
+    return replace(training, seed=training.seed + member * ENSEMBLE_SEEDS)
 
 
 def company(task: Task, job: Job) -> Hashable:
@@ -241,7 +241,7 @@ def company(task: Task, job: Job) -> Hashable:
     config = task.config.of_member(job.member)
     training = member_training(task.training, job.member)
     shape = config.fusion, config.hidden, tuple(sorted(config.options.items()))
-    return (*shape, job.place, job.rows.train.tobytes(), job.rows.stop.tobytes(), batch_key(training))
+    return (*shape, job.place, job.rows.train.tobytes(), job.rows.valid.tobytes(), batch_key(training))
 
 
 def share_out(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:

@@ -17,15 +17,15 @@ from torch import Tensor
 from ...heads.base import Head, Inputs
 from ...heads.dropout import set_dropout
 from ...heads.losses import Loss, as_targets, class_weights, log_frequencies
+from ..config.train_config import TrainConfig as TrainConfig
 from ..data.inputs import draw_views
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
 from .augment import augment
 from .batches import by_length, shuffled_batches, take
-from .checkpointing import Keeper
+from .checkpointing import Checkpointer
 from .optimizer import Step, decay_groups
 from .seeds import drawing
-from .train_config import TrainConfig as TrainConfig
 
 Rows = Tensor | NDArray[np.integer] | Sequence[int]
 EVAL_BATCH = 512
@@ -33,14 +33,14 @@ EVAL_BATCH = 512
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch, counted from 1: the loss and every metric on the training and on the stop rows.
+    """One epoch, counted from 1: the loss and every metric on the training and on the validation rows.
 
     The training figures are those of the steps themselves, dropout included. `lr` is the last step's.
     """
 
     epoch: int
     train: dict[str, float]
-    stop: dict[str, float]
+    valid: dict[str, float]
     lr: float
     seconds: float
 
@@ -60,28 +60,28 @@ def fit(
     labels: Tensor,
     *,
     train_rows: Rows,
-    stop_rows: Rows,
+    valid_rows: Rows,
     config: TrainConfig,
     views: Sequence[Inputs] = (),
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> FitResult:
     """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
 
-    `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither
-    split). Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; stop rows are
-    seen in `inputs` alone. With `keeper`, what was trained is kept every few epochs, and a training that was cut off
-    goes on there, to the same end. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
+    `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither split).
+    Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; validation rows are
+    seen in `inputs` alone. With `checkpointer`, what was trained is kept every few epochs, and a training that was cut
+    off goes on there, to the same end. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
     random state is not touched.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
     labels = labels.to(inputs.text.device)
-    train, stop = check_split(train_rows, stop_rows, inputs, labels, head.dims.classes)
+    train, valid = check_split(train_rows, valid_rows, inputs, labels, head.dims.classes)
     loss = make_loss(config, labels[train], head.dims.classes)
     head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
     course = Course(config)
-    if keeper is not None and (state := keeper.load(labels.device)):
+    if checkpointer is not None and (state := checkpointer.load(labels.device)):
         course.restore(state["course"])
         step.restore(state["step"])
         head.load_state_dict(state["head"])
@@ -92,18 +92,18 @@ def fit(
         trained = run_epoch(head, shown, labels, batches, loss, step)
         head.eval()
         with step.showing_average():
-            stopped = run_epoch(head, inputs, labels, torch.split(stop, EVAL_BATCH), loss)
+            stopped = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
             check_finite(epoch, trained["loss"], stopped["loss"], config)
             if course.add(EpochRecord(epoch, trained, stopped, step.lr, time.perf_counter() - started)):
                 course.best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-        if keeper is not None:
-            keeper.save(
+        if checkpointer is not None:
+            checkpointer.save(
                 epoch,
                 lambda: {"course": course.state(), "step": step.state(), "head": head.state_dict()},
                 last=course.over,
             )
     head.load_state_dict(course.best_weights)
-    finish(head.eval(), inputs, labels, stop, config)
+    finish(head.eval(), inputs, labels, valid, config)
     return FitResult(course.history, course.best_epoch, stopped_early=len(course.history) < config.epochs)
 
 
@@ -119,7 +119,7 @@ class Course:
 
     @property
     def over(self) -> bool:
-        """Whether all epochs were trained, `patience` of them brought nothing better, or the training was dropped."""
+        """Whether all epochs were trained, `patience` of them arrays nothing better, or the training was dropped."""
         done, patience = len(self.history), self.config.patience
         return (
             self.dropped
@@ -130,7 +130,7 @@ class Course:
     def add(self, record: EpochRecord) -> bool:
         """Note one more epoch; whether it is the best so far, so that its weights are to be kept."""
         self.history.append(record)
-        value = -record.stop["loss"] if self.config.metric == "loss" else record.stop[self.config.metric]
+        value = -record.valid["loss"] if self.config.metric == "loss" else record.valid[self.config.metric]
         if value <= self.best:
             return False
         self.best, self.best_epoch = value, record.epoch
@@ -208,19 +208,19 @@ def check_finite(epoch: int, trained: float, stopped: float, config: TrainConfig
     """Raise ValueError where a loss is not a number any more."""
     if not math.isfinite(trained + stopped):
         raise ValueError(
-            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, stop rows {stopped!r}); "
+            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, validation rows {stopped!r}); "
             f"lower lr ({config.lr!r}) or look for NaN in the features"
         )
 
 
-def finish(head: Head, inputs: Inputs, labels: Tensor, stop: Tensor, config: TrainConfig) -> None:
-    """Fit on the stop rows what no gradient fits: the head's calibration, then the thresholds if they are asked for."""
+def finish(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
+    """Fit on the validation rows what no gradient fits: the head's calibration, then thresholds where asked for."""
     with torch.no_grad():
-        head.calibrate(take(inputs, stop), labels[stop])
+        head.calibrate(take(inputs, valid), labels[valid])
     if config.tune_thresholds:
         metric = "macro_f1" if config.metric == "loss" else config.metric
-        logits = predict_logits(head, inputs, stop).cpu().numpy()
-        offsets = tune_offsets(logits, labels[stop].cpu().numpy(), metric=metric)
+        logits = predict_logits(head, inputs, valid).cpu().numpy()
+        offsets = tune_offsets(logits, labels[valid].cpu().numpy(), metric=metric)
         head.offsets.copy_(torch.from_numpy(offsets))
 
 
@@ -255,10 +255,10 @@ def _as_rows(rows: Rows, device: torch.device) -> Tensor:
     return torch.as_tensor(rows, dtype=torch.long, device=device)
 
 
-def check_split(train: Rows, stop: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The rows that train and those that stop, these by length; ValueError where they cannot."""
-    train, stop = _as_rows(train, labels.device), _as_rows(stop, labels.device)
-    for name, rows in (("training", train), ("stop", stop)):
+def check_split(train: Rows, valid: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The rows that train and those that validate, these by length; ValueError where they cannot."""
+    train, valid = _as_rows(train, labels.device), _as_rows(valid, labels.device)
+    for name, rows in (("training", train), ("validation", valid)):
         if not len(rows):
             raise ValueError(f"there are no {name} rows; label more posts or make that split larger")
         low, high = int(labels[rows].min()), int(labels[rows].max())
@@ -266,7 +266,7 @@ def check_split(train: Rows, stop: Rows, inputs: Inputs, labels: Tensor, classes
             raise ValueError(
                 f"labels of {name} rows must lie in 0..{classes - 1}, got {low}..{high}; leave unlabelled rows out"
             )
-    shared = int(torch.isin(train, stop).sum())
+    shared = int(torch.isin(train, valid).sum())
     if shared:
-        raise ValueError(f"{shared} stop rows are also training rows; early stopping needs rows of its own")
-    return train, stop[by_length(stop, inputs)]
+        raise ValueError(f"{shared} validation rows are also training rows; early stopping needs rows of its own")
+    return train, valid[by_length(valid, inputs)]

@@ -1,4 +1,4 @@
-"""What follows a batch's loss: backward, clip, optimiser step, learning rate, averaged weights."""
+"""What follows a batch's loss: backward, clip, optimizer step, learning rate, averaged weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config.train_config import TrainConfig
 from .adam import Adam, Sgd
-from .train_config import TrainConfig
 
 MOMENTUM = 0.9  # of SGD, in Nesterov's form
 
@@ -31,7 +31,7 @@ class Step:
     ) -> None:
         self.config, self.steps_per_epoch = config, steps_per_epoch
         self.parameters = [*decayed, *plain]
-        self.optimiser = make_optimiser(decayed, plain, config)
+        self.optimizer = make_optimizer(decayed, plain, config)
         self.count, self.lr, self.averaged = 0, config.lr, 0
         self.average = [p.detach().clone() for p in self.parameters] if config.average != "none" else []
 
@@ -58,7 +58,7 @@ class Step:
 
         To be called where no gradient is kept.
         """
-        self.optimiser.step(gradients, self.lr, self.count + 1, scale, places)
+        self.optimizer.step(gradients, self.lr, self.count + 1, scale, places)
 
     def end(self) -> None:
         """End a step."""
@@ -93,7 +93,7 @@ class Step:
 
     def clear(self) -> None:
         """Free the memory of parameters, moments and averages; there is no step after this one."""
-        self.optimiser.clear()
+        self.optimizer.clear()
         self.average = []
         for parameter in self.parameters:
             parameter.data, parameter.grad = parameter.new_empty(0), None
@@ -101,12 +101,12 @@ class Step:
     def state(self) -> dict[str, Any]:
         """Everything that a later `restore` needs to go on."""
         counts = {"count": self.count, "lr": self.lr, "averaged": self.averaged}
-        return counts | {"optimiser": self.optimiser.state_dict(), "average": self.average}
+        return counts | {"optimizer": self.optimizer.state_dict(), "average": self.average}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.count, self.lr, self.averaged = state["count"], state["lr"], state["averaged"]
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         for kept, stored in zip(self.average, state["average"], strict=True):
             kept.copy_(stored)
 
@@ -130,8 +130,8 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
 
 
-def make_optimiser(decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig) -> Adam | Sgd:
-    """The optimiser that a config asks for."""
-    if config.optimiser == "sgd":
+def make_optimizer(decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig) -> Adam | Sgd:
+    """The optimizer that a config asks for."""
+    if config.optimizer == "sgd":
         return Sgd(decayed, plain, decay=config.weight_decay, momentum=MOMENTUM)
-    return Adam(decayed, plain, decay=config.weight_decay, decoupled=config.optimiser == "adamw")
+    return Adam(decayed, plain, decay=config.weight_decay, decoupled=config.optimizer == "adamw")

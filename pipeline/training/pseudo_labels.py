@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ...features.spec import Modality
 from ...heads.base import Inputs
-from ..data.cached_features import FeatureTable
+from ..config.train_config import TrainConfig
+from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views
 from ..data.split import Fold
 from .experiment import FoldDone, FoldResult, HeadConfig, log_mean, softmax, train_folds
 from .loop import predict_logits, training_threads
-from .train_config import TrainConfig
 
 Method = Literal["self", "cotrain"]
 OTHER: dict[Modality, Modality] = {"image": "text", "text": "image"}
@@ -60,7 +60,7 @@ NOTHING = Guesses(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def train_unlabelled(
-    table: FeatureTable,
+    table: CachedFeatures,
     folds: Sequence[Fold],
     config: HeadConfig,
     training: TrainConfig,
@@ -75,14 +75,16 @@ def train_unlabelled(
     "self" is self-training: the head guesses, and learns from what it is sure of. "cotrain" is co-training (Blum &
     Mitchell, 1998): a classifier of each modality guesses for the other's, then the head learns from the guesses of
     both. A row that shares content or group with a labelled post, of a test split too, is never guessed. The results'
-    `fold.train` ends with the guessed rows; stop and scored rows are those of `folds`.
+    `fold.train` ends with the guessed rows; stop and test rows are those of `folds`.
 
     Raises ValueError where no row is free to be guessed, or a modality that co-training needs is not there.
     """
     if method not in ("self", "cotrain"):
         raise ValueError(f"unlabelled rows are used by self or cotrain, got {method!r}")
-    if config.members > 1:
-        raise ValueError(f"unlabelled posts are guessed for 1 member per fold, got {config.members}; use members=1")
+    if config.ensemble_size > 1:
+        raise ValueError(
+            f"unlabelled posts are guessed for 1 member per fold, got {config.ensemble_size}; use members=1"
+        )
     pool = free_rows(table, both=method == "cotrain")
     results = []
     for number, fold in enumerate(folds):
@@ -93,7 +95,7 @@ def train_unlabelled(
     return results
 
 
-def free_rows(table: FeatureTable, *, both: bool) -> NDArray[np.int64]:
+def free_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
     """Rows (U,) that may be guessed: unlabelled, with a modality (or `both`), no copy of a labelled post."""
     sides = [side.present for side in (table.image, table.text) if side is not None]
     if both and len(sides) < 2:
@@ -138,7 +140,7 @@ def agree(one: Guesses, other: Guesses) -> Guesses:
 class _Settings:
     """One fold, and how to train on it and guess."""
 
-    table: FeatureTable
+    table: CachedFeatures
     fold: Fold
     config: HeadConfig
     training: TrainConfig

@@ -195,11 +195,11 @@ def test_same_seed_same_weights_and_the_global_state_stays(name: str) -> None:
 def test_sixteen_rows_can_be_learned_by_heart(name: str, kind: str) -> None:
     head, inputs = build(name, dropout=0.0), make_inputs(kind, rows=16)
     labels = torch.arange(16) % 3
-    optimiser = torch.optim.Adam(head.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     for step in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(head, inputs, labels).backward()
-        optimiser.step()
+        optimizer.step()
         if step % 10 == 9 and (head(inputs).argmax(1) == labels).all():
             return
     pytest.fail(f"after {step + 1} steps the head still says {head(inputs).argmax(1).tolist()}")

@@ -105,13 +105,13 @@ def test_one_tower_leaves_the_other_modality_as_it_is() -> None:
 def test_towers_learn_what_pixels_and_words_say() -> None:
     inputs, labels = posts(16), torch.arange(16) % 2
     head = build("concat", dropout=0.1)
-    optimiser = torch.optim.Adam(head.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     for step in range(60):
         set_dropout(head, seed=0, step=step)
         loss = torch.nn.functional.cross_entropy(head(inputs)[:, :2], labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
     assert (head.eval()(inputs)[:, :2].argmax(1) == labels).all()
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from msa.features.cache.imported_arrays import Brought
+from msa.features.cache.imported_arrays import ImportedArrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.samples import Corpus, Sample
-from msa.pipeline.train_head import StageTwo
+from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.training.experiment import HeadConfig
 from msa.pipeline.training.loop import TrainConfig
 
@@ -35,10 +35,10 @@ def cached_posts(folder: Path) -> Corpus:
         vectors = draw.normal(size=(N, 3, 6)).astype(np.float32)
         vectors[np.arange(N), :, [n % 3 for n in same]] += 1.5
         vectors = vectors[same]
-        brought = Brought(vectors[:, 0], ids, vectors.reshape(-1, 6), cuts)
-        import_embeddings(corpus, folder / "cache", brought, name=f"{modality}s", modality=modality)
+        arrays = ImportedArrays(vectors[:, 0], ids, vectors.reshape(-1, 6), cuts)
+        import_embeddings(corpus, folder / "cache", arrays, name=f"{modality}s", modality=modality)
     return corpus
 
 
-def stage(corpus: Corpus, **options: Any) -> StageTwo:
-    return StageTwo(corpus.root / "cache", ("images",), ("texts",), **{"folds": 3, "device": "cpu", **options})
+def stage(corpus: Corpus, **options: Any) -> DataConfig:
+    return DataConfig(corpus.root / "cache", ("images",), ("texts",), **{"folds": 3, "device": "cpu", **options})

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from msa.cli import run_command
 from msa.features.cache import exporting
 from msa.features.cache.exporting import export, pick_spec
-from msa.features.cache.imported_arrays import read_brought
+from msa.features.cache.imported_arrays import read_arrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
@@ -130,7 +130,7 @@ def test_what_goes_out_and_comes_back_is_the_same(
     shuffled = list(posts.samples)
     order.shuffle(shuffled)
     done = import_embeddings(
-        replace(posts, samples=shuffled), folder / "new", read_brought(*files), name="mine", modality="text"
+        replace(posts, samples=shuffled), folder / "new", read_arrays(*files), name="mine", modality="text"
     )
     assert (done.stored, done.missing, done.other) == (len(distinct), 0, 0)
     assert done.duplicate == done.rows - len(distinct)

@@ -14,9 +14,10 @@ import pytest
 from msa.cli import run_command
 from msa.features.cache import verify as parity
 from msa.features.cache.verify import cosines, verify_cache
+from msa.features.encoders.encoder import Encoded, Source
 from msa.features.extraction.embed import extract
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import BadItem, Encoded, EncoderSpec, Source
+from msa.features.spec import BadItem, EncoderSpec
 from msa.features.store.parts import HEADER_BYTES
 from msa.features.store.store import Store, Writer
 

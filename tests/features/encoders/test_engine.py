@@ -1,4 +1,4 @@
-"""One model, two engines: OpenVINO gives what torch gives, whatever the batch, the lane and the company."""
+"""One model, two engines: OpenVINO gives what torch gives, whatever the batch, the stream and the company."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
+from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.engine import OpenVinoEngine, open_engine
 from msa.features.encoders.families import FAMILIES
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vision import build_torchvision
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import Encoded, EncoderOptions, Modality, Source
+from msa.features.spec import Modality
 
 pytest.importorskip("openvino")
 
 FULL = EncoderOptions(dtype="float32")
-VINO = Runtime(engine="openvino", lanes=2)
+VINO = Runtime(engine="openvino", streams=2)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "a", "lovely", "day", "this", "is", "not", "!", "##s"]
 TEXTS = ["what a day", "", "this is not a lovely day , is this a lovely day ! " * 2, "lovely days !", "a day !"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -170,11 +171,11 @@ def test_image_models_agree(tmp_path: Path, name: str) -> None:
     ("name", "modality"), [pytest.param("efficientnet_lite0", "image", marks=pytest.mark.slow), ("minilm", "text")]
 )
 def test_numbers_do_not_depend_on_lanes_batches_or_company(name: str, modality: Modality) -> None:
-    """Bit by bit: alone, in company, in another order, by another number of lanes, by several threads at once."""
+    """Bit by bit: alone, in company, in another order, by another number of streams, by several threads at once."""
     items: list[Any] = [*TEXTS, "good morning", "good"] if modality == "text" else images((60, 80), (90, 50), (40, 40))
     options = replace(FULL, layers=(-1, -2), pools=("mean", "max"))
     source = open_encoder(name, modality, options)
-    one, two = source.load(Runtime(engine="openvino", lanes=1)), source.load(VINO)
+    one, two = source.load(Runtime(engine="openvino", streams=1)), source.load(VINO)
     prepared = [one.preprocess(item) for item in items]
     alone = [one.encode([item]) for item in prepared]
 
@@ -270,7 +271,7 @@ def test_compiled_by_torch_gives_the_same() -> None:
         ("efficientnet_lite0", "image", images((60, 80), (90, 50))),
     ):
         source = open_encoder(name, modality, replace(FULL, layers=(-1, -2)))  # type: ignore[arg-type]
-        plain, compiled = source.load(Runtime()), source.load(Runtime(compile=True, lanes=2))
+        plain, compiled = source.load(Runtime()), source.load(Runtime(compile=True, streams=2))
         prepared = [plain.preprocess(item) for item in items]  # type: ignore[attr-defined]
         for batch in (prepared, prepared[:1]):
             assert_near(compiled.encode(batch), plain.encode(batch))

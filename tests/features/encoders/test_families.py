@@ -11,10 +11,11 @@ import torch
 import transformers as hf
 from torch import Tensor
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.families import FAMILIES
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions, Modality
+from msa.features.spec import Modality
 
 PIECES = ["what", "a", "lovely", "day", "this", "is", "not", ",", "really", "!", "##s"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES]

@@ -14,9 +14,9 @@ import torch
 import transformers as hf
 from safetensors.torch import save_file
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions
 
 PIECES = ["what", "a", "lovely", "day", "this", "is", "not", ",", "really", "!", "##s"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from msa.features.encoders import lexicon
+from msa.features.encoders.encoder import Encoder, EncoderOptions
 from msa.features.encoders.lexicon import MOST_WORDS, NUMBERS
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.zoo import list_encoders, open_encoder
-from msa.features.spec import Encoder, EncoderOptions
 
 
 @pytest.fixture(scope="module")

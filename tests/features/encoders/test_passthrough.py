@@ -11,11 +11,12 @@ from PIL import Image
 from torchvision.transforms import functional as F
 
 from msa.features.cache.verify import verify_cache
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.passthrough import ROW, SIDE, VOCABULARY
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions
 from msa.features.store.store import Store
 from msa.pipeline.data.cached_features import load_features
 from msa.pipeline.data.inputs import build_inputs, towers_of

@@ -17,9 +17,9 @@ import pytest
 import torch
 import transformers as hf
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions
 
 PIECES = ["what", "a", "lovely", "day", "this", "is", "not", ",", "really", "!", "##s"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PIECES]

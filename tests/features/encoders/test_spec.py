@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from msa.features.encoders import bundled as embedded
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.tower import pool_tokens
 from msa.features.encoders.zoo import ENCODERS, list_encoders, open_encoder
-from msa.features.spec import EncoderOptions, EncoderSpec, Modality, canonical
+from msa.features.spec import EncoderSpec, Modality, canonical
 
 DEFAULTS: list[tuple[str, Modality]] = [("efficientnet_lite0", "image"), ("minilm", "text")]
 FULL = EncoderOptions(dtype="float32")

@@ -13,12 +13,13 @@ import torch
 
 from msa.cli import run_command
 from msa.features.encoders import bundled as embedded
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import reopen
 from msa.features.encoders.variants import Stage, Variant, expand, read_layers, read_pools, read_variant, unmistakable
 from msa.features.encoders.word_vectors import load_fitted, save_fitted
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions, EncoderSpec, Modality
+from msa.features.spec import EncoderSpec, Modality
 from msa.features.store.store import stored_specs
 from msa.pipeline.data.cached_features import find_spec
 
@@ -28,7 +29,7 @@ POOLS = ("pooler", "mean", "max")
 FULL = EncoderOptions(dtype="float32")
 OPEN = """
 import sys
-from msa.features.spec import EncoderOptions
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.zoo import open_encoder
 options = EncoderOptions(layers=(-1, -4), pools=("mean", "max"))
 print(*(spec.name for name, kind in (("efficientnet_lite0", "image"), ("minilm", "text"))

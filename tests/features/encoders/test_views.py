@@ -19,15 +19,17 @@ from torchvision import models
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from msa.features.encoders.encoder import Encoder, EncoderOptions, Source
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.views import RATIO, SCALE, Crop, draw_crop, share, view_source, view_spec
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction import embed as extraction
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import images
 from msa.features.posts.content import content_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import Encoder, EncoderOptions, EncoderSpec, Source
+from msa.features.spec import EncoderSpec
 from msa.features.store.store import Store
 
 KEY = "0123456789abcdef" * 2
@@ -163,7 +165,7 @@ class Means:
         return 1
 
     def encode(self, batch: list[Tensor]) -> Any:
-        from msa.features.spec import Encoded
+        from msa.features.encoders.encoder import Encoded
 
         tokens = [item.float().reshape(3, 4, 2, 2).mean(3).permute(1, 0, 2).reshape(4, 6).numpy() for item in batch]
         return (Encoded(np.stack([item.mean(0) for item in tokens]), tokens),)
@@ -234,7 +236,7 @@ def test_a_shared_encoder_lives_as_long_as_someone_uses_it() -> None:
     assert one.load(Runtime()) is held.plain  # type: ignore[attr-defined]
     assert share(one).load(Runtime()) is held.plain  # type: ignore[attr-defined]
     assert len(loads) == 1
-    one.load(Runtime(lanes=3))
+    one.load(Runtime(streams=3))
     share(Source((replace(SPEC, weights="sha256:1"),), load)).load(Runtime())
     assert len(loads) == 3
     del held

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vision import LAYERS, build_torchvision, cut_torchvision
 from msa.features.encoders.zoo import TORCHVISION, open_encoder
-from msa.features.spec import EncoderOptions
 
 IMAGES = [
     torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(width))

@@ -9,11 +9,11 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.image_encoder import ImageEncoder
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vision import build_torchvision
 from msa.features.encoders.zoo import open_encoder
-from msa.features.spec import EncoderOptions
 
 PICTURE = torch.randint(0, 256, (3, 90, 200), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -12,9 +12,10 @@ import torch
 import transformers as hf
 
 from msa.features.encoders.bundled import LITES
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.families import find_stages, read_config
 from msa.features.encoders.zoo import ENCODERS, RELEASED, TIMM, TORCHVISION, open_encoder
-from msa.features.spec import EncoderOptions, canonical
+from msa.features.spec import canonical
 
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 MINI = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msa.features.spec import BadItem, Encoded, EncoderSpec, Source
+from msa.features.encoders.encoder import Encoded, Source
+from msa.features.spec import BadItem, EncoderSpec
 
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from msa.cli import run_command
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import dry_run as module
 from msa.features.extraction.dry_run import forecast
-from msa.features.extraction.embed import ExtractSettings
 from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.shard import Shard
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions
 from msa.features.store.parts import data_bytes
 from msa.features.store.store import Store, stored_specs
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.encoders.encoder import Encoded, Source
+from msa.features.extraction.embed import extract
 from msa.features.extraction.plan import EncoderReport
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import BadItem, Encoded, EncoderSpec, Modality, Source
+from msa.features.spec import BadItem, EncoderSpec, Modality
 from msa.features.store.store import Store
 
 
@@ -110,7 +112,7 @@ def test_tokens_are_added_where_only_pooled_vectors_were_cached(tmp_path: Path) 
 def test_batches_hold_texts_of_like_length_within_the_budget_whatever_their_order(tmp_path: Path) -> None:
     texts = ["x" * (1 + 37 * n % 50) + chr(97 + n % 26) for n in range(40)]
     fake = Fake(spec("text"))
-    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_tokens=100, lanes=1)
+    run(posts(tmp_path, texts), tmp_path / "cache", fake, batch_tokens=100, streams=1)
     assert sum(map(len, fake.batches)) == len(texts)
     for longer, shorter in pairwise(fake.batches):
         assert len(longer) * max(longer) <= 100
@@ -121,7 +123,9 @@ def test_batches_hold_texts_of_like_length_within_the_budget_whatever_their_orde
 def test_lanes_and_batches_change_no_content(tmp_path: Path) -> None:
     corpus = posts(tmp_path, [f"{n % 9 * 'word '}{n}" for n in range(50)], images=True)
     found = []
-    for number, settings in enumerate(({"lanes": 1, "batch_tokens": 1}, {"lanes": 4}, {"lanes": 2, "workers": 7})):
+    for number, settings in enumerate(
+        ({"streams": 1, "batch_tokens": 1}, {"streams": 4}, {"streams": 2, "workers": 7})
+    ):
         run(corpus, tmp_path / str(number), Fake(spec("text")), **settings)
         found.append(content(tmp_path / str(number)))
     assert found[0] == found[1] == found[2]
@@ -164,7 +168,7 @@ def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
 
     corpus = posts(tmp_path, [f"text {n:03d}" for n in range(30)])
     with pytest.raises(MemoryError):
-        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_tokens=80, lanes=1)
+        run(corpus, tmp_path / "cache", Failing(spec("text")), batch_tokens=80, streams=1)
     report = run(corpus, tmp_path / "cache", Fake(spec("text")))
     assert (report.encoded, report.cached) == (10, 20)
 
@@ -189,7 +193,7 @@ def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Pat
     fakes = [Fake(spec("text"), slow=0.03), Fake(quick, slow=0.01)]
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     started = time.perf_counter()
-    extract(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", lanes=1, batch_tokens=10))
+    extract(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", streams=1, batch_tokens=10))
     wall = time.perf_counter() - started
     stores = [Store.open(tmp_path / "cache", fake.specs[0]) for fake in fakes]
     slow, fast = (store.seconds(store.keys) for store in stores)

@@ -16,12 +16,13 @@ from PIL import Image
 from torch import Tensor
 from torchvision import models
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
 from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.content import content_key, text_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions, Modality
+from msa.features.spec import Modality
 from msa.features.store.store import Store, stored_specs
 
 TEXTS = ["what a lovely day", "this is not a day , really !", "lovely lovely lovely days"]

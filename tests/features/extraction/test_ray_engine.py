@@ -20,11 +20,12 @@ from clusters import NODE, two_nodes, workers
 
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import ray_cluster
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
 from msa.features.extraction.extract import extract_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.ray_engine import extract_on_ray
 from msa.features.extraction.ray_worker import Recipe
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.worker_pool import RayRunError
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.store.errors import BadRecord, read_errors

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest, open_sources
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
 from msa.features.extraction.ray_worker import Chunk, Recipe, Worker
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions
 from msa.features.store.store import Store
 
-SETTINGS = ExtractSettings(device="cpu", lanes=1)
+SETTINGS = ExtractSettings(device="cpu", streams=1)
 
 
 @pytest.fixture

@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from msa.features.encoders import word_vectors as static
+from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import shard
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.extraction.embed import extract
 from msa.features.extraction.extract import extract_corpus
 from msa.features.extraction.plan import EncoderReport
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.shard import Shard, read_shard, share_machine
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import BadItem, Encoded, EncoderOptions, EncoderSpec, Source
+from msa.features.spec import BadItem, EncoderSpec
 from msa.features.store.errors import BadRecord, read_errors
 from msa.features.store.store import Store, stored_specs
 
@@ -55,7 +57,7 @@ class Fake:
 def run(folder: Path, part: Shard | None = None) -> EncoderReport:
     corpus = Corpus(folder, "table", [Sample(f"p{n}", None, text) for n, text in enumerate(TEXTS)])
     share = part.take(corpus) if part else corpus
-    settings = ExtractSettings(device="cpu", lanes=1, batch_tokens=60, flush_seconds=0.02)
+    settings = ExtractSettings(device="cpu", streams=1, batch_tokens=60, flush_seconds=0.02)
     (report,) = extract(share, [Source((SPEC,), lambda _: Fake())], folder / "cache", settings, merge=part is None)
     assert report.encoded + report.cached + report.duplicate + report.missing + report.bad == len(share.samples)
     return report
@@ -142,8 +144,8 @@ def test_processes_of_one_machine_share_its_gpus_or_its_cores(monkeypatch: pytes
     assert share_machine(ExtractSettings(), {"SLURM_LOCALID": "1"}).device == "cuda:1"
     monkeypatch.setattr(shard, "available_cores", lambda: 8)
     placed = share_machine(ExtractSettings(device="cpu"), third)
-    assert (placed.device, placed.lanes, placed.workers) == ("cpu", 2, 2)
-    assert share_machine(ExtractSettings(device="cpu", lanes=3), third).lanes == 3
+    assert (placed.device, placed.streams, placed.workers) == ("cpu", 2, 2)
+    assert share_machine(ExtractSettings(device="cpu", streams=3), third).streams == 3
 
 
 CHILD = """

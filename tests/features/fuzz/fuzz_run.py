@@ -32,7 +32,7 @@ from msa.features.spec import BadItem, Clean
 if TYPE_CHECKING:
     from fuzz import Case
 
-    from msa.features.spec import Encoder
+    from msa.features.encoders.encoder import Encoder
 
 SECONDS = 5.0  # of computing for one case
 PATIENCE = 120.0  # seconds on the clock, on a machine that others use as well
@@ -172,7 +172,7 @@ def _load() -> dict[str, Encoder]:
     from msa.features.encoders.zoo import open_encoder
 
     torch.set_num_threads(1)
-    runtime = choose_runtime("cpu", lanes=1)
+    runtime = choose_runtime("cpu", streams=1)
     encoders = {
         "image": open_encoder("efficientnet_lite0", "image").load(runtime),
         "text": open_encoder("minilm", "text").load(runtime),

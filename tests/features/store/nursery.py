@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from msa.features.extraction.embed import ExtractSettings, extract
+from msa.features.encoders.encoder import Encoded, Source
+from msa.features.extraction.embed import extract
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import BadItem, Encoded, EncoderSpec, Modality, Source
+from msa.features.spec import BadItem, EncoderSpec, Modality
 
 HANGS_AFTER = 120  # seconds
 
@@ -81,7 +83,7 @@ def run(folder: Path, cache: Path, *, count: int, slow: float, flush_bytes: int)
     store.FLUSH_BYTES = flush_bytes  # by size, not by time, so that each run does the same operations
     fakes = (Fake("image", slow), Fake("text", slow, ("1", "2")))
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
-    settings = ExtractSettings(device="cpu", batch_images=4, batch_tokens=80, lanes=2, workers=2)
+    settings = ExtractSettings(device="cpu", batch_images=4, batch_tokens=80, streams=2, workers=2)
     extract(posts(folder, count), sources, cache, settings)
 
 

@@ -21,11 +21,11 @@ from msa.pipeline.ablation.ablate import How, ablate
 from msa.pipeline.ablation.ablation_table import Ablation
 from msa.pipeline.ablation.fusion_names import fusion_names
 from msa.pipeline.ablation.variants import extracted_views, variants_of
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.train_head import StageTwo
 from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.head_config import HeadConfig
 from msa.pipeline.training.loop import TrainConfig
 
 EYE = EncoderSpec(
@@ -40,7 +40,7 @@ FOLDS = [
 ]
 
 
-def table(*, views: int = 0, image: bool = True, raw: bool = False) -> FeatureTable:
+def table(*, views: int = 0, image: bool = True, raw: bool = False) -> CachedFeatures:
     """Posts whose text tells class b from the others and whose image tells class a; N of them."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 3
@@ -55,7 +55,7 @@ def table(*, views: int = 0, image: bool = True, raw: bool = False) -> FeatureTa
     eye = side(EYE, 0)
     eye = replace(eye, views=tuple(side(view_spec(EYE, number), 0, number) for number in range(1, views + 1)))
     words = side(replace(WORDS, source="raw") if raw else WORDS, 1)
-    return FeatureTable(posts, ("a", "b", "c"), eye if image else None, words)
+    return CachedFeatures(posts, ("a", "b", "c"), eye if image else None, words)
 
 
 def run(
@@ -64,12 +64,12 @@ def run(
     config: HeadConfig | Sequence[HeadConfig],
     training: TrainConfig = QUICK,
     *,
-    posts: FeatureTable | None = None,
+    posts: CachedFeatures | None = None,
     folds: Sequence[Fold] = FOLDS,
     **options: Any,
 ) -> Ablation:
     monkeypatch.setattr(module, "prepare", lambda *given, **named: (posts or table(), folds, "cpu"))
-    stage = StageTwo(tmp_path / "cache", ("eye",), ("words",))
+    stage = DataConfig(tmp_path / "cache", ("eye",), ("words",))
     return ablate(Corpus(tmp_path, "table", []), stage, config, training, runs=tmp_path / "runs", **options)
 
 

@@ -13,11 +13,11 @@ from msa.features.encoders.views import view_spec
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
 from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, removal, say_without
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.head_config import HeadConfig
 from msa.pipeline.training.loop import TrainConfig, predict_logits
 
 EYE = EncoderSpec(
@@ -32,7 +32,7 @@ FOLDS = [
 QUICK = TrainConfig(epochs=3, batch_size=16, lr=3e-3)
 
 
-def table(*, tokens: bool = False, views: int = 0) -> FeatureTable:
+def table(*, tokens: bool = False, views: int = 0) -> CachedFeatures:
     """N posts of three classes; both sides carry a part of the label, texts differ in length, one has no image."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 3
@@ -50,7 +50,7 @@ def table(*, tokens: bool = False, views: int = 0) -> FeatureTable:
     image = side(EYE, 0, present)
     shown = tuple(side(view_spec(EYE, number), 0, present) for number in range(1, views + 1))
     posts = Posts([f"p{n}" for n in range(N)], ["abc"[n] for n in labels], np.arange(N), [None] * N)
-    return FeatureTable(posts, ("a", "b", "c"), replace(image, views=shown), side(WORDS, 1, np.ones(N, bool)))
+    return CachedFeatures(posts, ("a", "b", "c"), replace(image, views=shown), side(WORDS, 1, np.ones(N, bool)))
 
 
 def same(one: Inputs, two: Inputs, modality: str) -> bool:
@@ -113,7 +113,7 @@ def test_a_shuffle_is_one_cycle_drawn_by_its_seed() -> None:
 @pytest.mark.parametrize("fusion", ["gated", "attention"])
 def test_a_trained_head_says_what_it_said_and_something_else_without(fusion: str) -> None:
     """Ensembles, views and reduced tokens alike: whole rows give the fold's own logits again."""
-    config = HeadConfig(fusion, hidden=16, token_width=4, members=2, views=1, average_views=True)
+    config = HeadConfig(fusion, hidden=16, token_width=4, ensemble_size=2, views=1, average_views=True)
     posts = table(tokens=config.tokens, views=1)
     results = train_folds(posts, FOLDS, config, QUICK)
     hows: tuple[Replacement, ...] = ("zero", "mean", "shuffle", "null")
@@ -134,7 +134,7 @@ def test_hiding_is_what_a_post_without_the_modality_gets() -> None:
     for key, hidden in (("text", "image"), ("image", "text")):
         inputs = build_inputs(posts, tokens=False, without=hidden)  # type: ignore[arg-type]
         for result, logits in zip(results, said[key], strict=True):
-            wanted: Tensor = predict_logits(result.heads[0], inputs, result.fold.score)
+            wanted: Tensor = predict_logits(result.heads[0], inputs, result.fold.test)
             np.testing.assert_allclose(logits, wanted.numpy(), atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from msa.pipeline.ablation.results import Scoring, change, judge_row, shapley, worth
-from msa.pipeline.data.cached_features import FeatureTable
+from msa.pipeline.data.cached_features import CachedFeatures
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.metrics.statistics import bootstrap, bootstrap_difference, corrected_t, mcnemar
@@ -23,7 +23,7 @@ def scoring(*, folds: int = 2, seeds: int = 1) -> Scoring:
     parts = np.array_split(np.arange(N), folds)
     rest = [np.setdiff1d(np.arange(N), part) for part in parts]
     dealt = [Fold(others[10:], others[:10], part) for others, part in zip(rest, parts, strict=True)]
-    return Scoring(FeatureTable(posts, CLASSES, None, None), dealt, seeds)
+    return Scoring(CachedFeatures(posts, CLASSES, None, None), dealt, seeds)
 
 
 def logits(right: float, seed: int) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ def logits(right: float, seed: int) -> NDArray[np.float32]:
 
 
 def dealt(bench: Scoring, *all_rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return [rows[fold.score] for rows in all_rows for fold in bench.folds]
+    return [rows[fold.test] for rows in all_rows for fold in bench.folds]
 
 
 def test_a_row_holds_what_the_pure_functions_say_of_the_same_guesses() -> None:
@@ -42,8 +42,7 @@ def test_a_row_holds_what_the_pure_functions_say_of_the_same_guesses() -> None:
     full, less = logits(0.8, 1), logits(0.4, 2)
     row = judge_row(bench, dealt(bench, less), dealt(bench, full), fusion="gated", inputs="text", variant="")
     folds = [
-        [score(TRUTH[f.score], one[f.score].argmax(1), CLASSES)["accuracy"] for f in bench.folds]
-        for one in (less, full)
+        [score(TRUTH[f.test], one[f.test].argmax(1), CLASSES)["accuracy"] for f in bench.folds] for one in (less, full)
     ]
     gaps = [a - b for a, b in zip(*folds, strict=True)]
     assert row.metrics["accuracy"]["mean"] == pytest.approx(np.mean(folds[0]))

@@ -12,7 +12,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from msa.cli import app as msa_app
-from msa.pipeline.commands.config import ONE_OFF, Commands, apply_config, read_default_map, settings_of, write_config
+from msa.pipeline.commands.config_file import (
+    ONE_OFF,
+    Commands,
+    apply_config,
+    read_default_map,
+    settings_of,
+    write_config,
+)
 
 KNOWN = {"extract": ["data", "image", "batch-size"], "train-head": ["data", "fusion", "seed"]}
 

@@ -37,7 +37,7 @@ def test_an_encoder_is_tuned_from_the_command_line(tmp_path: Path) -> None:
     assert (said["folder"], said["base"], said["fold"], len(said["history"])) == (str(out), "minilm", 0, 1)
     record = json.loads((out / "tuned.json").read_text())
     texts = {text_key(f"post number {n}") for n in range(16)}
-    assert len({*record["trained"], *record["selected"]} & texts) == said["rows"] + said["stop_rows"] < 16
+    assert len({*record["trained"], *record["selected"]} & texts) == said["rows"] + said["valid_rows"] < 16
     assert json.loads((out / "training.json").read_text())["max_length"] == 12
 
 

@@ -15,10 +15,10 @@ from msa.pipeline.data.split import (
     Fold,
     Posts,
     describe_folds,
+    ensemble_folds,
     inner_folds,
     load_or_make_folds,
     make_folds,
-    members_of,
     read_folds,
     take_share,
 )
@@ -30,7 +30,7 @@ def posts(labels: list[str | None], groups: list[int] | None = None, splits: lis
 
 
 def roles(fold: Fold) -> list[np.ndarray]:
-    return [fold.train, fold.stop, fold.score]
+    return [fold.train, fold.valid, fold.test]
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,7 +61,7 @@ def test_folds_are_disjoint_whole_and_keep_duplicates_together(
         assert owners[0].isdisjoint(owners[1] | owners[2])
         assert owners[1].isdisjoint(owners[2])
     if folds:
-        scored = np.concatenate([fold.score for fold in made])
+        scored = np.concatenate([fold.test for fold in made])
         assert sorted(scored.tolist()) == sorted(labelled)
 
 
@@ -89,8 +89,8 @@ def test_the_users_own_validation_rows_are_scored_and_their_copies_are_not_train
     groups = list(range(80))
     groups[5] = groups[70]
     (fold,) = make_folds(posts(labels, groups, splits), folds=None, seed=0)
-    assert fold.score.tolist() == list(range(60, 80))
-    assert 5 not in {*fold.train.tolist(), *fold.stop.tolist()}
+    assert fold.test.tolist() == list(range(60, 80))
+    assert 5 not in {*fold.train.tolist(), *fold.valid.tolist()}
 
 
 def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
     first = load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
     (stored,) = tmp_path.iterdir()
     again = load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
-    assert all((a.score == b.score).all() for a, b in zip(first, again, strict=True))
+    assert all((a.test == b.test).all() for a, b in zip(first, again, strict=True))
     stored.write_text(stored.read_text().replace("p0", "p999"))
     with pytest.raises(ValueError, match="not a stored split"):
         load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
@@ -116,17 +116,17 @@ def test_a_split_of_another_name_is_refused_and_not_trained_on() -> None:
 def test_members_score_the_same_rows_and_each_stops_on_others() -> None:
     given_posts = posts(["a", "b"] * 60, [n // 2 for n in range(120)])
     fold = make_folds(given_posts, folds=5, seed=0)[2]
-    members = members_of(given_posts, fold, count=10, seed=0)
+    members = ensemble_folds(given_posts, fold, count=10, seed=0)
     assert members[0] is fold
-    rest = sorted([*fold.train.tolist(), *fold.stop.tolist()])
-    assert sorted(np.concatenate([member.stop for member in members]).tolist()) == rest
+    rest = sorted([*fold.train.tolist(), *fold.valid.tolist()])
+    assert sorted(np.concatenate([member.valid for member in members]).tolist()) == rest
     for member in members:
-        assert (member.score == fold.score).all()
-        assert sorted([*member.train.tolist(), *member.stop.tolist()]) == rest
-        assert not {n // 2 for n in member.train} & {n // 2 for n in member.stop}
+        assert (member.test == fold.test).all()
+        assert sorted([*member.train.tolist(), *member.valid.tolist()]) == rest
+        assert not {n // 2 for n in member.train} & {n // 2 for n in member.valid}
     few = posts(["a", "b"] * 5)
     with pytest.raises(ValueError, match="too few for 9 members"):
-        members_of(few, make_folds(few, folds=None, seed=0)[0], count=9, seed=0)
+        ensemble_folds(few, make_folds(few, folds=None, seed=0)[0], count=9, seed=0)
 
 
 def test_few_posts_are_split_too() -> None:
@@ -165,9 +165,9 @@ def test_inner_folds_and_members_stay_inside_the_rows_that_are_not_scored(
     except ValueError:
         assume(False)  # too few groups
     for fold, inner in zip(outer, dealt, strict=True):
-        closed = {groups[i] for i in fold.score}
-        rest = sorted([*fold.train.tolist(), *fold.stop.tolist()])
-        assert sorted(np.concatenate([one.score for one in inner]).tolist()) == rest
+        closed = {groups[i] for i in fold.test}
+        rest = sorted([*fold.train.tolist(), *fold.valid.tolist()])
+        assert sorted(np.concatenate([one.test for one in inner]).tolist()) == rest
         for one in inner:
             seen = [set(role.tolist()) for role in roles(one)]
             assert sorted(set().union(*seen)) == rest
@@ -187,8 +187,8 @@ def test_repeats_deal_the_same_rows_otherwise_and_more_of_them_keep_the_first(tm
     parts = []
     for number in range(3):
         mine = [fold for fold in three if fold.repeat == number]
-        assert sorted(np.concatenate([fold.score for fold in mine]).tolist()) == list(range(120))
-        parts.append({frozenset(fold.score.tolist()) for fold in mine})
+        assert sorted(np.concatenate([fold.test for fold in mine]).tolist()) == list(range(120))
+        parts.append({frozenset(fold.test.tolist()) for fold in mine})
     assert parts[0].isdisjoint(parts[1] | parts[2])
     assert parts[1].isdisjoint(parts[2])
     for made in (
@@ -199,9 +199,9 @@ def test_repeats_deal_the_same_rows_otherwise_and_more_of_them_keep_the_first(tm
             assert one.repeat == two.repeat
             assert all(np.array_equal(a, b) for a, b in zip(roles(one), roles(two), strict=True))
     assert len(list(tmp_path.iterdir())) == 3
-    members = members_of(given_posts, three[5], count=10, seed=3)
-    assert sorted(np.concatenate([m.stop for m in members]).tolist()) == sorted(
-        [*three[5].train.tolist(), *three[5].stop.tolist()]
+    members = ensemble_folds(given_posts, three[5], count=10, seed=3)
+    assert sorted(np.concatenate([m.valid for m in members]).tolist()) == sorted(
+        [*three[5].train.tolist(), *three[5].valid.tolist()]
     )
     assert {member.repeat for member in members} == {1}
     with pytest.raises(ValueError, match="--folds 5"):

@@ -17,7 +17,7 @@ from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
 from msa.features.store.store import Store, Writer
-from msa.pipeline.data.cached_features import FeatureTable, load_features
+from msa.pipeline.data.cached_features import CachedFeatures, load_features
 from msa.pipeline.data.inputs import build_inputs, build_views, draw_views, fit_reductions
 
 IMAGE = EncoderSpec(
@@ -61,7 +61,7 @@ def views_of(*specs: EncoderSpec, count: int = 2) -> list[list[EncoderSpec]]:
     return [[view_spec(spec, index) for spec in specs] for index in range(1, count + 1)]
 
 
-def load(posts: Corpus, cache: Path, *, tokens: bool = False, count: int = 2) -> FeatureTable:
+def load(posts: Corpus, cache: Path, *, tokens: bool = False, count: int = 2) -> CachedFeatures:
     views = views_of(IMAGE, count=count)
     return load_features(posts, cache, image=[IMAGE], text=[TEXT], tokens=tokens, views=views)
 

@@ -21,17 +21,18 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import msa
+from msa.features.encoders.encoder import Encoded, Source
 from msa.features.encoders.tuned import TunedRecord
 from msa.features.posts.layouts import read_corpus
-from msa.features.spec import Encoded, EncoderSpec, Source
+from msa.features.spec import EncoderSpec
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import join_posts
-from msa.pipeline.data.leaks import Seen
+from msa.pipeline.data.seen import Seen
 from msa.pipeline.data.split import Fold
 from msa.pipeline.data.test_lock import lock
 from msa.pipeline.estimators import estimator
 from msa.pipeline.estimators.feature_table import FeatureTable
 from msa.pipeline.training.experiment import HeadConfig, train_folds
-from msa.pipeline.training.train_config import TrainConfig
 
 SMALL: dict[str, Any] = {"hidden": 8, "epochs": 2, "device": "cpu"}
 # Checks that its inputs do not allow, by name, with the reason. None: what differs is the tag `poor_score`.
@@ -153,12 +154,12 @@ def test_groups_stay_on_one_side_of_the_stop_rows(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(estimator, "train_folds", spy)
     classifier().fit(x, y, groups=groups.astype(str))
     for tied, fold in seen:
-        assert not np.intersect1d(tied[fold.train], tied[fold.stop]).size
+        assert not np.intersect1d(tied[fold.train], tied[fold.valid]).size
         assert set(np.unique(tied, return_counts=True)[1]) == {9}
     seen.clear()
     cross_val_score(classifier(), x, y, groups=groups, cv=GroupKFold(3), params={"groups": groups})
     assert len(seen) == 3
-    assert all(not np.intersect1d(tied[fold.train], tied[fold.stop]).size for tied, fold in seen)
+    assert all(not np.intersect1d(tied[fold.train], tied[fold.valid]).size for tied, fold in seen)
 
 
 def test_groups_that_cannot_be_parted_are_said() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.evaluation.baselines import (
     SYSTEMS,
@@ -148,14 +148,14 @@ def test_each_baseline_sees_its_own_columns_and_its_fold_alone() -> None:
     present = np.ones(n, bool)
     image, text = (ModalityTable((spec,), present, vectors[name]) for name in ("image", "text"))
     posts = Posts([str(i) for i in range(n)], ["ab"[k] for k in labels], np.arange(n), [None] * n)
-    table = FeatureTable(posts, ("a", "b"), image, text)
+    table = CachedFeatures(posts, ("a", "b"), image, text)
     rows = draw.permutation(n)
     folds = [Fold(rows[:140], rows[140:170], rows[170:]), Fold(rows[100:], rows[70:100], rows[:70])]
     guesses = baseline_guesses(table, folds, seed=0)
     assert list(guesses) == list(SYSTEMS)
     for number, fold in enumerate(folds):
-        right = {name: guess[number] == labels[fold.score] for name, guess in guesses.items()}
-        half = first[fold.score]
+        right = {name: guess[number] == labels[fold.test] for name, guess in guesses.items()}
+        half = first[fold.test]
         assert right["linear"].mean() > 0.95
         assert right["linear_image"][half].mean() > 0.8 > right["linear_image"][~half].mean() + 0.1
         assert right["linear_text"][~half].mean() > 0.8 > right["linear_text"][half].mean() + 0.1

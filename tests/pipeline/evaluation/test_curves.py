@@ -1,4 +1,4 @@
-"""Curves: posts lose a modality one after another, training rows come one after another, the scored rows stay."""
+"""Curves: posts lose a modality one after another, training rows come one after another, the test rows stay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_who_lacks_a_modality_at_one_share_lacks_it_at_every_larger_one() -> Non
     parts = [np.arange(0, 20), np.arange(20, 40)]
     folds = [Fold(parts[1 - n][:10], parts[1 - n][10:], parts[n]) for n in (0, 1)]
     right = np.eye(2, dtype=np.float32)[labels]
-    said = [Said(right[f.score], {"image": 1 - right[f.score]}, (f.stop, right[f.stop])) for f in folds]
+    said = [Said(right[f.test], {"image": 1 - right[f.test]}, (f.valid, right[f.valid])) for f in folds]
     curve = missing_curve(labels, ("a", "b"), folds, said, seed=0)
     accuracy = [one.metrics["accuracy"]["mean"] for one in curve.points]
     assert accuracy == pytest.approx([1 - n / 10 for n in range(11)])
@@ -55,8 +55,8 @@ def test_the_learning_curve_ends_at_the_head_itself(tmp_path: Path, monkeypatch:
     groups = np.array([n - 1 if n % 10 == 9 else n for n in range(N)])
     for small, middle, large in zip(*seen, strict=True):
         assert set(small.train) < set(middle.train) < set(large.train)
-        assert np.array_equal(small.score, large.score)
-        assert np.array_equal(small.stop, large.stop)
+        assert np.array_equal(small.test, large.test)
+        assert np.array_equal(small.valid, large.valid)
         assert len(small.train) == pytest.approx(0.2 * len(large.train), abs=4)
         for part in (small, middle):
             left = np.setdiff1d(large.train, part.train)

@@ -23,7 +23,7 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="module")
 def trained(posts: Corpus) -> TrainedHead:
     """Two repeats of three folds, two heads each, on tokens."""
-    return train_head(posts, stage(posts, repeats=2), replace(HEAD, members=2), QUICK, runs=posts.root / "runs")
+    return train_head(posts, stage(posts, repeats=2), replace(HEAD, ensemble_size=2), QUICK, runs=posts.root / "runs")
 
 
 def test_a_run_says_what_its_figures_are_worth(posts: Corpus, trained: TrainedHead) -> None:
@@ -60,9 +60,9 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
     assert found.reproduced == 1.0
     for name, figure in trained.metrics.items():
         assert found.metrics[name] == pytest.approx(figure)
-    assert found.judgement.intervals == trained.judgement.intervals
-    assert found.judgement.calibration.temperatures == pytest.approx(
-        trained.judgement.calibration.temperatures, rel=1e-5
+    assert found.evaluation.intervals == trained.evaluation.intervals
+    assert found.evaluation.calibration.temperatures == pytest.approx(
+        trained.evaluation.calibration.temperatures, rel=1e-5
     )
     assert found.curve is not None
     for modality in ("image", "text"):

@@ -25,17 +25,17 @@ def test_ridge_of_every_fold_is_scikit_learns(alpha: float) -> None:
     for fold, said in zip(FOLDS, found, strict=True):
         mean, spread = X[fold.train].mean(0), X[fold.train].std(0)
         model = RidgeClassifier(alpha=alpha).fit((X[fold.train] - mean) / spread, LABELS[fold.train])
-        assert (said == model.predict((X[fold.score] - mean) / spread)).mean() >= 0.999
-        assert (said == LABELS[fold.score]).mean() > 0.45
+        assert (said == model.predict((X[fold.test] - mean) / spread)).mean() >= 0.999
+        assert (said == LABELS[fold.test]).mean() > 0.45
 
 
 def test_the_penalty_is_chosen_on_the_stop_rows() -> None:
     fold = FOLDS[0]
     alphas = (1e5, 1.0)
     each = [
-        ridge_guesses(X, LABELS, [Fold(fold.train, fold.stop, fold.stop)], classes=K, alphas=[a])[0] for a in alphas
+        ridge_guesses(X, LABELS, [Fold(fold.train, fold.valid, fold.valid)], classes=K, alphas=[a])[0] for a in alphas
     ]
-    best = alphas[int(np.argmax([(said == LABELS[fold.stop]).mean() for said in each]))]
+    best = alphas[int(np.argmax([(said == LABELS[fold.valid]).mean() for said in each]))]
     assert best == 1.0
     chosen = ridge_guesses(X, LABELS, [fold], classes=K, alphas=alphas)[0]
     assert np.array_equal(chosen, ridge_guesses(X, LABELS, [fold], classes=K, alphas=[best])[0])
@@ -45,16 +45,16 @@ def test_the_penalty_is_chosen_on_the_stop_rows() -> None:
 def test_scored_labels_and_vectors_decide_nothing(guess: str) -> None:
     fold = FOLDS[0]
     others, labels = X.copy(), LABELS.copy()
-    half = fold.score[len(fold.score) // 2 :]
+    half = fold.test[len(fold.test) // 2 :]
     others[half] = 1e3
-    labels[fold.score] = 0
+    labels[fold.test] = 0
 
     def say(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if guess == "knn":
             return neighbour_guesses(x, y, fold, classes=K)
         return ridge_guesses(x, y, [fold], classes=K)[0]
 
-    kept = ~np.isin(fold.score, half)
+    kept = ~np.isin(fold.test, half)
     assert np.array_equal(say(others, labels)[kept], say(X, LABELS)[kept])
 
 
@@ -64,7 +64,7 @@ def test_gaps_and_a_constant_column_are_borne() -> None:
     x[::7, -1] = 0
     for said in ridge_guesses(x, LABELS, FOLDS, classes=K):
         assert set(said.tolist()) <= set(range(K))
-    assert neighbour_guesses(x, LABELS, FOLDS[0], classes=K).shape == FOLDS[0].score.shape
+    assert neighbour_guesses(x, LABELS, FOLDS[0], classes=K).shape == FOLDS[0].test.shape
 
 
 def test_neighbours_are_scikit_learns() -> None:
@@ -73,10 +73,10 @@ def test_neighbours_are_scikit_learns() -> None:
     expected = {}
     for k in (45, 15, 5, 1):
         model = KNeighborsClassifier(k, metric="cosine").fit(centred[fold.train], LABELS[fold.train])
-        expected[k] = model.predict(centred[fold.stop]), model.predict(centred[fold.score])
-    best = max(expected, key=lambda k: (expected[k][0] == LABELS[fold.stop]).mean())
+        expected[k] = model.predict(centred[fold.valid]), model.predict(centred[fold.test])
+    best = max(expected, key=lambda k: (expected[k][0] == LABELS[fold.valid]).mean())
     assert (neighbour_guesses(X, LABELS, fold, classes=K) == expected[best][1]).mean() >= 0.99
-    assert (expected[best][1] == LABELS[fold.score]).mean() > 0.4
+    assert (expected[best][1] == LABELS[fold.test]).mean() > 0.4
 
 
 def test_an_unknown_metric_is_refused() -> None:

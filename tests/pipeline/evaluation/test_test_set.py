@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
+from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Posts, make_folds
 from msa.pipeline.data.test_lock import lock
 from msa.pipeline.evaluation.reevaluate import evaluate_run
@@ -18,7 +19,7 @@ from msa.pipeline.evaluation.test_set import score_locked
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.predict import probabilities
 from msa.pipeline.runs.runs import load_run
-from msa.pipeline.train_head import prepare, train_head
+from msa.pipeline.train_head import train_head
 
 
 def plain(n: int = 100, **changes: Any) -> Posts:
@@ -44,7 +45,7 @@ def test_a_share_is_set_aside_once_in_whole_groups_and_stays_locked(tmp_path: Pa
     for again in (lock(posts, tmp_path), lock(posts, tmp_path, share=0.2)):
         assert locked_rows(again) == rows
     for fold in make_folds(first, folds=4, seed=0):
-        assert not {*rows} & {int(i) for part in (fold.train, fold.stop, fold.score) for i in part}
+        assert not {*rows} & {int(i) for part in (fold.train, fold.valid, fold.test) for i in part}
     with pytest.raises(ValueError, match=r"a share of 0\.2 of these posts is set aside already"):
         lock(posts, tmp_path, share=0.1)
     assert len(list(tmp_path.glob("locked-*.json"))) == 1
@@ -91,7 +92,7 @@ def test_looks_at_the_locked_posts_are_scored_and_counted(tmp_path: Path) -> Non
     table, folds, _ = prepare(posts, stage(posts), HEAD, seed=0)  # not asked again
     rows = locked_rows(table.posts)
     assert len(rows) == pytest.approx(0.2 * N, abs=4)
-    assert not {*rows} & {int(i) for fold in folds for i in [*fold.train, *fold.stop, *fold.score]}
+    assert not {*rows} & {int(i) for fold in folds for i in [*fold.train, *fold.valid, *fold.test]}
     first = score_locked(run, posts)
     chances = probabilities(load_run(run), table)[rows]
     assert first.metrics == score(table.targets()[rows], chances.argmax(1), table.classes)

@@ -15,6 +15,7 @@ import transformers as hf
 from PIL import Image
 
 from msa.features.cache.maintenance import collect
+from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
 from msa.features.encoders.vision import build_torchvision
@@ -23,14 +24,13 @@ from msa.features.extraction.embed import decode
 from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import EncoderOptions, Modality
-from msa.pipeline.data.cached_features import FeatureTable, find_spec, join_posts, load_features
+from msa.features.spec import Modality
+from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.split import load_or_make_folds
 from msa.pipeline.finetuning import tune
 from msa.pipeline.finetuning.finetune import Finetuned, finetune
-from msa.pipeline.training.experiment import HeadConfig, train_folds
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.training.experiment import HeadConfig, TrainConfig, train_folds
 
 N = 60
 WORDS = [f"w{number}" for number in range(40)]
@@ -77,7 +77,7 @@ def noise(count: int = N) -> Corpus:
     return Corpus(Path(), "table", samples)
 
 
-def load(corpus: Corpus, cache: Path, name: str) -> FeatureTable:
+def load(corpus: Corpus, cache: Path, name: str) -> CachedFeatures:
     extract_corpus(corpus, EncoderRequest((), (name,), LOCAL), cache)
     return load_features(corpus, cache, image=[], text=[find_spec(cache, name, "text")], tokens=False)
 
@@ -119,12 +119,11 @@ def test_a_fold_is_judged_by_the_encoder_of_that_fold_alone(bert: Path, tmp_path
     table = load(noise(), cache, str(result.folder))
     folds = load_or_make_folds(table.posts, cache / "splits", folds=3, seed=0)
     refuse_leaks(table, [folds[1]])
-    with pytest.raises(ValueError, match=r"fold 1 of 3, seed 0\) and has seen 20 of the 20 scored"):
+    with pytest.raises(ValueError, match=r"fold 1 of 3, seed 0\) and has seen 20 of the 20 test rows"):
         refuse_leaks(table, [folds[1], folds[0]])
-    swapped = replace(folds[1], train=folds[1].stop, stop=folds[1].train)
-    with pytest.raises(
-        ValueError, match=rf"0 of the 20 scored and {len(folds[1].train)} of the {len(folds[1].train)} stop"
-    ):
+    swapped = replace(folds[1], train=folds[1].valid, valid=folds[1].train)
+    count = len(folds[1].train)
+    with pytest.raises(ValueError, match=rf"0 of the 20 test rows and {count} of the {count} validation rows"):
         refuse_leaks(table, [swapped])
     with pytest.raises(ValueError, match="has seen 40 of these 60 rows"):
         refuse_seen(table.image, table.text)
@@ -152,13 +151,13 @@ def test_scored_rows_are_never_decoded_and_stop_rows_only_choose(
     result = tuned(bert, tmp_path, replace(QUICK, epochs=1))
     _, posts = join_posts(noise())
     (fold,) = load_or_make_folds(posts, tmp_path / "cache" / "splits", folds=None, seed=0)
-    assert read == {posts.ids[row] for row in (*fold.train, *fold.stop)}
+    assert read == {posts.ids[row] for row in (*fold.train, *fold.valid)}
     assert result.record.split == posts.digest(None, 0)
     assert set(result.record.trained) == {text_key(str(noise().samples[row].text)) for row in fold.train}
-    assert set(result.record.selected) == {text_key(str(noise().samples[row].text)) for row in fold.stop}
+    assert set(result.record.selected) == {text_key(str(noise().samples[row].text)) for row in fold.valid}
     wrong = noise()
     flipped = [
-        replace(s, label={"a": "b", "b": "a"}[str(s.label)]) if row in fold.stop else s
+        replace(s, label={"a": "b", "b": "a"}[str(s.label)]) if row in fold.valid else s
         for row, s in enumerate(wrong.samples)
     ]
     (tmp_path / "other").mkdir()

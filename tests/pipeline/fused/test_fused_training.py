@@ -52,7 +52,7 @@ def alone(name: str, tokens: int, job: Job) -> tuple[Head, FitResult]:
     config, dropout, seed = job
     inputs, labels = posts(tokens)
     head = build(name, dropout, seed)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, stop_rows=STOP, config=config)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=config)
 
 
 def together(
@@ -60,7 +60,7 @@ def together(
 ) -> list[tuple[Head, FitResult]]:
     inputs, labels = posts(tokens)
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
     for epoch in until:
         fused.train(epoch)
     return [fused.finish(number) for number in range(len(jobs))]
@@ -68,7 +68,9 @@ def together(
 
 def check(name: str, tokens: int, found: tuple[Head, FitResult], expected: tuple[Head, FitResult]) -> None:
     (head, result), (solo, wanted) = found, expected
-    assert [r.stop["loss"] for r in result.history] == pytest.approx([r.stop["loss"] for r in wanted.history], abs=1e-4)
+    assert [r.valid["loss"] for r in result.history] == pytest.approx(
+        [r.valid["loss"] for r in wanted.history], abs=1e-4
+    )
     assert [r.train["loss"] for r in result.history] == pytest.approx(
         [r.train["loss"] for r in wanted.history], abs=1e-4
     )
@@ -100,8 +102,8 @@ def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatc
 @pytest.mark.parametrize(
     "change",
     [
-        {"optimiser": "sgd"},
-        {"optimiser": "adam", "average": "ema"},
+        {"optimizer": "sgd"},
+        {"optimizer": "adam", "average": "ema"},
         {"average": "swa", "schedule": "restarts", "restart_every": 1},
         {"mixup": 0.4, "modality_dropout": 0.3},
         {"balance": "sampler", "loss": "focal"},
@@ -128,7 +130,7 @@ def test_a_dropped_head_stays_where_it_is_and_the_others_go_on() -> None:
     inputs, labels = posts(1)
     jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
     fused.train(1)
     fused.drop(0)
     fused.train(3)
@@ -142,7 +144,7 @@ def test_looking_at_a_head_does_not_change_its_training(name: str) -> None:
     inputs, labels = posts(1)
     jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
     for epoch in (1, 2, 3):
         fused.train(epoch)
         for number in range(len(jobs)):
@@ -157,7 +159,7 @@ def test_heads_of_several_trainings_go_on_together() -> None:
     parts = []
     for some in (jobs[:2], jobs[2:]):
         heads = [build("gated", dropout, seed) for _, dropout, seed in some]
-        parts.append(begin(heads, [job[0] for job in some], inputs, labels, train_rows=TRAIN, stop_rows=STOP))
+        parts.append(begin(heads, [job[0] for job in some], inputs, labels, train_rows=TRAIN, valid_rows=STOP))
         parts[-1].train(1)
     parts[0].forget(0)
     rest = regroup([(parts[0], 1), (parts[1], 0), (parts[1], 1)])
@@ -172,7 +174,7 @@ def test_heads_say_together_what_each_says_when_it_is_finished(name: str, change
     inputs, labels = posts(1)
     jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
     fused.train(3)
     rows = [119, 3, 50, 7]
     other = inputs._replace(image=inputs.image + 1)
@@ -189,4 +191,4 @@ def test_heads_that_cannot_share_batches_are_refused() -> None:
     configs = [CONFIG, replace(CONFIG, batch_size=8)]
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
-        begin([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, stop_rows=STOP)
+        begin([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, valid_rows=STOP)

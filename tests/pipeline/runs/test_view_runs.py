@@ -16,15 +16,17 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from msa.features.encoders import sources
+from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.views import view_source
 from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import Encoded, EncoderOptions, EncoderSpec, Source
+from msa.features.spec import EncoderSpec
 from msa.features.store.store import stored_specs
 from msa.pipeline.ablation.ablate import ablate
+from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.predict import predict_corpus, predict_post
 from msa.pipeline.runs.runs import load_run
-from msa.pipeline.train_head import StageTwo, train_head
+from msa.pipeline.train_head import train_head
 from msa.pipeline.training.experiment import HeadConfig
 from msa.pipeline.training.loop import TrainConfig
 
@@ -106,7 +108,7 @@ def test_prediction_replays_the_averaged_scores_and_extracts_the_views_it_needs(
     reports = extract_corpus(posts, request(2), tmp_path / "cache").encoders
     there = [(report.name, report.encoded, report.missing) for report in reports]
     assert there == [*((name, N - 1, 1) for name in ("eye", "eye@view1", "eye@view2")), ("words", N, 0)]
-    stage = StageTwo(tmp_path / "cache", ("eye",), ())
+    stage = DataConfig(tmp_path / "cache", ("eye",), ())
     config = HeadConfig("image", hidden=16, views=2, average_views=True)
     run = train_head(posts, stage, config, QUICK, runs=tmp_path / "runs").run
     stored = json.loads((run / "config.json").read_text())
@@ -130,7 +132,7 @@ def test_a_run_that_does_not_average_needs_no_views_to_predict(
     posts: Corpus, tmp_path: Path, opened: list[str]
 ) -> None:
     extract_corpus(posts, request(1), tmp_path / "cache")
-    stage = StageTwo(tmp_path / "cache", ("eye",), ())
+    stage = DataConfig(tmp_path / "cache", ("eye",), ())
     trained = train_head(posts, stage, HeadConfig("image", hidden=16, views=1), QUICK, runs=tmp_path / "runs")
     assert load_run(trained.run).views == ()
     opened.clear()
@@ -143,7 +145,7 @@ def test_an_ablation_takes_views_and_still_refuses_a_head_that_does_not_look(
     posts: Corpus, tmp_path: Path, opened: list[str]
 ) -> None:
     extract_corpus(posts, request(1), tmp_path / "cache")
-    stage = StageTwo(tmp_path / "cache", ("eye",), ("words",))
+    stage = DataConfig(tmp_path / "cache", ("eye",), ("words",))
     config = HeadConfig("text", hidden=16, views=1, average_views=True)
     blind = ablate(posts, stage, config, QUICK, runs=tmp_path / "runs")
     assert "hiding the image changed no logits" in blind.refused["text"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from msa.heads.registry import HEADS
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps.space import Range, Space, apply_point, read_space
-from msa.pipeline.training.head_config import HeadConfig
-from msa.pipeline.training.train_config import TrainConfig
 
 
 def space(*settings: str, fusion: str = "", file: Path | None = None) -> Space:

@@ -15,9 +15,10 @@ import pytest
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
-from msa.features.cache.imported_arrays import Brought
+from msa.features.cache.imported_arrays import ImportedArrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.samples import Corpus, Sample
+from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.data.split import Fold
 from msa.pipeline.sweeps import chunk as runner
 from msa.pipeline.sweeps import halving as race
@@ -28,7 +29,7 @@ from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.study import open_storage
 from msa.pipeline.sweeps.sweep import sweep
-from msa.pipeline.train_head import StageTwo, train_head
+from msa.pipeline.train_head import train_head
 from msa.pipeline.training.experiment import HeadConfig
 from msa.pipeline.training.loop import TrainConfig
 
@@ -52,8 +53,8 @@ def cached_posts(folder: Path, count: int, *, signal: float) -> Corpus:
     for modality in ("image", "text"):
         vectors = draw.normal(size=(count, 6)).astype(np.float32)
         vectors[np.arange(count), ["abc".index(label) for label in labels]] += signal
-        brought = Brought(vectors[same], [sample.id for sample in samples])
-        import_embeddings(corpus, folder / "cache", brought, name=f"{modality}s", modality=modality)
+        arrays = ImportedArrays(vectors[same], [sample.id for sample in samples])
+        import_embeddings(corpus, folder / "cache", arrays, name=f"{modality}s", modality=modality)
     return corpus
 
 
@@ -62,8 +63,8 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return cached_posts(tmp_path_factory.mktemp("posts"), 150, signal=2.0)
 
 
-def stage(corpus: Corpus) -> StageTwo:
-    return StageTwo(corpus.root / "cache", ("images",), ("texts",), device="cpu")
+def stage(corpus: Corpus) -> DataConfig:
+    return DataConfig(corpus.root / "cache", ("images",), ("texts",), device="cpu")
 
 
 def search(corpus: Corpus, runs: Path, how: Search = SEARCH, *, settings: list[str] = SETTINGS, **more: Any) -> Sweep:
@@ -116,7 +117,7 @@ def test_three_go_on_at_least(posts: Corpus, tmp_path: Path) -> None:
 
 def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Path) -> None:
     found = search(posts, tmp_path, replace(SEARCH, trials=2))
-    assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # brought, not extracted
+    assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # arrays, not extracted
     assert all(line["head_seconds"] > 0 for line in found.to_dict()["leaderboard"])
     assert re.search(r"trial +accuracy +extract s +head s", found.to_text())
     assert re.search(r"– +0\.\d\d", found.to_text())
@@ -133,7 +134,7 @@ def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Pat
 def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_path: Path) -> None:
     found = search(posts, tmp_path)
     again = read_replay(f"{found.path}#best")
-    trained = train_head(posts, again.stage, again.head, again.training, runs=tmp_path / "heads")
+    trained = train_head(posts, again.data_config, again.head, again.training, runs=tmp_path / "heads")
     assert {name: metric["mean"] for name, metric in trained.metrics.items()} == found.best.outer
     other = read_replay(f"{found.path}#4")
     assert other.training.lr == found.rows[0][4].point["lr"]
@@ -162,10 +163,10 @@ def test_no_scored_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, m
     assert (len(found.choices), found.trials, len(inner)) == (3, 12, 3)
     same = np.array([n - 1 if n % 10 == 9 else n for n in range(150)])
     for folds, fold in zip(inner, outer, strict=True):
-        chosen = {same[row] for one in folds for part in (one.train, one.stop, one.score) for row in part}
-        assert chosen == {same[row] for part in (fold.train, fold.stop) for row in part}
-        assert chosen.isdisjoint(same[fold.score])
-    assert sorted(row for fold in outer for row in fold.score) == list(range(150))
+        chosen = {same[row] for one in folds for part in (one.train, one.valid, one.test) for row in part}
+        assert chosen == {same[row] for part in (fold.train, fold.valid) for row in part}
+        assert chosen.isdisjoint(same[fold.test])
+    assert sorted(row for fold in outer for row in fold.test) == list(range(150))
 
 
 @pytest.mark.parametrize(("sampler", "stop"), [("random", 1), ("random", 9), ("tpe", 6)])

@@ -1,4 +1,4 @@
-"""The optimisers move parameters as torch.optim's do, and go on where they were."""
+"""The optimizers move parameters as torch.optim's do, and go on where they were."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def parameters() -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 @torch.no_grad()
-def steps(optimiser: Any, own: list[nn.Parameter], rates: list[float]) -> None:
+def steps(optimizer: Any, own: list[nn.Parameter], rates: list[float]) -> None:
     for number, rate in enumerate(rates):
         draw = torch.Generator().manual_seed(number)
-        optimiser.step([torch.randn(parameter.shape, generator=draw) for parameter in own], rate, number + 1)
+        optimizer.step([torch.randn(parameter.shape, generator=draw) for parameter in own], rate, number + 1)
 
 
 class Torch:
     """torch's own, with a learning rate per step."""
 
-    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
-        self.own = optimiser
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.own = optimizer
 
     def step(self, gradients: list[Tensor], rate: float, count: int) -> None:
         moved = [parameter for group in self.own.param_groups for parameter in group["params"]]
@@ -84,7 +84,7 @@ def test_a_scale_divides_the_gradient(kind: type[Adam] | type[Sgd]) -> None:
     assert torch.equal(one[1][0], two[1][0])
 
 
-def test_a_stored_optimiser_goes_on() -> None:
+def test_a_stored_optimizer_goes_on() -> None:
     whole, cut = parameters(), parameters()
     first = Adam(*whole, decay=0.1, decoupled=True)
     steps(first, [*whole[0], *whole[1]], [0.1, 0.2])
@@ -92,8 +92,8 @@ def test_a_stored_optimiser_goes_on() -> None:
     steps(begun, [*cut[0], *cut[1]], [0.1, 0.2])
     again = Adam(*cut, decay=0.1, decoupled=True)
     again.load_state_dict(begun.state_dict())
-    for optimiser, own in ((first, whole), (again, cut)):
-        steps(optimiser, [*own[0], *own[1]], [0.3])
+    for optimizer, own in ((first, whole), (again, cut)):
+        steps(optimizer, [*own[0], *own[1]], [0.3])
     assert all(torch.equal(a, b) for one, two in zip(whole, cut, strict=True) for a, b in zip(one, two, strict=True))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from msa.features.spec import EncoderSpec
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts, make_folds
-from msa.pipeline.training.checkpointing import Workplace
+from msa.pipeline.training.checkpointing import CheckpointDir
 from msa.pipeline.training.experiment import FoldResult, HeadConfig, softmax, train_folds
 from msa.pipeline.training.folds import Task, plan_training, share_out, train_many
 from msa.pipeline.training.loop import TrainConfig
@@ -30,9 +30,9 @@ def side(spec: EncoderSpec, seed: int) -> ModalityTable:
     return ModalityTable((spec,), present, vectors[:, 0], vectors[:, 1:], np.repeat(present[:, None], 4, 1))
 
 
-def table() -> FeatureTable:
+def table() -> CachedFeatures:
     posts = Posts([f"p{n}" for n in range(N)], ["abc"[n % 3] for n in range(N)], np.arange(N), [None] * N)
-    return FeatureTable(posts, ("a", "b", "c"), side(IMAGE, 0), side(WORDS, 1))
+    return CachedFeatures(posts, ("a", "b", "c"), side(IMAGE, 0), side(WORDS, 1))
 
 
 TABLE = table()
@@ -42,7 +42,7 @@ TASKS = [
     Task(replace(SMALL, dropout=0.1), replace(QUICK, lr=1e-2)),
     Task(replace(SMALL, hidden=16), QUICK),
     Task(SMALL, QUICK, without="image"),
-    Task(replace(SMALL, members=3), replace(QUICK, weight_decay=0.1)),
+    Task(replace(SMALL, ensemble_size=3), replace(QUICK, weight_decay=0.1)),
     Task(replace(SMALL, fusion="attention"), QUICK),
     Task(replace(SMALL, fusion="attention", options={}), replace(QUICK, lr=1e-2)),
 ]
@@ -52,10 +52,10 @@ def check(found: list[FoldResult], expected: list[FoldResult]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert len(one.heads) == len(other.heads)
         assert one.best_epochs == other.best_epochs
-        assert np.array_equal(one.fold.score, other.fold.score)
-        assert np.array_equal(one.stop_rows, other.stop_rows)
+        assert np.array_equal(one.fold.test, other.fold.test)
+        assert np.array_equal(one.valid_rows, other.valid_rows)
         assert np.abs(softmax(one.logits) - softmax(other.logits)).max() < 1e-3
-        assert np.abs(softmax(one.stop_logits) - softmax(other.stop_logits)).max() < 1e-3
+        assert np.abs(softmax(one.valid_logits) - softmax(other.valid_logits)).max() < 1e-3
         assert (one.logits.argmax(1) == other.logits.argmax(1)).mean() >= 0.999
         assert one.reductions.keys() == other.reductions.keys()
 
@@ -100,9 +100,9 @@ def test_a_hidden_modality_changes_what_is_said() -> None:
 
 
 def test_a_kept_training_goes_on(tmp_path: Path) -> None:
-    place = Workplace(tmp_path, 1, "x")
-    kept = train_folds(TABLE, FOLDS, SMALL, QUICK, keepers=place.keeper)
-    again = train_folds(TABLE, FOLDS, SMALL, QUICK, keepers=place.keeper)
+    place = CheckpointDir(tmp_path, 1, "x")
+    kept = train_folds(TABLE, FOLDS, SMALL, QUICK, checkpointers=place.checkpointer)
+    again = train_folds(TABLE, FOLDS, SMALL, QUICK, checkpointers=place.checkpointer)
     assert sorted(path.name for path in place.folder.iterdir()) == ["fold0-0.pt", "fold1-0.pt"]
     check(again, kept)
     check(train_folds(TABLE, FOLDS, SMALL, QUICK), kept)
@@ -115,7 +115,7 @@ def test_heads_that_want_other_tables_are_refused() -> None:
 
 
 def test_an_error_in_one_training_is_the_callers() -> None:
-    with pytest.raises(ValueError, match="no stop rows"):
+    with pytest.raises(ValueError, match="no validation rows"):
         train_many(TABLE, [Fold(np.arange(30), np.arange(0), np.arange(60, 90))], TASKS[:3])
 
 

@@ -1,4 +1,4 @@
-"""Training: the same number every time, the best epoch restored, and nothing learned from the stop rows."""
+"""Training: the same number every time, the best epoch restored, and nothing learned from the validation rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train(
     inputs, truth = posts(tokens)
     head = build_head(name, Dims(6, 5, 3), hidden=16)
     truth = truth if labels is None else labels
-    return head, fit(head, inputs, truth, train_rows=TRAIN, stop_rows=STOP, config=config)
+    return head, fit(head, inputs, truth, train_rows=TRAIN, valid_rows=STOP, config=config)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -62,7 +62,7 @@ def test_same_seed_same_result_and_the_global_state_stays(tokens: int) -> None:
     torch.manual_seed(2)
     two, second = train(tokens=tokens, name="attention")
     assert same(one, two)
-    assert [r.stop for r in first.history] == [r.stop for r in second.history]
+    assert [r.valid for r in first.history] == [r.valid for r in second.history]
     other, _ = train(dataclasses.replace(CONFIG, seed=1), tokens=tokens, name="attention")
     assert not same(one, other)
 
@@ -78,13 +78,13 @@ def test_the_loss_falls_and_the_head_learns() -> None:
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy", "loss"])
 def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
     head, result = train(dataclasses.replace(CONFIG, epochs=25, lr=2e-2, metric=metric))
-    values = [-r.stop["loss"] if metric == "loss" else r.stop[metric] for r in result.history]
+    values = [-r.valid["loss"] if metric == "loss" else r.valid[metric] for r in result.history]
     assert result.best_epoch == 1 + int(np.argmax(values))
     assert result.best_epoch < len(result.history)
     assert not head.training
     inputs, labels = posts()
     again = run_epoch(head, inputs, labels, [torch.tensor(STOP)], Loss())
-    assert again == pytest.approx(result.history[result.best_epoch - 1].stop, abs=1e-6)
+    assert again == pytest.approx(result.history[result.best_epoch - 1].valid, abs=1e-6)
 
 
 def test_patience_ends_the_training_and_zero_does_not() -> None:
@@ -107,7 +107,7 @@ def test_rows_of_neither_split_are_never_used() -> None:
     heads = []
     for x, y in ((inputs, labels), (poisoned, unlabelled)):
         heads.append(build_head("concat", Dims(6, 5, 3), hidden=16))
-        fit(heads[-1], x, y, train_rows=range(60), stop_rows=torch.arange(60, 80), config=CONFIG)
+        fit(heads[-1], x, y, train_rows=range(60), valid_rows=torch.arange(60, 80), config=CONFIG)
     assert same(*heads)
 
 
@@ -146,8 +146,8 @@ def test_the_schedules_move_the_learning_rate_as_they_say() -> None:
         {"schedule": "onecycle"},
         {"warmup": 2.0},
         {"min_lr": 1e-3},
-        {"optimiser": "adam"},
-        {"optimiser": "sgd"},
+        {"optimizer": "adam"},
+        {"optimizer": "sgd"},
         {"loss": "focal"},
         {"loss": "focal", "gamma": 1.0},
         {"logit_adjustment": 1.0},
@@ -222,27 +222,27 @@ def test_a_loss_that_is_not_finite_names_the_epoch() -> None:
     inputs.image[7] = torch.nan
     head = build_head("concat", Dims(6, 5, 3), hidden=16)
     with pytest.raises(ValueError, match=r"no longer finite in epoch 1 .*look for NaN"):
-        fit(head, inputs, labels, train_rows=TRAIN, stop_rows=STOP, config=CONFIG)
+        fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=CONFIG)
 
 
 @pytest.mark.parametrize(
-    ("train_rows", "stop_rows", "message"),
+    ("train_rows", "valid_rows", "message"),
     [
         ([], STOP, "no training rows"),
-        (TRAIN, [], "no stop rows"),
-        (TRAIN, [*STOP[:-1], 3], "1 stop rows are also training rows"),
+        (TRAIN, [], "no validation rows"),
+        (TRAIN, [*STOP[:-1], 3], "1 validation rows are also training rows"),
         ([*TRAIN, 89], STOP[:-1], "labels of training rows must lie in 0..2, got -1..2"),
-        (TRAIN, STOP, "labels of stop rows must lie in 0..2, got -1..2"),
+        (TRAIN, STOP, "labels of validation rows must lie in 0..2, got -1..2"),
     ],
 )
 def test_splits_that_cannot_be_trained_on_are_refused(
-    train_rows: list[int], stop_rows: list[int], message: str
+    train_rows: list[int], valid_rows: list[int], message: str
 ) -> None:
     inputs, labels = posts()
     labels[89] = -1
     head = build_head("concat", Dims(6, 5, 3), hidden=16)
     with pytest.raises(ValueError, match=message):
-        fit(head, inputs, labels, train_rows=train_rows, stop_rows=stop_rows, config=CONFIG)
+        fit(head, inputs, labels, train_rows=train_rows, valid_rows=valid_rows, config=CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_splits_that_cannot_be_trained_on_are_refused(
         ("metric", "f1"),
         ("balance", "oversample"),
         ("schedule", "linear"),
-        ("optimiser", "lion"),
+        ("optimizer", "lion"),
         ("loss", "hinge"),
         ("gamma", -1.0),
         ("logit_adjustment", -1.0),

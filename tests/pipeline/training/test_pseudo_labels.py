@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from msa.features.spec import EncoderSpec, Modality
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training.experiment import FoldResult, HeadConfig, train_folds
 from msa.pipeline.training.pseudo_labels import Guesses, Guessing, Method, agree, free_rows, surest, train_unlabelled
-from msa.pipeline.training.train_config import TrainConfig
 
 WIDTH = 24
 CONFIG = HeadConfig("gated", hidden=16, dropout=0.2)
@@ -28,7 +28,7 @@ def side(modality: Modality, pooled: NDArray[np.float32], present: NDArray[np.bo
     return ModalityTable((spec,), np.ones(len(pooled), bool) if present is None else present, pooled)
 
 
-def blobs(seed: int = 0) -> FeatureTable:
+def blobs(seed: int = 0) -> CachedFeatures:
     """Two classes of which each view is a noisy sign of its own; 8 + 12 labelled rows, 200 to score, 200 unlabelled."""
     draw = np.random.default_rng(seed)
     truth = np.arange(420) % 2
@@ -39,10 +39,10 @@ def blobs(seed: int = 0) -> FeatureTable:
         views.append((draw.normal(size=(420, WIDTH)) + np.outer(2 * truth - 1, towards)).astype(np.float32))
     labels = ["ab"[k] if row < 220 else None for row, k in enumerate(truth)]
     posts = Posts([f"p{row}" for row in range(420)], labels, np.arange(420), [None] * 420)
-    return FeatureTable(posts, ("a", "b"), side("image", views[0]), side("text", views[1]))
+    return CachedFeatures(posts, ("a", "b"), side("image", views[0]), side("text", views[1]))
 
 
-def run(table: FeatureTable, method: Method, guessing: Guessing = Guessing(rounds=2)) -> FoldResult:
+def run(table: CachedFeatures, method: Method, guessing: Guessing = Guessing(rounds=2)) -> FoldResult:
     return train_unlabelled(table, [FOLD], CONFIG, TRAINING, method=method, guessing=guessing)[0]
 
 
@@ -61,14 +61,14 @@ def test_unlabelled_rows_help_where_each_view_tells_the_class(method: Method, su
     assert taught.metrics["accuracy"] > supervised.metrics["accuracy"] + 0.1
     assert taught.logits.shape == (200, 2)
     assert len(guessed(taught)) > 150
-    assert np.array_equal(taught.fold.stop, FOLD.stop)
-    assert np.array_equal(taught.fold.score, FOLD.score)
+    assert np.array_equal(taught.fold.valid, FOLD.valid)
+    assert np.array_equal(taught.fold.test, FOLD.test)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_copies_of_labelled_posts_are_never_guessed_nor_looked_at(method: Method) -> None:
     clean = blobs()
-    copies = {300: 0, 301: 10, 302: 20, 303: 219}  # of a training, a stop and two scored rows
+    copies = {300: 0, 301: 10, 302: 20, 303: 219}  # of a training, a stop and two test rows
     groups = clean.posts.groups.copy()
     groups[list(copies)] = [groups[row] for row in copies.values()]
     table = replace(clean, posts=replace(clean.posts, groups=groups))
@@ -86,7 +86,7 @@ def test_copies_of_labelled_posts_are_never_guessed_nor_looked_at(method: Method
 def test_the_labels_of_scored_rows_decide_nothing() -> None:
     table = blobs()
     labels = list(table.posts.labels)
-    for row in FOLD.score:
+    for row in FOLD.test:
         labels[row] = "a"
     blind = replace(table, posts=replace(table.posts, labels=labels))
     few = Guessing(rounds=1)
@@ -158,4 +158,4 @@ def test_what_cannot_be_guessed_is_said() -> None:
     with pytest.raises(ValueError, match="share of guessed labels must be above 0"):
         Guessing(share=0)
     with pytest.raises(ValueError, match="1 member per fold, got 2"):
-        train_unlabelled(table, [FOLD], replace(CONFIG, members=2), TRAINING, method="self")
+        train_unlabelled(table, [FOLD], replace(CONFIG, ensemble_size=2), TRAINING, method="self")

@@ -16,7 +16,7 @@ from msa.heads.registry import build_head
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.metrics.thresholds import tune_offsets
 from msa.pipeline.training.augment import augment, blend, hide_modality
-from msa.pipeline.training.checkpointing import Keeper, Workplace
+from msa.pipeline.training.checkpointing import CheckpointDir, Checkpointer
 from msa.pipeline.training.loop import FitResult, TrainConfig, balanced, fit, predict_logits, training_threads
 
 N = 90
@@ -40,10 +40,10 @@ def posts() -> tuple[Inputs, Tensor]:
     return Inputs(image, mask, text, mask), labels
 
 
-def train(config: TrainConfig = CONFIG, keeper: Keeper | None = None) -> tuple[Head, FitResult]:
+def train(config: TrainConfig = CONFIG, checkpointer: Checkpointer | None = None) -> tuple[Head, FitResult]:
     inputs, labels = posts()
     head = build_head("gated", Dims(6, 5, 3), hidden=16)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, stop_rows=STOP, config=config, keeper=keeper)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=config, checkpointer=checkpointer)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -152,42 +152,42 @@ def test_tuned_thresholds_move_predictions_and_travel_with_the_head() -> None:
     torch.testing.assert_close(moved, tuned.offsets.expand_as(moved))
 
 
-@pytest.mark.parametrize("change", [{}, {"average": "ema"}, {"average": "swa"}, {"optimiser": "sgd", "mixup": 0.2}])
+@pytest.mark.parametrize("change", [{}, {"average": "ema"}, {"average": "swa"}, {"optimizer": "sgd", "mixup": 0.2}])
 def test_a_training_that_was_cut_off_goes_on_to_the_same_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
     config = dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
     whole, expected = train(config)
-    keeper = Keeper(tmp_path / "fold0.pt", 2)
-    saved = Keeper.save
+    checkpointer = Checkpointer(tmp_path / "fold0.pt", 2)
+    saved = Checkpointer.save
 
-    def cut(self: Keeper, epoch: int, state: object, *, last: bool) -> None:
+    def cut(self: Checkpointer, epoch: int, state: object, *, last: bool) -> None:
         saved(self, epoch, state, last=last)  # type: ignore[arg-type]
         if epoch == 5:  # one epoch after a checkpoint
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "save", cut)
+        patch.setattr(Checkpointer, "save", cut)
         with pytest.raises(KeyboardInterrupt):
-            train(config, keeper)
-    resumed, result = train(config, keeper)
+            train(config, checkpointer)
+    resumed, result = train(config, checkpointer)
     assert same(resumed, whole)
-    assert [r.stop for r in result.history] == [r.stop for r in expected.history]
+    assert [r.valid for r in result.history] == [r.valid for r in expected.history]
 
 
 def test_a_training_that_ended_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper = Keeper(tmp_path / "fold0.pt", 100)
-    whole, expected = train(keeper=keeper)
+    checkpointer = Checkpointer(tmp_path / "fold0.pt", 100)
+    whole, expected = train(checkpointer=checkpointer)
     monkeypatch.setattr("msa.pipeline.training.loop.run_epoch", None)
-    again, result = train(keeper=keeper)
+    again, result = train(checkpointer=checkpointer)
     assert same(again, whole)
     assert result == expected
 
 
 def test_a_workplace_is_found_by_all_that_decides_the_outcome(tmp_path: Path) -> None:
-    one, same_one, other = (Workplace(tmp_path, 2, {"lr": lr, "rows": [1, 2]}) for lr in (0.1, 0.1, 0.2))
-    assert one.keeper(0, 1) == same_one.keeper(0, 1)
-    assert len({place.keeper(*which).path for place in (one, other) for which in ((0, 1), (1, 0))}) == 4
+    one, same_one, other = (CheckpointDir(tmp_path, 2, {"lr": lr, "rows": [1, 2]}) for lr in (0.1, 0.1, 0.2))
+    assert one.checkpointer(0, 1) == same_one.checkpointer(0, 1)
+    assert len({place.checkpointer(*which).path for place in (one, other) for which in ((0, 1), (1, 0))}) == 4
     one.folder.mkdir(parents=True)
     same_one.clear()
     assert not one.folder.exists()
@@ -196,4 +196,4 @@ def test_a_workplace_is_found_by_all_that_decides_the_outcome(tmp_path: Path) ->
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "fold0.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"fold0\.pt: a damaged checkpoint"):
-        train(keeper=Keeper(tmp_path / "fold0.pt", 2))
+        train(checkpointer=Checkpointer(tmp_path / "fold0.pt", 2))

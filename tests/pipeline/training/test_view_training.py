@@ -12,7 +12,7 @@ import torch
 from msa.features.encoders.views import view_spec
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Head, Inputs
-from msa.pipeline.data.cached_features import FeatureTable, ModalityTable
+from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs, build_views
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training import fold_inputs as scene
@@ -41,12 +41,12 @@ def side(spec: EncoderSpec, view: int, *, tokens: bool) -> ModalityTable:
     return ModalityTable((spec,), present, vectors[:, 0], vectors[:, 1:], np.repeat(present[:, None], 4, 1))
 
 
-def table(*, tokens: bool, views: int = 2) -> FeatureTable:
+def table(*, tokens: bool, views: int = 2) -> CachedFeatures:
     """N posts of three classes, with features and views that mean nothing."""
     posts = Posts([f"p{n}" for n in range(N)], ["abc"[n % 3] for n in range(N)], np.arange(N), [None] * N)
     shown = tuple(side(view_spec(IMAGE, index), index, tokens=tokens) for index in range(1, views + 1))
     image = replace(side(IMAGE, 0, tokens=tokens), views=shown)
-    return FeatureTable(posts, ("a", "b", "c"), image, side(WORDS, 9, tokens=tokens))
+    return CachedFeatures(posts, ("a", "b", "c"), image, side(WORDS, 9, tokens=tokens))
 
 
 @pytest.mark.parametrize("average", [False, True])
@@ -101,12 +101,12 @@ def test_views_change_nothing_but_what_is_shown(fusion: str) -> None:
 
 @pytest.mark.parametrize("members", [1, 2])
 def test_averaged_probabilities_are_the_mean_over_the_image_and_its_views(members: int) -> None:
-    config = HeadConfig("attention", hidden=16, token_width=4, views=2, average_views=True, members=members)
+    config = HeadConfig("attention", hidden=16, token_width=4, views=2, average_views=True, ensemble_size=members)
     viewed = table(tokens=True)
     (result,) = train_folds(viewed, [FOLD], config, QUICK)
     inputs = build_inputs(viewed, tokens=True, reductions=result.reductions)
     shown = [inputs, *build_views(viewed, inputs, tokens=True, reductions=result.reductions)]
-    each = [softmax(predict_logits(head, x, FOLD.score).numpy()) for head in result.heads for x in shown]
+    each = [softmax(predict_logits(head, x, FOLD.test).numpy()) for head in result.heads for x in shown]
     assert len(each) == 3 * members
     np.testing.assert_allclose(softmax(result.logits), np.mean(each, 0), atol=1e-6, rtol=0)
     assert np.abs(np.array(each) - each[0]).max() > 1e-3

@@ -14,8 +14,8 @@ from ..metrics.scores import METRICS
 class TrainConfig:
     """How a head is trained.
 
-    `metric` picks the best epoch on the stop rows: one of METRICS, or "loss". `patience` epochs without a better one
-    end the training; 0 trains all epochs. `clip` bounds the gradient's norm; 0 leaves it as it is.
+    `metric` picks the best epoch on the validation rows: one of METRICS, or "loss". `patience` epochs without a better
+    one end the training; 0 trains all epochs. `clip` bounds the gradient's norm; 0 leaves it as it is.
 
     `schedule`: after `warmup` epochs, "cosine" lets the learning rate fall to `min_lr`, "restarts" does so anew every
     `restart_every` epochs (Loshchilov & Hutter, 2017), "onecycle" rises for three tenths of the training and falls to
@@ -24,7 +24,7 @@ class TrainConfig:
     `loss` "focal" is the sigmoid focal loss with `gamma`. `logit_adjustment` is τ of Menon et al., 2021; 0: off.
     `balance` "weights" weighs each class by its inverse frequency among the training rows, "sampler" draws rows so
     that classes are equally frequent. `tune_thresholds` moves the decision between classes to where `metric` (macro-F1
-    if that is the loss) is best on the stop rows.
+    if that is the loss) is best on the validation rows.
 
     `modality_dropout` hides one modality of a training row with this probability; `mixup` blends rows by a share
     drawn from Beta(mixup, mixup) (Zhang et al., 2018); 0: off. `average` "ema" keeps a moving average of the weights
@@ -35,7 +35,7 @@ class TrainConfig:
 
     epochs: int = 40
     batch_size: int = 64
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = 3e-4
     weight_decay: float = 1e-2
     schedule: Literal["cosine", "constant", "restarts", "onecycle"] = "cosine"

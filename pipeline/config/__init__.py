@@ -1,0 +1,1 @@
+"""Settings of heads, training and data: one dataclass each, checked once."""

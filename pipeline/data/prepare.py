@@ -1,0 +1,41 @@
+"""What every command of data_config two begins with: features joined to posts, folds to be judged on, a device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from ...features.encoders.runtime import pick_device
+from ...features.encoders.views import view_spec
+from ...features.posts.samples import Corpus
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from .cached_features import CachedFeatures, find_spec, load_features
+from .leaks import refuse_leaks
+from .split import VALID_PARTS, Fold, ensemble_folds, load_or_make_folds
+from .test_lock import lock
+
+
+def prepare(
+    corpus: Corpus, data_config: DataConfig, config: HeadConfig, *, seed: int
+) -> tuple[CachedFeatures, list[Fold], str]:
+    """Load the features that the head needs and the folds they are judged on; also the device to train on.
+
+    No fold holds a locked test post.
+    """
+    image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
+    table = load_features(
+        corpus,
+        data_config.cache,
+        image=image,
+        text=[find_spec(data_config.cache, name, "text") for name in data_config.text if name != "none"],
+        tokens=config.tokens,
+        patches=config.patches,
+        views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
+    )
+    splits = data_config.cache / "splits"
+    posts = lock(table.posts, splits, share=data_config.hold_out)
+    folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
+    members = partial(ensemble_folds, posts, count=min(config.ensemble_size, VALID_PARTS), seed=seed)
+    refuse_leaks(table, [member for fold in folds for member in members(fold)])
+    return replace(table, posts=posts), folds, pick_device(data_config.device)

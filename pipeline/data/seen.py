@@ -1,0 +1,50 @@
+"""Which posts a tuned encoder has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.encoders.tuned import TunedRecord, record_of
+from ...features.posts.content import Contents
+from ...features.spec import EncoderSpec
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which of N posts an encoder was fitted on, `trained` (N,), and which chose its epoch, `selected` (N,).
+
+    A post counts that shares its image, its text or its group with a row of the tuning, directly or through others.
+    """
+
+    spec: EncoderSpec
+    record: TunedRecord
+    trained: NDArray[np.bool_]
+    selected: NDArray[np.bool_]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Seen:
+        """The same for some of the posts."""
+        return replace(self, trained=self.trained[rows], selected=self.selected[rows])
+
+
+def find_seen(
+    specs: Sequence[EncoderSpec], cache: Path, contents: Contents, groups: NDArray[np.int64]
+) -> tuple[Seen, ...]:
+    """One entry for each of the encoders that was tuned. Raises ValueError where its record is gone."""
+    found = []
+    for spec in specs:
+        record = record_of(spec, cache)
+        if record is not None:
+            masks = (_with_groups(contents, groups, set(keys)) for keys in (record.trained, record.selected))
+            found.append(Seen(spec, record, *masks))
+    return tuple(found)
+
+
+def _with_groups(contents: Contents, groups: NDArray[np.int64], keys: set[str]) -> NDArray[np.bool_]:
+    pairs = zip(contents.image_keys, contents.text_keys, strict=True)
+    here = np.array([image in keys or text in keys for image, text in pairs], bool)
+    return np.isin(groups, groups[here])
