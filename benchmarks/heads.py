@@ -19,13 +19,14 @@ from sklearn.svm import SVC
 
 from msa.features.posts.layouts import read_corpus
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.inputs import build_inputs
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_guesses, pooled_matrix
 from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.metrics.tables import metric_table
-from msa.pipeline.training.experiment import HeadConfig, train_folds
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.training.folds import train_folds
 
 FUSIONS = {
     "concat": HeadConfig(fusion="concat"),

@@ -29,11 +29,12 @@ from msa.heads.registry import head_info
 from msa.pipeline.commands.head_options import Fusion, Training
 from msa.pipeline.commands.recipes import Recipe, RecipeList
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_guesses
 from msa.pipeline.evaluation.comparison import judge as judge_folds
 from msa.pipeline.metrics.scores import score, summarise
-from msa.pipeline.training.experiment import HeadConfig, train_folds
+from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.pseudo_labels import train_unlabelled
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}

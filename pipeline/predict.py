@@ -20,8 +20,8 @@ from ..features.store.errors import read_errors
 from ..heads.base import Inputs
 from .data.cached_features import CachedFeatures, load_features
 from .data.inputs import build_inputs, build_views
+from .metrics.probabilities import softmax
 from .runs.runs import Run, load_run, rounded, to_csv
-from .training.experiment import softmax
 from .training.loop import predict_logits, training_threads
 
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ..features.posts.samples import Corpus
 from .config.data_config import DataConfig
+from .config.head_config import HeadConfig
+from .config.train_config import TrainConfig
 from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
@@ -20,8 +22,7 @@ from .metrics.scores import score, summarise
 from .metrics.tables import class_table, metric_table, scored_text
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
-from .training.experiment import FoldDone, HeadConfig, train_folds
-from .training.loop import TrainConfig
+from .training.folds import FoldDone, train_folds
 from .training.pseudo_labels import train_unlabelled
 
 

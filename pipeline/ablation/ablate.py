@@ -18,7 +18,8 @@ from ..data.prepare import prepare
 from ..data.split import VALID_PARTS, ensemble_folds
 from ..runs.runs import free_name
 from ..training.fold_result import FoldResult
-from ..training.folds import Done, Task, train_many
+from ..training.folds import FoldDone, train_experiments
+from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, say_without
 from .results import Scoring, change, judge_row, worth
@@ -52,7 +53,7 @@ def ablate(
     part: Part | None = None,
     seeds: int = 1,
     runs: Path = Path("runs"),
-    done: Done = lambda number, total: None,
+    done: FoldDone = lambda number, total: None,
 ) -> Ablation:
     """Compare a full head with the same without a modality, and with it alone: same splits, same seeds.
 
@@ -118,7 +119,7 @@ def ablate(
 
 
 def train_plans(
-    scoring: Scoring, plans: Sequence[Sequence[Variant]], *, device: str, done: Done
+    scoring: Scoring, plans: Sequence[Sequence[Variant]], *, device: str, done: FoldDone
 ) -> list[dict[str, list[FoldResult]]]:
     """Train every variant of every plan on all folds with all seeds: for each plan, results by name, seed by seed.
 
@@ -134,7 +135,7 @@ def train_plans(
                 for seed in range(scoring.seeds if bool(variant.config.views) == views else 0):
                     settings = replace(variant.training, seed=variant.training.seed + seed)
                     places.append(found[number][variant.name])
-                    tasks.append(Task(variant.config, settings, variant.without))
+                    tasks.append(Experiment(variant.config, settings, variant.without))
 
         def step(number: int, total: int, before: int = before) -> None:
             done(before + number, whole)
@@ -142,7 +143,7 @@ def train_plans(
         if tasks:
             table = scoring.table if views else _without_views(scoring.table)
             for place, results in zip(
-                places, train_many(table, scoring.folds, tasks, device=device, done=step), strict=True
+                places, train_experiments(table, scoring.folds, tasks, device=device, done=step), strict=True
             ):
                 place += results
         before += len(tasks) * len(scoring.folds)

@@ -17,7 +17,8 @@ from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views
 from ..evaluation.reevaluate import hide
-from ..training.fold_result import FoldResult, log_mean
+from ..metrics.probabilities import log_mean
+from ..training.fold_result import FoldResult
 from ..training.loop import predict_logits, training_threads
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")

@@ -12,8 +12,8 @@ from .options import Device, Encoders, pairs
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
     from ..config.data_config import DataConfig
-    from ..training.experiment import HeadConfig
-    from ..training.loop import TrainConfig
+    from ..config.head_config import HeadConfig
+    from ..config.train_config import TrainConfig
 
 
 def apply_replay(ctx: typer.Context, text: str) -> str:
@@ -75,7 +75,7 @@ class Fusion:
 
     def config(self) -> HeadConfig:
         """The same as a validated config. Raises ValueError."""
-        from ..training.experiment import HeadConfig
+        from ..config.head_config import HeadConfig
 
         return HeadConfig(
             fusion=self.fusion,
@@ -131,7 +131,7 @@ class Training:
 
     def config(self) -> TrainConfig:
         """The same as a validated config. Raises ValueError."""
-        from ..training.loop import TrainConfig
+        from ..config.train_config import TrainConfig
 
         return TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
 

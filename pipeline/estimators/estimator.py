@@ -16,12 +16,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...features.encoders.runtime import pick_device
+from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
 from ..data.split import Fold, stop_split
 from ..predict import probabilities
 from ..runs.runs import Run
-from ..training.experiment import HeadConfig, train_folds
+from ..training.folds import train_folds
 from .feature_table import FeatureTable, describe
 
 POSTS = ("patches", "views", "average_views")  # settings of how features are loaded; a table is loaded already

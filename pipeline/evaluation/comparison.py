@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...features.text_table import table as text_table
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
+from ..metrics.probabilities import softmax
 from ..metrics.scores import confusion, per_class, score
 from ..metrics.statistics import (
     RESAMPLED,
@@ -25,7 +26,6 @@ from ..metrics.statistics import (
     over_repeats,
     reliability,
 )
-from ..training.experiment import softmax
 from .baselines import SINGLES
 
 SUPERVISED = "supervised"  # the same head without unlabelled posts

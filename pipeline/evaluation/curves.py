@@ -16,13 +16,14 @@ from ...features.spec import Modality
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 from ..data.prepare import prepare
 from ..data.split import Fold, take_share
 from ..metrics.scores import score, summarise
 from ..metrics.tables import mean_sd, scored_text
 from ..runs.runs import free_name, to_csv
-from ..training.experiment import FoldDone, HeadConfig, train_folds
-from ..training.loop import TrainConfig
+from ..training.folds import FoldDone, train_folds
 from .baselines import baseline_guesses
 from .charts import line_chart
 

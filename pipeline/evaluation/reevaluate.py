@@ -23,10 +23,10 @@ from ..data.inputs import build_inputs, build_views
 from ..data.leaks import refuse_leaks
 from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
 from ..data.test_lock import lock
+from ..metrics.probabilities import log_mean
 from ..metrics.scores import score, summarise
 from ..metrics.tables import class_table, metric_table, scored_text
 from ..runs.runs import Run, find_run, load_run
-from ..training.experiment import log_mean
 from ..training.loop import predict_logits, training_threads
 from .comparison import Evaluation, judge
 from .curves import Curve, Said, missing_curve

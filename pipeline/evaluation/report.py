@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics.tables import SHOWN, mean_sd
-from ..training.experiment import FoldResult
+from ..training.fold_result import FoldResult
 from .charts import line_chart
 from .comparison import Evaluation
 

@@ -19,11 +19,13 @@ from ...features.spec import EncoderSpec, Modality
 from ...features.store.durable import sync_folder, write_atomic
 from ...heads.base import Dims, Head
 from ...heads.registry import build_head
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, reduction_names, towers_of
 from ..data.split import describe_folds
-from ..training.experiment import FoldResult, HeadConfig, softmax
-from ..training.loop import TrainConfig
+from ..metrics.probabilities import softmax
+from ..training.fold_result import FoldResult
 from .checkpoint import load_heads, save_heads
 
 

@@ -27,8 +27,8 @@ from ..data.split import Fold, inner_folds
 from ..evaluation.ridge_baselines import floor
 from ..metrics.scores import summarise
 from ..runs.runs import free_name
-from ..training.experiment import train_folds
-from ..training.folds import Task
+from ..training.folds import train_folds
+from ..training.jobs import Experiment
 from ..training.loop import training_threads
 from .engine import Engine, open_engine
 from .halving import Entry, Race, rungs_of
@@ -172,7 +172,7 @@ def _search(
             for row in study.open_batch(batch):
                 try:
                     config, settings = apply_point(row.point, head, training)
-                    entries.append(Entry(row, tables.of(row.point, config), Task(config, settings)))
+                    entries.append(Entry(row, tables.of(row.point, config), Experiment(config, settings)))
                 except ValueError as error:
                     if row.state == "running":
                         study.end(row, "fail", str(error))

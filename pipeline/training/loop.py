@@ -17,7 +17,7 @@ from torch import Tensor
 from ...heads.base import Head, Inputs
 from ...heads.dropout import set_dropout
 from ...heads.losses import Loss, as_targets, class_weights, log_frequencies
-from ..config.train_config import TrainConfig as TrainConfig
+from ..config.train_config import TrainConfig
 from ..data.inputs import draw_views
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
@@ -80,7 +80,7 @@ def fit(
     loss = make_loss(config, labels[train], head.dims.classes)
     head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
-    course = Course(config)
+    course = TrainingState(config)
     if checkpointer is not None and (state := checkpointer.load(labels.device)):
         course.restore(state["course"])
         step.restore(state["step"])
@@ -103,11 +103,11 @@ def fit(
                 last=course.over,
             )
     head.load_state_dict(course.best_weights)
-    finish(head.eval(), inputs, labels, valid, config)
+    calibrate_head(head.eval(), inputs, labels, valid, config)
     return FitResult(course.history, course.best_epoch, stopped_early=len(course.history) < config.epochs)
 
 
-class Course:
+class TrainingState:
     """The epochs so far: their records, the best one's weights, and whether the training is over."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -213,7 +213,7 @@ def check_finite(epoch: int, trained: float, stopped: float, config: TrainConfig
         )
 
 
-def finish(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
+def calibrate_head(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
     """Fit on the validation rows what no gradient fits: the head's calibration, then thresholds where asked for."""
     with torch.no_grad():
         head.calibrate(take(inputs, valid), labels[valid])

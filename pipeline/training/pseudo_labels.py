@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from ...features.spec import Modality
 from ...heads.base import Inputs
+from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views
 from ..data.split import Fold
-from .experiment import FoldDone, FoldResult, HeadConfig, log_mean, softmax, train_folds
+from ..metrics.probabilities import log_mean, softmax
+from .fold_result import FoldResult
+from .folds import FoldDone, train_folds
 from .loop import predict_logits, training_threads
 
 Method = Literal["self", "cotrain"]

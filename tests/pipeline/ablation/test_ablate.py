@@ -23,10 +23,10 @@ from msa.pipeline.ablation.fusion_names import fusion_names
 from msa.pipeline.ablation.variants import extracted_views, variants_of
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.training.folds import train_folds
 
 EYE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float16"

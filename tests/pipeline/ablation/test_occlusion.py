@@ -14,11 +14,12 @@ from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
 from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, removal, say_without
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.loop import TrainConfig, predict_logits
+from msa.pipeline.training.folds import train_folds
+from msa.pipeline.training.loop import predict_logits
 
 EYE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float16"

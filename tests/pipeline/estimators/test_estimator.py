@@ -25,6 +25,7 @@ from msa.features.encoders.encoder import Encoded, Source
 from msa.features.encoders.tuned import TunedRecord
 from msa.features.posts.layouts import read_corpus
 from msa.features.spec import EncoderSpec
+from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import join_posts
 from msa.pipeline.data.seen import Seen
@@ -32,7 +33,7 @@ from msa.pipeline.data.split import Fold
 from msa.pipeline.data.test_lock import lock
 from msa.pipeline.estimators import estimator
 from msa.pipeline.estimators.feature_table import FeatureTable
-from msa.pipeline.training.experiment import HeadConfig, train_folds
+from msa.pipeline.training.folds import train_folds
 
 SMALL: dict[str, Any] = {"hidden": 8, "epochs": 2, "device": "cpu"}
 # Checks that its inputs do not allow, by name, with the reason. None: what differs is the tag `poor_score`.

@@ -17,7 +17,7 @@ from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.charts import line_chart
 from msa.pipeline.evaluation.curves import Said, learning_curve, missing_curve, read_shares
 from msa.pipeline.train_head import train_head
-from msa.pipeline.training.experiment import train_folds
+from msa.pipeline.training.folds import train_folds
 
 
 def test_who_lacks_a_modality_at_one_share_lacks_it_at_every_larger_one() -> None:

@@ -25,12 +25,14 @@ from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.split import load_or_make_folds
 from msa.pipeline.finetuning import tune
 from msa.pipeline.finetuning.finetune import Finetuned, finetune
-from msa.pipeline.training.experiment import HeadConfig, TrainConfig, train_folds
+from msa.pipeline.training.folds import train_folds
 
 N = 60
 WORDS = [f"w{number}" for number in range(40)]
@@ -52,14 +54,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small BERT with random weights, and its tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "small-bert"
     torch.manual_seed(0)
-    size = hf.BertConfig(
-        vocab_size=45,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
+    width = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    size = hf.BertConfig(vocab_size=45, max_position_embeddings=32, **width)
     hf.BertModel(size).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
     hf.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)

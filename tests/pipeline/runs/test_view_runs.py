@@ -24,11 +24,11 @@ from msa.features.spec import EncoderSpec
 from msa.features.store.store import stored_specs
 from msa.pipeline.ablation.ablate import ablate
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.predict import predict_corpus, predict_post
 from msa.pipeline.runs.runs import load_run
 from msa.pipeline.train_head import train_head
-from msa.pipeline.training.experiment import HeadConfig
-from msa.pipeline.training.loop import TrainConfig
 
 EYE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float32"

@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from msa.features.spec import EncoderSpec, Modality
+from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.training.experiment import FoldResult, HeadConfig, train_folds
+from msa.pipeline.training.fold_result import FoldResult
+from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.pseudo_labels import Guesses, Guessing, Method, agree, free_rows, surest, train_unlabelled
 
 WIDTH = 24

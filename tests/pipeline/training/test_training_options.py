@@ -13,11 +13,12 @@ from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import build_head
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.metrics.thresholds import tune_offsets
 from msa.pipeline.training.augment import augment, blend, hide_modality
 from msa.pipeline.training.checkpointing import CheckpointDir, Checkpointer
-from msa.pipeline.training.loop import FitResult, TrainConfig, balanced, fit, predict_logits, training_threads
+from msa.pipeline.training.loop import FitResult, balanced, fit, predict_logits, training_threads
 
 N = 90
 TRAIN, STOP = range(60), range(60, 90)

@@ -12,12 +12,15 @@ import torch
 from msa.features.encoders.views import view_spec
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Head, Inputs
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs, build_views
 from msa.pipeline.data.split import Fold, Posts
+from msa.pipeline.metrics.probabilities import softmax
 from msa.pipeline.training import fold_inputs as scene
-from msa.pipeline.training.experiment import HeadConfig, softmax, train_folds
-from msa.pipeline.training.loop import TrainConfig, predict_logits
+from msa.pipeline.training.folds import train_folds
+from msa.pipeline.training.loop import predict_logits
 
 IMAGE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float16"
