@@ -10,19 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.encoders.runtime import pick_device
 from ..features.encoders.sources import reopen
 from ..features.extraction.embed import Progress, extract
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
-from ..heads.base import Inputs
-from .data.cached_features import CachedFeatures, load_features
-from .data.inputs import build_inputs, build_views
-from .metrics.probabilities import softmax
+from .runs.run_predictions import load_run_features, run_probabilities
 from .runs.runs import Run, load_run, rounded, to_csv
-from .training.loop import predict_logits, training_threads
 
 
 @dataclass(frozen=True)
@@ -154,32 +149,7 @@ def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -
 
 
 def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
-    table = load_features(
-        corpus,
-        cache,
-        image=run.specs["image"],
-        text=run.specs["text"],
-        tokens=run.config.tokens,
-        patches=run.config.patches,
-        classes=run.classes,
-        views=run.views,
-    )
+    table = load_run_features(run, corpus, cache)
     sides = [side.present for side in (table.image, table.text) if side is not None]
     blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~np.logical_or.reduce(sides)))
-    return Predictions(list(table.posts.ids), run.classes, probabilities(run, table, device), blind)
-
-
-def probabilities(run: Run, table: CachedFeatures, device: str = "cpu") -> NDArray[np.float64]:
-    """Probabilities (N, K) of every post: the mean over the run's heads, and over views where it averages them."""
-    everything = np.arange(len(table.posts.ids))
-    place = pick_device(device)
-    total = np.zeros((len(everything), len(run.classes)))
-    with training_threads(1):
-        for fold in range(0, len(run.heads), run.config.ensemble_size):  # the heads of a fold share their inputs
-            inputs = build_inputs(table, tokens=run.config.tokens, reductions=run.reductions[fold])
-            moved = Inputs(*(tensor.to(place) for tensor in inputs))
-            views = build_views(table, moved, tokens=run.config.tokens, reductions=run.reductions[fold])
-            for head in run.heads[fold : fold + run.config.ensemble_size]:
-                for seen in (moved, *views):
-                    total += softmax(predict_logits(head.to(place), seen, everything).cpu().numpy())
-    return total / (len(run.heads) * (1 + len(run.views)))
+    return Predictions(list(table.posts.ids), run.classes, run_probabilities(run, table, device), blind)

@@ -21,7 +21,7 @@ from ..training.fold_result import FoldResult
 from ..training.folds import FoldDone, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
-from .occlusion import Replacement, say_without
+from .occlusion import Replacement, predict_without
 from .results import Scoring, change, judge_row, worth
 from .variants import WITHOUT, Part, Variant, extracted_views, modalities_of, variants_of
 
@@ -82,10 +82,10 @@ def ablate(
         said = proof = {name: [result.logits for result in found] for name, found in results.items()}
         if how != "retrain":
             every = [training.seed + number for number in range(seeds)]
-            said = proof = say_without(scoring.table, full, results["both"], how, seeds=every, device=device)
+            said = proof = predict_without(scoring.table, full, results["both"], how, seeds=every, device=device)
         elif not part:  # two trainings differ by rounding alone, so one head has to show that it reads the input
             first = results["both"][:1]
-            proof = say_without(scoring.table, full, first, "null", seeds=[training.seed], device=device)
+            proof = predict_without(scoring.table, full, first, "null", seeds=[training.seed], device=device)
         names = list(results) if part else ORDERS[modality]
         idle = [name for name in names[1:] if change(proof[name], proof[names[0]])["logits"] <= UNCHANGED]
         for name in names:

@@ -15,11 +15,11 @@ from ...features.spec import Modality
 from ...heads.base import Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import build_inputs, build_views
-from ..evaluation.reevaluate import hide
+from ..data.inputs import mask_modality
 from ..metrics.probabilities import log_mean
 from ..training.fold_result import FoldResult
-from ..training.loop import predict_logits, training_threads
+from ..training.loop import training_threads
+from ..training.predictions import prediction_views, view_logits
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 REMOVED: dict[str, tuple[Modality, ...]] = {
@@ -46,7 +46,7 @@ class Removal:
     def __call__(self, shown: Inputs, modality: Modality) -> Inputs:
         """The test rows `shown` without that modality."""
         if self.how == "null":
-            return hide(shown, modality)
+            return mask_modality(shown, modality)
         vectors, mask = side(shown, modality)
         if self.how == "zero":
             vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
@@ -58,7 +58,7 @@ class Removal:
         return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
 
 
-def say_without(
+def predict_without(
     table: CachedFeatures,
     config: HeadConfig,
     results: Sequence[FoldResult],
@@ -67,39 +67,26 @@ def say_without(
     seeds: Sequence[int],
     device: str,
 ) -> dict[str, list[NDArray[np.float32]]]:
-    """What trained heads say of the rows that they are scored on, by the keys of REMOVED: logits (n, K) a result.
+    """Logits (n, K) of each result's test rows by its trained heads, by the keys of REMOVED.
 
     `results` are all folds of the first of `seeds`, then all of the next; a seed also names the shuffle of its rows.
     """
     folds = len(results) // len(seeds)
-    said: dict[str, list[NDArray[np.float32]]] = {key: [] for key in REMOVED}
+    logits: dict[str, list[NDArray[np.float32]]] = {key: [] for key in REMOVED}
     with training_threads(1):
         for number, result in enumerate(results):
-            inputs = build_inputs(table, tokens=config.tokens, reductions=result.reductions)
-            views = build_views(table, inputs, tokens=config.tokens, reductions=result.reductions)
-            rows = result.fold.test
+            views = prediction_views(table, config, result.reductions, device)
+            rows = torch.from_numpy(result.fold.test).to(device)
             # By fold and seed, so that no two of them pair the same posts.
             draw = (seeds[number // folds], number % folds)
-            remove = removal(how, inputs, train=result.fold.train, scored=len(rows), seed=draw)
-            seen = [_rows(one, rows, device) for one in ([inputs, *views] if config.average_views else [inputs])]
+            remove = removal(how, views[0], train=result.fold.train, scored=len(rows), seed=draw)
+            whole = [Inputs(*(tensor[rows] for tensor in view)) for view in views]
             for key, removed in REMOVED.items():
-                shown = seen
+                shown = whole
                 for modality in removed:
                     shown = [remove(one, modality) for one in shown]
-                said[key].append(
-                    log_mean(
-                        [
-                            predict_logits(head, one, np.arange(len(rows))).cpu().numpy()
-                            for head in result.heads
-                            for one in shown
-                        ]
-                    )
-                )
-    return said
-
-
-def _rows(inputs: Inputs, rows: NDArray[np.int64], device: str) -> Inputs:
-    return Inputs(*(tensor[torch.from_numpy(rows)].to(device) for tensor in inputs))
+                logits[key].append(log_mean(view_logits(result.heads, shown, range(len(rows)))))
+    return logits
 
 
 def removal(

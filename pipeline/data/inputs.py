@@ -107,6 +107,13 @@ def build_inputs(
     return Inputs(*image, *text)
 
 
+def mask_modality(inputs: Inputs, modality: Modality) -> Inputs:
+    """The inputs as if every post lacked that modality."""
+    if modality == "image":
+        return inputs._replace(image_mask=inputs.image_mask & False)
+    return inputs._replace(text_mask=inputs.text_mask & False)
+
+
 def build_views(
     table: CachedFeatures,
     inputs: Inputs,

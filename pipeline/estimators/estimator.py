@@ -20,7 +20,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
 from ..data.split import Fold, stop_split
-from ..predict import probabilities
+from ..runs.run_predictions import run_probabilities
 from ..runs.runs import Run
 from ..training.folds import train_folds
 from .feature_table import FeatureTable, describe
@@ -85,7 +85,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fold = Fold(train, stop, stop)
         result = train_folds(joined, [fold], config, training, device=pick_device(self.device))[0]
         heads = [head.cpu() for head in result.heads]
-        self.run_ = Run(config, tuple(names), {}, Path(), heads, [result.reductions] * len(heads))
+        self.run_ = Run(config, tuple(names), {}, Path(), heads, [result.reductions])
         self.widths_, self.histories_ = table.widths, result.histories
         return self
 
@@ -100,7 +100,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = self._like(X)
         nobody: list[None] = [None] * len(table)
         joined = table.joined(nobody, np.arange(len(table)), self.run_.classes, tokens=self.run_.config.tokens)
-        chances = probabilities(self.run_, joined, pick_device(self.device))
+        chances = run_probabilities(self.run_, joined, pick_device(self.device))
         for head in self.run_.heads:  # so that it can be unpickled where there is no such device
             head.cpu()
         return chances

@@ -17,17 +17,18 @@ from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
-from ...heads.base import Inputs
-from ..data.cached_features import CachedFeatures, load_features
-from ..data.inputs import build_inputs, build_views
+from ..data.cached_features import CachedFeatures
+from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
 from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
 from ..data.test_lock import lock
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score, summarise
 from ..metrics.tables import class_table, metric_table, scored_text
+from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, find_run, load_run
-from ..training.loop import predict_logits, training_threads
+from ..training.loop import training_threads
+from ..training.predictions import prediction_views, view_logits
 from .comparison import Evaluation, judge
 from .curves import Curve, Said, missing_curve
 
@@ -132,20 +133,6 @@ def evaluate_run(
     return Reevaluation(path, fusion, summarise(metrics), evaluation, len(folds), repeats, reproduced, curve, files)
 
 
-def load_run_features(run: Run, corpus: Corpus, cache: Path) -> CachedFeatures:
-    """The features that a run was trained on, for these posts. Raises ValueError where the cache lacks any."""
-    return load_features(
-        corpus,
-        cache,
-        image=run.specs["image"],
-        text=run.specs["text"],
-        tokens=run.config.tokens,
-        patches=run.config.patches,
-        classes=run.classes,
-        views=run.views,
-    )
-
-
 def read_seed(path: Path) -> int:
     """The seed that a run's folds and heads were drawn by."""
     return int(json.loads((path / "split.json").read_text("utf-8"))["seed"])
@@ -155,39 +142,26 @@ def _replay(
     run: Run, table: CachedFeatures, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
 ) -> Iterator[Said]:
     """Logits of each fold's heads on its test rows, whole and with a modality hidden, and on their validation rows."""
-    count = run.config.ensemble_size
-    if len(run.heads) != count * len(folds):
-        raise ValueError(f"the run has {len(run.heads)} heads for {len(folds)} folds of {count}; train again")
+    size = run.config.ensemble_size
+    if len(run.heads) != size * len(folds):
+        raise ValueError(f"the run has {len(run.heads)} heads for {len(folds)} folds of {size}; train again")
     with training_threads(1):
-        for number, fold in enumerate(folds):
-            heads = [head.to(device) for head in run.heads[number * count : (number + 1) * count]]
-            reductions = run.reductions[number * count]
-            inputs = Inputs(
-                *(x.to(device) for x in build_inputs(table, tokens=run.config.tokens, reductions=reductions))
-            )
-            seen = [inputs, *build_views(table, inputs, tokens=run.config.tokens, reductions=reductions)]
-
-            def say(rows: NDArray[np.int64], chosen: Sequence[Any], shown: Sequence[Inputs]) -> Logits:
-                return log_mean([predict_logits(head, x, rows).cpu().numpy() for head in chosen for x in shown])
-
-            parts = list(
-                islice(cycle(ensemble_folds(table.posts, fold, count=min(count, VALID_PARTS), seed=seed)), count)
-            )
+        for fold, (heads, reductions) in zip(folds, run.folds, strict=True):
+            views = prediction_views(table, run.config, reductions, device)
+            heads = [head.to(device) for head in heads]
+            members = ensemble_folds(table.posts, fold, count=min(size, VALID_PARTS), seed=seed)
+            valid = [member.valid for member in islice(cycle(members), size)]
+            masked = {modality: [mask_modality(view, modality) for view in views] for modality in hidden}
             yield Said(
-                whole=say(fold.test, heads, seen),
-                without={m: say(fold.test, heads, [hide(x, m) for x in seen]) for m in hidden},
+                whole=log_mean(view_logits(heads, views, fold.test)),
+                without={name: log_mean(view_logits(heads, shown, fold.test)) for name, shown in masked.items()},
                 valid=(
-                    np.concatenate([part.valid for part in parts]),
-                    np.concatenate([say(part.valid, [head], seen) for part, head in zip(parts, heads, strict=True)]),
+                    np.concatenate(valid),
+                    np.concatenate(
+                        [log_mean(view_logits([head], views, rows)) for head, rows in zip(heads, valid, strict=True)]
+                    ),
                 ),
             )
-
-
-def hide(inputs: Inputs, modality: Modality) -> Inputs:
-    """The inputs as if every post lacked that modality."""
-    if modality == "image":
-        return inputs._replace(image_mask=inputs.image_mask & False)
-    return inputs._replace(text_mask=inputs.text_mask & False)
 
 
 def _alike(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:

@@ -22,9 +22,8 @@ from ..data.test_lock import lock
 from ..metrics.scores import per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
 from ..metrics.tables import class_table, metric_table
-from ..predict import probabilities
+from ..runs.run_predictions import load_run_features, run_probabilities
 from ..runs.runs import find_run, load_run
-from .reevaluate import load_run_features
 
 LOOKS = "looks.jsonl"
 
@@ -97,7 +96,7 @@ def score_locked(path: Path, corpus: Corpus, *, cache: Path | None = None, devic
     if (truth < 0).any():
         strange = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
         raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, strange))}")
-    chances = probabilities(run, table, device)[rows]
+    chances = run_probabilities(run, table, device)[rows]
     guess = chances.argmax(1).astype(np.int64)
     metrics = score(truth, guess, table.classes)
     record = place / "splits" / LOOKS

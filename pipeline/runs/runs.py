@@ -31,9 +31,9 @@ from .checkpoint import load_heads, save_heads
 
 @dataclass(frozen=True)
 class Run:
-    """A stored run, ready to predict: its heads, and for each the token reductions of its fold.
+    """A stored run, ready to predict: the heads of all folds, fold after fold, and the token reductions of each fold.
 
-    `views` are the image encoders of each augmented view that its scores are averaged over; none without averaging.
+    `views` are the image encoders of each augmented view that predictions are averaged over; none without averaging.
     """
 
     config: HeadConfig
@@ -43,6 +43,12 @@ class Run:
     heads: list[Head]
     reductions: list[dict[str, Reduction]]
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
+
+    @property
+    def folds(self) -> list[tuple[list[Head], dict[str, Reduction]]]:
+        """The heads of each fold, and the reductions that they share."""
+        size = self.config.ensemble_size
+        return [(self.heads[n * size : (n + 1) * size], reductions) for n, reductions in enumerate(self.reductions)]
 
     @property
     def encoders(self) -> list[EncoderSpec]:
@@ -164,13 +170,11 @@ def _read_run(path: Path) -> Run:
 
     heads, extras = load_heads(path / "head.safetensors", build)
     views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
-    folds: list[dict[str, Reduction]] = [{} for _ in range(len(heads) // config.ensemble_size)]
-    for number, fold in enumerate(folds):
-        for modality, side in specs.items():
-            for name in reduction_names(modality, len(side)):
-                if f"fold{number}.{name}.basis" in extras:
-                    fold[name] = Reduction(extras[f"fold{number}.{name}.basis"])
-    reductions = [fold for fold in folds for _ in range(config.ensemble_size)]
+    names = [name for modality, side in specs.items() for name in reduction_names(modality, len(side))]
+    reductions = [
+        {name: Reduction(extras[key]) for name in names if (key := f"fold{fold}.{name}.basis") in extras}
+        for fold in range(len(heads) // config.ensemble_size)
+    ]
     return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
 
 

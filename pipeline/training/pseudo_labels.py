@@ -11,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from ...features.spec import Modality
-from ...heads.base import Inputs
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import build_inputs, build_views
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean, softmax
 from .fold_result import FoldResult
 from .folds import FoldDone, train_folds
-from .loop import predict_logits, training_threads
+from .loop import training_threads
+from .predictions import prediction_views, view_logits
 
 Method = Literal["self", "cotrain"]
 OTHER: dict[Modality, Modality] = {"image": "text", "text": "image"}
@@ -166,13 +165,9 @@ class _Settings:
 
     def guess(self, result: FoldResult, number: int) -> Guesses:
         """What the trained heads are sure of in round `number`, counted from 1."""
-        tokens = self.config.tokens
-        plain = build_inputs(self.table, tokens=tokens, reductions=result.reductions)
-        plain = Inputs(*(tensor.to(self.device) for tensor in plain))
-        views = build_views(self.table, plain, tokens=tokens, reductions=result.reductions)
-        seen = [plain, *views] if self.config.average_views else [plain]
+        views = prediction_views(self.table, self.config, result.reductions, self.device)
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
-            logits = [predict_logits(head, inputs, self.pool).cpu().numpy() for head in result.heads for inputs in seen]
+            logits = view_logits(result.heads, views, self.pool)
         targets = self.table.targets()[self.fold.train]
         shares = np.bincount(targets, minlength=len(self.table.classes)) / len(targets)
         most = self.guessing.share * len(self.pool) * number / self.guessing.rounds

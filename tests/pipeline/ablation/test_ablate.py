@@ -100,13 +100,13 @@ def test_replacing_trains_once_and_costs_what_the_label_hung_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: How
 ) -> None:
     trained: list[int] = []
-    plain = module.train_many
+    plain = module.train_experiments
 
     def counted(given: Any, folds: Any, tasks: Any, **named: Any) -> Any:
         trained.append(len(tasks))
         return plain(given, folds, tasks, **named)
 
-    monkeypatch.setattr(module, "train_many", counted)
+    monkeypatch.setattr(module, "train_experiments", counted)
     found = run(monkeypatch, tmp_path, SMALL, how=how)
     assert trained == [1]
     assert [row.inputs for row in found.rows] == ["both", "text", "image"]

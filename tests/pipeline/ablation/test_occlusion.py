@@ -12,7 +12,7 @@ from torch import Tensor
 from msa.features.encoders.views import view_spec
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
-from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, removal, say_without
+from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, predict_without, removal
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
@@ -119,7 +119,7 @@ def test_a_trained_head_says_what_it_said_and_something_else_without(fusion: str
     results = train_folds(posts, FOLDS, config, QUICK)
     hows: tuple[Replacement, ...] = ("zero", "mean", "shuffle", "null")
     for how in hows:
-        said = say_without(posts, config, results, how, seeds=[0], device="cpu")
+        said = predict_without(posts, config, results, how, seeds=[0], device="cpu")
         assert list(said) == list(REMOVED)
         for result, whole in zip(results, said["both"], strict=True):
             np.testing.assert_allclose(whole, result.logits, atol=1e-5)
@@ -131,7 +131,7 @@ def test_hiding_is_what_a_post_without_the_modality_gets() -> None:
     config = HeadConfig("gated", hidden=16)
     posts = table()
     results = train_folds(posts, FOLDS, config, QUICK)
-    said = say_without(posts, config, results, "null", seeds=[0], device="cpu")
+    said = predict_without(posts, config, results, "null", seeds=[0], device="cpu")
     for key, hidden in (("text", "image"), ("image", "text")):
         inputs = build_inputs(posts, tokens=False, without=hidden)  # type: ignore[arg-type]
         for result, logits in zip(results, said[key], strict=True):
@@ -143,8 +143,8 @@ def test_folds_and_seeds_shuffle_differently() -> None:
     config = HeadConfig("gated", hidden=16)
     posts = table()
     first, second = train_folds(posts, [FOLDS[0], FOLDS[0]], config, QUICK)
-    said = say_without(posts, config, [first, second] * 2, "shuffle", seeds=[0, 1], device="cpu")
-    again = say_without(posts, config, [first], "shuffle", seeds=[0], device="cpu")
+    said = predict_without(posts, config, [first, second] * 2, "shuffle", seeds=[0, 1], device="cpu")
+    again = predict_without(posts, config, [first], "shuffle", seeds=[0], device="cpu")
     assert np.array_equal(said["text"][0], again["text"][0])
     different = [tuple(np.round(logits, 4).ravel()) for logits in said["text"]]
     assert len(set(different)) == 4

@@ -17,7 +17,7 @@ from msa.pipeline.data.test_lock import lock
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.evaluation.test_set import score_locked
 from msa.pipeline.metrics.scores import score
-from msa.pipeline.predict import probabilities
+from msa.pipeline.runs.run_predictions import run_probabilities
 from msa.pipeline.runs.runs import load_run
 from msa.pipeline.train_head import train_head
 
@@ -94,7 +94,7 @@ def test_looks_at_the_locked_posts_are_scored_and_counted(tmp_path: Path) -> Non
     assert len(rows) == pytest.approx(0.2 * N, abs=4)
     assert not {*rows} & {int(i) for fold in folds for i in [*fold.train, *fold.valid, *fold.test]}
     first = score_locked(run, posts)
-    chances = probabilities(load_run(run), table)[rows]
+    chances = run_probabilities(load_run(run), table)[rows]
     assert first.metrics == score(table.targets()[rows], chances.argmax(1), table.classes)
     assert (first.looks, first.rows) == (1, len(rows))
     assert "for the first time" in first.to_text()

@@ -18,7 +18,7 @@ from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs, build_views
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.probabilities import softmax
-from msa.pipeline.training import fold_inputs as scene
+from msa.pipeline.training import fold_inputs
 from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.loop import predict_logits
 
@@ -68,8 +68,8 @@ def test_augmentation_reaches_training_rows_alone(monkeypatch: pytest.MonkeyPatc
         head.register_forward_pre_hook(spy)
         return head
 
-    original = scene.build_head
-    monkeypatch.setattr(scene, "build_head", build)
+    original = fold_inputs.build_head
+    monkeypatch.setattr(fold_inputs, "build_head", build)
     config = HeadConfig(fusion, views=2, average_views=average, token_width=None, hidden=16)
     train_folds(table(tokens=config.tokens), [FOLD], config, QUICK)
     assert {row for row, _ in seen[True]} == set(range(40))
