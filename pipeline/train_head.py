@@ -23,7 +23,7 @@ from .metrics.tables import class_table, metric_table, scored_text
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
-from .training.pseudo_labels import train_unlabelled
+from .training.pseudo_labels import train_with_pseudo_labels
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def train_head(
     guesses = baseline_guesses(table, folds, seed=training.seed)
     if unlabelled != "none":
         guesses[SUPERVISED] = [result.logits.argmax(1) for result in results]
-        results = train_unlabelled(table, folds, config, training, method=unlabelled, device=device, done=done)
+        results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
     metrics = summarise([result.metrics for result in results])
     labels = table.targets()
     baselines = {

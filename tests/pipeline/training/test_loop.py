@@ -112,7 +112,7 @@ def test_rows_of_neither_split_are_never_used() -> None:
     assert same(*heads)
 
 
-def test_stop_rows_choose_the_epoch_but_never_move_a_weight() -> None:
+def test_validation_rows_choose_the_epoch_but_never_move_a_weight() -> None:
     _, labels = posts()
     wrong = torch.where(torch.arange(N) < 60, labels, (labels + 1) % 3)
     last = dataclasses.replace(CONFIG, epochs=1)

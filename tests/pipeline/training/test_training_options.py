@@ -154,7 +154,7 @@ def test_tuned_thresholds_move_predictions_and_travel_with_the_head() -> None:
 
 
 @pytest.mark.parametrize("change", [{}, {"average": "ema"}, {"average": "swa"}, {"optimizer": "sgd", "mixup": 0.2}])
-def test_a_training_that_was_cut_off_goes_on_to_the_same_end(
+def test_an_interrupted_training_goes_on_to_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
     config = dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
@@ -185,13 +185,19 @@ def test_a_training_that_ended_is_not_repeated(tmp_path: Path, monkeypatch: pyte
     assert result == expected
 
 
-def test_a_workplace_is_found_by_all_that_decides_the_outcome(tmp_path: Path) -> None:
+def test_checkpoints_are_found_by_all_that_decides_the_results(tmp_path: Path) -> None:
     one, same_one, other = (CheckpointDir(tmp_path, 2, {"lr": lr, "rows": [1, 2]}) for lr in (0.1, 0.1, 0.2))
     assert one.checkpointer(0, 1) == same_one.checkpointer(0, 1)
     assert len({place.checkpointer(*which).path for place in (one, other) for which in ((0, 1), (1, 0))}) == 4
     one.folder.mkdir(parents=True)
     same_one.clear()
     assert not one.folder.exists()
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 2}, tmp_path / "fold0.pt")
+    with pytest.raises(ValueError, match=r"fold0\.pt: a checkpoint of format 2, wanted 1; delete it and train again"):
+        train(checkpointer=Checkpointer(tmp_path / "fold0.pt", 2))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
