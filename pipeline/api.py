@@ -16,7 +16,7 @@ from ..features.posts.layouts import ReadOptions, read_corpus
 from .config.head_config import Grid
 from .data import cached_features as data
 from .data.cached_features import find_spec
-from .data.test_lock import lock
+from .data.test_posts import mark_test_posts
 from .estimators.feature_table import FeatureTable
 
 Names = str | Sequence[str] | None
@@ -88,7 +88,7 @@ def load_features(
     )
     labels = np.array([label or "" for label in table.posts.labels])
     wanted = np.array([(label is not None) == (rows == "labelled") for label in table.posts.labels])
-    chosen = np.flatnonzero(wanted & ~lock(table.posts, folder / "splits").held)
+    chosen = np.flatnonzero(wanted & ~mark_test_posts(table.posts, folder / "splits").in_test_set)
     if not len(chosen):
         raise ValueError(f"no {rows} posts in {posts} outside the test split; `msa check` shows what was read")
     ids = np.array(table.posts.ids)[chosen]

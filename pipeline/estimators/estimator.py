@@ -19,7 +19,7 @@ from ...features.encoders.runtime import pick_device
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
-from ..data.split import Fold, stop_split
+from ..data.split import Fold, split_validation
 from ..runs.run_predictions import run_probabilities
 from ..runs.runs import Run
 from ..training.folds import train_folds
@@ -80,7 +80,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tied = np.arange(len(table)) if groups is None else np.unique(column_or_1d(groups), return_inverse=True)[1]
         check_consistent_length(truth, tied)
         joined = table.joined([names[number] for number in numbers], tied, names, tokens=config.tokens)
-        train, stop = stop_split(joined.posts, np.arange(len(table)), seed=training.seed)
+        train, stop = split_validation(joined.posts, np.arange(len(table)), seed=training.seed)
         # Nothing is held back to be scored: that is the caller's to do, so the validation rows stand in.
         fold = Fold(train, stop, stop)
         result = train_folds(joined, [fold], config, training, device=pick_device(self.device))[0]

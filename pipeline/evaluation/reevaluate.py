@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -21,7 +20,8 @@ from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
 from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
-from ..data.test_lock import lock
+from ..data.test_posts import mark_test_posts
+from ..data.versioned_json import read_json
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score, summarise
 from ..metrics.tables import class_table, metric_table, scored_text
@@ -102,7 +102,7 @@ def evaluate_run(
     table = load_run_features(run, corpus, place)
     folds = read_folds(path / "split.json", table.posts)
     refuse_leaks(table, folds)
-    held = lock(table.posts, place / "splits").held
+    held = mark_test_posts(table.posts, place / "splits").in_test_set
     scored = np.unique(np.concatenate([fold.test for fold in folds]))
     if locked := int(held[scored].sum()):
         raise ValueError(
@@ -135,7 +135,7 @@ def evaluate_run(
 
 def read_seed(path: Path) -> int:
     """The seed that a run's folds and heads were drawn by."""
-    return int(json.loads((path / "split.json").read_text("utf-8"))["seed"])
+    return int(read_json(path / "split.json", "a run's split", "train again")["seed"])
 
 
 def _replay(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import time
@@ -29,7 +28,8 @@ from ...features.store.durable import sync_folder, write_atomic
 from ...features.text_table import table
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
-from ..data.test_lock import lock
+from ..data.test_posts import mark_test_posts
+from ..data.versioned_json import write_json
 from ..training.loop import training_threads
 from .tune import EpochDone, Rows, TuneConfig, fit_encoder
 
@@ -94,7 +94,7 @@ def finetune(
         raise ValueError(f"{out} is there already; give another folder to --out")
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus)
-    posts = lock(posts, cache / "splits")
+    posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
     if not 0 <= fold < len(made):
         raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")
@@ -151,7 +151,7 @@ def _write(out: Path, record: TunedRecord, weights: dict[str, Tensor], how: dict
     temp.mkdir(parents=True)
     try:
         write_atomic(temp / WEIGHTS, save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
-        write_atomic(temp / "training.json", (json.dumps(how, indent=2) + "\n").encode())
+        write_json(temp / "training.json", how)
         write_atomic(temp / RECORD, record.to_json().encode())
         temp.rename(out)
         sync_folder(out.parent)

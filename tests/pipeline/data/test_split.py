@@ -22,6 +22,7 @@ from msa.pipeline.data.split import (
     read_folds,
     take_share,
 )
+from msa.pipeline.data.versioned_json import write_json
 
 
 def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:
@@ -125,7 +126,7 @@ def test_members_score_the_same_rows_and_each_stops_on_others() -> None:
         assert sorted([*member.train.tolist(), *member.valid.tolist()]) == rest
         assert not {n // 2 for n in member.train} & {n // 2 for n in member.valid}
     few = posts(["a", "b"] * 5)
-    with pytest.raises(ValueError, match="too few for 9 members"):
+    with pytest.raises(ValueError, match="too few for an ensemble of 9"):
         ensemble_folds(few, make_folds(few, folds=None, seed=0)[0], count=9, seed=0)
 
 
@@ -243,10 +244,23 @@ def test_a_share_is_about_that_share_of_each_class() -> None:
         take_share(given_posts, np.arange(400), 0, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"), [("[]", "AttributeError"), ("{}", "format None"), ('{"format": 2}', "format 2")]
+)
+def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, found: str) -> None:
+    given_posts = posts(["a", "b"] * 50)
+    load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+    (stored,) = tmp_path.iterdir()
+    assert json.loads(stored.read_text())["format"] == 1
+    stored.write_text(content)
+    with pytest.raises(ValueError, match=rf"not a stored split of format 1 \({found}.*\); delete it or train again"):
+        load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+
+
 def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> None:
     before = replace(posts(["a", "b"] * 20), contents=[f"c{n}" for n in range(40)])
     path = tmp_path / "split.json"
-    path.write_text(json.dumps(describe_folds(before, make_folds(before, folds=4, seed=0), folds=4, seed=0)))
+    write_json(path, describe_folds(before, make_folds(before, folds=4, seed=0), folds=4, seed=0))
     pairs = zip(read_folds(path, before), make_folds(before, folds=4, seed=0), strict=True)
     assert all(np.array_equal(a.train, b.train) for a, b in pairs)
     edited = replace(before, contents=[*before.contents[:-1], "new"])
@@ -255,7 +269,7 @@ def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> N
     fewer = posts(["a", "b"] * 19)
     with pytest.raises(ValueError, match=r"has changed \(2 in all\)"):
         read_folds(path, fewer)
-    path.write_text("[]")
+    path.write_text('{"format": 1, "folds": []}')
     with pytest.raises(ValueError, match="not a stored split"):
         read_folds(path, before)
     assert before.digest(5, 0) != edited.digest(5, 0)

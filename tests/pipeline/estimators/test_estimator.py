@@ -30,7 +30,7 @@ from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import join_posts
 from msa.pipeline.data.seen import Seen
 from msa.pipeline.data.split import Fold
-from msa.pipeline.data.test_lock import lock
+from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.estimators import estimator
 from msa.pipeline.estimators.feature_table import FeatureTable
 from msa.pipeline.training.folds import train_folds
@@ -106,7 +106,7 @@ def test_it_trains_as_train_head_does() -> None:
     x, y = posts()
     fitted = classifier(random_state=4, dropout=0.2).fit(x, y)
     table = x.joined(y.tolist(), np.arange(90), ("bad", "good", "so-so"), tokens=False)
-    train, stop = estimator.stop_split(table.posts, np.arange(90), seed=4)
+    train, stop = estimator.split_validation(table.posts, np.arange(90), seed=4)
     config = HeadConfig("gated", hidden=16, dropout=0.2)
     result = train_folds(table, [Fold(train, stop, np.arange(90))], config, TrainConfig(epochs=30, lr=1e-2, seed=4))[0]
     assert (fitted.predict(x) == fitted.classes_[result.logits.argmax(1)]).all()
@@ -247,7 +247,7 @@ def test_features_come_from_a_cache_without_the_locked_rows(tmp_path: Path, monk
     assert unknown.X.widths == {"text": (4, False)}
     plain = tmp_path / "plain.csv"
     plain.write_text("\n".join(lines[:13]), encoding="utf-8")
-    lock(join_posts(read_corpus(plain))[1], tmp_path / "cache/splits", share=0.5)
+    mark_test_posts(join_posts(read_corpus(plain))[1], tmp_path / "cache/splits", share=0.5)
     assert len(msa.load_features(plain, **given).ids) == 6
     with pytest.raises(ValueError, match="rows must be labelled or unlabelled, got 'all'"):
         msa.load_features(tmp_path / "posts.csv", **given, rows="all")
