@@ -1,4 +1,4 @@
-"""`msa train-head`: train one head over the folds, stand it beside its baselines, write the run."""
+"""`msa train-head`: train one head over the folds, compare it with its baselines, write the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .training.pseudo_labels import train_with_pseudo_labels
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A finished run: where it lies, its metrics over folds, its baselines', what they are worth, seconds."""
+    """A finished run: its folder, its metrics over folds, those of the baselines, and their evaluation."""
 
     run: Path
     fusion: str
@@ -75,13 +75,14 @@ def train_head(
 ) -> TrainedHead:
     """Train `config.fusion` on a cached corpus and write its run folder. Raises ValueError with a remedy.
 
-    With `checkpoint_every`, trainings are kept every so many epochs; the same call, once cut off, goes on there.
-    With `unlabelled`, the head also learns from posts without a label, and stands beside the one that does not.
+    With `checkpoint_every`, the state of trainings is saved every so many epochs; the same call goes on there after an
+    interruption. With `unlabelled`, the head also trains on posts without a label, and is compared with one that does
+    not.
     """
     started = time.perf_counter()
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
-    place = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
-    checkpointers = place.checkpointer if place else None
+    checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
+    checkpointers = checkpoints.checkpointer if checkpoints else None
     results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
     guesses = baseline_guesses(table, folds, seed=training.seed)
     if unlabelled != "none":
@@ -123,15 +124,15 @@ def train_head(
         | {"confusion": evaluation.confusion, "per_fold": [result.metrics for result in results]},
         report=report,
     )
-    if place:
-        place.clear()
+    if checkpoints:
+        checkpoints.clear()
     return trained
 
 
 def checkpoint_dir(
     runs: Path, every: int, table: CachedFeatures, folds: Sequence[Fold], config: HeadConfig, training: TrainConfig
 ) -> CheckpointDir:
-    """Where the unfinished trainings of this very run are kept: same posts, features, folds and settings."""
+    """The checkpoints of this run, identified by its posts, features, folds and settings."""
     specs = [spec.fingerprint for side in (table.image, table.text) if side for spec in side.specs]
     rows = [[part.tolist() for part in (fold.train, fold.valid, fold.test)] for fold in folds]
     identity = [asdict(config), asdict(training), specs, list(table.posts.ids), table.targets().tolist(), rows]

@@ -59,7 +59,7 @@ class Run:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Make and return `folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    """Make and return `folder/name`, with -2, -3 … appended where that is taken: no run replaces another."""
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"a run's name is a plain file name; got {name!r}")
     number, path = 1, folder / name
@@ -84,7 +84,7 @@ def save_run(
     metrics: Mapping[str, Any],
     report: str,
 ) -> None:
-    """Write a run beside its place, an empty folder from `free_name`, and rename it. `report` is HTML."""
+    """Write a run to `path`, an empty folder from `free_name`, all at once. `report` is HTML."""
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir()
     try:
@@ -127,7 +127,7 @@ def save_run(
 
 
 def find_run(path: Path) -> Path:
-    """A run folder as it is; for a folder of runs, its newest. ValueError where there is no run."""
+    """The run folder itself, or the newest run of a folder of runs. ValueError where there is no run."""
     if (path / "config.json").is_file():
         return path
     inside = _whole_runs(path)

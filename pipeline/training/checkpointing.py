@@ -7,7 +7,6 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ class Checkpointer:
     path: Path
     every: int
 
-    def save(self, epoch: int, state: Callable[[], dict[str, Any]], *, last: bool) -> None:
+    def save(self, epoch: int, state: dict[str, Any], *, last: bool) -> None:
         """Save the state if `every` divides this epoch, or if it is the training's last."""
         if last or epoch % self.every == 0:
             buffer = io.BytesIO()
-            torch.save({"format": FORMAT, **state()}, buffer)
+            torch.save({"format": FORMAT, **state}, buffer)
             write_atomic(self.path, buffer.getvalue())
 
     def load(self, device: torch.device) -> dict[str, Any] | None:

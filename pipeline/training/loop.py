@@ -81,8 +81,10 @@ def fit(
     head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
     state = TrainingState(config)
+    best_weights: dict[str, Tensor] = {}
     if checkpointer is not None and (saved := checkpointer.load(labels.device)):
         state.restore(saved["training"])
+        best_weights = saved["best_weights"]
         step.restore(saved["optimizer"])
         head.load_state_dict(saved["head"])
     while not state.over:
@@ -95,26 +97,23 @@ def fit(
             validated = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
             check_finite(epoch, trained["loss"], validated["loss"], config)
             if state.add(EpochRecord(epoch, trained, validated, step.lr, time.perf_counter() - started)):
-                state.best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+                best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
         if checkpointer is not None:
-            checkpointer.save(
-                epoch,
-                lambda: {"training": state.state(), "optimizer": step.state(), "head": head.state_dict()},
-                last=state.over,
-            )
-    head.load_state_dict(state.best_weights)
+            kept = {"training": state.state(), "optimizer": step.state()}
+            kept |= {"head": head.state_dict(), "best_weights": best_weights}
+            checkpointer.save(epoch, kept, last=state.over)
+    head.load_state_dict(best_weights)
     calibrate_head(head.eval(), inputs, labels, valid, config)
     return FitResult(state.history, state.best_epoch, stopped_early=len(state.history) < config.epochs)
 
 
 class TrainingState:
-    """The epochs so far: their records, the weights of the best one, and whether the training is over."""
+    """The epochs so far: their records, which one is the best, and whether the training is over."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.history: list[EpochRecord] = []
         self.best, self.best_epoch = -math.inf, 0
-        self.best_weights: dict[str, Tensor] = {}
         self.dropped = False
 
     @property
@@ -139,12 +138,12 @@ class TrainingState:
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs."""
         records = [asdict(record) for record in self.history]
-        return {"history": records, "best": self.best, "epoch": self.best_epoch, "weights": self.best_weights}
+        return {"history": records, "best": self.best, "epoch": self.best_epoch}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
         self.history = [EpochRecord(**record) for record in state["history"]]
-        self.best, self.best_epoch, self.best_weights = state["best"], state["epoch"], state["weights"]
+        self.best, self.best_epoch = state["best"], state["epoch"]
 
 
 def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:

@@ -65,7 +65,7 @@ def same(one: Inputs, two: Inputs, modality: str) -> bool:
 def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: bool) -> None:
     inputs = build_inputs(table(tokens=tokens), tokens=tokens)
     shown = Inputs(*(tensor[:10] for tensor in inputs))
-    remove = removal(how, inputs, train=np.arange(20, 60), scored=10, seed=(0, 0))
+    remove = removal(how, inputs, train=np.arange(20, 60), count=10, seed=(0, 0))
     kept = "text" if modality == "image" else "image"
     less = remove(shown, modality)  # type: ignore[arg-type]
     assert same(less, shown, kept)
@@ -107,7 +107,7 @@ def test_a_shuffle_is_one_cycle_drawn_by_its_seed() -> None:
     assert len(seen) == 50
     assert np.array_equal(one, others(50, np.random.default_rng(1)))
     assert not np.array_equal(one, others(50, np.random.default_rng(2)))
-    with pytest.raises(ValueError, match="1 scored post cannot"):
+    with pytest.raises(ValueError, match="1 test row cannot"):
         others(1, np.random.default_rng(0))
 
 

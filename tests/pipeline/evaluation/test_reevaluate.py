@@ -76,7 +76,7 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
     assert float(rows[0]["accuracy_mean"]) == trained.metrics["accuracy"]["mean"]
     assert (trained.run / "curve.svg").read_text().startswith("<svg xmlns")
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["missing"] == "image"
-    assert "100.00% of the stored predictions come out again" in found.to_text()
+    assert "100.00% of the stored predictions are reproduced" in found.to_text()
 
 
 def test_data_that_no_longer_hold_the_scored_posts_are_refused(posts: Corpus, trained: TrainedHead) -> None:
@@ -94,7 +94,7 @@ def test_a_modality_that_the_run_does_not_see_cannot_go_missing(posts: Corpus) -
     run = train_head(posts, alone, replace(HEAD, fusion="text"), QUICK, runs=posts.root / "runs", name="text")
     assert run.to_dict()["best_single"] is None
     assert run.baselines.keys() == {"majority", "linear"}
-    with pytest.raises(ValueError, match="sees no image"):
+    with pytest.raises(ValueError, match="has no image encoder"):
         evaluate_run(run.run, posts, missing="both")
     assert evaluate_run(run.run, posts, missing="text").curve is not None
 
@@ -105,7 +105,7 @@ def test_stored_predictions_that_do_not_come_out_are_an_error(posts: Corpus, tra
     lines = before.splitlines()
     file.write_text("\n".join([*lines[:40], *lines[41:]]) + "\n")
     try:
-        with pytest.raises(ValueError, match="come out otherwise"):
+        with pytest.raises(ValueError, match="are not reproduced"):
             evaluate_run(trained.run, posts)
     finally:
         file.write_text(before)

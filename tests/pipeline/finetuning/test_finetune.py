@@ -233,7 +233,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
             finetune(noise(), name, "text", tmp_path / "new", options=LOCAL, cache=tmp_path / "cache", device="cpu")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         tuned(bert, tmp_path)
     with pytest.raises(ValueError, match="--fold must be 0 to 2"):
         finetune(noise(), str(bert), "text", tmp_path / "n", options=LOCAL, cache=tmp_path / "c", folds=3, fold=3)
