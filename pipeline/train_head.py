@@ -84,18 +84,18 @@ def train_head(
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = checkpoints.checkpointer if checkpoints else None
     results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
-    guesses = baseline_guesses(table, folds, seed=training.seed)
+    predictions = baseline_guesses(table, folds, seed=training.seed)
     if unlabelled != "none":
-        guesses[SUPERVISED] = [result.logits.argmax(1) for result in results]
+        predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
         results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
     metrics = summarise([result.metrics for result in results])
     labels = table.targets()
     baselines = {
-        system: summarise([score(labels[f.test], said, table.classes) for f, said in zip(folds, guess, strict=True)])
-        for system, guess in guesses.items()
+        system: summarise([score(labels[f.test], one, table.classes) for f, one in zip(folds, predicted, strict=True)])
+        for system, predicted in predictions.items()
     }
-    stops = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = judge(table, folds, [result.logits for result in results], stops, others=guesses)
+    valid = [(result.valid_rows, result.valid_logits) for result in results]
+    evaluation = judge(table, folds, [result.logits for result in results], valid, others=predictions)
     path = free_name(runs, name or config.fusion)
     seconds = round(time.perf_counter() - started, 2)
     trained = TrainedHead(path, config.fusion, metrics, baselines, evaluation, len(folds), data_config.repeats, seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
@@ -12,7 +11,7 @@ from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
 from .leaks import refuse_leaks
-from .split import VALID_PARTS, Fold, ensemble_folds, load_or_make_folds
+from .split import Fold, ensemble_folds, load_or_make_folds
 from .test_posts import mark_test_posts
 
 
@@ -33,6 +32,6 @@ def prepare(
     splits = data_config.cache / "splits"
     posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)
     folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
-    members = partial(ensemble_folds, posts, count=min(config.ensemble_size, VALID_PARTS), seed=seed)
-    refuse_leaks(table, [member for fold in folds for member in members(fold)])
+    size = config.ensemble_size
+    refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
     return replace(table, posts=posts), folds, pick_device(data_config.device)

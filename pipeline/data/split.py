@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -160,21 +161,21 @@ def split_validation(
 
 
 def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
-    """Folds of the ensemble members of a fold: the same test rows, other validation rows; the first is `fold` itself.
+    """The folds of `count` ensemble members: the same test rows, other validation rows; the first is `fold` itself.
 
-    Together the members train on every row that is not tested.
+    Together the members train on every row that is not tested. The eleventh has the rows of the first again. Raises
+    ValueError where the posts are too few.
     """
-    if not 1 <= count <= VALID_PARTS:
-        raise ValueError(f"the ensemble size must be 1 to {VALID_PARTS}; got {count}")
     if count == 1:
         return [fold]
     rest = np.sort(np.concatenate([fold.train, fold.valid]))
     labels = np.array([label or "" for label in posts.labels])
     split = _split_rows(rest, labels, posts.groups, _valid_parts(labels[rest]), repeat_seed(seed, fold.repeat))
     others = [replace(fold, train=train, valid=part) for train, part in split if not np.array_equal(part, fold.valid)]
-    if len(others) < count - 1:
-        raise ValueError(f"these posts are too few for an ensemble of {count}; use at most {len(others) + 1}")
-    return [fold, *others[: count - 1]]
+    distinct = [fold, *others][: min(count, VALID_PARTS)]
+    if len(distinct) < min(count, VALID_PARTS):
+        raise ValueError(f"these posts are too few for an ensemble of {count}; use at most {len(distinct)}")
+    return list(islice(cycle(distinct), count))
 
 
 def inner_folds(posts: Posts, fold: Fold, *, folds: int, seed: int) -> list[Fold]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from ...features.store.durable import write_atomic
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
-from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
+from ..data.split import Fold, ensemble_folds, read_folds
 from ..data.test_posts import mark_test_posts
 from ..data.versioned_json import read_json
 from ..metrics.probabilities import log_mean
@@ -98,16 +97,14 @@ def evaluate_run(
     """
     path = find_run(path)
     run = load_run(path)
-    place = cache or run.cache
-    table = load_run_features(run, corpus, place)
+    cache = cache or run.cache
+    table = load_run_features(run, corpus, cache)
     folds = read_folds(path / "split.json", table.posts)
     refuse_leaks(table, folds)
-    held = mark_test_posts(table.posts, place / "splits").in_test_set
-    scored = np.unique(np.concatenate([fold.test for fold in folds]))
-    if locked := int(held[scored].sum()):
-        raise ValueError(
-            f"{path}: {locked} of its {len(scored)} scored posts are locked for `msa test` by now; train again"
-        )
+    in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
+    rows = np.unique(np.concatenate([fold.test for fold in folds]))
+    if count := int(in_test_set[rows].sum()):
+        raise ValueError(f"{path}: {count} of its {len(rows)} test rows are test posts by now; train again")
     hidden = HIDDEN[missing]
     for modality in hidden:
         if not run.specs[modality]:
@@ -118,7 +115,7 @@ def evaluate_run(
     reproduced = _reproduced(path, table, folds, [one.whole for one in said])
     if reproduced < ALIKE:
         raise ValueError(
-            f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {place}; "
+            f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
     evaluation = judge(table, folds, [one.whole for one in said], [one.valid for one in said])
@@ -149,8 +146,7 @@ def _predict_folds(
         for fold, (heads, reductions) in zip(folds, run.folds, strict=True):
             views = prediction_views(table, run.config, reductions, device)
             heads = [head.to(device) for head in heads]
-            members = ensemble_folds(table.posts, fold, count=min(size, VALID_PARTS), seed=seed)
-            valid = [member.valid for member in islice(cycle(members), size)]
+            valid = [member.valid for member in ensemble_folds(table.posts, fold, count=size, seed=seed)]
             masked = {modality: [mask_modality(view, modality) for view in views] for modality in hidden}
             yield Said(
                 whole=log_mean(view_logits(heads, views, fold.test)),

@@ -110,7 +110,7 @@ def test_looks_at_the_locked_posts_are_scored_and_counted(tmp_path: Path) -> Non
     assert json.loads(json.dumps(first.to_dict()))["looks"] == 1
     with pytest.raises(ValueError, match=f"trained or scored on {len(rows)} of the {len(rows)} test posts"):
         score_locked(early, posts)
-    with pytest.raises(ValueError, match=f"{len(rows)} of its {N} scored posts are locked"):
+    with pytest.raises(ValueError, match=f"{len(rows)} of its {N} test rows are test posts by now"):
         evaluate_run(early, posts)
     assert len((tmp_path / "cache/splits/looks.jsonl").read_text().splitlines()) == 3
 

@@ -1,4 +1,4 @@
-"""A run's folder is claimed once, found when whole, and damage to it is said."""
+"""A run's folder is claimed once, found when whole, and refused when damaged."""
 
 from __future__ import annotations
 

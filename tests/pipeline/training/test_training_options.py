@@ -21,7 +21,7 @@ from msa.pipeline.training.checkpointing import CheckpointDir, Checkpointer
 from msa.pipeline.training.loop import FitResult, balanced, fit, predict_logits, training_threads
 
 N = 90
-TRAIN, STOP = range(60), range(60, 90)
+TRAIN, VALID = range(60), range(60, 90)
 CONFIG = TrainConfig(epochs=6, batch_size=16, lr=3e-3, patience=0)
 
 
@@ -44,7 +44,7 @@ def posts() -> tuple[Inputs, Tensor]:
 def train(config: TrainConfig = CONFIG, checkpointer: Checkpointer | None = None) -> tuple[Head, FitResult]:
     inputs, labels = posts()
     head = build_head("gated", Dims(6, 5, 3), hidden=16)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=config, checkpointer=checkpointer)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=config, checkpointer=checkpointer)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -85,9 +85,9 @@ def test_a_hidden_modality_is_one_of_two_and_never_the_last() -> None:
     inputs.text_mask[:30] = False
     hidden = hide_modality(inputs, 0.5, torch.Generator().manual_seed(0))
     assert torch.equal(hidden.image_mask[:30], inputs.image_mask[:30])
-    seen = hidden.image_mask[30:, 0].long() + hidden.text_mask[30:, 0].long()
-    assert seen.min() == 1
-    assert 0.3 < (seen == 1).float().mean() < 0.7
+    left = hidden.image_mask[30:, 0].long() + hidden.text_mask[30:, 0].long()
+    assert left.min() == 1
+    assert 0.3 < (left == 1).float().mean() < 0.7
     assert (~hidden.image_mask[30:]).any()
     assert (~hidden.text_mask[30:]).any()
 
@@ -149,7 +149,7 @@ def test_tuned_thresholds_move_predictions_and_travel_with_the_head() -> None:
     assert not plain.offsets.any()
     assert tuned.offsets.any()
     assert "offsets" in tuned.state_dict()
-    moved = predict_logits(tuned, inputs, STOP) - predict_logits(plain, inputs, STOP)
+    moved = predict_logits(tuned, inputs, VALID) - predict_logits(plain, inputs, VALID)
     torch.testing.assert_close(moved, tuned.offsets.expand_as(moved))
 
 
