@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -29,33 +28,7 @@ REMOVED: dict[str, tuple[Modality, ...]] = {
     "neither": ("image", "text"),
 }  # by what the head still reads
 Replacement = Literal["zero", "mean", "shuffle", "null"]
-
-
-@dataclass(frozen=True)
-class Removal:
-    """Replaces a modality of n test rows, by `means` (L, D) of the training rows or `orders` (n,) of other test rows.
-
-    Masks stay as they are, except that "null" masks the modality and "shuffle" takes the other post's mask with its
-    features. The two modalities are shuffled independently.
-    """
-
-    how: Replacement
-    means: Mapping[Modality, Tensor]
-    orders: Mapping[Modality, Tensor]
-
-    def __call__(self, inputs: Inputs, modality: Modality) -> Inputs:
-        """The test rows `inputs` without that modality."""
-        if self.how == "null":
-            return mask_modality(inputs, modality)
-        vectors, mask = side(inputs, modality)
-        if self.how == "zero":
-            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
-        elif self.how == "mean":
-            vectors = self.means[modality].expand_as(vectors)
-        else:
-            order = self.orders[modality]
-            vectors, mask = vectors[order], mask[order]
-        return inputs._replace(**{modality: vectors, f"{modality}_mask": mask})
+Removal = Callable[[Inputs, Modality], Inputs]
 
 
 def predict_without(
@@ -92,19 +65,34 @@ def predict_without(
 def removal(
     how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], count: int, seed: tuple[int, ...]
 ) -> Removal:
-    """Prepare a removal from `count` test rows, given the inputs of all posts and the training rows.
+    """A function that returns the inputs of `count` test rows without a modality, given those of all posts.
 
+    "mean" is the mean of the `train` rows at each position. Masks stay as they are, except that "null" masks the
+    modality and "shuffle" takes the other post's mask with its features. The two modalities are shuffled independently.
     Raises ValueError where fewer than two rows are to be shuffled.
     """
+    device = inputs.text.device
     means: dict[Modality, Tensor] = {}
     orders: dict[Modality, Tensor] = {}
     for number, modality in enumerate(MODALITIES):
         if how == "mean":
-            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(inputs.text.device))
+            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(device))
         if how == "shuffle":
-            order = others(count, np.random.default_rng((*seed, number)))
-            orders[modality] = torch.from_numpy(order).to(inputs.text.device)
-    return Removal(how, means, orders)
+            orders[modality] = torch.from_numpy(others(count, np.random.default_rng((*seed, number)))).to(device)
+
+    def remove(shown: Inputs, modality: Modality) -> Inputs:
+        if how == "null":
+            return mask_modality(shown, modality)
+        vectors, mask = side(shown, modality)
+        if how == "zero":
+            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
+        elif how == "mean":
+            vectors = means[modality].expand_as(vectors)
+        else:
+            vectors, mask = vectors[orders[modality]], mask[orders[modality]]
+        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
+
+    return remove
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:

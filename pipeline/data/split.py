@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .group_folds import split_groups
-from .versioned_json import read_json, write_json
+from .stored_files import read_json, write_json
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")

@@ -19,8 +19,8 @@ from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, ensemble_folds, read_folds
+from ..data.stored_files import read_json
 from ..data.test_posts import mark_test_posts
-from ..data.versioned_json import read_json
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score, summarise
 from ..metrics.tables import class_table, metric_table, scored_text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,12 +22,12 @@ from ...features.encoders.zoo import open_encoder
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.durable import sync_folder, write_atomic
+from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
+from ..data.stored_files import new_folder, write_json
 from ..data.test_posts import mark_test_posts
-from ..data.versioned_json import write_json
 from ..training.loop import training_threads
 from .tune import EncoderInputs, EpochDone, TuneConfig, fit_encoder
 
@@ -147,13 +145,7 @@ def _keys(contents: Contents, posts: Posts, rows: NDArray[np.int64]) -> tuple[st
 
 def _write(out: Path, record: TunedRecord, weights: dict[str, Tensor], how: dict[str, Any]) -> None:
     """Write the folder of a tuned encoder; it appears whole or not at all."""
-    temp = out.parent / f".{out.name}-{secrets.token_hex(4)}.tmp"
-    temp.mkdir(parents=True)
-    try:
+    with new_folder(out) as temp:
         write_atomic(temp / WEIGHTS, save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
         write_json(temp / "training.json", how)
         write_atomic(temp / RECORD, record.to_json().encode())
-        temp.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)

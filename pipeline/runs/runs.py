@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.spec import EncoderSpec, Modality
-from ...features.store.durable import sync_folder, write_atomic
+from ...features.store.durable import write_atomic
 from ...heads.base import Dims, Head
 from ...heads.registry import build_head
 from ..config.head_config import HeadConfig
@@ -23,7 +21,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, reduction_names, towers_of
 from ..data.split import describe_folds
-from ..data.versioned_json import read_json, write_json
+from ..data.stored_files import new_folder, read_json, write_json
 from ..metrics.probabilities import softmax
 from ..training.fold_result import FoldResult
 from .checkpoint import load_heads, save_heads
@@ -85,9 +83,7 @@ def save_run(
     report: str,
 ) -> None:
     """Write a run to `path`, an empty folder from `free_name`, all at once. `report` is HTML."""
-    temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
-    temp.mkdir()
-    try:
+    with new_folder(path) as temp:
         head = results[0].heads[0]
         described = {
             "head": asdict(config) | {"options": dict(config.options)},
@@ -101,10 +97,7 @@ def save_run(
             "classes": list(table.classes),
             "folds": folds,
             "cache": str(cache.resolve()),
-            "encoders": {
-                modality: _described(side.specs) if side else []
-                for modality, side in (("image", table.image), ("text", table.text))
-            },
+            "encoders": {modality: _described(specs) for modality, specs in table.specs.items()},
             "views": [_described(view.specs) for view in table.image.views] if table.image else [],
         }
         split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
@@ -119,11 +112,6 @@ def save_run(
             for modality, reduction in result.reductions.items()
         }
         save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
-        path.rmdir()
-        temp.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
 
 
 def find_run(path: Path) -> Path:

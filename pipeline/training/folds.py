@@ -5,40 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ...features.encoders.runtime import available_cores
 from ...features.spec import Modality
-from ...heads.base import Head
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import Reduction
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score
 from .fold_inputs import FoldInputs, InputsCache
 from .fold_result import FoldResult
 from .jobs import Checkpointers, Experiment, HeadJob, list_jobs, new_head
-from .loop import FitResult, fit, training_threads
+from .loop import fit, training_threads
 from .predictions import view_logits
 
 FoldDone = Callable[[int, int], None]
-
-
-class TrainedMember(NamedTuple):
-    """One trained head of a fold: its logits (n, K) of the test rows in each view, and of its validation rows."""
-
-    rows: Fold
-    head: Head
-    fitted: FitResult
-    logits: list[NDArray[np.float32]]
-    valid_logits: NDArray[np.float32]
-    reductions: dict[str, Reduction]
 
 
 def train_folds(
@@ -77,12 +63,12 @@ def train_experiments(
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     jobs = list_jobs(table, folds, experiments)
     cache = InputsCache(table, [job.inputs_key for job in jobs], device)
-    finished: dict[tuple[int, int], dict[int, TrainedMember]] = defaultdict(dict)
+    finished: dict[tuple[int, int], dict[int, FoldResult]] = defaultdict(dict)
     results: dict[tuple[int, int], FoldResult] = {}
 
-    def train(job: HeadJob) -> TrainedMember:
+    def train(job: HeadJob) -> FoldResult:
         with cache.use(job.inputs_key) as fold_inputs:
-            return train_member(fold_inputs, experiments[job.experiment], job)
+            return train_member(table, fold_inputs, experiments[job.experiment], job)
 
     with training_threads(1 if device == "cpu" else torch.get_num_threads()):
         pool = ThreadPoolExecutor(threads or (available_cores() if device == "cpu" else 1))
@@ -94,15 +80,15 @@ def train_experiments(
                 finished[name][job.member] = future.result()
                 if len(finished[name]) == experiments[job.experiment].config.ensemble_size:
                     members = finished.pop(name)
-                    results[name] = assemble(table, folds[job.fold], [members[number] for number in sorted(members)])
+                    results[name] = join_members(table, [members[number] for number in sorted(members)])
                     done(len(results), len(experiments) * len(folds))
         finally:
             pool.shutdown(cancel_futures=True)
     return [[results[number, fold] for fold in range(len(folds))] for number in range(len(experiments))]
 
 
-def train_member(fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) -> TrainedMember:
-    """Train the head of one job, and predict the fold's test rows and the head's own validation rows."""
+def train_member(table: CachedFeatures, fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) -> FoldResult:
+    """Train the head of one job; its result on the fold's test rows and its own validation rows."""
     head, training = new_head(fold_inputs, experiment, job)
     fitted = fit(
         head,
@@ -115,23 +101,32 @@ def train_member(fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) 
         checkpointer=experiment.checkpointers(job.fold, job.member) if experiment.checkpointers else None,
     )
     views = fold_inputs.prediction_views(experiment.config)
-    valid_logits = log_mean(view_logits([head], views, job.rows.valid))
-    return TrainedMember(
-        job.rows, head, fitted, view_logits([head], views, job.rows.test), valid_logits, fold_inputs.reductions
+    logits, valid_logits = (log_mean(view_logits([head], views, rows)) for rows in (job.rows.test, job.rows.valid))
+    return FoldResult(
+        fold=job.rows,
+        heads=[head],
+        reductions=fold_inputs.reductions,
+        histories=[fitted.history],
+        best_epochs=[fitted.best_epoch],
+        logits=logits,
+        metrics=score(table.targets()[job.rows.test], logits.argmax(1), table.classes),
+        valid_rows=job.rows.valid,
+        valid_logits=valid_logits,
     )
 
 
-def assemble(table: CachedFeatures, fold: Fold, members: Sequence[TrainedMember]) -> FoldResult:
-    """One fold's result from the heads that were trained for it."""
-    logits = log_mean([one for member in members for one in member.logits])
-    return FoldResult(
-        fold,
-        [member.head for member in members],
-        members[0].reductions,
-        [member.fitted.history for member in members],
-        [member.fitted.best_epoch for member in members],
-        logits,
-        score(table.targets()[fold.test], logits.argmax(1), table.classes),
-        np.concatenate([member.rows.valid for member in members]),
-        np.concatenate([member.valid_logits for member in members]),
+def join_members(table: CachedFeatures, members: Sequence[FoldResult]) -> FoldResult:
+    """The result of an ensemble from those of its members; its `fold` is the first member's."""
+    if len(members) == 1:
+        return members[0]
+    logits = log_mean([member.logits for member in members])
+    return replace(
+        members[0],
+        heads=[head for member in members for head in member.heads],
+        histories=[history for member in members for history in member.histories],
+        best_epochs=[epoch for member in members for epoch in member.best_epochs],
+        logits=logits,
+        metrics=score(table.targets()[members[0].fold.test], logits.argmax(1), table.classes),
+        valid_rows=np.concatenate([member.valid_rows for member in members]),
+        valid_logits=np.concatenate([member.valid_logits for member in members]),
     )

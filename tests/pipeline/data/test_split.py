@@ -22,7 +22,7 @@ from msa.pipeline.data.split import (
     read_folds,
     take_share,
 )
-from msa.pipeline.data.versioned_json import write_json
+from msa.pipeline.data.stored_files import write_json
 
 
 def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:

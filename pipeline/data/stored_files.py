@@ -1,13 +1,16 @@
-"""Stored JSON objects with a format number, so that a reader refuses a file of another version."""
+"""Stored files: JSON objects with a format number, and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...features.store.durable import write_atomic
+from ...features.store.durable import sync_folder, write_atomic
 
 FORMAT = 1
 
@@ -28,3 +31,21 @@ def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     if stored.get("format") != FORMAT:
         raise ValueError(f"{path}: not {what} of format {FORMAT} ({found}); {remedy}")
     return stored
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to write to, renamed to `path` at the end; nothing is left of it after an error.
+
+    `path` does not exist yet, or is an empty folder.
+    """
+    temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
+    temp.mkdir(parents=True)
+    try:
+        yield temp
+        if path.exists():
+            path.rmdir()
+        temp.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
