@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import DATA, judge
+from common import DATA, check_target
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -174,7 +174,7 @@ def main() -> None:
             print(f"eager DataLoader loop {loader:.1f}/s: msa is {rows / whole / loader:.2f} times as fast (target 3)")
             print(f"one image at a time {single:.1f}/s: msa is {rows / whole / single:.2f} times as fast (target 10)")
             ratios += [rows / whole / loader / 3, rows / whole / single / 10]
-    judge("worst of measured over target", min(ratios), 1.0)
+    check_target("worst of measured over target", min(ratios), 1.0)
 
 
 def random_weights(name: str, file: Path) -> Path | None:

@@ -78,6 +78,24 @@ def head_info(name: str) -> HeadInfo:
     return HEADS[name]
 
 
+GROUPS = {"all": ("pooled", "tokens"), "all-pooled": ("pooled",), "all-tokens": ("tokens",)}
+
+
+def fusion_names(text: str) -> list[str]:
+    """The heads that `text` names, without repeats: `gated`, `gated,concat`, or a key of GROUPS.
+
+    A group stands for the heads on both modalities with these inputs. Raises ValueError on an unknown head.
+    """
+    found: list[str] = []
+    for name in map(str.strip, text.split(",")):
+        if name in GROUPS:
+            found += [n for n, info in HEADS.items() if info.inputs in GROUPS[name] and n not in ("image", "text")]
+        else:
+            head_info(name)
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
 def build_head(
     name: str,
     dims: Dims,

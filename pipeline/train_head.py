@@ -13,8 +13,8 @@ from .config.data_config import DataConfig
 from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
-from .evaluation.baselines import baseline_guesses
-from .evaluation.comparison import SUPERVISED, Evaluation, judge
+from .evaluation.baselines import baseline_predictions
+from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .evaluation.report import render_report
 from .metrics.scores import score, summarise
 from .metrics.tables import class_table, metric_table, scored_text
@@ -82,7 +82,7 @@ def train_head(
     place = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = place.checkpointer if place else None
     results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
-    guesses = baseline_guesses(table, folds, seed=training.seed)
+    guesses = baseline_predictions(table, folds, seed=training.seed)
     if unlabelled != "none":
         guesses[SUPERVISED] = [result.logits.argmax(1) for result in results]
         results = train_unlabelled(table, folds, config, training, method=unlabelled, device=device, done=done)
@@ -93,7 +93,7 @@ def train_head(
         for system, guess in guesses.items()
     }
     stops = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = judge(table, folds, [result.logits for result in results], stops, others=guesses)
+    evaluation = evaluate_folds(table, folds, [result.logits for result in results], stops, baselines=guesses)
     path = free_name(runs, name or config.fusion)
     seconds = round(time.perf_counter() - started, 2)
     trained = TrainedHead(path, config.fusion, metrics, baselines, evaluation, len(folds), data_config.repeats, seconds)

@@ -28,8 +28,8 @@ from ..metrics.tables import class_table, metric_table, scored_text
 from ..runs.runs import Run, find_run, load_run
 from ..training.experiment import log_mean
 from ..training.loop import predict_logits, training_threads
-from .comparison import Evaluation, judge
-from .curves import Curve, Said, missing_curve
+from .comparison import Evaluation, evaluate_folds
+from .curves import Curve, FoldLogits, missing_curve
 
 ALIKE = 0.999  # of the stored predictions: another device may round a close call the other way
 Missing = Literal["none", "image", "text", "both"]
@@ -120,7 +120,7 @@ def evaluate_run(
             f"{path}: {1 - reproduced:.2%} of the stored predictions come out otherwise on the features in {place}; "
             "give the cache that the run was trained on"
         )
-    evaluation = judge(table, folds, [one.whole for one in said], [one.valid for one in said])
+    evaluation = evaluate_folds(table, folds, [one.whole for one in said], [one.valid for one in said])
     curve = missing_curve(labels, table.classes, folds, said, seed=seed) if hidden else None
     files = []
     if curve:
@@ -153,7 +153,7 @@ def read_seed(path: Path) -> int:
 
 def _replay(
     run: Run, table: CachedFeatures, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
-) -> Iterator[Said]:
+) -> Iterator[FoldLogits]:
     """Logits of each fold's heads on its test rows, whole and with a modality hidden, and on their validation rows."""
     count = run.config.ensemble_size
     if len(run.heads) != count * len(folds):
@@ -173,7 +173,7 @@ def _replay(
             parts = list(
                 islice(cycle(ensemble_folds(table.posts, fold, count=min(count, VALID_PARTS), seed=seed)), count)
             )
-            yield Said(
+            yield FoldLogits(
                 whole=say(fold.test, heads, seen),
                 without={m: say(fold.test, heads, [hide(x, m) for x in seen]) for m in hidden},
                 valid=(
