@@ -54,7 +54,7 @@ class FeatureDropout(Dropout):
 class Block(nn.Module):
     """A Transformer layer: attention and feed-forward, each with dropout, residual connection and LayerNorm.
 
-    Queries and context may be the same sequence (self-attention). `joined` tells that they are concatenated sequences.
+    Queries and context may be the same sequence (self-attention). `joined` is for concatenated sequences.
 
     Vaswani et al., 2017. Raises ValueError when `heads` does not divide `hidden` or `ffn` is below 1.
     """

@@ -28,49 +28,27 @@ class Interval(NamedTuple):
 
 
 def bootstrap(
-    groups: Ints,
-    truth: Ints,
-    predictions: Ints,
-    *,
-    classes: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
+    groups: Ints, truth: Ints, predictions: Ints, *, classes: int, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Interval]:
     """Percentile intervals of RESAMPLED by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
 
     `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw. The interval
     covers the choice of posts, given these trained heads; it leaves out how training varies.
     """
-    whole, sampled = _resample(groups, truth, predictions, classes, draws, seed)
-    return {
-        name: _interval(float(metric(whole).mean()), metric(sampled).mean(1), level)
-        for name, metric in RESAMPLED.items()
-    }
+    weights = np.full(len(predictions), 1 / len(predictions))
+    return _intervals(groups, truth, predictions, weights, classes, draws, seed)
 
 
-def bootstrap_difference(
-    groups: Ints,
-    truth: Ints,
-    first: Ints,
-    second: Ints,
-    *,
-    classes: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> dict[str, Interval]:
+def bootstrap_difference(groups: Ints, truth: Ints, first: Ints, second: Ints, *, classes: int) -> dict[str, Interval]:
     """As `bootstrap`, of the first system's metric minus the second's on the same posts; predictions (R, n) each."""
-    whole, sampled = _resample(groups, truth, np.concatenate([first, second]), classes, draws, seed)
-    sign = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
-    return {
-        name: _interval(float(metric(whole) @ sign), metric(sampled) @ sign, level)
-        for name, metric in RESAMPLED.items()
-    }
+    weights = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
+    return _intervals(groups, truth, np.concatenate([first, second]), weights, classes, DRAWS, 0)
 
 
-def _resample(groups: Ints, truth: Ints, predictions: Ints, classes: int, draws: int, seed: int) -> tuple[Ints, Floats]:
-    """Confusion matrices of all rows (R, K, K), and of each draw of whole groups (draws, R, K, K)."""
+def _intervals(
+    groups: Ints, truth: Ints, predictions: Ints, weights: Floats, classes: int, draws: int, seed: int
+) -> dict[str, Interval]:
+    """Intervals of metrics (R,) of predictions (R, n), added up with these weights (R,)."""
     _, group = np.unique(groups, return_inverse=True)  # (n,) in 0..G-1
     size, cells = int(group.max()) + 1, classes * classes
     cell = group * cells + truth * classes + predictions  # (R, n)
@@ -83,11 +61,14 @@ def _resample(groups: Ints, truth: Ints, predictions: Ints, classes: int, draws:
         for start in range(0, draws, block)
     ]
     sampled = np.concatenate(drawn).reshape(draws, -1, classes, classes)
-    return np.asarray(counts.sum(0)).reshape(-1, classes, classes), np.asarray(sampled)
-
-
-def _interval(estimate: float, sampled: Floats, level: float) -> Interval:
-    return Interval(estimate, *map(float, np.quantile(sampled, [(1 - level) / 2, (1 + level) / 2])))
+    whole = counts.sum(0).reshape(-1, classes, classes)  # (R, K, K)
+    return {
+        name: Interval(
+            float(metric(whole) @ weights),
+            *map(float, np.quantile(metric(sampled) @ weights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])),
+        )
+        for name, metric in RESAMPLED.items()
+    }
 
 
 class McNemar(NamedTuple):
