@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Dims, Head, Inputs, classifier, masked_mean, pool_tokens
+from .base import Dims, Head, Inputs, attention_pool, classifier, masked_mean
 from .block import Block
 from .positions import PositionKind, Positions
 
@@ -39,6 +39,6 @@ class AttentionHead(Head):
         image, image_mask, text, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
         image, text = self.image_positions(image), self.text_positions(text)
         attended = masked_mean(self.cross_attention(image, text, text_mask), image_mask)  # (B, H)
-        pooled = [pool_tokens(text, text_mask), pool_tokens(image, image_mask)]  # (B, H) each
+        pooled = [attention_pool(text, text_mask), attention_pool(image, image_mask)]  # (B, H) each
         logits: Tensor = self.classify(torch.cat([attended, *pooled], -1))
         return logits  # (B, K)

@@ -159,7 +159,7 @@ class Head(nn.Module):
 
     def pooled_of(self, modality: Modality, inputs: Inputs) -> Tensor:
         """Project one modality and pool its positions: (B, H)."""
-        return pool_tokens(*self.tokens_of(modality, inputs))
+        return attention_pool(*self.tokens_of(modality, inputs))
 
     def project_pooled(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return one vector per post and modality: image (B, H) and text (B, H)."""
@@ -198,7 +198,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) 
     return torch.flatten((weights @ v).transpose(-3, -2), -2)  # (B, Q, H)
 
 
-def pool_tokens(tokens: Tensor, mask: Tensor) -> Tensor:
+def attention_pool(tokens: Tensor, mask: Tensor) -> Tensor:
     """Attention pooling of tokens (B, L, H) to (B, H): position 0 attends to all; without tokens, it is returned."""
     if tokens.shape[-2] == 1:
         return tokens.squeeze(-2)

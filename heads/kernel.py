@@ -13,8 +13,8 @@ from .dropout import Dropout
 
 CLIP = 6.0  # standard deviations at which standardised features are clipped
 EPSILON = 1e-6  # share of the largest eigenvalue below which a component is rounding noise
-SCALE = 10.0  # standard deviation of a feature, with which one linear map learns as fast as the two of other heads
-BLOCK = 1024  # rows whose kernel is computed at once
+FEATURE_STD = 10.0  # of a feature, with which one linear map learns as fast as the two of other heads
+ROWS_PER_BLOCK = 1024  # rows whose kernel is computed at once
 SHARPNESS = 6.0  # logits per unit of the ridge targets, so that their softmax is about calibrated
 
 
@@ -65,7 +65,7 @@ class KernelHead(Head):
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(hidden, dims.classes)
         with torch.no_grad():
-            self.linear.weight.div_(SCALE)
+            self.linear.weight.div_(FEATURE_STD)
             self._fit_components()
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class KernelHead(Head):
         for name in MODALITIES:
             self._kernel(name).prepare(*_pooled(inputs, name, rows), *_pooled(inputs, name, chosen))
         factor = self._fit_components()
-        blocks: tuple[Tensor, ...] = torch.split(rows, BLOCK)
+        blocks: tuple[Tensor, ...] = torch.split(rows, ROWS_PER_BLOCK)
         parts = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
         features = torch.cat(parts).double()  # (n, H)
         targets = one_hot(labels[rows], self.dims.classes).double()  # (n, K)
@@ -113,7 +113,7 @@ class KernelHead(Head):
         return torch.Generator().manual_seed(self.seed)
 
     def _fit_components(self) -> float:
-        """Compute the components of the landmarks, scaled so that features deviate by SCALE; return the factor."""
+        """Compute the components of the landmarks, scaled to the standard deviation FEATURE_STD; return the factor."""
         kernel = (self._kernel("image").among_landmarks() * self._kernel("text").among_landmarks()).double()  # (L, L)
         count, hidden = self.basis.shape
         values, vectors = torch.linalg.eigh(kernel)
@@ -123,7 +123,9 @@ class KernelHead(Head):
         rotation = torch.linalg.qr(normal).Q.to(kernel.device)
         basis = pad(vectors * root, (0, hidden - len(values))) @ rotation  # (L, H)
         features = kernel @ basis
-        factor = SCALE / features.var(0, correction=0).mean().sqrt().clamp(min=EPSILON)  # one landmark has variance 0
+        factor = FEATURE_STD / features.var(0, correction=0).mean().sqrt().clamp(
+            min=EPSILON
+        )  # one landmark has variance 0
         self.basis.copy_(basis * factor)
         self.centre.copy_(features.mean(0) * factor)
         return float(factor)
@@ -145,7 +147,7 @@ class ModalityKernel(nn.Module):
         self.register_buffer(
             "landmarks", torch.randn(landmarks, width).half()
         )  # float16, since they make up most of a stored head
-        self.null = nn.Parameter(torch.randn(width) / SCALE)
+        self.null = nn.Parameter(torch.randn(width) / FEATURE_STD)
 
     def prepare(self, vectors: Tensor, mask: Tensor, landmarks: Tensor, landmark_mask: Tensor) -> None:
         """Fit the standardisation to training vectors (n, D) where the mask (n,) is True, and set landmarks (L, D)."""

@@ -15,9 +15,9 @@ from .dropout import Dropout
 from .positions import sinusoids
 
 WIDTHS = (32, 64, 128, 256)  # channels of the stem and of the three stages after it
-CHUNK = 64  # images per pass through a tower: more do not fit into a processor's cache
+IMAGES_PER_PASS = 64  # images per pass through a tower: more do not fit into a processor's cache
 CHANNELS_PER_GROUP = 16
-HEADS = 4  # of the attention in a tower
+ATTENTION_HEADS = 4  # of the attention in a tower
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class PixelTower(nn.Module):
         present = mask.any(-1, keepdim=True)  # (B, 1)
         if rows.shape[-2] == 1:  # a batch without images has its first position only
             return self.out.bias.expand(len(rows), 1, -1), present
-        chunks = zip(torch.split(rows[:, 1:], CHUNK), torch.split(present, CHUNK), strict=True)
+        chunks = zip(torch.split(rows[:, 1:], IMAGES_PER_PASS), torch.split(present, IMAGES_PER_PASS), strict=True)
         features = torch.cat([self._features(*chunk) for chunk in chunks])
         vectors = torch.cat([features.mean(1, keepdim=True), features], 1)  # (B, 1 + P, H)
         return vectors, present.expand(vectors.shape[:2])
@@ -173,7 +173,7 @@ class WordTower(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
         self.dropout = Dropout(dropout)
-        self.layers = blocks(layers, width, heads=HEADS, ffn=2 * width, dropout=dropout)
+        self.layers = blocks(layers, width, heads=ATTENTION_HEADS, ffn=2 * width, dropout=dropout)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode ids, of any numeric dtype, and their mask (B, 1 + T)."""

@@ -22,7 +22,7 @@ from ..training.folds import Done, Task, train_many
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, say_without
 from .results import Scoring, ablation_row, change, shapley_values
-from .variants import WITHOUT, HeadVariant, Part, extracted_views, modalities_of, variants_of
+from .variants import WITHOUT, HeadPart, HeadVariant, extracted_views, modalities_of, variants_of
 
 Modalities = Literal["image", "text", "all"]
 How = Literal["retrain", Replacement]
@@ -49,7 +49,7 @@ def ablate(
     *,
     modality: Modalities = "all",
     how: How = "retrain",
-    part: Part | None = None,
+    part: HeadPart | None = None,
     seeds: int = 1,
     runs: Path = Path("runs"),
     done: Done = lambda number, total: None,

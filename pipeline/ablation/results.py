@@ -7,17 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
-from ..evaluation.baselines import predict_majority
+from ..evaluation.baselines import Labels, Logits, predict_majority
 from ..evaluation.comparison import by_repeat, compare, score_folds
 from ..metrics.scores import per_class, summarise
 from ..metrics.statistics import RESAMPLED, Interval, bootstrap, bootstrap_difference
 
-Labels = NDArray[np.int64]
-Logits = NDArray[np.float32]
 Summary = dict[str, dict[str, float]]
 
 

@@ -13,7 +13,7 @@ from ...heads.registry import head_info
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 
-Part = Literal["tokens", "position", "balance", "views"]
+HeadPart = Literal["tokens", "position", "balance", "views"]
 WITHOUT: dict[str, Modality] = {
     "text": "image",
     "image": "text",
@@ -38,14 +38,14 @@ def modalities_of(config: HeadConfig, training: TrainConfig, *, retrain: bool) -
     return [full, *(replace(full, name=name, without=hidden) for name, hidden in WITHOUT.items())]
 
 
-def variants_of(part: Part, config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
+def variants_of(part: HeadPart, config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
     """The full head, then its variants without that part or with an alternative.
 
     Raises ValueError if the head has no such part.
     """
-    if part not in PARTS:
-        raise ValueError(f"part must be one of {', '.join(get_args(Part))}; got {part!r}")
-    return PARTS[part](config, training)
+    if part not in VARIANTS:
+        raise ValueError(f"part must be one of {', '.join(get_args(HeadPart))}; got {part!r}")
+    return VARIANTS[part](config, training)
 
 
 def _tokens(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
@@ -79,7 +79,7 @@ def _views(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
 
 
 BALANCES: tuple[Literal["none", "weights", "sampler"], ...] = ("none", "weights", "sampler")
-PARTS: dict[str, Callable[[HeadConfig, TrainConfig], list[HeadVariant]]] = {
+VARIANTS: dict[str, Callable[[HeadConfig, TrainConfig], list[HeadVariant]]] = {
     "tokens": _tokens,
     "position": _position,
     "balance": _balance,

@@ -16,12 +16,12 @@ from ..commands.config_file import FILE, Commands, write_config
 from .pictures import Mood, draw_scene
 from .texts import VALENCE, Tone, write_post
 
-MARK = "DEMO.txt"
+MARKER = "DEMO.txt"
 NOTICE = """\
 This corpus was drawn and written by `msa demo`; it is not real data, and scores on it do not transfer to real posts.
 A post's label depends on its picture and its text together; about one label in twenty-five is wrong on purpose.
 """
-LEAST = 64  # fewer posts could not hold the planted faults and five folds
+MIN_POSTS = 64  # fewer posts could not hold the planted faults and five folds
 UNLABELLED = 8  # one post in this many
 PAIRS: dict[tuple[Mood, Tone], int] = {  # frequency of each pair of picture and text
     (1, "good"): 15, (1, "flat"): 13, (1, "bad"): 1, (1, "sarcastic"): 3,
@@ -81,8 +81,8 @@ def write_demo_corpus(
     With `commands` (from `settings_of`), `msa.toml` lists every option. Raises ValueError for a folder with other
     content, or for fewer than 64 posts.
     """
-    if posts < LEAST:
-        raise ValueError(f"a demo corpus needs at least {LEAST} posts, got {posts}; set --posts")
+    if posts < MIN_POSTS:
+        raise ValueError(f"a demo corpus needs at least {MIN_POSTS} posts, got {posts}; set --posts")
     _prepare(folder)
     rng = Random(seed)
     guids = rng.sample(range(1, 2 * posts), posts)
@@ -112,10 +112,10 @@ def write_demo_corpus(
 def _prepare(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"the demo corpus needs a folder, but {str(folder)!r} is a file; name another")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise ValueError(f"{str(folder)!r} is not a demo corpus and not empty; name a new or empty folder")
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text(NOTICE, encoding="utf-8")
+    (folder / MARKER).write_text(NOTICE, encoding="utf-8")
     for old in (folder / "data").iterdir():  # other seeds have other guids and suffixes
         if old.stem.isdigit() and old.is_file():
             old.unlink()

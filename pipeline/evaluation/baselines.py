@@ -21,6 +21,7 @@ from ..metrics.scores import METRICS, score
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Logits = NDArray[np.float32]
 
 # Strongest penalty first: each fit starts from the previous solution, and the weak penalties, slow to fit, come last.
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)

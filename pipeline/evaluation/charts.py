@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 COLOURS = ("#4878a8", "#c85a3c", "#5a8f4e", "#8a6fae")
 WIDTH, HEIGHT, EDGE = 260, 150, 24
-Point = tuple[float, float]
+Coordinates = tuple[float, float]
 
 
 def line_chart(
     title: str,
-    series: Mapping[str, Sequence[Point]],
+    series: Mapping[str, Sequence[Coordinates]],
     *,
-    x_range: Point | None = None,
-    y_range: Point | None = None,
+    x_range: Coordinates | None = None,
+    y_range: Coordinates | None = None,
     mark: float | None = None,
     diagonal: bool = False,
     scale: float = 1.0,
@@ -28,11 +28,11 @@ def line_chart(
         for given, values in zip((x_range, y_range), zip(*points, strict=True), strict=True)
     )
 
-    def pixels(point: Point) -> str:
+    def pixels(point: Coordinates) -> str:
         x = EDGE + (point[0] - left) / ((right - left) or 1.0) * (width - 2 * EDGE)
         return f"{x:.1f},{height - EDGE - (point[1] - low) / ((high - low) or 1.0) * (height - 2 * EDGE):.1f}"
 
-    def dashed(one: Point, two: Point) -> str:
+    def dashed(one: Coordinates, two: Coordinates) -> str:
         return f'<polyline fill="none" stroke="#999" stroke-dasharray="2 3" points="{pixels(one)} {pixels(two)}"/>'
 
     lines = "".join(

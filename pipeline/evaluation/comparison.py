@@ -27,12 +27,9 @@ from ..metrics.statistics import (
 )
 from ..metrics.tables import Cells, interval_text
 from ..training.experiment import softmax
-from .baselines import SINGLES
+from .baselines import SINGLES, Labels, Logits
 
 SUPERVISED = "supervised"  # the same head without unlabelled posts
-
-Labels = NDArray[np.int64]
-Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
@@ -23,18 +22,16 @@ from ..metrics.tables import mean_sd, metric_title, scored_text
 from ..runs.runs import free_name, to_csv
 from ..training.experiment import FoldDone, HeadConfig, train_folds
 from ..training.loop import TrainConfig
-from .baselines import baseline_predictions
+from .baselines import Labels, Logits, baseline_predictions
 from .charts import line_chart
 from .comparison import score_folds
 
-Labels = NDArray[np.int64]
-Logits = NDArray[np.float32]
 CURVE_METRICS = ("accuracy", "macro_f1")
 SHARES = tuple(step / 10 for step in range(11))
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A point of a curve: its line, the share, the number of posts that is per fold, and the metrics over folds."""
 
     line: str
@@ -45,11 +42,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one or more lines; `line_name` and `share_name` are the headings of `Point.line` and `Point.share`."""
+    """Points of one or more lines; `line_name` and `share_name` are the headings of their lines and shares."""
 
     line_name: str
     share_name: str
-    points: list[Point]
+    points: list[CurvePoint]
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The points, for JSON."""
@@ -115,7 +112,7 @@ def missing_curve(
                 for mask, one in zip(hidden, logits, strict=True)
             ]
             metrics = summarise(score_folds(labels, folds, predictions, classes))
-            points.append(Point(modality, share, sum(int(mask.sum()) for mask in hidden) / len(folds), metrics))
+            points.append(CurvePoint(modality, share, sum(int(mask.sum()) for mask in hidden) / len(folds), metrics))
     return Curve("missing", "posts without it", points)
 
 
@@ -159,7 +156,7 @@ def learning_curve(
     started = time.perf_counter()
     shares = sorted(set(shares))
     features, folds, device = prepare(corpus, data_config, config, seed=training.seed)
-    points: dict[str, list[Point]] = {config.fusion: [], "linear": []}
+    points: dict[str, list[CurvePoint]] = {config.fusion: [], "linear": []}
     for number, share in enumerate(shares):
         cut = [replace(fold, train=take_share(features.posts, fold.train, share, seed=training.seed)) for fold in folds]
 
@@ -174,7 +171,7 @@ def learning_curve(
         }
         rows = float(np.mean([len(fold.train) for fold in cut]))
         for system, found in metrics.items():
-            points[system].append(Point(system, share, rows, summarise(found)))
+            points[system].append(CurvePoint(system, share, rows, summarise(found)))
     curve = Curve("system", "training rows", [one for line in points.values() for one in line])
     path = free_name(runs, f"learning-{config.fusion}")
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))

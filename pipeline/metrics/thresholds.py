@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .scores import score
 
-ROUNDS = 3
+TUNING_ROUNDS = 3
 STEPS = np.linspace(-1.5, 1.5, 31)  # offsets in units of log-probability
 
 
@@ -19,7 +19,7 @@ def tune_offsets(logits: NDArray[np.float32], labels: NDArray[np.int64], *, metr
     classes = logits.shape[1]
     offsets = np.zeros(classes, np.float32)
     best = score(labels, logits.argmax(1), range(classes))[metric]
-    for _ in range(ROUNDS):
+    for _ in range(TUNING_ROUNDS):
         before = offsets.copy()
         for k in range(classes - 1):
             for step in sorted(STEPS, key=abs):

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.dropout import set_dropout
 from msa.heads.registry import HEADS, build_head, head_info
-from msa.heads.towers import CHUNK, Towers
+from msa.heads.towers import IMAGES_PER_PASS, Towers
 
 SIDE, WORDS = 32, 50
 RAW = Dims(3 * SIDE, 1, 3)
@@ -65,7 +65,7 @@ def test_every_head_learns_through_its_towers(name: str) -> None:
 @pytest.mark.parametrize("name", ["concat", "attention", "coattention"])
 def test_padding_and_other_posts_do_not_change_the_logits(name: str) -> None:
     head = build(name).eval()
-    inputs = posts(number=CHUNK + 3)
+    inputs = posts(number=IMAGES_PER_PASS + 3)
     logits = head(inputs)
     padded = inputs._replace(
         text=torch.nn.functional.pad(inputs.text, (0, 0, 0, 3), value=torch.nan),

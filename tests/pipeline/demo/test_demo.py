@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from PIL import Image
 
-from msa.pipeline.demo.demo import LABELS, MARK, PAIRS, DemoSummary, write_demo_corpus
+from msa.pipeline.demo.demo import LABELS, MARKER, PAIRS, DemoSummary, write_demo_corpus
 from msa.pipeline.demo.pictures import SCENES, Mood, draw_scene
 from msa.pipeline.demo.texts import CHINESE, ENGLISH, VALENCE, Tone, write_post
 
@@ -148,7 +148,7 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
 def test_it_is_marked_as_drawn_and_has_a_configuration(corpus: tuple[Path, DemoSummary]) -> None:
     folder, summary = corpus
     assert str(summary).startswith(f"320 drawn posts, not real data, in {folder}: ")
-    assert "not real data" in (folder / MARK).read_text(encoding="utf-8")
+    assert "not real data" in (folder / MARKER).read_text(encoding="utf-8")
     config = tomllib.loads((folder / "msa.toml").read_text(encoding="utf-8"))
     assert config == {"data": ".", "image": "efficientnet_lite0", "text": "minilm"}
 
