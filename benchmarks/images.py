@@ -5,8 +5,8 @@
 The limit of C cores is 1 / (1/F + 1/(C*D)): F images/s of the bare model on all cores, D images/s decoded and resized
 on one core, both measured before and after, in the same run. Measured against it: an extraction from the first file
 read and hashed to the merged cache, on a model that is loaded, as F has it. `msa extract` as a user runs it, from the
-interpreter's start, stands beside it and against the two loops, which are measured on a sample: a DataLoader with
-eager torch on batches of 32, and one image after another as in the reports. Weights other than the embedded ones are
+interpreter's start, is compared with two loops, which are measured on a sample: a DataLoader with eager torch on
+batches of 32, and one image after another as in the reports. Weights other than the embedded ones are
 random, from a local file. The ratio last is the worst of measured / target.
 """
 
@@ -50,7 +50,7 @@ def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
 
 
 def forward_rate(encoder: Any, prepared: Sequence[torch.Tensor], streams: int, batch: int, seconds: float) -> float:
-    """Images per second of the bare model: every stream takes a batch that lies ready, results are dropped."""
+    """Images per second of the bare model: every stream takes prepared batches and drops the results."""
     stacked = [torch.stack(list(prepared[at : at + batch])) for at in range(0, len(prepared), batch)]
     encoder.engine(stacked[0])
     stop = time.perf_counter() + seconds

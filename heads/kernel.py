@@ -123,9 +123,8 @@ class KernelHead(Head):
         rotation = torch.linalg.qr(normal).Q.to(kernel.device)
         basis = pad(vectors * root, (0, hidden - len(values))) @ rotation  # (L, H)
         features = kernel @ basis
-        factor = FEATURE_STD / features.var(0, correction=0).mean().sqrt().clamp(
-            min=EPSILON
-        )  # one landmark has variance 0
+        deviation = features.var(0, correction=0).mean().sqrt().clamp(min=EPSILON)  # 0 for a single landmark
+        factor = FEATURE_STD / deviation
         self.basis.copy_(basis * factor)
         self.centre.copy_(features.mean(0) * factor)
         return float(factor)
@@ -144,9 +143,7 @@ class ModalityKernel(nn.Module):
         width = sum(parts)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
-        self.register_buffer(
-            "landmarks", torch.randn(landmarks, width).half()
-        )  # float16, since they make up most of a stored head
+        self.register_buffer("landmarks", torch.randn(landmarks, width).half())  # most of the size of a stored head
         self.null = nn.Parameter(torch.randn(width) / FEATURE_STD)
 
     def prepare(self, vectors: Tensor, mask: Tensor, landmarks: Tensor, landmark_mask: Tensor) -> None:

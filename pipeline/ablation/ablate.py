@@ -82,7 +82,7 @@ def ablate(
         if how != "retrain":
             every = [training.seed + number for number in range(seeds)]
             logits = checked = say_without(scoring.table, full, results["both"], how, seeds=every, device=device)
-        elif not part:  # two trainings always differ by rounding, so check on one head whether it reads the input
+        elif not part:  # retrained heads always differ by rounding, so one of them is checked
             first = results["both"][:1]
             checked = say_without(scoring.table, full, first, "null", seeds=[training.seed], device=device)
         names = list(results) if part else ORDERS[modality]

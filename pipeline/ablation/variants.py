@@ -14,10 +14,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 
 HeadPart = Literal["tokens", "position", "balance", "views"]
-WITHOUT: dict[str, Modality] = {
-    "text": "image",
-    "image": "text",
-}  # the modality that the head sees, and the one removed
+WITHOUT: dict[str, Modality] = {"text": "image", "image": "text"}  # the modality removed, by the one that is kept
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,8 @@ from typing import Literal
 
 Tone = Literal["good", "flat", "bad", "sarcastic"]
 
-VALENCE: dict[Tone, float] = {
-    "good": 1,
-    "flat": 0,
-    "bad": -1,
-    "sarcastic": -0.5,
-}  # irony under a cheerful picture is positive
+# A sarcastic text under a cheerful picture makes a positive post.
+VALENCE: dict[Tone, float] = {"good": 1, "flat": 0, "bad": -1, "sarcastic": -0.5}
 
 ENGLISH: dict[Tone, tuple[str, ...]] = {
     "good": (

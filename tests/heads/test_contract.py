@@ -128,7 +128,7 @@ def test_the_values_of_padding_change_nothing(name: str, kind: str, training: bo
 
 
 @pytest.mark.parametrize(("image", "text"), [([0], []), ([], [0]), ([0], [1]), ([1], [0]), ([0, 1], [0, 1])])
-def test_missing_rows_are_finite_and_leave_the_others_alone(
+def test_missing_rows_are_finite_and_do_not_change_the_others(
     name: str, kind: str, image: list[int], text: list[int]
 ) -> None:
     head = build(name).eval()

@@ -61,7 +61,7 @@ def test_vote() -> None:
     assert combine("vote").argmax(-1).tolist() == [1, 1, 0]  # one vote each: the mean decides
 
 
-def test_a_majority_is_not_overturned_by_one_sure_voice() -> None:
+def test_a_majority_is_not_overturned_by_one_confident_part() -> None:
     three = torch.tensor([[[0.4, 0.35, 0.25]], [[0.4, 0.3, 0.3]], [[1e-6, 1 - 2e-6, 1e-6]]])
     everyone, alike = torch.ones(3, 1).bool(), torch.full((3,), 1 / 3)
     assert int(combine_decisions(three.log(), everyone, alike, "vote").argmax()) == 0
@@ -93,7 +93,7 @@ def test_confident_wrong_predictions_stay_finite() -> None:
 
 
 @pytest.mark.parametrize("name", ["late", "hybrid"])
-def test_the_head_is_its_parts_combine_decisions(name: str) -> None:
+def test_the_head_combines_its_parts(name: str) -> None:
     head = build_head(name, DIMS, hidden=8).eval()
     head.temperature.copy_(torch.tensor([2.0, 0.5, 3.0])[: len(head.temperature)])
     inputs = make_inputs()

@@ -145,7 +145,7 @@ def test_a_modality_that_no_test_post_has_is_refused(monkeypatch: pytest.MonkeyP
     assert "no test post has one" in run(monkeypatch, tmp_path, SMALL, posts=bare, how="zero").refused["text"]
 
 
-def test_files_and_json_hold_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_and_json_hold_all_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = run(monkeypatch, tmp_path, SMALL, how="zero")
     stored = json.loads((found.path / "ablation.json").read_text())
     assert stored["rows"] == json.loads(json.dumps(found.to_dict()))["rows"]

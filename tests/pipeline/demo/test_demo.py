@@ -133,7 +133,7 @@ def test_a_demo_corpus_replaces_an_earlier_one(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "runs").is_dir()
 
 
-def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+def test_folders_with_other_content_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "7.txt"
     file.write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match="is not a demo corpus and not empty; name a new or empty folder"):
