@@ -15,10 +15,10 @@ from .config.train_config import TrainConfig
 from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
-from .evaluation.baselines import baseline_guesses
-from .evaluation.comparison import SUPERVISED, Evaluation, judge
+from .evaluation.baselines import baseline_predictions
+from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds, score_folds
 from .evaluation.report import render_report
-from .metrics.scores import score, summarise
+from .metrics.scores import summarise
 from .metrics.tables import class_table, metric_table, scored_text
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
@@ -84,18 +84,17 @@ def train_head(
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = checkpoints.checkpointer if checkpoints else None
     results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
-    predictions = baseline_guesses(table, folds, seed=training.seed)
+    predictions = baseline_predictions(table, folds, seed=training.seed)
     if unlabelled != "none":
         predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
         results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
     metrics = summarise([result.metrics for result in results])
-    labels = table.targets()
     baselines = {
-        system: summarise([score(labels[f.test], one, table.classes) for f, one in zip(folds, predicted, strict=True)])
+        system: summarise(score_folds(table.targets(), folds, predicted, table.classes))
         for system, predicted in predictions.items()
     }
     valid = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = judge(table, folds, [result.logits for result in results], valid, others=predictions)
+    evaluation = evaluate_folds(table, folds, [result.logits for result in results], valid, baselines=predictions)
     path = free_name(runs, name or config.fusion)
     seconds = round(time.perf_counter() - started, 2)
     trained = TrainedHead(path, config.fusion, metrics, baselines, evaluation, len(folds), data_config.repeats, seconds)

@@ -69,7 +69,7 @@ def learning_curve(
 @app.command("test")
 @grouped
 def look(run: Run, posts: Posts, cache: OwnCache = None, device: Device = "auto", as_json: Json = False) -> None:
-    """Score a finished run on the locked test posts; every look is counted."""
-    from ..evaluation.test_set import score_locked
+    """Evaluate a finished run on the held-out test posts; every evaluation is counted."""
+    from ..evaluation.test_set import evaluate_test_set
 
-    show(score_locked(run, posts.read(), cache=cache, device=device), as_json)
+    show(evaluate_test_set(run, posts.read(), cache=cache, device=device), as_json)

@@ -79,8 +79,8 @@ def ablate(
 
     --fusion takes several heads, as gated,concat, or all, all-pooled, all-tokens.
     """
+    from ...heads.registry import fusion_names
     from ..ablation.ablate import ablate as run
-    from ..ablation.fusion_names import fusion_names
 
     heads = [replace(fusion, fusion=name).config() for name in fusion_names(fusion.fusion)]
     with progress("folds") as tick:

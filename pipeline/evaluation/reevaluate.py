@@ -22,14 +22,14 @@ from ..data.split import Fold, ensemble_folds, read_folds
 from ..data.stored_files import read_json
 from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
-from ..metrics.scores import score, summarise
+from ..metrics.scores import summarise
 from ..metrics.tables import class_table, metric_table, scored_text
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, find_run, load_run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
-from .comparison import Evaluation, judge
-from .curves import Curve, Said, missing_curve
+from .comparison import Evaluation, evaluate_folds, score_folds
+from .curves import Curve, FoldLogits, missing_curve
 
 ALIKE = 0.999  # of the stored predictions: another device may round near ties differently
 Missing = Literal["none", "image", "text", "both"]
@@ -109,17 +109,17 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    said = list(_predict_folds(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
+    outputs = list(_predict_folds(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
     labels = table.targets()
-    metrics = [score(labels[f.test], one.whole.argmax(1), table.classes) for f, one in zip(folds, said, strict=True)]
-    reproduced = _reproduced(path, table, folds, [one.whole for one in said])
+    metrics = score_folds(labels, folds, [one.whole.argmax(1) for one in outputs], table.classes)
+    reproduced = _reproduced(path, table, folds, [one.whole for one in outputs])
     if reproduced < ALIKE:
         raise ValueError(
             f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
-    evaluation = judge(table, folds, [one.whole for one in said], [one.valid for one in said])
-    curve = missing_curve(labels, table.classes, folds, said, seed=seed) if hidden else None
+    evaluation = evaluate_folds(table, folds, [one.whole for one in outputs], [one.valid for one in outputs])
+    curve = missing_curve(labels, table.classes, folds, outputs, seed=seed) if hidden else None
     files = []
     if curve:
         files = [path / "curve.csv", path / "curve.svg"]
@@ -137,7 +137,7 @@ def read_seed(path: Path) -> int:
 
 def _predict_folds(
     run: Run, table: CachedFeatures, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
-) -> Iterator[Said]:
+) -> Iterator[FoldLogits]:
     """Logits of each fold's heads on its test rows, whole and with a modality hidden, and on their validation rows."""
     size = run.config.ensemble_size
     if len(run.heads) != size * len(folds):
@@ -148,7 +148,7 @@ def _predict_folds(
             heads = [head.to(device) for head in heads]
             valid = [member.valid for member in ensemble_folds(table.posts, fold, count=size, seed=seed)]
             masked = {modality: [mask_modality(view, modality) for view in views] for modality in hidden}
-            yield Said(
+            yield FoldLogits(
                 whole=log_mean(view_logits(heads, views, fold.test)),
                 without={name: log_mean(view_logits(heads, shown, fold.test)) for name, shown in masked.items()},
                 valid=(

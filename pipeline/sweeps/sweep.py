@@ -24,7 +24,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.prepare import prepare
 from ..data.split import Fold, inner_folds
-from ..evaluation.ridge_baselines import floor
+from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
 from ..runs.runs import free_name
 from ..training.folds import train_folds
@@ -93,7 +93,7 @@ def sweep(
     on_cpu = tables.device == "cpu"
     # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if on_cpu else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
-        floors = pool.submit(floor, base, tables.folds, seed=training.seed, metric=search.metric)
+        floors = pool.submit(baseline_metrics, base, tables.folds, seed=training.seed, metric=search.metric)
         choices = [
             _choose(found, tables, outer, head, training, data_config)
             for found, outer in zip(rows, tables.folds, strict=True)
