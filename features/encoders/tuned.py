@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..spec import EncoderSpec, Modality
 from ..store.durable import write_atomic
 from .encoder import Encoder, EncoderOptions, Source, refuse_weights
-from .variants import read_variant, unmistakable
+from .variants import parse_encoder_name, safe_base_name
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -83,11 +83,11 @@ def open_tuned(folder: Path, modality: Modality, options: EncoderOptions, open_b
     if record.modality != modality:
         raise ValueError(f"{str(folder)!r} serves {record.modality}, not {modality}; pass it as --{record.modality}")
     base = open_base(record.base, modality, replace(options, weights=folder / WEIGHTS))
-    name = f"tuned:{unmistakable(folder.resolve().name)}"
+    name = f"tuned:{safe_base_name(folder.resolve().name)}"
     specs = tuple(
         replace(
             spec,
-            name=name + read_variant(spec.name, local=False).suffix,
+            name=name + parse_encoder_name(spec.name, local=False).suffix,
             weights=f"{spec.weights}{MARK}{record.digest}",
         )
         for spec in base.specs

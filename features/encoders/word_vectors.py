@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
-from .variants import Stage, expand, unmistakable
+from .variants import Stage, expand, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
 
@@ -128,7 +128,7 @@ class Inference:
         return int.from_bytes(hashlib.blake2b("\n".join(words).encode(), digest_size=4).digest(), "big")
 
 
-def open_static(name: str, options: EncoderOptions) -> Source:
+def open_gensim(name: str, options: EncoderOptions) -> Source:
     """`gensim:doc2vec`, `gensim:word2vec` (fitted on `options.corpus`) or `gensim:PATH`. Raises ValueError."""
     for package in ("gensim", "jieba"):
         require(package, name, extra="gensim")
@@ -154,13 +154,15 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         width=FIT["vector_size"],
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, fit(kind, [split_words(text) for text in corpus])))
+    return Source(
+        specs, lambda runtime: WordEncoder(specs, fit_word_vectors(kind, [split_words(text) for text in corpus]))
+    )
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
     layout, width = sniff(path)
     specs = _specs(
-        f"gensim:{unmistakable(path.name)}",
+        f"gensim:{safe_base_name(path.name)}",
         options,
         architecture="KeyedVectors",
         weights=weights_id([path]),
@@ -210,7 +212,7 @@ def _jieba() -> Any:
     return jieba
 
 
-def fit(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
+def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
     """Fit on texts cut into words; the same texts in the same order give the same bytes. Raises ValueError."""
     from gensim.models import Doc2Vec, Word2Vec
     from gensim.models.doc2vec import TaggedDocument

@@ -102,7 +102,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_stale_temporaries(folder: Path) -> None:
     """Delete temporary files that a killed process left more than an hour ago."""
     horizon = time.time() - ABANDONED_AFTER_SECONDS
     for temp in folder.glob(".*.tmp"):

@@ -40,7 +40,7 @@ class StoreError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rows:
+class EmbeddingBlock:
     """n embeddings: keys (n,), pooled (n, D) float32; tokens (sum of T, D) with offsets (n+1,), or neither."""
 
     keys: NDArray[np.bytes_]
@@ -106,7 +106,7 @@ def verify_part(path: Path) -> None:
 def write_part(
     folder: Path,
     spec: EncoderSpec,
-    blocks: Iterator[Rows],
+    blocks: Iterator[EmbeddingBlock],
     *,
     rows: int,
     token_rows: int | None,
@@ -141,7 +141,7 @@ def write_part(
 
 
 def _fill(
-    file: h5py.File, spec: EncoderSpec, blocks: Iterator[Rows], rows: int, token_rows: int | None, sink: Sink
+    file: h5py.File, spec: EncoderSpec, blocks: Iterator[EmbeddingBlock], rows: int, token_rows: int | None, sink: Sink
 ) -> int:
     """Write all but the header; return the byte at which the embeddings begin, which are the last in the file."""
     file.attrs["spec"] = spec.to_json()
@@ -170,7 +170,9 @@ def _fill(
     return int(pooled.id.get_offset())
 
 
-def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+def read_part(
+    part: Part, wanted: NDArray[np.bool_], *, tokens: bool
+) -> Iterator[tuple[NDArray[np.int64], EmbeddingBlock]]:
     """Yield the wanted rows (mask (N,)) in blocks of bounded size: row numbers in the part, and the rows."""
     with h5py.File(part.path, "r", locking=False) as file:
         width = file["pooled"].shape[1]
@@ -187,14 +189,14 @@ def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterato
             numbers = rows + start
             pooled = file["pooled"][start:stop][rows]
             if offsets is None:
-                yield numbers, Rows(part.keys[numbers], pooled)
+                yield numbers, EmbeddingBlock(part.keys[numbers], pooled)
                 continue
             block = file["tokens"][offsets[start] : offsets[stop]]
             lengths = np.diff(offsets[start : stop + 1])
             if len(rows) < stop - start:
                 block = block[np.repeat(wanted[start:stop], lengths)]
             kept = np.concatenate(([0], np.cumsum(lengths[rows]))).astype(np.int64)
-            yield numbers, Rows(part.keys[numbers], pooled, block, kept)
+            yield numbers, EmbeddingBlock(part.keys[numbers], pooled, block, kept)
 
 
 def token_lengths(part: Part) -> NDArray[np.int64]:

@@ -14,8 +14,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import make_folder, sweep_temporaries, write_atomic
-from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_lengths, verify_part, write_part
+from .durable import make_folder, remove_stale_temporaries, write_atomic
+from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
@@ -94,7 +94,7 @@ class Store:
         """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
         return self._find(keys, tokens=tokens)[1]
 
-    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], EmbeddingBlock]]:
         """Yield blocks of bounded size: positions in `keys` (distinct, all stored) and their rows, in disk order.
 
         Raises StoreError for a key that is not stored, or stored without tokens where they are asked for.
@@ -135,7 +135,7 @@ class Store:
         Where the `used` keys are given, all other rows are dropped too, from large parts as well.
         """
         with FileLock(self.folder / ".lock"):
-            sweep_temporaries(self.folder)
+            remove_stale_temporaries(self.folder)
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
@@ -251,11 +251,11 @@ class Writer:
             )
         self._clear()
 
-    def _blocks(self) -> Iterator[Rows]:
+    def _blocks(self) -> Iterator[EmbeddingBlock]:
         """What was collected, some rows at a time, so that it is never in memory twice."""
         for start in range(0, len(self._keys), BLOCK_ROWS):
             some = slice(start, start + BLOCK_ROWS)
-            rows = Rows(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+            rows = EmbeddingBlock(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
             if self.tokens:
                 offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
                 rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
