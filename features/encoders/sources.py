@@ -11,7 +11,7 @@ from pathlib import Path
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
-from ..store.durable import write_atomic
+from ..store.notes import load_note, write_note
 from ..store.store import Store
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
@@ -87,11 +87,9 @@ def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Sourc
     """The source, after writing down in its cache folders how each of its specs is opened alone."""
     for spec in source.specs:
         name = base + parse_encoder_name(spec.name, local=False).suffix
-        keep_record(Path(base), spec, Store.open(cache, spec).folder)
-        content = json.dumps({"name": name, "weights": weights}).encode()
-        note = Store.open(cache, spec).folder / "origin.json"
-        if not note.exists() or note.read_bytes() != content:
-            write_atomic(note, content)
+        folder = Store.open(cache, spec).folder
+        keep_record(Path(base), spec, folder)
+        write_note(folder / "origin.json", {"name": name, "weights": weights})
     return source
 
 
@@ -104,9 +102,9 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         return load_fitted(folder, spec)
     note = folder / "origin.json"
     try:
-        origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+        origin = load_note(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:
-        raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
+        raise ValueError(f"{note}: cannot be read ({error}); run `msa extract` with this encoder again") from error
     options = EncoderOptions(
         weights=Path(origin["weights"]) if origin.get("weights") else None,
         local_files_only=local_files_only,

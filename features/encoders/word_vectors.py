@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
+from ..store.notes import FORMAT, check_format
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
@@ -245,7 +246,7 @@ def save_fitted(encoder: Encoder, folder: Path) -> None:
     words = json.dumps(list(fitted.words), ensure_ascii=False)
     for spec in encoder.specs:
         place = folder if spec == encoder.spec else folder.with_name(spec.slug)
-        facts = {"spec": spec.to_json(), "words": words}
+        facts = {"format": str(FORMAT), "spec": spec.to_json(), "words": words}
         write_atomic(place / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
 
 
@@ -258,10 +259,12 @@ def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
             facts = file.metadata()
+            check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(
-            f"the fitted {spec.name} is missing or damaged in {str(folder)!r}; run `msa extract` on its corpus again"
+            f"the fitted {spec.name} is missing or damaged in {str(folder)!r} ({error}); run `msa extract` on its "
+            "corpus again"
         ) from error
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
