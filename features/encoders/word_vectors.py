@@ -1,4 +1,4 @@
-"""Word and document vectors by gensim: fitted on the corpus, or loaded from a vectors file. No pickle is read."""
+"""Word and document vectors of gensim: fitted on the corpus, or read from a vectors file, never from a pickle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "min_alpha": 0.0001,
     "epochs": 20,
     "seed": 1,
-    "workers": 1,  # two would race, and the same corpus would give other vectors each time
+    "workers": 1,  # with two, the same corpus would give other vectors each time
 }
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
@@ -52,15 +52,15 @@ class WordEncoder:
         self.spec = self.specs[0]
         self.fitted = fitted
         self.index = {word: row for row, word in enumerate(fitted.words)}
-        _jieba()  # here, because warnings cannot be silenced safely once threads preprocess
+        _jieba()  # loaded before threads start, as silencing warnings is not thread-safe
         self.inference = None if fitted.hidden is None else Inference(fitted)
-        self.inferring = Lock()  # gensim's inference writes into its model
+        self.inferring = Lock()  # gensim's inference modifies its model
 
     def preprocess(self, item: str, key: str = "") -> list[str]:
-        """The known words, in order, cut to the max length. Raises BadItem when there is none."""
+        """The known words, in order, cut to the max length. Raises BadItem where there is none."""
         words = [word for word in split_words(item) if word in self.index][: self.spec.max_length]
         if not words:
-            raise BadItem(f"no known word: none of the text's words is in the {len(self.index)} of {self.spec.name}")
+            raise BadItem(f"no known word: none is among the {len(self.index)} words of {self.spec.name}")
         return words
 
     def length(self, prepared: Sequence[str]) -> int:
@@ -72,21 +72,21 @@ class WordEncoder:
         return tuple(Encoded(self._pool(spec.pool, batch, tokens), list(tokens)) for spec in self.specs)
 
     def _pool(
-        self, way: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
+        self, pool: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
     ) -> NDArray[np.float32]:
         if self.inference is not None:
             with self.inferring:
                 return np.stack([self.inference.vector(words) for words in batch])
-        ways: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+        pools: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
             "mean": lambda vectors: vectors.mean(0),
             "max": lambda vectors: vectors.max(0),
             "last": lambda vectors: vectors[-1],
         }
-        return np.stack([ways[way](vectors) for vectors in tokens]).astype(np.float32)
+        return np.stack([pools[pool](vectors) for vectors in tokens]).astype(np.float32)
 
 
 class Inference:
-    """PV-DBOW inference on a fitted model's arrays, each text from a start of its own, so that order is nothing."""
+    """PV-DBOW inference on fitted arrays. Each text starts from its own seed, so that their order does not matter."""
 
     def __init__(self, fitted: WordVectors) -> None:
         from gensim.models import Doc2Vec, KeyedVectors
@@ -100,7 +100,7 @@ class Inference:
         self.model.cum_table = fitted.sampling
 
     def vector(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """The document vector (D,). gensim's own infer_vector starts from Python's salted hash: not repeatable."""
+        """The document vector (D,). gensim's infer_vector is not repeatable: it is seeded by Python's salted hash."""
         from gensim.models.doc2vec import train_document_dbow
 
         model = self.model
@@ -108,7 +108,7 @@ class Inference:
         width = model.vector_size
         start = (model.random.random_sample((1, width)) - 0.5) / width
         vector: NDArray[np.float32] = start.astype(np.float32)  # (1, D), trained in place
-        scratch = np.zeros(width, np.float32)  # gensim's own is freed while it is still written to
+        scratch = np.zeros(width, np.float32)  # gensim's own is freed while still in use
         for alpha in np.linspace(model.alpha, model.min_alpha, model.epochs):
             train_document_dbow(
                 model,
@@ -125,7 +125,7 @@ class Inference:
 
     @staticmethod
     def seed(words: Sequence[str]) -> int:
-        """32 bits that depend on the words alone."""
+        """A 32-bit seed that depends on the words alone."""
         return int.from_bytes(hashlib.blake2b("\n".join(words).encode(), digest_size=4).digest(), "big")
 
 
@@ -144,7 +144,7 @@ def open_gensim(name: str, options: EncoderOptions) -> Source:
 
 def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderOptions) -> Source:
     if not options.corpus:
-        raise ValueError(f"{name!r} is fitted on a corpus; got no text, give a data set with texts")
+        raise ValueError(f"{name!r} is fitted on a corpus, but got no text; give a data set with texts")
     corpus = sorted(options.corpus)
     given = canonical({"corpus": corpus, "fit": FIT, "gensim": metadata.version("gensim")})
     specs = _specs(
@@ -161,7 +161,7 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
-    layout, width = sniff(path)
+    format, width = sniff(path)
     specs = _specs(
         f"gensim:{safe_base_name(path.name)}",
         options,
@@ -170,7 +170,7 @@ def _open_file(path: Path, options: EncoderOptions) -> Source:
         pools=("mean", "max", "last"),
         width=width,
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, layout)))
+    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, format)))
 
 
 def _specs(
@@ -197,7 +197,7 @@ def _specs(
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words; Chinese is cut by jieba, other scripts at whatever is no letter or digit."""
+    """Lower-case words; Chinese is split by jieba, other scripts at all but letters and digits."""
     text = text.lower()
     if not CJK.search(text):
         return WORD.findall(text)
@@ -214,11 +214,11 @@ def _jieba() -> Any:
 
 
 def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
-    """Fit on texts cut into words; the same texts in the same order give the same bytes. Raises ValueError."""
+    """Fit on texts split into words; the same texts in the same order give the same bytes. Raises ValueError."""
     from gensim.models import Doc2Vec, Word2Vec
     from gensim.models.doc2vec import TaggedDocument
 
-    logging.getLogger("gensim").setLevel(logging.ERROR)  # it warns of few jobs per worker, which is meant
+    logging.getLogger("gensim").setLevel(logging.ERROR)  # it warns of few jobs per worker
     try:
         if kind == "doc2vec":
             documents = [TaggedDocument(list(words), [row]) for row, words in enumerate(texts)]
@@ -228,14 +228,14 @@ def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Seque
         return WordVectors(model.wv.index_to_key, model.wv.vectors)
     except RuntimeError as error:
         raise ValueError(
-            f"gensim:{kind} found no word that stands {FIT['min_count']} times in {len(texts)} texts; give more texts"
+            f"gensim:{kind} found no word that occurs {FIT['min_count']} times in {len(texts)} texts; give more texts"
         ) from error
 
 
 def save_fitted(encoder: Encoder, folder: Path) -> None:
-    """Write what an encoder learned from the corpus into its cache folder, and into those of its other specs beside it.
+    """Write the fitted arrays of an encoder into its cache folder and those of its other specs.
 
-    Encoders that learned nothing have nothing to write.
+    Does nothing for an encoder that is not fitted.
     """
     from safetensors.numpy import save
 
@@ -245,13 +245,13 @@ def save_fitted(encoder: Encoder, folder: Path) -> None:
     arrays = {"vectors": fitted.vectors, "hidden": fitted.hidden, "sampling": fitted.sampling}
     words = json.dumps(list(fitted.words), ensure_ascii=False)
     for spec in encoder.specs:
-        place = folder if spec == encoder.spec else folder.with_name(spec.slug)
+        target = folder if spec == encoder.spec else folder.with_name(spec.slug)
         facts = {"format": str(FORMAT), "spec": spec.to_json(), "words": words}
-        write_atomic(place / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
+        write_atomic(target / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
 
 
 def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
-    """The encoder that `save_fitted` left in a folder, whatever corpus is at hand now. Raises ValueError."""
+    """The encoder that `save_fitted` wrote into a folder. Raises ValueError."""
     from safetensors import SafetensorError, safe_open
 
     for package in ("gensim", "jieba"):

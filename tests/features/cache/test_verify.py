@@ -58,7 +58,7 @@ def corpus(texts: Sequence[str] = TEXTS) -> Corpus:
 
 
 def change(cache: Path, spec: EncoderSpec, edit: Callable[[str, Any, Any], tuple[Any, Any]]) -> None:
-    """Write a store's rows anew, edited, with checksums that are right."""
+    """Write a store's rows again, edited, with right checksums."""
     store = Store(cache / spec.slug, spec)
     old = list(store.read(store.keys, tokens=True))
     for part in store.parts:
@@ -179,7 +179,7 @@ def test_an_encoder_that_is_not_here_is_said_and_not_passed_over(
     checks = {check.slug: check for check in found.checks}
     assert found.ok
     assert (checks[SPEC.slug].compared, checks[OTHER.slug].compared) == (0, 32)
-    assert f"{SPEC.slug} was not encoded anew: its weights are on another machine" in found.to_text()
+    assert f"{SPEC.slug} was not encoded again: its weights are on another machine" in found.to_text()
     assert checks[OTHER.slug].unopened is None
     for check in verify_cache(tmp_path, corpus(["a text of other posts"])).checks:
         assert check.unopened == "none of its rows belongs to these posts"

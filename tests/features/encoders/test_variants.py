@@ -137,7 +137,7 @@ def test_layers_are_read(text: str, expected: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["", "4", "-1,", "-1;-2", "0", "last"])
 def test_what_is_no_layer_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"wants negative numbers.*as -1,-4; got"):
+    with pytest.raises(ValueError, match=r"takes negative numbers such as -1,-4.*; got"):
         read_layers(text)
 
 

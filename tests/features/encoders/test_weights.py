@@ -131,7 +131,7 @@ def test_verify_and_fetch_check_the_hash(tmp_path: Path) -> None:
     named.write_bytes(b"x")
     fetch_url("http://unused.invalid/x", named)
     named.write_bytes(b"y")
-    with pytest.raises(ValueError, match="download it anew"):
+    with pytest.raises(ValueError, match="download it again"):
         fetch_url("http://unused.invalid/x", named)
     with pytest.raises(ValueError, match="cannot be read"):
         sha256_file(tmp_path / "absent")

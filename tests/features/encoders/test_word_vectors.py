@@ -161,7 +161,7 @@ def test_nothing_is_saved_for_vectors_that_have_a_file(tmp_path: Path) -> None:
 def test_unusable_corpus_is_one_line(name: str) -> None:
     with pytest.raises(ValueError, match="got no text"):
         open_encoder(name, "text")
-    with pytest.raises(ValueError, match="no word that stands 2 times in 1 texts"):
+    with pytest.raises(ValueError, match="no word that occurs 2 times in 1 texts"):
         open_encoder(name, "text", options(corpus=("each word once",))).load(Runtime())
 
 
@@ -268,7 +268,7 @@ def test_pickled_vectors_are_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "v.txt"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="should be in word2vec format"):
+    with pytest.raises(ValueError, match="must be word2vec text or binary"):
         open_encoder(f"gensim:{file}", "text")
 
 
