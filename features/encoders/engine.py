@@ -55,9 +55,7 @@ class TorchEngine:
             return [output.cpu() for output in self._forward(self._moved(inputs))]
         if not hasattr(self.stream, "stream"):
             self.stream.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            self.stream.stream.wait_stream(
-                torch.cuda.default_stream(self.device)
-            )  # it copied the weights
+            self.stream.stream.wait_stream(torch.cuda.default_stream(self.device))  # it copied the weights
         with torch.cuda.stream(self.stream.stream):
             return [output.cpu() for output in self._forward(self._moved(inputs))]
 

@@ -57,12 +57,7 @@ class MapBackbone(nn.Module):
 
 
 def resize_and_crop(
-    image: Tensor,
-    *,
-    resize_size: Sequence[int],
-    crop_size: Sequence[int],
-    interpolation: str,
-    antialias: bool,
+    image: Tensor, *, resize_size: Sequence[int], crop_size: Sequence[int], interpolation: str, antialias: bool
 ) -> Tensor:
     """Resize a uint8 tensor (3, H, W), short side or both, and crop the centre; the result is uint8."""
     image = F.resize(image, list(resize_size), InterpolationMode(interpolation), antialias=antialias)

@@ -1,4 +1,4 @@
-"""PostCollector as data: what a reader returns and everything downstream consumes."""
+"""Posts as data: what the readers return and every later step takes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in the data: which file, which line (1-based; None for a whole file), and what."""
+    """A fault in the data: the file, the line (1-based; None for a whole file), and the reason."""
 
     file: str
     line: int | None
@@ -45,9 +45,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All posts of one data set, in the order of its files, and what was wrong with it.
+    """All posts of one data set, in the order of its files, and its problems.
 
-    `notes` are lines for the reader of `msa check`, such as the kept and dropped counts of a label rule.
+    `notes` are lines that `msa check` prints, such as the kept and dropped counts of a label rule.
     """
 
     root: Path

@@ -66,7 +66,9 @@ def test_other_embeddings_are_another_encoder(tmp_path: Path, change: str) -> No
     other = vectors(3)
     other[2, 0] += change == "vector"
     ids = ["p2", "p1", "p0"] if change == "row order" else ["p0", "p1", "p2"]
-    second = import_arrays(tmp_path / "b", ImportedArrays(other.astype(np.float64) if change == "format" else other, ids))
+    second = import_arrays(
+        tmp_path / "b", ImportedArrays(other.astype(np.float64) if change == "format" else other, ids)
+    )
     assert first.fingerprint != second.fingerprint
 
 

@@ -253,5 +253,5 @@ def test_an_encoder_that_takes_any_size_has_no_views() -> None:
     with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder has no fixed input size"):
         view_source(Source((SPEC,), lambda runtime: Whole(SPEC)), 1).load(Runtime())
     odd = replace(SPEC, preprocess='{"resample":5}')
-    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder says no interpolation"):
+    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder names no known interpolation"):
         view_source(Source((odd,), lambda runtime: Means(odd)), 1).load(Runtime())

@@ -192,7 +192,7 @@ def test_errors_name_what_was_wanted(tmp_path: Path) -> None:
         read_corpus(tmp_path / "absent")
     with pytest.raises(ValueError, match="unknown layout 'cource'; did you mean course"):
         read_corpus(tmp_path, layout="cource")
-    with pytest.raises(ValueError, match=r"layout 'mvsa' wants data/ beside labelResultAll\.txt"):
+    with pytest.raises(ValueError, match=r"layout 'mvsa' needs data/ beside labelResultAll\.txt"):
         read_corpus(tmp_path, layout="mvsa")
     with pytest.raises(ValueError, match="no posts found") as error:
         read_corpus(tmp_path)
