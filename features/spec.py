@@ -12,6 +12,7 @@ from typing import Literal
 
 Modality = Literal["image", "text"]
 Clean = Literal["none", "social", "strict"]
+SourceKind = Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
 Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders
 
 
@@ -28,7 +29,7 @@ class EncoderSpec:
 
     name: str
     modality: Modality
-    source: Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
+    source: SourceKind
     architecture: str
     weights: str  # 'sha256:…' of the file, a hub revision or a torchvision id; of a tuned encoder, its record too
     layer: str  # which feature map or hidden state

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..spec import EncoderSpec, canonical
-from .encoder import Encoder, EncoderOptions, Source, choose_length, require
-from .variants import WHOLE, Stage, expand
+from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
+from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
 
 if TYPE_CHECKING:
@@ -89,11 +87,8 @@ def open_bundled(name: str, options: EncoderOptions) -> Source:
 def bundled_file(name: str) -> Path | None:
     """The weights file inside the installed package; None where the package is missing."""
     package, inside = _location(name)
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        return None
-    file = Path(found.submodule_search_locations[0], inside)
-    return file if file.exists() else None
+    folder = package_folder(package)
+    return folder / inside if folder and (folder / inside).exists() else None
 
 
 def require_bundled(name: str, encoder: str) -> Path:
@@ -116,19 +111,17 @@ def _open_lite(name: str, options: EncoderOptions) -> Source:
     lite = LITES[name]
     require("timm", name, extra="offline")
     file = options.weights or require_bundled(name, name)
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="image",
         source="timm",
         architecture=f"tf_{name}",
         weights=weights_id([file]) if options.weights else f"sha256:{lite.sha256}",
-        layer="forward_features",
-        pool="mean",
-        preprocess=canonical(lite.preprocess | (WHOLE if options.whole else {})),
-        width=1280,
-        dtype=options.dtype,
+        preprocess=lite.preprocess | (WHOLE if options.whole else {}),
+        stages=lite.stages,
+        pools=("mean", "max"),
     )
-    specs = expand(spec, options, stages=lite.stages, pools=("mean", "max"))
 
     def load(runtime: Runtime) -> Encoder:
         import timm
@@ -136,8 +129,8 @@ def _open_lite(name: str, options: EncoderOptions) -> Source:
         from .timm_models import timm_encoder
         from .vision import CLASSIFIERS
 
-        verify_sha256(file, spec.weights.removeprefix("sha256:"))
-        model = timm.create_model(spec.architecture, pretrained=False)
+        verify_sha256(file, specs[0].weights.removeprefix("sha256:"))
+        model = timm.create_model(specs[0].architecture, pretrained=False)
         load_into(model, timm_names(load_state(file), model), ignore_head=CLASSIFIERS)
         return timm_encoder(specs, model, runtime)
 
@@ -157,26 +150,23 @@ def _open_minilm(options: EncoderOptions) -> Source:
     packed = require_bundled(name, name)
     folder, file = packed.parent, options.weights or packed
     length = choose_length(name, options.max_length, limit=MINILM_LIMIT)
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="text",
         source="transformers",
         architecture=f"BertModel:{MINILM_FILES['config.json'][:16]}",
         weights=weights_id([file]) if options.weights else f"sha256:{MINILM}",
-        layer="last_hidden_state",
-        pool="mean",
-        preprocess=canonical({"tokenizer": MINILM_FILES, "truncation": "right", "max_length": length}),
-        width=384,
-        dtype=options.dtype,
-        clean=options.clean,
+        preprocess={"tokenizer": MINILM_FILES, "truncation": "right", "max_length": length},
+        stages=MINILM_STAGES,
+        pools=("mean", "cls", "max", "last", "pooler"),
         max_length=length,
     )
-    specs = expand(spec, options, stages=MINILM_STAGES, pools=("mean", "cls", "max", "last", "pooler"))
 
     def load(runtime: Runtime) -> Encoder:
         from .huggingface import load_text
 
-        verify_sha256(file, spec.weights.removeprefix("sha256:"))
+        verify_sha256(file, specs[0].weights.removeprefix("sha256:"))
         for other, sha256 in MINILM_FILES.items():
             verify_sha256(folder / other, sha256)
         return load_text(specs, folder, [file], runtime)

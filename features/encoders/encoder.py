@@ -75,6 +75,12 @@ class Source:
         return self.specs[0]
 
 
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, without importing it; None where it is missing."""
+    found = importlib.util.find_spec(package)
+    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+
+
 def require(package: str, name: str, *, extra: str) -> None:
     """Raise ValueError, with the line that installs it, where an optional package is missing; imports nothing."""
     if importlib.util.find_spec(package) is None:

@@ -11,11 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, Modality, canonical
+from ..spec import EncoderSpec, Modality
 from .encoder import Encoder, EncoderOptions, Source, choose_length
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
-from .variants import Stage, expand, layer_names, only_last_layer, safe_base_name
+from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 from .weights import load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
@@ -56,32 +56,28 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
     length: int | None = None
     pools = family.pools
     if modality == "image":
-        preprocess = canonical(_image_processor(repo.folder).to_dict())
+        preprocess = _image_processor(repo.folder).to_dict()
     else:
         limit = _length_limit(config, family, repo.folder)
         asked = min(limit, DEFAULT_LIMIT) if options.max_length is None else options.max_length
         length = choose_length(name, asked, limit=limit)
-        preprocess = canonical({"tokenizer": _tokenizer(name, repo), "truncation": "right", "max_length": length})
+        preprocess = {"tokenizer": _tokenizer(name, repo), "truncation": "right", "max_length": length}
         own = _own_pool(repo, pools, asked=bool(options.pools))
         pools = tuple(dict.fromkeys([own, *pools]))
     width = int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
-    spec = EncoderSpec(
+    last = [Stage("last_hidden_state", width)]
+    specs = make_specs(
+        options,
         name=safe_base_name(repo.name),
         modality=modality,
         source="transformers",
         architecture=f"{model_class.__name__}:{config_digest(repo.folder)}",
         weights=weights,
-        layer="last_hidden_state",
-        pool=pools[0],
         preprocess=preprocess,
-        width=width,
-        dtype=options.dtype,
-        clean=options.clean,
+        stages=last if only_last_layer(options) else find_stages(config, model_class, modality),
+        pools=pools,
         max_length=length,
     )
-
-    stages = [Stage(spec.layer, width)] if only_last_layer(options) else find_stages(config, model_class, modality)
-    specs = expand(spec, options, stages=stages, pools=pools)
 
     def load(runtime: Runtime) -> Encoder:
         files = [options.weights] if options.weights else repo.weight_files()

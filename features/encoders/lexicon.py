@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spec import EncoderSpec, canonical
-from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights, require
-from .variants import Stage, expand
+from ..spec import EncoderSpec
+from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, package_folder, refuse_weights, require
+from .variants import Stage, make_specs
 from .weights import verify_sha256
 
 if TYPE_CHECKING:
@@ -55,21 +54,18 @@ def open_lexicon(options: EncoderOptions) -> Source:
     if folder is None:
         raise ValueError("the dictionary of 'lexicon' is gone: pip install --force-reinstall 'msa-pipeline[offline]'")
     length = choose_length("lexicon", options.max_length, limit=MOST_WORDS, least=1, unit=" words")
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name="lexicon",
         modality="text",
         source="lexicon",
         architecture="vader",
         weights=f"sha256:{FILES['vader_lexicon.txt']}",
-        layer="numbers",
-        pool="mean",
-        preprocess=canonical({"files": FILES, "numbers": NUMBERS, "max_words": length, "version": 1}),
-        width=len(NUMBERS),
-        dtype=options.dtype,
-        clean=options.clean,
+        preprocess={"files": FILES, "numbers": NUMBERS, "max_words": length, "version": 1},
+        stages=[Stage("numbers", len(NUMBERS))],
+        pools=("mean",),
         max_length=length,
     )
-    specs = expand(spec, options, stages=[Stage(spec.layer, spec.width)], pools=(spec.pool,))
 
     def load(runtime: Runtime) -> Encoder:
         for name, sha256 in FILES.items():
@@ -87,11 +83,8 @@ def is_installed() -> bool:
 
 
 def _folder() -> Path | None:
-    found = importlib.util.find_spec("vaderSentiment")
-    if found is None or not found.submodule_search_locations:
-        return None
-    folder = Path(found.submodule_search_locations[0])
-    return folder if all((folder / name).exists() for name in FILES) else None
+    folder = package_folder("vaderSentiment")
+    return folder if folder and all((folder / name).exists() for name in FILES) else None
 
 
 class Lexicon:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..spec import EncoderSpec, canonical
+from ..spec import EncoderSpec
 from .bundled import MINILM_FILES, MINILM_LIMIT, require_bundled
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights
-from .variants import Stage, expand
+from .variants import Stage, make_specs
 from .weights import verify_sha256
 
 if TYPE_CHECKING:
@@ -37,41 +37,37 @@ def open_passthrough(name: str, options: EncoderOptions) -> Source:
 
 
 def _open_pixels(options: EncoderOptions) -> Source:
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name="pixels",
         modality="image",
         source="raw",
         architecture="none",
         weights="none",
-        layer="rows",
-        pool="mean",
-        preprocess=canonical(RESIZE),
-        width=ROW,
+        preprocess=RESIZE,
+        stages=[Stage("rows", ROW)],
+        pools=("mean",),
         dtype="uint8",
     )
-    specs = expand(spec, options, stages=[Stage(spec.layer, ROW)], pools=("mean",))
     return Source(specs, lambda runtime: PixelRows(specs))
 
 
 def _open_tokens(options: EncoderOptions) -> Source:
     folder = require_bundled("minilm", "tokens").parent  # its tokenizer
     length = choose_length("tokens", options.max_length, limit=MINILM_LIMIT)
-    preprocess = {"tokenizer": TOKENIZER, "truncation": "right", "max_length": length, "vocabulary": VOCABULARY}
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name="tokens",
         modality="text",
         source="raw",
         architecture="none",
         weights="none",
-        layer="word pieces",
-        pool="count",
-        preprocess=canonical(preprocess),
-        width=1,
+        preprocess={"tokenizer": TOKENIZER, "truncation": "right", "max_length": length, "vocabulary": VOCABULARY},
+        stages=[Stage("word pieces", 1)],
+        pools=("count",),
         dtype="int32",
-        clean=options.clean,
         max_length=length,
     )
-    specs = expand(spec, options, stages=[Stage(spec.layer, 1)], pools=("count",))
 
     def load(runtime: Runtime) -> Encoder:
         from tokenizers import Tokenizer

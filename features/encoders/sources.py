@@ -95,12 +95,11 @@ def _record_origin(source: Source, cache: Path, base: str, weights: str | None) 
 
 def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
     """Open the encoder of a spec. Raises ValueError if the one on this machine would give other numbers."""
-    folder = cache / spec.slug
     if spec.source == "import":
         return Source((spec,), partial(_refuse_imported, spec))
     if spec.weights.startswith("fit:"):
-        return load_fitted(folder, spec)
-    note = folder / "origin.json"
+        return load_fitted((spec,), cache)
+    note = cache / spec.slug / "origin.json"
     try:
         origin = load_note(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:

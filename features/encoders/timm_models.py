@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, canonical, near_names
+from ..spec import EncoderSpec, near_names
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
-from .variants import WHOLE, Stage, expand, layer_names, only_last_layer
+from .variants import WHOLE, Stage, layer_names, make_specs, only_last_layer
 from .vision import CLASSIFIERS
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
@@ -41,20 +41,17 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
         raise ValueError(f"timm has no weights of {name!r}; pass --weights FILE")
     if options.weights is None and options.local_files_only:
         fetch_weights(published, local_files_only=True)
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="image",
         source="timm",
         architecture=str(published["architecture"]),
         weights=weights_id([options.weights]) if options.weights else published_weights_id(published),
-        layer=LAST,
-        pool="cls" if classed else "mean",
-        preprocess=canonical(preprocess),
-        width=shape[-1],
-        dtype=options.dtype,
+        preprocess=preprocess,
+        stages=[Stage(LAST, shape[-1])] if only_last_layer(options) else timm_stages(meta, preprocess),
+        pools=("cls", "mean", "max") if classed else ("mean", "max"),
     )
-    stages = [Stage(LAST, shape[-1])] if only_last_layer(options) else timm_stages(meta, preprocess)
-    specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:
         import timm

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..spec import EncoderSpec, near_names
+from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical, near_names
 from .encoder import EncoderOptions
 
 FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
@@ -100,15 +100,39 @@ def only_last_layer(options: EncoderOptions) -> bool:
     return set(options.layers) <= {-1}
 
 
-def expand(
-    spec: EncoderSpec, options: EncoderOptions, *, stages: Sequence[Stage], pools: Sequence[str]
+def make_specs(
+    options: EncoderOptions,
+    *,
+    name: str,
+    modality: Modality,
+    source: SourceKind,
+    architecture: str,
+    weights: str,
+    preprocess: Mapping[str, object],
+    stages: Sequence[Stage],
+    pools: Sequence[str],
+    dtype: Dtype | None = None,
+    max_length: int | None = None,
 ) -> tuple[EncoderSpec, ...]:
-    """One spec for each layer and pooling asked for, in that order, derived from `spec`, the encoder's own.
+    """One spec for each layer and pooling asked for, in that order; by default the last layer and its first pooling.
 
-    `stages` run from the last to the first. The first of `pools` is the encoder's own; `pooler`, the model's own pooled
-    vector, exists for the last layer alone, so that the other layers default to the next of `pools`.
-    Raises ValueError.
+    `stages` run from the last to the first. `pooler`, the model's own pooled vector, exists for the last layer alone,
+    so that the other layers default to the next of `pools`. Raises ValueError.
     """
+    spec = EncoderSpec(
+        name=name,
+        modality=modality,
+        source=source,
+        architecture=architecture,
+        weights=weights,
+        layer=stages[0].layer,
+        pool=pools[0],
+        preprocess=canonical(preprocess),
+        width=stages[0].width,
+        dtype=dtype or options.dtype,
+        clean=options.clean,
+        max_length=max_length,
+    )
     layers = options.layers or (-1,)
     for layer in layers:
         if not -len(stages) <= layer <= -1:

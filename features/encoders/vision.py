@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, canonical
+from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source
-from .variants import Stage, expand, layer_names, only_last_layer
+from .variants import Stage, layer_names, make_specs, only_last_layer
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
@@ -64,33 +64,27 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
     if options.whole:
         transform.resize_size = transform.crop_size * 2  # both sides, so that no crop remains
     layer = LAYERS[_family(name)]
-    classed = layer == "encoder"
     file = options.weights or torch_hub_file(published.url)
     if options.weights is None and options.local_files_only and not file.exists():
         raise ValueError(f"weights of {name!r} are not here; download {published.url} and pass --weights FILE")
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="image",
         source="torchvision",
         architecture=name,
         weights=weights_id([file]) if options.weights else f"torchvision:{published}:{file.name}",
-        layer=layer,
-        pool="cls" if classed else "mean",
-        preprocess=canonical(
-            {
-                "antialias": transform.antialias,
-                "crop_size": transform.crop_size,
-                "interpolation": transform.interpolation.value,
-                "mean": transform.mean,
-                "resize_size": transform.resize_size,
-                "std": transform.std,
-            }
-        ),
-        width=width,
-        dtype=options.dtype,
+        preprocess={
+            "antialias": transform.antialias,
+            "crop_size": transform.crop_size,
+            "interpolation": transform.interpolation.value,
+            "mean": transform.mean,
+            "resize_size": transform.resize_size,
+            "std": transform.std,
+        },
+        stages=[Stage(layer, width)] if only_last_layer(options) else torchvision_stages(name),
+        pools=("cls", "mean", "max") if layer == "encoder" else ("mean", "max"),
     )
-    stages = [Stage(layer, width)] if only_last_layer(options) else torchvision_stages(name)
-    specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:
         if options.weights is None:

@@ -21,7 +21,7 @@ from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from ..store.notes import FORMAT, check_format
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
-from .variants import Stage, expand, safe_base_name
+from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
 
@@ -179,21 +179,18 @@ def _specs(
     length = DEFAULT_LIMIT if options.max_length is None else options.max_length
     if length < 1:
         raise ValueError(f"max length of {name!r} must be at least 1 word; got {length}")
-    spec = EncoderSpec(
+    return make_specs(
+        options,
         name=name,
         modality="text",
         source="gensim",
         architecture=architecture,
         weights=weights,
-        layer="vectors",
-        pool=pools[0],
-        preprocess=canonical({"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True}),
-        width=width,
-        dtype=options.dtype,
-        clean=options.clean,
+        preprocess={"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True},
+        stages=[Stage("vectors", width)],
+        pools=pools,
         max_length=length,
     )
-    return expand(spec, options, stages=[Stage("vectors", width)], pools=pools)
 
 
 def split_words(text: str) -> list[str]:
@@ -232,30 +229,32 @@ def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Seque
         ) from error
 
 
-def save_fitted(encoder: Encoder, folder: Path) -> None:
-    """Write the fitted arrays of an encoder into its cache folder and those of its other specs.
-
-    Does nothing for an encoder that is not fitted.
-    """
+def save_fitted(encoder: Encoder, cache: Path) -> None:
+    """Write the fitted arrays of an encoder into the cache folder of each of its specs; nothing for any other one."""
     from safetensors.numpy import save
 
     if not isinstance(encoder, WordEncoder) or not encoder.spec.weights.startswith("fit:"):
         return
     fitted = encoder.fitted
     arrays = {"vectors": fitted.vectors, "hidden": fitted.hidden, "sampling": fitted.sampling}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     words = json.dumps(list(fitted.words), ensure_ascii=False)
     for spec in encoder.specs:
-        target = folder if spec == encoder.spec else folder.with_name(spec.slug)
         facts = {"format": str(FORMAT), "spec": spec.to_json(), "words": words}
-        write_atomic(target / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
+        write_atomic(cache / spec.slug / FITTED_FILE, save(arrays, metadata=facts))
 
 
-def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
-    """The encoder that `save_fitted` wrote into a folder. Raises ValueError."""
+def load_fitted(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
+    """The encoder that `save_fitted` wrote into the folders of these specs. Raises ValueError where one lacks it."""
+    for package in ("gensim", "jieba"):
+        require(package, specs[0].name, extra="gensim")
+    fitted = [_read_fitted(cache / spec.slug, spec) for spec in specs]
+    return Source(specs, lambda runtime: WordEncoder(specs, fitted[0]))
+
+
+def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:
     from safetensors import SafetensorError, safe_open
 
-    for package in ("gensim", "jieba"):
-        require(package, spec.name, extra="gensim")
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
             facts = file.metadata()
@@ -268,5 +267,4 @@ def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
         ) from error
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
-    fitted = WordVectors(json.loads(facts["words"]), **arrays)
-    return Source((spec,), lambda runtime: WordEncoder((spec,), fitted))
+    return WordVectors(json.loads(facts["words"]), **arrays)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores, choose_runtime
-from ..encoders.word_vectors import WordEncoder, load_fitted, save_fitted
+from ..encoders.word_vectors import load_fitted, save_fitted
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
@@ -127,7 +127,7 @@ class EncoderQueue:
         """The model, loaded when the first readable item arrives."""
         with self.loading:
             if self.loaded is None:
-                self.loaded = load_once(self.task.source, self.task.targets[0].store.folder, self.runtime)
+                self.loaded = load_once(self.task.source, self.task.targets[0].store.folder.parent, self.runtime)
             return self.loaded
 
     def push(self, key: str, prepared: Any) -> None:
@@ -187,29 +187,17 @@ class EncoderQueue:
 Prepared = tuple[str, list[tuple[EncoderQueue, Any]]]  # content key, and the model input for each encoder that lacks it
 
 
-def load_once(source: Source, folder: Path, runtime: Runtime) -> Encoder:
-    """Load an encoder. One that is fitted on a corpus is fitted by the first of the processes that share its folder."""
+def load_once(source: Source, cache: Path, runtime: Runtime) -> Encoder:
+    """Load an encoder. One that is fitted on a corpus is fitted by the first of the processes that share its cache."""
     if not source.spec.weights.startswith("fit:"):
         return source.load(runtime)
-    with FileLock(folder / ".fit.lock"):
+    with FileLock(cache / source.spec.slug / ".fit.lock"):
         try:
-            return fitted_source(source.specs, folder.parent).load(runtime)
+            return load_fitted(source.specs, cache).load(runtime)
         except ValueError:  # absent or damaged
             encoder = source.load(runtime)
-            save_fitted(encoder, folder)
+            save_fitted(encoder, cache)
             return encoder
-
-
-def fitted_source(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
-    """The fitted encoder that the cache folders of its specs hold. Raises ValueError where one of them lacks it."""
-    sources = [load_fitted(cache / spec.slug, spec) for spec in specs]
-
-    def load(runtime: Runtime) -> Encoder:
-        encoder = sources[0].load(runtime)
-        assert isinstance(encoder, WordEncoder)
-        return encoder if len(specs) == 1 else WordEncoder(specs, encoder.fitted)
-
-    return Source(specs, load)
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:

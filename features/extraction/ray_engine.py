@@ -56,7 +56,7 @@ def extract_on_ray(
     tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     for task in tasks:
         if task.todo and task.source.spec.weights.startswith("fit:"):  # on the whole corpus, which no worker has
-            load_once(task.source, task.targets[0].store.folder, Runtime())
+            load_once(task.source, cache, Runtime())
     pending = [task for task in tasks if task.todo]
     results: dict[EncoderTask, TaskResult] = {}
     if pending:

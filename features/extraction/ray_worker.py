@@ -14,11 +14,12 @@ from pathlib import Path
 from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime, choose_runtime
 from ..encoders.sources import EncoderRequest, open_sources
+from ..encoders.word_vectors import load_fitted
 from ..encoders.zoo import ENCODERS
 from ..posts.samples import Corpus, Sample
 from ..spec import EncoderSpec, Modality
 from ..store.store import Store
-from .embed import embed_missing, fitted_source
+from .embed import embed_missing
 from .plan import EncoderTask, Target, find_missing
 from .settings import ExtractSettings
 
@@ -52,7 +53,7 @@ class OpenRequest:
 
     def _source(self, specs: tuple[EncoderSpec, ...], known: Mapping[tuple[EncoderSpec, ...], Source]) -> Source:
         if specs[0].weights.startswith("fit:"):
-            return fitted_source(specs, self.cache)
+            return load_fitted(specs, self.cache)
         if specs not in known:
             raise ValueError(
                 f"encoder {specs[0].name!r} is another on node {socket.gethostname()}, with other weights or versions; "

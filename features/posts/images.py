@@ -18,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -30,6 +31,8 @@ from ..spec import BadItem
 
 if TYPE_CHECKING:
     import torch
+
+Pixels = NDArray[np.uint8]
 
 MAX_MEGAPIXELS = 50  # above, decoding and resizing one image can take over 5 s on a busy core
 MAX_RATIO = 100  # long side over short: resizing the short side to 256 makes it 256x25600
@@ -79,7 +82,7 @@ def decode_image(raw: bytes) -> torch.Tensor:
     return torch.from_numpy(decode_pixels(raw)).permute(2, 0, 1)  # (3, H, W)
 
 
-def decode_pixels(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def decode_pixels(raw: bytes) -> Pixels:
     """Decode to an array (H, W, 3), without torch."""
     if not raw:
         raise BadItem("empty file")
@@ -99,7 +102,7 @@ def decode_pixels(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
         raise BadItem(_reason(raw, kind, error)) from error
 
 
-def _decode(raw: bytes, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _decode(raw: bytes, kind: str) -> Pixels:
     if kind == "TIFF":
         _silence_tiff()
     image: Image.Image = FORMATS[kind][1](io.BytesIO(raw))
@@ -111,7 +114,7 @@ def _decode(raw: bytes, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
     return _pixels(image if turn is None else image.transpose(turn))
 
 
-def _pixels(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _pixels(image: Image.Image) -> Pixels:
     """RGB (H, W, 3) of an image of any 8-bit mode; a large one is converted in bands, in a third of the time."""
     width, height = image.size
     rows = max(1, BAND // width)
@@ -163,9 +166,7 @@ def _scans(raw: bytes) -> int:
 _MARK = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of a segment or the end; in a scan, FF 00 and FF D0 to D7 are data
 
 
-def _eight_bits(
-    deep: np.ndarray[tuple[int, ...], np.dtype[np.generic]], mode: str
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _eight_bits(deep: NDArray[np.generic], mode: str) -> Pixels:
     """Convert grey (H, W) to 8 bits: the high byte of 16 bits; wider numbers have no scale, so from min to max."""
     if mode.startswith("I;16"):
         return (deep.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
@@ -180,9 +181,7 @@ def _eight_bits(
     return eight
 
 
-def _finite(
-    row: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _finite(row: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.nan_to_num(row.astype(np.float64), posinf=0.0, neginf=0.0)
 
 

@@ -19,7 +19,7 @@ from msa.features.encoders.sources import reopen
 from msa.features.encoders.variants import (
     EncoderName,
     Stage,
-    expand,
+    make_specs,
     parse_encoder_name,
     read_layers,
     read_pools,
@@ -87,9 +87,24 @@ def test_an_existing_path_is_taken_as_it_is(tmp_path: Path) -> None:
     ]
 
 
+def specs_of(options: EncoderOptions) -> tuple[EncoderSpec, ...]:
+    return make_specs(
+        options,
+        name="bert",
+        modality="text",
+        source="transformers",
+        architecture="B",
+        weights="sha256:0",
+        preprocess={},
+        stages=STAGES,
+        pools=POOLS,
+        max_length=9,
+    )
+
+
 def test_specs_are_the_product_in_the_order_asked_for() -> None:
     asked = EncoderOptions(layers=(-3, -1), pools=("max", "mean"))
-    specs = expand(SPEC, asked, stages=STAGES, pools=POOLS)
+    specs = specs_of(asked)
     assert [(s.name, s.layer, s.pool, s.width) for s in specs] == [
         ("bert@-3@max", "first", "max", 4),
         ("bert@-3", "first", "mean", 4),
@@ -101,14 +116,14 @@ def test_specs_are_the_product_in_the_order_asked_for() -> None:
 
 def test_the_own_layer_and_pooling_are_the_plain_spec() -> None:
     for asked in (EncoderOptions(), EncoderOptions(layers=(-1, -1)), EncoderOptions(layers=(-1,), pools=("pooler",))):
-        assert expand(SPEC, asked, stages=STAGES, pools=POOLS) == (SPEC,)
+        assert specs_of(asked) == (SPEC,)
 
 
 def test_the_models_own_vector_is_of_the_last_layer_alone() -> None:
-    (inner,) = expand(SPEC, EncoderOptions(layers=(-2,)), stages=STAGES, pools=POOLS)
+    (inner,) = specs_of(EncoderOptions(layers=(-2,)))
     assert (inner.name, inner.pool) == ("bert@-2", "mean")
     with pytest.raises(ValueError, match=r"pool of 'bert@-2' must be one of mean, max; got 'pooler'"):
-        expand(SPEC, EncoderOptions(layers=(-2,), pools=("pooler",)), stages=STAGES, pools=POOLS)
+        specs_of(EncoderOptions(layers=(-2,), pools=("pooler",)))
 
 
 @pytest.mark.parametrize(
@@ -225,9 +240,9 @@ def test_several_poolings_come_from_one_fit_and_each_is_restored(tmp_path: Path)
         for result, expected in zip(encoded, (tokens.mean(0), tokens.max(0), tokens[-1]), strict=True):
             np.testing.assert_array_equal(result.pooled[row], expected)
             np.testing.assert_array_equal(result.tokens[row], tokens)
-    save_fitted(encoder, tmp_path / source.spec.slug)
+    save_fitted(encoder, tmp_path)
     for spec, result in zip(source.specs, encoded, strict=True):
-        (alone,) = load_fitted(tmp_path / spec.slug, spec).load(Runtime()).encode(prepared)
+        (alone,) = load_fitted((spec,), tmp_path).load(Runtime()).encode(prepared)
         np.testing.assert_array_equal(alone.pooled, result.pooled)
     with pytest.raises(ValueError, match=r"layer of 'gensim:word2vec' must be one of -1 \(vectors\); got -2"):
         open_encoder("gensim:word2vec@-2", "text", EncoderOptions(corpus=corpus))
