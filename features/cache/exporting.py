@@ -1,4 +1,4 @@
-"""`msa cache export`: one encoder's embeddings as npy files, safetensors or Parquet, in the order of posts or keys."""
+"""`msa cache export`: writes one encoder's embeddings as npy, safetensors or Parquet, in the order of posts or keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK_BYTES = 64 << 20  # of a row group of a Parquet file
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: n rows, their tokens together (None: pooled vectors alone), and what is not in it."""
+    """The result of an export: rows, tokens in all (None: pooled vectors alone), and notes on what was left out."""
 
     path: Path
     format: Format
@@ -41,14 +41,14 @@ class Exported:
         return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """One line, then what is not in it."""
+        """One line, then the notes."""
         tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows, in which order: a content key per row, and where posts were given, their ids."""
+    """The rows to export, in order: a content key per row and, where posts were given, their ids."""
 
     keys: list[str]
     ids: list[str] | None
@@ -64,10 +64,10 @@ def pick_spec(cache: Path, name: str) -> EncoderSpec:
     if found:
         raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
     near = near_names(name, [spec.name for spec in specs])
-    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}{near}; `msa cache ls` lists what is there")
+    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}{near}; `msa cache ls` lists all")
 
 
-def export(
+def export_embeddings(
     cache: Path,
     name: str,
     to: Path,
@@ -76,7 +76,7 @@ def export(
     format: Format | Literal["auto"] = "auto",
     tokens: bool = True,
 ) -> Exported:
-    """Write the embeddings of one encoder to `to`, which must not exist; a killed export leaves nothing there.
+    """Write the embeddings of one encoder to `to`, which must not exist; a killed export leaves no file there.
 
     With a corpus there is a row for each post that has the modality, in its order; without, one per content key.
     Memory does not grow with the rows. Raises ValueError, and StoreError for a damaged cache.
@@ -86,7 +86,7 @@ def export(
     if to.exists():
         raise ValueError(f"{str(to)!r} exists already; delete it, or give another name with --to")
     if chosen == "parquet":
-        import pyarrow  # noqa: F401 (missing, it shall be said before the work)
+        import pyarrow  # noqa: F401 (to fail before the work where it is missing)
     store = Store(cache / spec.slug, spec)
     store.verify()
     selection = Selection(store.keys, None, []) if corpus is None else _select(store, corpus)
@@ -96,7 +96,7 @@ def export(
     lacking = int((~store.find(selection.keys, tokens=True)).sum()) if tokens else 0
     if lacking:
         tokens = False
-        notes.append(f"{lacking} rows have no tokens in the cache, so that pooled vectors alone were written")
+        notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
     try:
@@ -110,7 +110,7 @@ def export(
 
 
 def _select(store: Store, corpus: Corpus) -> Selection:
-    """A row per post that is stored; what has no such content, or is known as bad, is left out and counted."""
+    """A row per post that is stored; posts without the content, or with bad content, are left out and counted."""
     modality = store.spec.modality
     keys = hash_corpus(corpus).keys(modality)
     known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
@@ -141,7 +141,7 @@ def _write(store: Store, selection: Selection, path: Path, format: Format, token
     elif format == "npy":
         _fill(store, selection.keys, offsets, npy_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
     else:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order, written in theirs
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order
             arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
             _fill(store, selection.keys, offsets, arrays)
             _write_parquet(path, spec, arrays, texts)
@@ -151,16 +151,16 @@ def _write(store: Store, selection: Selection, path: Path, format: Format, token
 def _fill(
     store: Store, keys: Sequence[str], offsets: NDArray[np.int64] | None, arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Deal stored rows to their places: pooled (N, D), and with offsets (N+1,) tokens (sum of T, D)."""
-    places: dict[str, list[int]] = {}
+    """Copy stored rows into the arrays: pooled (N, D), and with offsets (N+1,) tokens (sum of T, D)."""
+    rows_of: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
-        places.setdefault(key, []).append(row)
+        rows_of.setdefault(key, []).append(row)
     if offsets is not None:
         arrays["offsets"][:] = offsets
-    distinct = list(places)
+    distinct = list(rows_of)
     for positions, block in store.read(distinct, tokens=offsets is not None):
         for at, position in enumerate(positions):
-            for row in places[distinct[int(position)]]:
+            for row in rows_of[distinct[int(position)]]:
                 arrays["pooled"][row] = block.pooled[at]
                 if offsets is not None and block.tokens is not None and block.offsets is not None:
                     item = block.tokens[block.offsets[at] : block.offsets[at + 1]]
