@@ -119,7 +119,7 @@ class EmbedWorker:
         self.opened = Opened(runtime, sources, stores)
 
     def embed(self, chunk: ItemChunk) -> ChunkResult:
-        """Write what a chunk lacks, as parts; after another worker's death, only what that one had not written."""
+        """Write what a chunk lacks, as parts; on a retry, only what the dead worker had not written."""
         opened = self.opened
         assert opened is not None, "start comes first"
         started = time.perf_counter()
