@@ -46,15 +46,6 @@ class Exported:
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The rows to export, in order: a content key per row and, where posts were given, their ids."""
-
-    keys: list[str]
-    ids: list[str] | None
-    notes: list[str]
-
-
 def pick_spec(cache: Path, name: str) -> EncoderSpec:
     """The one cached encoder of that name, folder or fingerprint, of either modality; ValueError otherwise."""
     specs = stored_specs(cache)
@@ -89,28 +80,28 @@ def export_embeddings(
         import pyarrow  # noqa: F401 (to fail before the work where it is missing)
     store = Store(cache / spec.slug, spec)
     store.verify()
-    selection = Selection(store.keys, None, []) if corpus is None else _select(store, corpus)
-    if not selection.keys:
+    texts, notes = ({"keys": store.keys}, []) if corpus is None else _select(store, corpus)
+    keys = texts["keys"]
+    if not keys:
         raise ValueError(f"{spec.slug} holds no row to export" + ("" if corpus is None else " of these posts"))
-    notes = list(selection.notes)
-    lacking = int((~store.find(selection.keys, tokens=True)).sum()) if tokens else 0
+    lacking = int((~store.find(keys, tokens=True)).sum()) if tokens else 0
     if lacking:
         tokens = False
         notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
     try:
-        total = _write(store, selection, temp, chosen, tokens)
+        total = _write(store, texts, temp, chosen, tokens)
         temp.rename(to)
     finally:
         if temp.is_dir():
             shutil.rmtree(temp)
         temp.unlink(missing_ok=True)
-    return Exported(to, chosen, spec.slug, len(selection.keys), total, notes)
+    return Exported(to, chosen, spec.slug, len(keys), total, notes)
 
 
-def _select(store: Store, corpus: Corpus) -> Selection:
-    """A row per post that is stored; posts without the content, or with bad content, are left out and counted."""
+def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[str]]:
+    """Keys and ids of a row per post that is stored, and notes; posts without good content are left out and counted."""
     modality = store.spec.modality
     keys = hash_corpus(corpus).keys(modality)
     known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
@@ -123,27 +114,25 @@ def _select(store: Store, corpus: Corpus) -> Selection:
     rows = [(key, post.id) for key, post in zip(keys, corpus.samples, strict=True) if key is not None and known[key]]
     left = len(corpus.samples) - len(rows)
     notes = [f"{left} posts without a readable {modality} are left out"] if left else []
-    return Selection([key for key, _ in rows], [name for _, name in rows], notes)
+    return {"keys": [key for key, _ in rows], "ids": [name for _, name in rows]}, notes
 
 
-def _write(store: Store, selection: Selection, path: Path, format: Format, tokens: bool) -> int | None:
+def _write(store: Store, texts: Mapping[str, list[str]], path: Path, format: Format, tokens: bool) -> int | None:
     """Write the rows as one file or folder; return the number of tokens, None where they are left out."""
-    spec = store.spec
-    shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(selection.keys), spec.width))}
+    spec, keys = store.spec, texts["keys"]
+    shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(keys), spec.width))}
     offsets = None
     if tokens:
-        offsets = np.concatenate(([0], np.cumsum(store.lengths(selection.keys)))).astype(np.int64)
+        offsets = np.concatenate(([0], np.cumsum(store.lengths(keys)))).astype(np.int64)
         shapes["tokens"] = (np.dtype(spec.dtype), (int(offsets[-1]), spec.width))
         shapes["offsets"] = (offsets.dtype, offsets.shape)
-    texts = {"keys": selection.keys} | ({} if selection.ids is None else {"ids": selection.ids})
-    if format == "safetensors":
-        _fill(store, selection.keys, offsets, safetensors_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
-    elif format == "npy":
-        _fill(store, selection.keys, offsets, npy_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    if format != "parquet":
+        make_arrays = safetensors_arrays if format == "safetensors" else npy_arrays
+        _fill(store, keys, offsets, make_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
     else:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order
             arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
-            _fill(store, selection.keys, offsets, arrays)
+            _fill(store, keys, offsets, arrays)
             _write_parquet(path, spec, arrays, texts)
     return None if offsets is None else int(offsets[-1])
 

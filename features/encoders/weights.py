@@ -84,17 +84,15 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, ignore_head: Seq
     Raises ValueError that names the other keys that are missing, left over or of another shape.
     """
     own = model.state_dict()
-    wrong = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape and not key.startswith(tuple(ignore_head))
-    ]
-    refuse_keys(
-        missing=(key for key in own.keys() - state.keys() if not key.startswith(tuple(ignore_head))),
-        left_over=(key for key in state.keys() - own.keys() if not key.startswith(tuple(ignore_head))),
-        wrong_shape=wrong,
-    )
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    ours, theirs = ({key for key in keys if not key.startswith(tuple(ignore_head))} for keys in (own, state))
+    refuse_keys(
+        missing=ours - theirs,
+        left_over=theirs - ours,
+        wrong_shape=(
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in (ours & theirs) - fitting.keys()
+        ),
+    )
     model.load_state_dict(fitting, strict=False)
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -77,12 +77,9 @@ class WordEncoder:
         if self.inference is not None:
             with self.inferring:
                 return np.stack([self.inference.vector(words) for words in batch])
-        pools: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
-            "mean": lambda vectors: vectors.mean(0),
-            "max": lambda vectors: vectors.max(0),
-            "last": lambda vectors: vectors[-1],
-        }
-        return np.stack([pools[pool](vectors) for vectors in tokens]).astype(np.float32)
+        if pool == "last":
+            return np.stack([vectors[-1] for vectors in tokens])
+        return np.stack([vectors.mean(0) if pool == "mean" else vectors.max(0) for vectors in tokens])
 
 
 class Inference:

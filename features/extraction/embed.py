@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoded, Encoder, Source
-from ..encoders.runtime import Runtime, available_cores, choose_runtime
+from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
@@ -53,7 +53,7 @@ def embed_corpus(
     tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
-        runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
+        runtime = settings.choose_runtime()
         for modality in ("image", "text"):
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:

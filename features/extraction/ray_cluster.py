@@ -53,7 +53,7 @@ def connected(address: str, *, store: int | None = SMALL_STORE) -> Iterator[Any]
             "for a cluster of this machine alone"
         ) from error
     try:
-        with redirect_stdout(sys.stderr):  # Ray prints deaths to stdout, where the result goes
+        with redirect_stdout(sys.stderr):  # Ray prints to stdout, where the result goes
             yield ray
     finally:
         ray.shutdown()

@@ -27,7 +27,7 @@ from .settings import ExtractSettings
 from .worker_pool import ATTEMPTS, POLL_SECONDS, RayRunError, WorkerDied, WorkerPool
 
 FIRST_ITEMS = 256  # of a chunk, while it is not known how fast a worker is
-CHUNK_SECONDS = 10.0  # of work: what a death costs at most, and how rarely a worker's pipes run empty
+CHUNK_SECONDS = 10.0  # of work: what a dead worker costs at most, and how rarely a worker's pipes run empty
 FEWEST, MOST = 16, 4096  # items of a chunk
 GRACE_SECONDS = 60.0  # for the chunks that still run when another has failed
 VISIBLE_SECONDS = 90.0  # until a network file system shows what other nodes wrote

@@ -12,7 +12,7 @@ from functools import cache as keep
 from pathlib import Path
 
 from ..encoders.encoder import Source
-from ..encoders.runtime import Runtime, choose_runtime
+from ..encoders.runtime import Runtime
 from ..encoders.sources import EncoderRequest, open_sources
 from ..encoders.word_vectors import load_fitted
 from ..encoders.zoo import ENCODERS
@@ -105,22 +105,21 @@ class EmbedWorker:
         self.request = request
         self.mark = mark
         device = ("cuda" if gpu else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
-        self.settings = replace(settings, device=device, workers=settings.workers or cores)
-        self.streams = settings.streams or (cores if device == "cpu" else 0)
+        streams = settings.streams or (cores if device == "cpu" else 0)
+        self.settings = replace(settings, device=device, workers=settings.workers or cores, streams=streams)
         self.opened: Opened | None = None
 
     def start(self) -> None:
         """Open the encoders and their stores. Raises ValueError where this node lacks something the driver has."""
         if not self.mark.exists():
             raise ValueError(f"node {socket.gethostname()} does not see the cache folder {self.mark.parent}; {SHARED}")
-        settings = self.settings
-        runtime = choose_runtime(settings.device, settings.runtime, streams=self.streams, compile=settings.compile)
+        runtime = self.settings.choose_runtime()
         sources = [Source(source.specs, keep(source.load)) for source in self.request.open()]
         stores = {spec: Store.open(self.request.cache, spec) for source in sources for spec in source.specs}
         self.opened = Opened(runtime, sources, stores)
 
     def embed(self, chunk: ItemChunk) -> ChunkResult:
-        """Write what a chunk lacks, as parts; after another worker's death, only what that one had not written."""
+        """Write what a chunk lacks, as parts; on a retry, only what the dead worker had not written."""
         opened = self.opened
         assert opened is not None, "start comes first"
         started = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..encoders.runtime import Runtime
+from ..encoders.runtime import Runtime, choose_runtime
 from ..spec import Modality
 from ..store.store import FLUSH_SECONDS
 
@@ -30,6 +30,10 @@ class ExtractSettings:
         for name in ("batch_images", "batch_tokens", "workers", "streams"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name.replace('_', ' ')} must be 0 (automatic) or more; got {getattr(self, name)}")
+
+    def choose_runtime(self) -> Runtime:
+        """The runtime for this machine. Raises ValueError for a device or an engine that is not available."""
+        return choose_runtime(self.device, self.runtime, streams=self.streams, compile=self.compile)
 
     def budget(self, modality: Modality, runtime: Runtime) -> int:
         """Images or word pieces of a forward pass. Small on a CPU, where a small batch stays in its cache."""

@@ -24,19 +24,12 @@ class NoLabelError(ValueError):
     """A label rule gives a post no label; the message is the reason."""
 
 
-def read_course(root: Path, posts: PostCollector) -> None:
-    """`train.txt`, then `test_without_label.txt`: lines `guid,tag`; an empty tag or `null` is no label."""
+def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> None:
+    """Those of the files that exist: lines `id,label`; labels keep their spelling, an empty one or `null` is none."""
     folder = Folder(root / "data")
-    for name in COURSE_FILES:
+    for name in files:
         if (root / name).is_file():
-            _read_pairs(root / name, folder, posts)
-    _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
-
-
-def read_id_label(root: Path, posts: PostCollector) -> None:
-    """`ID-label.txt`: lines `id,label`; labels keep their spelling."""
-    folder = Folder(root / "data")
-    _read_pairs(root / ID_LABEL_FILE, folder, posts)
+            _read_file(root / name, folder, posts)
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 
@@ -112,7 +105,7 @@ def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     return f"label rule {rule}: kept {kept}, dropped {dropped.total()}{listed}"
 
 
-def _read_pairs(path: Path, folder: Folder, posts: PostCollector) -> None:
+def _read_file(path: Path, folder: Folder, posts: PostCollector) -> None:
     first = True
     for line, text in _lines(path, posts):
         id, comma, label = (part.strip() for part in text.rpartition(","))

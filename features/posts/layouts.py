@@ -43,7 +43,7 @@ LAYOUTS: dict[str, Layout] = {
     "course": Layout(
         "data/ beside train.txt or test_without_label.txt",
         lambda path: (path / "data").is_dir() and any((path / f).is_file() for f in labels.COURSE_FILES),
-        lambda path, posts, options: labels.read_course(path, posts),
+        lambda path, posts, options: labels.read_pairs(path, posts, files=labels.COURSE_FILES),
     ),
     "mvsa": Layout(
         "data/ beside labelResultAll.txt",
@@ -53,7 +53,7 @@ LAYOUTS: dict[str, Layout] = {
     "id-label": Layout(
         "data/ beside ID-label.txt",
         lambda path: (path / "data").is_dir() and (path / labels.ID_LABEL_FILE).is_file(),
-        lambda path, posts, options: labels.read_id_label(path, posts),
+        lambda path, posts, options: labels.read_pairs(path, posts, files=[labels.ID_LABEL_FILE]),
     ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",

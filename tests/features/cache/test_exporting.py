@@ -220,6 +220,6 @@ def test_without_pyarrow_the_line_to_install_it_is_said(
         str(tmp_path / "cache"),
     ]
     assert run_command(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err == "msa: pyarrow is not installed: `pip install 'msa-pipeline[parquet]'`\n"
+    message = capsys.readouterr()
+    assert message.err == "msa: pyarrow is not installed: `pip install 'msa-pipeline[parquet]'`\n"
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -91,19 +91,19 @@ def test_more_rows_join_what_was_imported_before(tmp_path: Path) -> None:
     assert (done.stored, done.cached, done.missing) == (1, 1, 1)
     (spec,) = stored_specs(tmp_path)
     assert len(Store(tmp_path / spec.slug, spec)) == 3
-    for arrays, said in (
+    for arrays, message in (
         (ImportedArrays(-everything[:1], ["p0"]), "differs from the one imported for it before"),
         (ImportedArrays(vectors(1, 7), ["p5"]), "has width 4"),
         (ImportedArrays(everything[:1], ["p5"], everything[:1], np.array([0, 1])), "give tokens for all rows"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             import_arrays(tmp_path, arrays, append=True)
     with pytest.raises(ValueError, match="no imported text embeddings named 'other'"):
         import_arrays(tmp_path, ImportedArrays(everything[:1], ["p0"]), name="other", append=True)
 
 
 @pytest.mark.parametrize(
-    ("ids", "name", "said"),
+    ("ids", "name", "message"),
     [
         (["p0", "p9"], "mine", "1 of 2 ids belong to no post in posts, such as 'p9'; its ids look like 'p0'"),
         (["p0", "p1"], "minilm", "'minilm' is a name of msa's own"),
@@ -111,9 +111,9 @@ def test_more_rows_join_what_was_imported_before(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_joined_is_refused_and_leaves_nothing(
-    tmp_path: Path, ids: list[str], name: str, said: str
+    tmp_path: Path, ids: list[str], name: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         import_arrays(tmp_path / "cache", ImportedArrays(vectors(2), ids), name=name)
     twice = Corpus(Path("posts"), "table", [Sample("p0", None, "one"), Sample("p0", None, "two")])
     with pytest.raises(ValueError, match="'p0' belongs to several posts"):
@@ -127,7 +127,7 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda f: files(f, "p0\np1\n"), r"pooled\.npy has 6 rows, .*ids\.txt has 2 ids"),
         (lambda f: files(f, "p0\np1\np1\np2\np3\np4\n"), "1 ids are repeated, 'p1' occurs 2 times"),
@@ -145,10 +145,10 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
     ],
 )
 def test_files_that_are_not_what_they_should_be_are_named(
-    tmp_path: Path, make: Callable[[Path], dict[str, Path]], said: str
+    tmp_path: Path, make: Callable[[Path], dict[str, Path]], message: str
 ) -> None:
     given = make(tmp_path)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_arrays(**given)
     assert "\n" not in str(caught.value)
 
@@ -167,8 +167,8 @@ def test_bytes_that_are_no_array_are_named(tmp_path: Path) -> None:
 
 def msa(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
     code = run_command([*arguments, "--json"])
-    said = capsys.readouterr()
-    return code, json.loads(said.out) if said.out else None, said.err
+    message = capsys.readouterr()
+    return code, json.loads(message.out) if message.out else None, message.err
 
 
 def test_a_head_trains_on_it_and_predicts_posts_whose_embeddings_came_along(

@@ -1,4 +1,4 @@
-"""One model, two engines: OpenVINO gives what torch gives, whatever the batch, the stream and the company."""
+"""One model, two engines: OpenVINO gives what torch gives, whatever the batch and the stream."""
 
 from __future__ import annotations
 
@@ -170,8 +170,8 @@ def test_image_models_agree(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "modality"), [pytest.param("efficientnet_lite0", "image", marks=pytest.mark.slow), ("minilm", "text")]
 )
-def test_numbers_do_not_depend_on_lanes_batches_or_company(name: str, modality: Modality) -> None:
-    """Bit by bit: alone, in company, in another order, by another number of streams, by several threads at once."""
+def test_numbers_do_not_depend_on_streams_or_batches(name: str, modality: Modality) -> None:
+    """Bit by bit: alone, in a batch, in another order, by another number of streams, by several threads at once."""
     items: list[Any] = [*TEXTS, "good morning", "good"] if modality == "text" else images((60, 80), (90, 50), (40, 40))
     options = replace(FULL, layers=(-1, -2), pools=("mean", "max"))
     source = open_encoder(name, modality, options)

@@ -1,4 +1,4 @@
-"""Models whose folder says more than transformers reads: sentence-transformers' pooling, BERTweet's tokenizer."""
+"""Models whose folder holds more than transformers reads: sentence-transformers' pooling, BERTweet's tokenizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def build(model_class: Any = hf.BertModel, config: Any = None) -> Any:
-    """A model with fixed random weights, a tiny BERT unless told otherwise."""
+    """A model with fixed random weights, a tiny BERT by default."""
     torch.manual_seed(0)
     return model_class(config or hf.BertConfig(**TINY)).eval()
 

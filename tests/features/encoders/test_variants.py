@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from msa.cli import run_command
-from msa.features.encoders import bundled as embedded
+from msa.features.encoders import bundled
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import reopen
@@ -187,12 +187,12 @@ def test_layers_of_the_defaults_are_those_of_their_libraries() -> None:
     from msa.features.encoders.families import find_stages, read_config
     from msa.features.encoders.timm_models import build_meta_model, timm_stages
 
-    for name, lite in embedded.LITES.items():
+    for name, lite in bundled.LITES.items():
         assert lite.stages == timm_stages(build_meta_model(f"tf_{name}"), lite.preprocess)
-    packed = embedded.bundled_file("minilm")
+    packed = bundled.bundled_file("minilm")
     assert packed is not None
     config, family, model_class = read_config(packed.parent, "text")
-    assert list(embedded.MINILM_STAGES) == find_stages(config, model_class, "text")
+    assert list(bundled.MINILM_STAGES) == find_stages(config, model_class, "text")
     assert open_encoder("minilm", "text").spec.pool == family.pools[0]
 
 

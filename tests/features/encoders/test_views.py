@@ -1,4 +1,4 @@
-"""A view is the crop that its image's key and its number decide, embedded by the plain encoder, loaded once for all."""
+"""A view is a crop seeded by its image's key and its number, embedded by the plain encoder, which is loaded once."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_crops_lie_inside_and_keep_what_they_promise(height: int, width: int) ->
 
 
 class Means:
-    """A model that resizes to 4x4 and says the mean of each quarter; one column per channel and half."""
+    """A model that resizes to 4x4 and returns the mean of each quarter; one column per channel and half."""
 
     def __init__(self, *specs: EncoderSpec) -> None:
         self.specs = specs

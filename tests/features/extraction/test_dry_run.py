@@ -51,18 +51,18 @@ def test_it_foretells_what_extraction_then_does(tmp_path: Path, posts: Corpus, t
     before = listing(tmp_path)
     seen = estimate(posts, request(posts), cache, settings)
     assert listing(tmp_path) == before
-    (foretold,), (report,) = seen.encoders, extract_corpus(posts, request(posts), cache, settings).encoders
-    assert (foretold.rows, foretold.missing, foretold.unreadable) == (62, 1, 0)
-    assert (foretold.new, foretold.duplicate, foretold.cached) == (59, 2, 0)
+    (estimated,), (report,) = seen.encoders, extract_corpus(posts, request(posts), cache, settings).encoders
+    assert (estimated.rows, estimated.missing, estimated.unreadable) == (62, 1, 0)
+    assert (estimated.new, estimated.duplicate, estimated.cached) == (59, 2, 0)
     assert (report.encoded, report.bad, report.duplicate) == (58, 1, 2)
-    assert (foretold.sampled, foretold.bad_in_sample, foretold.fingerprint) == (59, 1, report.fingerprint)
+    assert (estimated.sampled, estimated.bad_in_sample, estimated.fingerprint) == (59, 1, report.fingerprint)
     (spec,) = stored_specs(cache)
     store = Store(cache / spec.slug, spec)
     count = int(store.lengths(store.keys).sum()) if tokens else None
-    assert foretold.tokens == (None if count is None else pytest.approx(count / 58))
-    assert foretold.bytes == data_bytes(spec, 58, count)
-    assert 0 < report.bytes - foretold.bytes < 10_000
-    assert seen.free_bytes > seen.peak_bytes == seen.bytes == foretold.bytes
+    assert estimated.tokens == (None if count is None else pytest.approx(count / 58))
+    assert estimated.bytes == data_bytes(spec, 58, count)
+    assert 0 < report.bytes - estimated.bytes < 10_000
+    assert seen.free_bytes > seen.peak_bytes == seen.bytes == estimated.bytes
     before = listing(tmp_path)
     (idle,) = estimate(replace(posts, samples=posts.samples[:-1]), request(posts), cache, settings).encoders
     assert (idle.new, idle.cached, idle.bytes, idle.seconds, idle.load_seconds) == (0, 58, 0, 0, 0)
@@ -74,11 +74,11 @@ def test_a_sample_is_timed_and_the_rest_reckoned(
 ) -> None:
     monkeypatch.setattr(module, "ENOUGH_SECONDS", 0.0)
     seen = estimate(posts, request(posts), tmp_path / "cache")
-    (foretold,) = seen.encoders
-    assert foretold.sampled == module.WARM_UP + module.FIRST
-    assert seen.seconds == pytest.approx(foretold.seconds)
+    (estimated,) = seen.encoders
+    assert estimated.sampled == module.WARM_UP + module.FIRST
+    assert seen.seconds == pytest.approx(estimated.seconds)
     (report,) = extract_corpus(posts, request(posts), tmp_path / "cache").encoders
-    assert foretold.bytes == pytest.approx(report.bytes, rel=0.6)
+    assert estimated.bytes == pytest.approx(report.bytes, rel=0.6)
     assert "nothing was written" in seen.to_text()
 
 

@@ -88,7 +88,7 @@ def test_with_nothing_to_do_no_device_is_looked_for(tmp_path: Path, monkeypatch:
     corpus = posts(tmp_path, ["one", "two"])
     run(corpus, tmp_path / "cache", Fake(spec("text")))
     monkeypatch.setattr(
-        "msa.features.extraction.embed.choose_runtime", lambda *asked, **more: pytest.fail("torch imported")
+        "msa.features.extraction.settings.choose_runtime", lambda *asked, **more: pytest.fail("torch imported")
     )
     assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
 
@@ -120,7 +120,7 @@ def test_batches_hold_texts_of_like_length_within_the_budget_whatever_their_orde
     assert len(fake.batches) < 2 * sum(map(len, texts)) / 100
 
 
-def test_lanes_and_batches_change_no_content(tmp_path: Path) -> None:
+def test_streams_and_batches_change_no_content(tmp_path: Path) -> None:
     corpus = posts(tmp_path, [f"{n % 9 * 'word '}{n}" for n in range(50)], images=True)
     found = []
     for number, settings in enumerate(

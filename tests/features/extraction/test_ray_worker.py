@@ -1,4 +1,4 @@
-"""A worker of a Ray cluster, without a cluster: what it opens, what it writes, what it says when it cannot."""
+"""A worker of a Ray cluster, without a cluster: what it opens, what it writes, how it fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chunk_of(posts: Corpus, fakes: Any) -> ItemChunk:
     return ItemChunk("text", tuple(posts.samples), {fakes.SPEC.fingerprint: keys})
 
 
-def test_a_chunk_dealt_again_is_not_written_again(tmp_path: Path, fakes: Any) -> None:
+def test_a_retried_chunk_is_not_written_again(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
     posts = corpus(tmp_path, ["one", "two", "unknown", "three"])
     chunk = chunk_of(posts, fakes)
@@ -59,7 +59,7 @@ def test_a_chunk_dealt_again_is_not_written_again(tmp_path: Path, fakes: Any) ->
     assert sorted(len(part) for part in store.parts) == [1, 2]
 
 
-def test_a_node_that_does_not_see_the_files_says_so(tmp_path: Path, fakes: Any) -> None:
+def test_a_node_that_does_not_see_the_files_is_named(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
     blind = EmbedWorker(
         fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache" / "none", SETTINGS, cores=1, gpu=False

@@ -240,8 +240,8 @@ def test_the_command_in_shards_equals_the_command_alone(tmp_path: Path) -> None:
     (tmp_path / "posts.jsonl").write_text("\n".join(map(json.dumps, posts)))
     encoders = [word for name in ("minilm", "gensim:doc2vec", "gensim:word2vec") for word in ("--text", name)]
     alone = msa(tmp_path, *encoders, "--cache", "single")
-    said = alone.communicate()
-    assert alone.returncode == 0, said
+    message = alone.communicate()
+    assert alone.returncode == 0, message
     killed = msa(tmp_path, *encoders, "--cache", "shards", "--shard", "3/3")
     until = time.monotonic() + 60
     while killed.poll() is None and not list(tmp_path.glob("shards/*/part-*.h5")) and time.monotonic() < until:
