@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,16 @@ from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus
 from msa.features.text_table import table
 from msa.heads.registry import head_info
-from msa.pipeline.commands.head_options import Fusion, Training
+from msa.pipeline.commands.declare import generate_options, option_values
 from msa.pipeline.commands.recipes import Recipe, RecipeList
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_guesses
 from msa.pipeline.evaluation.comparison import judge as judge_folds
 from msa.pipeline.metrics.scores import score, summarise
-from msa.pipeline.training.experiment import HeadConfig, train_folds
+from msa.pipeline.training.experiment import train_folds
 from msa.pipeline.training.pseudo_labels import train_unlabelled
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
@@ -83,15 +85,14 @@ def suits(recipe: Recipe) -> str:
 def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str, Any]:
     """Train a recipe on every fold; its metrics, and what it gains over the linear probe on the same features."""
     options = {name.replace("-", "_"): value for name, value in recipe.options.items()}
-    defaults = {field.name: field.default for group in (Fusion, Training) for field in fields(group)}
+    defaults = option_values(HeadConfig()) | option_values(TrainConfig())
     most = LARGEST[suits(recipe)]
     options |= {name: min(options.get(name, defaults[name]), bound) for name, bound in most.items()}
     options["option"] = [one for one in options.get("option", []) if not one.startswith("ffn=")]
     options |= {"patches": "4x4", "token_width": 256, "device": "cpu"}
     if from_scratch(recipe):
         options |= {"epochs": 5}
-    head = Fusion(**known(Fusion, options)).config()
-    training = Training(**known(Training, options)).config()
+    head, training = read(HeadConfig, options), read(TrainConfig, options)
     encoders = {side: options[side] if from_scratch(recipe) else name for side, name in EMBEDDED.items()}
     stage = DataConfig(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
     features, dealt, device = prepare(corpus, stage, head, seed=training.seed)
@@ -128,8 +129,10 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     }
 
 
-def known(group: type, options: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: options[field.name] for field in fields(group) if field.name in options}
+def read(kind: Any, options: dict[str, Any]) -> Any:
+    """A config from values as the command line takes them."""
+    generated = {one.parameter.name: one for one in generate_options(kind)}
+    return kind(**{generated[n].field: generated[n].form.read(v) for n, v in options.items() if n in generated})
 
 
 def line(recipe: Recipe, one: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from ..features.encoders.sources import EncoderRequest
 from ..features.extraction.extract import Extraction, extract_corpus
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.layouts import ReadOptions, read_corpus
-from .config.head_config import Grid
+from .config.values import Grid
 from .data import cached_features as data
 from .data.cached_features import find_spec
 from .data.test_lock import lock

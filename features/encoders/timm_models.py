@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, canonical, near_names
+from ..near_names import near_names
+from ..spec import EncoderSpec, canonical
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
 from .variants import WHOLE, Stage, expand, last_alone, layer_names

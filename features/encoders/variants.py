@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..spec import EncoderSpec, near_names
+from ..near_names import near_names
+from ..spec import EncoderSpec
 from .encoder import EncoderOptions
 
 FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"

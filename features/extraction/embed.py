@@ -23,7 +23,7 @@ from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
-from ..store.store import Writer
+from ..store.store import FLUSH_SECONDS, Writer
 from .cost import Clock
 from .plan import EncoderReport, Task, make_task, settle
 from .settings import ExtractSettings
@@ -103,7 +103,11 @@ class _Line:
         self.window = TEXT_WINDOW if task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
         self.writers = [
-            Writer(target.store, tokens=settings.tokens or target.spec.raw, flush_seconds=settings.flush_seconds)
+            Writer(
+                target.store,
+                tokens=settings.tokens or target.spec.raw,
+                flush_seconds=settings.flush_seconds or FLUSH_SECONDS,
+            )
             for target in task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed

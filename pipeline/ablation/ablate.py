@@ -52,6 +52,7 @@ def ablate(
     part: Part | None = None,
     seeds: int = 1,
     runs: Path = Path("runs"),
+    name: str | None = None,
     done: Done = lambda number, total: None,
 ) -> Ablation:
     """Compare a full head with the same without a modality, and with it alone: same splits, same seeds.
@@ -98,7 +99,7 @@ def ablate(
         if not part and not idle:
             scores = {name: scoring.metrics(logits) for name, logits in said.items()}
             shapley[full.fusion] = worth({"neither": scoring.majority()} | scores)
-    path = free_name(runs, f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}")
+    path = free_name(runs, name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}")
     ablation = Ablation(
         fusion=",".join(one.fusion for one in configs),
         how=how,

@@ -10,8 +10,9 @@ from typing import Any
 
 import typer
 
+from ...features.near_names import near_or_all
 from ...features.text_table import table
-from .config_file import convert_option, near_names, settings_of
+from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
 COMMANDS = ("extract", "train-head", "ablate")  # that a recipe gives options to
@@ -59,7 +60,7 @@ def read_recipe(name: str) -> Recipe:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = [recipe.stem for recipe in FOLDER.glob("*.toml")]
-        raise ValueError(f"unknown recipe {name!r}; {near_names(name, known)}")
+        raise ValueError(f"unknown recipe {name!r}{near_or_all(name, known)}")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         about = content.pop("about", {})
@@ -83,14 +84,14 @@ def apply_recipe(ctx: typer.Context, name: str) -> str:
     """
     if not name or ctx.resilient_parsing:
         return name
-    recipe, commands = read_recipe(name), settings_of(ctx)
+    recipe, commands = read_recipe(name), command_options(ctx)
     own = commands[str(ctx.command.name)]
     anywhere = {option for command in COMMANDS for option in commands[command]}
     defaults = dict(ctx.default_map or {})
     for option, value in recipe.options.items():
         spelling = option.replace("_", "-")
         if spelling not in anywhere:
-            raise ValueError(f"recipe {name!r}: unknown option {option!r}; {near_names(spelling, anywhere)}")
+            raise ValueError(f"recipe {name!r}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
         if spelling in own:
             defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
     ctx.default_map = defaults

@@ -78,7 +78,7 @@ def write_demo_corpus(
     """Draw a corpus into `folder` and put a `msa.toml` beside it, unless one is there.
 
     The same `posts` and `seed` give the same bytes with the same Pillow. An earlier demo corpus is drawn anew.
-    `commands` (from `settings_of`) lets `msa.toml` list every option. Raises ValueError for a folder that holds
+    `commands` (from `command_options`) lets `msa.toml` list every option. Raises ValueError for a folder that holds
     anything else, or for fewer than 64 posts.
     """
     if posts < LEAST:

@@ -163,6 +163,7 @@ def learning_curve(
     *,
     shares: Sequence[float],
     runs: Path = Path("runs"),
+    name: str | None = None,
     done: FoldDone = lambda number, total: None,
 ) -> LearningCurve:
     """Train the head and the linear probe on a share of each fold's training rows, and score the same rows.
@@ -191,7 +192,7 @@ def learning_curve(
         for system, found in metrics.items():
             points[system].append(Point(system, share, rows, summarise(found)))
     curve = Curve("system", "training rows", [one for line in points.values() for one in line])
-    path = free_name(runs, f"learning-{config.fusion}")
+    path = free_name(runs, name or f"learning-{config.fusion}")
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
     result = LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)

@@ -27,11 +27,12 @@ from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import sync_folder, write_atomic
 from ...features.text_table import table
+from ..config.tune_config import TuneConfig
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
 from ..data.test_lock import lock
 from ..training.loop import training_threads
-from .tune import EpochDone, Rows, TuneConfig, fit_encoder
+from .tune import EpochDone, Rows, fit_encoder
 
 SHOWN = ("loss", "accuracy", "macro_f1")
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from ...features.near_names import near_or_all
 from ...heads.registry import HEADS, head_info
-from ..commands.config_file import near_names
-from ..commands.head_options import read_grid, read_number
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..config.values import read_grid, read_number
 
 Value = int | float | str | bool
 Point = Mapping[str, Value]
@@ -118,7 +118,7 @@ def read_space(
     known = {*ENCODERS, *HEAD, *TRAINING, *options}
     for name, side in names.items():
         if name not in known:
-            raise ValueError(f"unknown setting {name!r} in the search space; {near_names(name, known)}")
+            raise ValueError(f"unknown setting {name!r} in the search space{near_or_all(name, known)}")
         _check(name, side)
     return Space(names)
 

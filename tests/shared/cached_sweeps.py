@@ -8,8 +8,8 @@ from typing import Any
 from cached_posts import stage
 
 from msa.features.posts.samples import Corpus
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.sweeps.leaderboard import Sweep
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.training.experiment import HeadConfig

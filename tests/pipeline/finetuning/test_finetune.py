@@ -25,6 +25,7 @@ from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
+from msa.pipeline.config.tune_config import TuneConfig
 from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.split import load_or_make_folds
@@ -35,7 +36,7 @@ from msa.pipeline.training.experiment import HeadConfig, TrainConfig, train_fold
 N = 60
 WORDS = [f"w{number}" for number in range(40)]
 LOCAL = EncoderOptions(local_files_only=True)
-QUICK = tune.TuneConfig(epochs=2, batch_size=16, lr=1e-3)
+QUICK = TuneConfig(epochs=2, batch_size=16, lr=1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def load(corpus: Corpus, cache: Path, name: str) -> CachedFeatures:
 
 
 def tuned(
-    bert: Path, folder: Path, config: tune.TuneConfig = QUICK, *, folds: int | None = None, fold: int = 0
+    bert: Path, folder: Path, config: TuneConfig = QUICK, *, folds: int | None = None, fold: int = 0
 ) -> Finetuned:
     return finetune(
         noise(), str(bert), "text", folder / "tuned", options=LOCAL, cache=folder / "cache", config=config,
@@ -93,7 +94,7 @@ def tuned(
 
 def test_scores_on_rows_that_the_encoder_has_seen_are_refused_for_they_mean_nothing(bert: Path, tmp_path: Path) -> None:
     """The leak of a report that reached .824 so: tuned on the rows of one split, judged on the folds of another."""
-    hard = tune.TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
+    hard = TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
     result = tuned(bert, tmp_path, hard)
     cache = tmp_path / "cache"
     table = load(noise(), cache, str(result.folder))
@@ -256,7 +257,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
 )
 def test_a_config_out_of_range_names_its_field(field: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be .*, got "):
-        tune.TuneConfig(**{field: value})  # type: ignore[arg-type]
+        TuneConfig(**{field: value})  # type: ignore[arg-type]
 
 
 def pictures(folder: Path, count: int = 16) -> Corpus:
@@ -284,7 +285,7 @@ def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Mo
         model = timm.create_model(name[5:]) if name.startswith("timm:") else build_torchvision(name)
         torch.save(model.state_dict(), tmp_path / "weights.pth")
         options = replace(LOCAL, weights=tmp_path / "weights.pth")
-    config = tune.TuneConfig(epochs=1, batch_size=4, lr=1e-4)
+    config = TuneConfig(epochs=1, batch_size=4, lr=1e-4)
     out, cache = tmp_path / "tuned", tmp_path / "cache"
     finetune(corpus, name, modality, out, options=options, cache=cache, config=config, device="cpu")
     pooled = []

@@ -29,12 +29,12 @@ from msa.features.extraction import ray_cluster
 from msa.features.extraction.worker_pool import ATTEMPTS, Death, RayRunError
 from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.sweeps.chunk import Said
 from msa.pipeline.sweeps.leaderboard import Sweep
 from msa.pipeline.sweeps.ray_chunks import Leg, Racer, Stop
 from msa.pipeline.sweeps.ray_workers import Workers
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.training.folds import Task, plan_training
 from msa.pipeline.training.loop import training_threads
 
