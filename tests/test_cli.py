@@ -51,8 +51,8 @@ def here(folder: Path, capsys: pytest.CaptureFixture[str], arguments: Sequence[s
         code = run_command(arguments)
     finally:
         os.chdir(old)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
 
 
 def as_json(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -187,7 +187,7 @@ def test_predict_refuses_another_encoder_than_the_one_it_learned_from(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "part"),
     [
         (["extract", "--image", "vgg61"], "vgg16"),
         (["extract", "nowhere"], "nowhere"),
@@ -206,14 +206,14 @@ def test_predict_refuses_another_encoder_than_the_one_it_learned_from(
     ],
 )
 def test_user_errors_are_one_line_with_a_remedy(
-    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
 ) -> None:
     code, out, err = here(home, capsys, arguments)
     assert code == 2
     assert out == ""
     assert err.startswith("msa: ")
     assert err.count("\n") == 1
-    assert said in err
+    assert part in err
 
 
 @pytest.mark.parametrize("command", [[], ["cache"]])

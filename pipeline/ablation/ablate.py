@@ -66,6 +66,7 @@ def ablate(
     """
     started = time.perf_counter()
     configs = [config] if isinstance(config, HeadConfig) else list(config)
+    folder = name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
     _check(modality, how, part, seeds)
     if part == "views" and not configs[0].views:
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
@@ -99,7 +100,7 @@ def ablate(
         if not part and not idle:
             scores = {name: scoring.metrics(logits) for name, logits in said.items()}
             shapley[full.fusion] = worth({"neither": scoring.majority()} | scores)
-    path = free_name(runs, name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}")
+    path = free_name(runs, folder)
     ablation = Ablation(
         fusion=",".join(one.fusion for one in configs),
         how=how,

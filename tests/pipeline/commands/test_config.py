@@ -1,4 +1,4 @@
-"""msa.toml gives defaults to the commands' own options, and says so when it cannot."""
+"""msa.toml gives defaults to the options of the commands; what it cannot give is an error in one line."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_top_level_keys_reach_every_command_with_the_option_and_tables_win(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("sead = 1", r"msa\.toml: unknown option 'sead'; did you mean seed\?"),
         ("zzz = 1", r"unknown option 'zzz'; known are batch-size, data, fusion, image, seed"),
@@ -92,8 +92,8 @@ def test_top_level_keys_reach_every_command_with_the_option_and_tables_win(tmp_p
         ('data = "d"\nseed = = 1', r"msa\.toml is not valid TOML: .*line 2"),
     ],
 )
-def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         read_default_map(write(tmp_path, text), KNOWN)
     assert "\n" not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_paths_count_from_the_files_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('fusion = "atention"', r"fusion = \"atention\": 'atention' is not one of .*; did you mean 'attention'\?"),
         ('folds = "many"', r"folds = \"many\": .*integer.*; see `msa train-head --help`"),
@@ -143,13 +143,13 @@ def test_paths_count_from_the_files_folder(folder: Path) -> None:
         ("data = [1]", r"data = \[1\]: .*path"),
     ],
 )
-def test_a_wrong_value_is_blamed_on_the_file_in_one_line(folder: Path, line: str, said: str) -> None:
+def test_a_wrong_value_is_blamed_on_the_file_in_one_line(folder: Path, line: str, message: str) -> None:
     write(folder, f"[train-head]\n{line}\n")
     error = run("train-head").exception
     assert isinstance(error, ValueError)
     assert str(error).startswith("msa.toml: ")
     assert "\n" not in str(error)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         raise error
 
 

@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cached_sweeps
 import pytest
 from cached_posts import cached_posts
-
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
-import cached_sweeps
 from cached_sweeps import told
 
 from msa.features.posts.samples import Corpus

@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
 from msa.features.posts.samples import Corpus
 from msa.pipeline.config.search_config import Search
 
