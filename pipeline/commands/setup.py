@@ -33,10 +33,11 @@ def init(
     text: Annotated[str, Option(help="Text encoder.")] = DataConfig.text[0],
 ) -> None:
     """Write a commented msa.toml: defaults for every command."""
-    from . import config_file
+    from ..config import config_template
+    from .config_file import command_options
 
-    file = Path(config_file.FILE)
-    config_file.write_config(file, data=data, image=image, text=text, commands=config_file.command_options(ctx))
+    file = Path(config_template.FILE)
+    config_template.write_config(file, data=data, image=image, text=text, commands=command_options(ctx))
     print(f"wrote {file}; next: msa check")
 
 
@@ -44,9 +45,9 @@ def init(
 def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to write it.")] = Path("demo")) -> None:
     """Write a small generated corpus and run every step on it."""
     from ..demo import demo
-    from . import config_file
+    from .config_file import command_options
 
-    print(demo.write_demo_corpus(folder, commands=config_file.command_options(ctx)))
+    print(demo.write_demo_corpus(folder, commands=command_options(ctx)))
     root = ctx.find_root().command
     with chdir(folder):
         for line in DEMO:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ..commands.config_file import FILE, Commands, write_config
+from ..config.config_template import FILE, Commands, write_config
 from .pictures import Mood, draw_scene
 from .texts import VALENCE, Tone, write_post
 

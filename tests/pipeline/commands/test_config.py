@@ -15,12 +15,11 @@ from msa.cli import app as msa_app
 from msa.pipeline.commands.config_file import (
     APART,
     ONE_OFF,
-    Commands,
     apply_config,
     command_options,
     read_default_map,
-    write_config,
 )
+from msa.pipeline.config.config_template import Commands, write_config
 
 KNOWN = {"extract": ["data", "image", "batch-size"], "train-head": ["data", "fusion", "seed"]}
 
