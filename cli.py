@@ -12,7 +12,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .pipeline.commands import cache, evaluation, extraction, finetuning, heads, setup, sweeps
-from .pipeline.commands.console import say
+from .pipeline.commands.console import note
 from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
@@ -78,7 +78,7 @@ def run_command(arguments: Sequence[str]) -> int:
         code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        say("interrupted; what was written stays, run the same command again to continue")
+        note("interrupted; what was written stays, run the same command again to continue")
         return 130
     except Exception as error:
         if debug:
@@ -89,7 +89,7 @@ def run_command(arguments: Sequence[str]) -> int:
         if message is None:
             raise
         if message:  # empty where the help was shown
-            say(message)
+            note(message)
         return 2
 
 

@@ -27,7 +27,7 @@ from msa.features.posts.samples import Corpus
 from msa.features.text_table import table
 from msa.heads.registry import head_info
 from msa.pipeline.commands.declare import generate_options, option_values
-from msa.pipeline.commands.recipes import Recipe, RecipeList
+from msa.pipeline.commands.recipes import Recipe, read_recipes
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("systems"), help="folder of finished recipes")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    recipes = [recipe for recipe in RecipeList.all().recipes if not given.only or recipe.name in given.only]
+    recipes = [recipe for recipe in read_recipes() if not given.only or recipe.name in given.only]
     recipes.sort(key=lambda recipe: (from_scratch(recipe), suits(recipe)))  # the longest last
     index, parts = map(int, given.share.split("/"))
     corpus = read_corpus(given.data)

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 class Setting:
     """What is known of a setting beside its name, type and default.
 
-    `minimum` and `maximum` belong to the range, `above` and `below` do not. `zero` says what 0 means. `flags` are the
+    `minimum` and `maximum` belong to the range, `above` and `below` do not. `zero` is what 0 means. `flags` are the
     spellings on the command line, the main one first; empty: the field's name. A setting without help is checked, but
     is no option. `choices` are read when a value is checked, so that a heavy module can give them.
     """
@@ -52,7 +52,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, **known: Any) -> Any:
-    """A field of a dataclass with what `Setting` says of it; a list or dict as default is copied."""
+    """A field of a dataclass with its `Setting`; a list or dict as default is copied."""
     metadata = {"setting": Setting(help, **known)}
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)

@@ -1,4 +1,4 @@
-"""The commands as a user types them, on a small drawn corpus, with the embedded encoders."""
+"""The commands as a user types them, on a small generated corpus, with the embedded encoders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a demo corpus, its msa.toml and its features extracted."""
-    folder = tmp_path_factory.mktemp("home") / "drawn posts"
+    folder = tmp_path_factory.mktemp("home") / "generated posts"
     write_demo_corpus(folder, posts=80)
     done = msa(folder, "extract", "--json", "--max-bad", "1")
     assert done.returncode == 0, done.stderr
@@ -102,9 +102,9 @@ def test_train_head_writes_a_run_that_predicts_the_same_again(home: Path, capsys
         scored = list(csv.DictReader(file))
     assert len(scored) == 70
     for row in scored:
-        chances = {name: float(row[name]) for name in ("positive", "neutral", "negative")}
-        assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
-        assert row["predicted"] == max(chances, key=lambda name: chances[name])
+        probabilities = {name: float(row[name]) for name in ("positive", "neutral", "negative")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["predicted"] == max(probabilities, key=lambda name: probabilities[name])
     hits = sum(row["predicted"] == row["label"] for row in scored) / len(scored)
     per_fold = json.loads((run / "metrics.json").read_text())["per_fold"]
     assert hits == pytest.approx(sum(f["accuracy"] for f in per_fold) / 3, abs=0.02)
@@ -126,8 +126,8 @@ def test_predict_writes_the_course_answer_and_one_post_equals_its_cached_row(
     text = (home / f"data/{post['id']}.txt").read_bytes().decode("utf-8-sig", "replace")
     one = as_json(home, capsys, "predict", "runs/two", "--image", f"data/{post['id']}.jpg", "--text", text)
     assert one["predictions"][0]["label"] == post["label"]
-    for name, chance in one["predictions"][0]["probabilities"].items():
-        assert chance == pytest.approx(post["probabilities"][name], abs=2e-3)
+    for name, probability in one["predictions"][0]["probabilities"].items():
+        assert probability == pytest.approx(post["probabilities"][name], abs=2e-3)
 
 
 def test_ablate_shows_three_rows_and_refuses_one_that_changed_nothing(
@@ -174,7 +174,7 @@ def test_check_counts_what_the_demo_planted(home: Path, capsys: pytest.CaptureFi
     assert len(found["problems"]) == 1
 
 
-def test_predict_refuses_another_encoder_than_the_one_it_learned_from(
+def test_predict_refuses_another_encoder_than_the_one_it_was_trained_on(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(as_json(home, capsys, "train-head", "--fusion", "text", "--name", "foreign", *QUICK)["run"])

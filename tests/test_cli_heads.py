@@ -1,4 +1,4 @@
-"""The commands of stage two as a user types them, on a small drawn corpus: ensembles, recipes, evaluation, locks."""
+"""The commands of stage two on a small generated corpus: ensembles, recipes, evaluation, locked posts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from msa.cli import run_command
 from msa.heads.registry import HEADS
-from msa.pipeline.commands.recipes import FOLDER, RecipeList
+from msa.pipeline.commands.recipes import FOLDER, read_recipes
 from msa.pipeline.demo.demo import write_demo_corpus
 
 QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", "2x2"]
@@ -64,7 +64,7 @@ def test_every_head_and_every_recipe_is_listed(home: Path, capsys: pytest.Captur
     assert all(entry["system"] and entry["report"] for entry in listed)
 
 
-@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in read_recipes()])
 def test_every_recipe_names_options_that_train_head_takes(
     home: Path, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:
@@ -189,7 +189,7 @@ def test_encoders_from_scratch_run_from_pixels_to_predictions(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in read_recipes()])
 def test_every_recipe_runs_on_the_embedded_encoders(
     home: Path, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:

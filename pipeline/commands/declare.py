@@ -76,7 +76,7 @@ FORMS: dict[Any, Form] = {
 
 @dataclass(frozen=True)
 class Generated:
-    """The option of one field: the parameter of the command that stands for it, and how its value is read."""
+    """The option of one field: the command's parameter for it, and how its value is read."""
 
     field: str
     parameter: inspect.Parameter
@@ -173,7 +173,7 @@ def _help(text: str, kind: Any) -> tuple[str, str | None]:
 
 
 def _place(parameter: inspect.Parameter) -> tuple[int, int]:
-    """Where a parameter stands: arguments, then the options that matter first, then panel by panel."""
+    """The place of a parameter: arguments, then the options that matter first, then panel by panel."""
     info = get_args(parameter.annotation)[1:2]
     if not info or not isinstance(info[0], OptionInfo):
         return 0, 0

@@ -10,7 +10,7 @@ from typer import Option
 
 from ...features.extraction.settings import ExtractSettings
 from ..config.data_config import CachedEncoders
-from .console import progress, say, show
+from .console import note, progress, show
 from .declare import EMBEDDINGS, command
 from .options import InputPosts, Json, Machines, Offline, RecipeName
 
@@ -76,13 +76,13 @@ def extract(
         )
     show(extraction, as_json)
     if extraction.bad_share > max_bad:
-        say(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
+        note(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
         raise typer.Exit(1)
 
 
 @command(app, panel=EMBEDDINGS, example="msa encoders")
 def encoders(as_json: Json = False) -> None:
     """List the encoders: width, source of weights, if installed."""
-    from .listing import EncoderList
+    from . import listing
 
-    show(EncoderList.here(), as_json)
+    show(listing.list_encoders(), as_json)

@@ -106,14 +106,14 @@ def ablate(
 @command(app, panel=HEADS, example="msa heads")
 def heads(as_json: Json = False) -> None:
     """List the fusion heads, their options and papers."""
-    from .listing import HeadList
+    from . import listing
 
-    show(HeadList.all(), as_json)
+    show(listing.list_heads(), as_json)
 
 
 @command(app, panel=HEADS, example="msa recipes")
 def recipes(as_json: Json = False) -> None:
     """List the published systems that come as recipes."""
-    from .recipes import RecipeList
+    from . import listing
 
-    show(RecipeList.all(), as_json)
+    show(listing.list_recipes(), as_json)

@@ -104,7 +104,7 @@ class Cluster:
 class Machines(Cluster):
     """How the rows are split over processes and machines."""
 
-    shard: str = setting("", "A share of the rows, as 2/8, or auto: as torchrun or Slurm say.")
+    shard: str = setting("", "A share of the rows, as 2/8, or auto: as torchrun or Slurm set it.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,9 +1,8 @@
-"""Recipes: the published systems as option files, `recipes/NAME.toml`, and `msa recipes`, which lists them."""
+"""Recipes: the published systems as files of options, `recipes/NAME.toml`."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import typer
 
 from ...features.near_names import near_or_all
-from ...features.text_table import table
 from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
@@ -30,29 +28,9 @@ class Recipe:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class RecipeList:
-    """Recipes in the order of their names."""
-
-    recipes: Sequence[Recipe]
-
-    @classmethod
-    def all(cls) -> RecipeList:
-        """Those that come with msa."""
-        return cls([read_recipe(path.stem) for path in sorted(FOLDER.glob("*.toml"))])
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"recipes": [vars(recipe) for recipe in self.recipes]}
-
-    def to_text(self) -> str:
-        """One line per recipe."""
-        lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in self.recipes]
-        return (
-            f"{table(['recipe', 'source', 'reported', 'encoders', 'system'], lines)}\n\n"
-            "`msa extract --recipe NAME` caches a recipe's encoders, `msa train-head --recipe NAME` trains it; "
-            "flags win, so --image and --text run it on others."
-        )
+def read_recipes() -> list[Recipe]:
+    """The recipes that come with msa, in the order of their names."""
+    return [read_recipe(path.stem) for path in sorted(FOLDER.glob("*.toml"))]
 
 
 def read_recipe(name: str) -> Recipe:
@@ -96,8 +74,3 @@ def apply_recipe(ctx: typer.Context, name: str) -> str:
             defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
     ctx.default_map = defaults
     return name
-
-
-def _encoders(recipe: Recipe) -> str:
-    sides = (recipe.options.get(modality, "") for modality in ("image", "text"))
-    return " + ".join(" ".join(side) if isinstance(side, list) else str(side) for side in sides)

@@ -38,7 +38,7 @@ class Search:
             raise ValueError("--halving must be 2 or more, or 0 for none; got 1")
 
     @property
-    def racing(self) -> int:
+    def at_once(self) -> int:
         """The largest number of trials in a batch, where memory allows it."""
         suited = 16 if self.sampler == "tpe" else 256  # TPE learns from one batch for the next
         return min(self.batch or suited, self.trials)

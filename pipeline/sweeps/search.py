@@ -33,7 +33,7 @@ def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfi
     """The search, `counted`, with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.ensemble_size * largest))
-    batches = -(-search.trials // min(search.racing, fits))
+    batches = -(-search.trials // min(search.at_once, fits))
     even = -(-search.trials // batches)  # so that none is a small rest
     return replace(search, batch=min(search.batch or even, search.trials))
 

@@ -69,7 +69,7 @@ def sweep(
     plans: list[str] = []
     rows: list[list[Row]] = []
     search = counted(search, space, head)
-    heads = search.racing * search.inner * head.ensemble_size
+    heads = search.at_once * search.inner * head.ensemble_size
     with open_engine(ray, asked=data_config.device, here=pick_device(data_config.device), heads=heads) as engine:
         first = tables.of(*_first(space, head))
         search = settled(search, space, head, training, first)

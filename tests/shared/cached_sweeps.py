@@ -26,6 +26,6 @@ def search(corpus: Corpus, runs: Path, how: Search, **more: Any) -> Sweep:
 
 
 def told(found: Sweep) -> Any:
-    """What a sweep says, but for its costs: every trial, and the winner of each outer fold with its scores."""
+    """The results of a sweep without its costs: every trial, and the winner of each outer fold with its scores."""
     trials = [(r.index, r.point, r.state, r.values, r.notes["metrics"]) for rows in found.rows for r in rows]
     return trials, [choice.config() for choice in found.choices], found.outer

@@ -164,7 +164,7 @@ def test_the_template_lists_every_option_and_its_comments_are_the_defaults(folde
     write_config(path, data="po\\sts", image="vgg16", text="minilm", commands=seen["commands"])
     text = path.read_text(encoding="utf-8")
     assert tomllib.loads(text) == {"data": "po\\sts", "image": "vgg16", "text": "minilm", "train-head": {}}
-    assert "# tokens = true\n" in text.split("[train-head]")[0], "what commands share stands on top"
+    assert "# tokens = true\n" in text.split("[train-head]")[0], "options of several commands are on top"
     assert '# fusion = "concat"  # How to fuse.\n# folds = 1  # How many folds.\n# weights (unset)\n' in text
 
     lines = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
@@ -179,7 +179,7 @@ def test_the_options_of_msa_that_are_alike_mean_alike() -> None:
     commands = command_options(ctx)
     assert ONE_OFF.keys() <= commands.keys()
     meanings: dict[str, set[str]] = {}
-    del commands["finetune"]  # its options are of an encoder's training and stand in its own table
+    del commands["finetune"]  # its options are of an encoder's training and have their own table
     for command, known in commands.items():
         assert not ONE_OFF.get(command, set()) & known.keys()
         for spelling, setting in known.items():

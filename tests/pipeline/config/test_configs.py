@@ -1,4 +1,4 @@
-"""The configs of heads, data and searches: their ranges, and defaults that stand once."""
+"""The configs of heads, data and searches: their ranges, and defaults that are the same everywhere."""
 
 from __future__ import annotations
 
