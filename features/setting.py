@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 class Setting:
     """What is known of a setting beside its name, type and default.
 
-    `minimum` and `maximum` belong to the range, `above` and `below` do not. `zero` is what 0 means. `flags` are the
-    spellings on the command line, the main one first; empty: the field's name. A setting without help is checked, but
-    is no option. `choices` are read when a value is checked, so that a heavy module can give them.
+    `minimum` and `maximum` belong to the range, `above` and `below` do not. `zero` is what 0 means; help and error add
+    it. `flags` are the spellings on the command line, the main one first; empty: the field's name. A setting without
+    help is checked, but is no option. `choices` are read when a value is checked, so that a heavy module can give them.
     """
 
     help: str
@@ -38,6 +38,11 @@ class Setting:
             and (self.below is None or value < self.below)
             and (not isinstance(value, float) or math.isfinite(value))
         )
+
+    @property
+    def description(self) -> str:
+        """The help, with what 0 means."""
+        return f"{self.help.removesuffix('.')}; 0: {self.zero}." if self.zero else self.help
 
     @property
     def range(self) -> str:

@@ -17,23 +17,8 @@ PARTS = ("features", "heads", "pipeline")
 HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py"}
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for part in PARTS for path in (ROOT / part).rglob("*.py"))])
 PYTHON = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
-TEXT = {"", *".cfg .ini .json .md .py .toml .txt .yaml .yml .html .css .js .svg .typed".split()}
-    "",
-    ".typed",
-    ".cfg",
-    ".ini",
-    ".json",
-    ".md",
-    ".py",
-    ".toml",
-    ".txt",
-    ".yaml",
-    ".yml",
-    ".html",
-    ".css",
-    ".js",
-    ".svg",
-}
+TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}
+TEXT |= {".typed"}
 
 
 def package(path: Path) -> str:

@@ -20,16 +20,12 @@ class ExtractSettings:
     """
 
     device: str = setting("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps.")
-    runtime: Literal["auto", "torch", "openvino"] = setting(
-        "auto", "What runs the encoders; auto: OpenVINO on a CPU, if installed."
-    )
+    runtime: Literal["auto", "torch", "openvino"] = setting("auto", "What runs the encoders; auto: OpenVINO on CPUs.")
     compile: bool = setting(False, "Compile the model with torch.compile first.")
     streams: int = setting(0, "", minimum=0, zero="automatic")
-    batch_images: int = setting(0, "Images per forward pass; 0: what suits the device.", minimum=0, zero="automatic")
-    batch_tokens: int = setting(
-        0, "Word pieces per forward pass; 0: what suits the device.", minimum=0, zero="automatic"
-    )
-    workers: int = setting(0, "Decoding threads; 0: one per core.", minimum=0, zero="automatic")
+    batch_images: int = setting(0, "Images per forward pass.", minimum=0, zero="automatic")
+    batch_tokens: int = setting(0, "Word pieces per forward pass.", minimum=0, zero="automatic")
+    workers: int = setting(0, "Decoding threads.", minimum=0, zero="one per core")
     tokens: bool = True
     flush_seconds: float | None = None  # the store's own
 

@@ -32,17 +32,10 @@ PANELS = {
     "Output": ("out", "to", "format", "max_bad"),
 }
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
-OF_CLASS = {
-    "ReadingOptions": "Posts",
-    "InputPosts": "Posts",
-    "HeadConfig": "Head",
-    "TrainConfig": "Training",
-    "TuneConfig": "Training",
-    "Search": "Search",
-    "DataConfig": "Folds and evaluation",
+OF_CLASS = {  # panels of the other settings; those of what computes are in Compute
+    **{"HeadConfig": "Head", "TrainConfig": "Training", "TuneConfig": "Training", "Search": "Search"},
+    **{"DataConfig": "Folds and evaluation"},
 }
-
-
 WIDEST = 18  # characters of choices beside an option's name; more would cut off names at 80 columns
 
 
@@ -112,7 +105,7 @@ def generate_options(kind: type) -> list[Generated]:
             flags = known.flags or (f"--{one.name.replace('_', '-')}",)
             name = flags[0].removeprefix("--").replace("-", "_")
             panel = _panel(name, OF_CLASS.get(kind.__name__, "Compute"))
-            help, metavar = _help(known.help, form.type)
+            help, metavar = _help(known.description, form.type)
             option = Option(*flags, help=help, metavar=metavar, rich_help_panel=panel)  # the dataclass checks the range
             found.append(Generated(one.name, _keyword(name, default, Annotated[form.type, option]), form))
         elif get_origin(hint) is Annotated:

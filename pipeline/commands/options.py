@@ -61,7 +61,7 @@ class ReadingOptions:
     layout: str = setting("auto", "Data layout by name; auto: detected.")
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
     column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet; repeatable.")
-    limit: int = setting(0, "Only the first N posts; 0: all.", minimum=0)
+    limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
     def read_from(self, path: Path) -> Corpus:
         """Read the posts at this path. Raises ValueError."""

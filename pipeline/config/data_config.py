@@ -27,7 +27,7 @@ class DataConfig(CachedEncoders):
     `repeats` repeats the folds with other seeds. `hold_out` sets that share of the posts aside for `msa test`, once.
     """
 
-    folds: int | None = setting(None, "Cross-validation folds; 0: one stored 80/20 split.", minimum=0)
+    folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
     device: str = setting("auto", DEVICE)
     repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1)
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)

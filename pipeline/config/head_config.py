@@ -31,20 +31,11 @@ class HeadConfig:
     hidden: int = setting(128, "Width of the head.", minimum=1)
     dropout: float = setting(0.5, "Dropout in the head.", minimum=0, below=1)
     patches: Grid | None = setting((4, 4), "Grid that image tokens are pooled to, as 4x4; none: all tokens.")
-    token_width: int | None = setting(256, "Width that tokens are projected to; 0: their own.", minimum=0)
-    ensemble_size: int = setting(
-        1,
-        "Heads per fold, with other seeds and validation rows, averaged as one model.",
-        flags=("--ensemble",),
-        minimum=1,
-    )
-    views: int = setting(
-        0, "Augmented views of each image beside the plain one; 0: none.", minimum=0, zero="the plain image alone"
-    )
+    token_width: int | None = setting(256, "Width that tokens are projected to.", minimum=0, zero="their own")
+    ensemble_size: int = setting(1, "Heads per fold, averaged as one model.", flags=("--ensemble",), minimum=1)
+    views: int = setting(0, "Augmented views of each image beside the plain one.", minimum=0, zero="none")
     average_views: bool = setting(False, "Score with the mean over the image and its views.")
-    options: Mapping[str, int | float | str] = setting(
-        {}, "An option of the head: NAME=VALUE; repeatable.", flags=("--option",)
-    )
+    options: Mapping[str, int | float | str] = setting({}, "Head option, NAME=VALUE; repeatable.", flags=("--option",))
 
     def __post_init__(self) -> None:
         check(self)

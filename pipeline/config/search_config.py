@@ -21,15 +21,15 @@ class Search:
     Raises ValueError naming the first field that is out of range.
     """
 
-    trials: int = setting(0, "Points that are tried; 0: the whole grid, or 64.", minimum=0)
+    trials: int = setting(0, "Points that are tried.", minimum=0, zero="the whole grid, or 64")
     inner: int = setting(5, "Inner folds that rank the trials.", flags=("--folds", "--inner"), minimum=2, unit="folds")
     outer: int = setting(1, "Outer folds that score the winner; 1: the stored split.", minimum=1)
     sampler: Sampler = setting("random", "How points are sampled.")
-    halving: int = setting(3, "One in N trials goes on from rung to rung; 0: all train to the end.", minimum=0)
+    halving: int = setting(3, "One in N trials goes on from rung to rung.", minimum=0, zero="all train to the end")
     metric: str = setting(
         "accuracy", "Metric on the inner folds that ranks the trials.", flags=("--by",), choices=metrics
     )
-    batch: int = setting(0, "Trials that are compared at each rung; 0: what suits the sampler.", minimum=0)
+    batch: int = setting(0, "Trials that are compared at each rung.", minimum=0, zero="what suits the sampler")
     study: str = setting("", "Database URL or SQLite file; in the run folder if empty.")
 
     def __post_init__(self) -> None:

@@ -51,33 +51,21 @@ class TrainConfig:
     )
     lr: float = setting(3e-4, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
     weight_decay: float = setting(1e-2, "Weight decay.", minimum=0)
-    schedule: Literal["cosine", "constant", "restarts", "onecycle"] = setting(
-        "cosine", "Schedule of the learning rate."
-    )
-    warmup: float = setting(
-        1.0, "Epochs in which the learning rate rises; not with onecycle.", minimum=0, unit="epochs"
-    )
+    schedule: Literal["cosine", "constant", "restarts", "onecycle"] = setting("cosine", "Learning rate schedule.")
+    warmup: float = setting(1.0, "Epochs of warm-up; not with onecycle.", minimum=0, unit="epochs")
     restart_every: int = setting(10, "Epochs between warm restarts.", minimum=1, unit="epochs")
     min_lr: float = setting(0.0, "Lowest learning rate of cosine and restarts.", minimum=0)
-    clip: float = setting(1.0, "Largest norm of the gradient; 0: no limit.", minimum=0, zero="off")
-    loss: Literal["cross-entropy", "focal"] = setting("cross-entropy", "Loss, focal is sigmoid focal loss.")
+    clip: float = setting(1.0, "Largest norm of the gradient.", minimum=0, zero="no limit")
+    loss: Literal["cross-entropy", "focal"] = setting("cross-entropy", "Loss; focal is sigmoid focal loss.")
     gamma: float = setting(2.0, "Focal loss: how much easy posts are down-weighted.", minimum=0)
     label_smoothing: float = setting(0.0, "Share of a label spread over all classes.", minimum=0, below=1)
-    logit_adjustment: float = setting(
-        0.0, "Strength of logit adjustment for rare classes; 1: full, 0: off.", minimum=0, zero="off"
-    )
-    balance: Literal["none", "weights", "sampler"] = setting(
-        "none", "Rare classes: weight them in the loss, or sample them as often as others."
-    )
-    modality_dropout: float = setting(
-        0.0, "Probability that training hides one modality of a post.", minimum=0, below=1
-    )
-    mixup: float = setting(0.0, "Mix posts by a share from Beta(x, x); 0: off.", minimum=0, zero="off")
+    logit_adjustment: float = setting(0.0, "Logit adjustment for rare classes; 1: full.", minimum=0, zero="off")
+    balance: Literal["none", "weights", "sampler"] = setting("none", "Rare classes: weight or oversample them.")
+    modality_dropout: float = setting(0.0, "Probability of hiding a modality in training.", minimum=0, below=1)
+    mixup: float = setting(0.0, "Mix posts by a share from Beta(x, x).", minimum=0, zero="off")
     average: Literal["none", "ema", "swa"] = setting("none", "Average the weights over steps (ema) or epochs (swa).")
     decay: float = setting(0.99, "Decay of the moving average (ema).", minimum=0, below=1)
-    patience: int = setting(
-        6, "Epochs without improvement after which training stops; 0: never.", minimum=0, zero="never stop early"
-    )
+    patience: int = setting(6, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
     metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
     tune_thresholds: bool = setting(False, "Move the decision thresholds to the best metric on the validation rows.")
     seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)

@@ -26,9 +26,7 @@ class TuneConfig:
     weight_decay: float = setting(1e-2, "Weight decay.", minimum=0)
     warmup: float = setting(0.1, "Share of the steps in which the learning rates rise.", minimum=0, maximum=1)
     clip: float = setting(1.0, "Largest norm of the gradient.", above=0)
-    patience: int = setting(
-        2, "Epochs without improvement after which training stops; 0: never.", minimum=0, zero="never stop early"
-    )
+    patience: int = setting(2, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
     metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
     balance: Literal["none", "weights"] = setting("none", "Class weights by inverse frequency.")
     seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)
