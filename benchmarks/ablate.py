@@ -3,7 +3,7 @@
     python benchmarks/ablate.py --data DIR --cache DIR
 
 Whole `msa ablate --modality image` commands, from the start of the process to its end, on the default split of the
-cached posts. The ratio is the least of what is allowed over what was taken.
+cached posts. The ratio is the smallest of time allowed over time taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from common import judge, options
+from common import check_target, options
 
 ALLOWED = {"gated": 30.0, "attention": 180.0, "all-pooled": 120.0}  # seconds
 
@@ -34,7 +34,7 @@ def main() -> None:
         print(done.stdout.strip(), flush=True)
         print(f"{fusion}: {seconds:.1f} s of {allowed:.0f} allowed; load before {load:.1f}\n", flush=True)
         ratios.append(allowed / seconds)
-    judge("time allowed over time taken, least of three", min(ratios), 1.0)
+    check_target("time allowed over time taken, least of three", min(ratios), 1.0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark shares: its two options, the machine's name, and the line that judges it."""
+"""Shared by all benchmarks: options, the name of the machine, and the check of the ratio against its target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mvsa"
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """Parse --data and --cache; stop with a reason where the data is not there."""
+    """Parse --data and --cache; stop with a reason if there is no data."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of posts")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="folder of cached embeddings")
@@ -35,8 +35,8 @@ def machine() -> str:
     return f"{model}, {cores} cores, Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def judge(name: str, ratio: float, target: float) -> None:
-    """Print the ratio last; exit with 1 where it is below the target."""
+def check_target(name: str, ratio: float, target: float) -> None:
+    """Print the ratio last; exit with 1 if it is below the target."""
     print(f"machine: {machine()}")
     print(f"{name}: {ratio:.3f} (target {target:g})")
     sys.exit(0 if ratio >= target else 1)

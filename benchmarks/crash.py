@@ -4,7 +4,7 @@
 
 Real extracts of drawn posts by fake encoders, in the harness that `tests/features/store/test_crash.py` runs in part.
 Every trial is resumed and compared with an uninterrupted run, row by row and byte by byte. The ratio is of the trials
-in which nothing was wrong.
+without any fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from common import judge
+from common import check_target
 
 HARNESS = Path(__file__).resolve().parents[1] / "tests" / "features" / "store" / "crash.py"
 KILLS, LOSSES, RIVALS, FLIPS = 300, 100, 10, 1000
@@ -34,7 +34,7 @@ def main() -> None:
     rng = random.Random(0)
     trials = bad = 0
 
-    def tell(name: str, done: int, faults: Counter[str]) -> None:
+    def report(name: str, done: int, faults: Counter[str]) -> None:
         nonlocal trials, bad
         trials += done
         bad += min(done, faults.total())
@@ -47,7 +47,7 @@ def main() -> None:
             call()
         stages = {stage: count for stage, count in sorted(harness.count.items()) if stage.startswith("kills with")}
         done = harness.count["kills"] or harness.count["power losses"] or len(calls)
-        tell(name, done, Counter(harness.wrong))
+        report(name, done, Counter(harness.wrong))
         for stage, count in stages.items():
             print(f"  {stage}: {count}")
 
@@ -70,9 +70,9 @@ def main() -> None:
     for size in (1, 30, 1000):
         with tempfile.TemporaryDirectory() as folder:
             unseen = crash.unseen_flips(Path(folder), size, FLIPS, rng)
-        tell(f"flipped bits in a part of {size} rows, {unseen} unseen", FLIPS, Counter(misaligned=unseen))
+        report(f"flipped bits in a part of {size} rows, {unseen} unseen", FLIPS, Counter(misaligned=unseen))
     print(f"trials: {trials}")
-    judge("trials with nothing wrong", 1 - bad / trials, 1.0)
+    check_target("trials with nothing wrong", 1 - bad / trials, 1.0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from common import judge
+from common import check_target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "features" / "fuzz"))
 from fuzz import make_case
@@ -62,7 +62,7 @@ def main() -> None:
     print(f"cases: {len(results)} in {minutes:.1f} minutes")
     wrong = sum(not result.good for result in results)
     print(f"read, embedded or reported: {len(results) - wrong} of {len(results)}")
-    judge("1 / (1 + cases that ended otherwise)", 1 / (1 + wrong), 1.0)
+    check_target("1 / (1 + cases that ended otherwise)", 1 / (1 + wrong), 1.0)
 
 
 if __name__ == "__main__":

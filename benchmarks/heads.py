@@ -3,7 +3,7 @@
     python benchmarks/heads.py --data DIR --cache DIR
 
 Same cached features, same five folds (stratified, grouped by duplicate content), nothing tuned on test rows: the
-heads run with their defaults. The peers learn from every row that is not scored. The ratio is the best fusion
+heads run with their defaults. The peers are trained on all training and validation rows. The ratio is the best fusion
 head's accuracy over the best peer's or single modality's.
 """
 
@@ -12,31 +12,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from common import judge, options
+from common import check_target, options
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from msa.features.posts.layouts import read_corpus
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.inputs import build_inputs
 from msa.pipeline.data.prepare import prepare
-from msa.pipeline.evaluation.baselines import baseline_guesses, pooled_matrix
+from msa.pipeline.evaluation.baselines import baseline_predictions, pooled_matrix
+from msa.pipeline.evaluation.comparison import score_folds
 from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.metrics.tables import metric_table
-from msa.pipeline.training.experiment import HeadConfig, train_folds
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.training.folds import train_folds
 
 FUSIONS = {
     "concat": HeadConfig(fusion="concat"),
     "weighted": HeadConfig(fusion="weighted"),
     "gated": HeadConfig(fusion="gated"),
     "attention": HeadConfig(fusion="attention"),
-    "gated, 5 heads a fold": HeadConfig(fusion="gated", ensemble_size=5),
-    "attention, 5 heads a fold": HeadConfig(fusion="attention", ensemble_size=5),
+    "gated, 5 heads per fold": HeadConfig(fusion="gated", ensemble_size=5),
+    "attention, 5 heads per fold": HeadConfig(fusion="attention", ensemble_size=5),
 }
 SINGLES = {"text": HeadConfig(fusion="text"), "image": HeadConfig(fusion="image")}
-SINGLES |= {f"{name}, 5 heads a fold": HeadConfig(fusion=name, ensemble_size=5) for name in ("text", "image")}
+SINGLES |= {f"{name}, 5 heads per fold": HeadConfig(fusion=name, ensemble_size=5) for name in ("text", "image")}
 
 
 def main() -> None:
@@ -50,9 +52,8 @@ def main() -> None:
         rows[name] = summarise([result.metrics for result in results])
         print(metric_table({name: rows[name]}).splitlines()[-1], flush=True)
     matrix, labels = np.nan_to_num(pooled_matrix(build_inputs(table, tokens=False))), table.targets()
-    for name, guesses in baseline_guesses(table, folds, seed=0).items():
-        pairs = zip(folds, guesses, strict=True)
-        rows[name] = summarise([score(labels[fold.test], said, table.classes) for fold, said in pairs])
+    for name, predictions in baseline_predictions(table, folds, seed=0).items():
+        rows[name] = summarise(score_folds(labels, folds, predictions, table.classes))
     found = []
     for fold in folds:
         rest = np.concatenate([fold.train, fold.valid])
@@ -62,7 +63,7 @@ def main() -> None:
     print(metric_table(rows))
     best = max(rows[name]["accuracy"]["mean"] for name in FUSIONS)
     rival = max(metrics["accuracy"]["mean"] for name, metrics in rows.items() if name not in FUSIONS)
-    judge("best fusion over best rival, accuracy", best / rival, 1.0)
+    check_target("best fusion over best rival, accuracy", best / rival, 1.0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from common import judge, options
+from common import check_target, options
 
 LIMITS = {"--help": 0.3, "extract": 3.0}
 RUNS = 5
@@ -38,7 +38,7 @@ def main() -> None:
         print(f"{name}: {middle:.2f} s (lowest {min(times):.2f}, highest {max(times):.2f}), limit {LIMITS[name]} s")
         ratios.append(LIMITS[name] / middle)
     print(f"posts: {report['rows']}")
-    judge("limit over measured", min(ratios), 1.0)
+    check_target("limit over measured", min(ratios), 1.0)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 The limit of C cores is 1 / (1/F + 1/(C*D)): F images/s of the bare model on all cores, D images/s decoded and resized
 on one core, both measured before and after, in the same run. Measured against it: an extraction from the first file
 read and hashed to the merged cache, on a model that is loaded, as F has it. `msa extract` as a user runs it, from the
-interpreter's start, stands beside it and against the two loops, which are measured on a sample: a DataLoader with
-eager torch on batches of 32, and one image after another as in the reports. Weights other than the embedded ones are
+interpreter's start, is compared with two loops, which are measured on a sample: a DataLoader with eager torch on
+batches of 32, and one image after another as in the reports. Weights other than the embedded ones are
 random, from a local file. The ratio last is the worst of measured / target.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import DATA, judge
+from common import DATA, check_target
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -50,7 +50,7 @@ def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
 
 
 def forward_rate(encoder: Any, prepared: Sequence[torch.Tensor], streams: int, batch: int, seconds: float) -> float:
-    """Images per second of the bare model: every stream takes a batch that lies ready, results are dropped."""
+    """Images per second of the bare model: every stream takes prepared batches and drops the results."""
     stacked = [torch.stack(list(prepared[at : at + batch])) for at in range(0, len(prepared), batch)]
     encoder.engine(stacked[0])
     stop = time.perf_counter() + seconds
@@ -174,7 +174,7 @@ def main() -> None:
             print(f"eager DataLoader loop {loader:.1f}/s: msa is {rows / whole / loader:.2f} times as fast (target 3)")
             print(f"one image at a time {single:.1f}/s: msa is {rows / whole / single:.2f} times as fast (target 10)")
             ratios += [rows / whole / loader / 3, rows / whole / single / 10]
-    judge("worst of measured over target", min(ratios), 1.0)
+    check_target("worst of measured over target", min(ratios), 1.0)
 
 
 def random_weights(name: str, file: Path) -> Path | None:

@@ -17,7 +17,7 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
-from common import DATA, judge
+from common import DATA, check_target
 
 from msa.features.posts.layouts import read_corpus
 
@@ -27,11 +27,11 @@ def peak(folder: Path) -> tuple[float, int]:
     command = [sys.executable, "-m", "msa.cli", "extract", str(folder / "posts.csv"), "--text", "none"]
     child = subprocess.Popen([*command, "--cache", str(folder / "cache")], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    told = child.stdout.read()
+    output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         sys.exit(f"msa extract ended with status {status}")
-    return usage.ru_maxrss / 1024, int(told.splitlines()[2].split()[3])
+    return usage.ru_maxrss / 1024, int(output.splitlines()[2].split()[3])
 
 
 def write(folder: Path, images: list[Path], rows: int) -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"{rows} posts, {encoded} images embedded: peak {megabytes:.0f} MB resident")
         assert encoded == rows
         peaks.append(megabytes)
-    judge("peak of 1 x over peak of 10 x", peaks[0] / peaks[1], 1 / 1.1)
+    check_target("peak of 1 x over peak of 10 x", peaks[0] / peaks[1], 1 / 1.1)
 
 
 if __name__ == "__main__":

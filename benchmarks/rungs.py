@@ -19,7 +19,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from common import DATA, judge
+from common import DATA, check_target
 from numpy.typing import NDArray
 from sweep import DECAYS, DROPOUTS, FOLDS, HIDDEN, RATES, _list
 
@@ -61,7 +61,7 @@ def main() -> None:
             print(f"  {size} settings: regret {mean:.2f} points, in one of 20 {high:.2f}; ", end="")
             print(f"{cost:.1f} epochs a setting and fold")
     before, after = (np.mean(regrets[name]) + 0.05 for name in ("tripled", "doubled"))
-    judge("regret of tripled rungs over that of doubled ones", float(before / after), 0.9)
+    check_target("regret of tripled rungs over that of doubled ones", float(before / after), 0.9)
 
 
 def record(data: Path, cache: Path, fusion: str, epochs: int, seed: int) -> NDArray[np.float64]:

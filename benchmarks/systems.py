@@ -1,12 +1,12 @@
-"""Claim: every system of the reports, rebuilt, under one leak-free protocol: reported, measured, paired with linear.
+"""Claim: every system of the reports runs under one leak-free protocol: reported, measured, paired with linear.
 
     python benchmarks/systems.py --data DIR --cache DIR [--folds 10] [--share 1/2] [--only R2-fourway]
 
 Every recipe on the same cached features (the encoders that come with PyPI packages, unless a recipe learns its own),
-the same folds (stratified, grouped by duplicate content), nothing tuned on a scored row. The recipes' losses,
+the same folds (stratified, grouped by duplicate content), nothing tuned on test rows. The recipes' losses,
 optimizers and schedules are theirs; for two processor cores the sizes are bounded: width 128, 64 for heads on tokens,
-these of width 256 on a 4 x 4 grid, 20 epochs, 5 epochs and one fold for those that learn their encoders from scratch.
-Finished recipes are kept in --out and not repeated; `--share` lets several processes divide them. The last ratio is
+tokens of width 256 on a 4 x 4 grid, 20 epochs; 5 epochs and one fold for systems that train encoders from scratch.
+Finished recipes are kept in --out and not repeated; `--share` divides them among several processes. The last ratio is
 the share of the recipes that were measured.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, judge, machine
+from common import DATA, check_target, machine
 
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus
@@ -32,14 +32,14 @@ from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.prepare import prepare
-from msa.pipeline.evaluation.baselines import baseline_guesses
-from msa.pipeline.evaluation.comparison import judge as judge_folds
-from msa.pipeline.metrics.scores import score, summarise
-from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.pseudo_labels import train_unlabelled
+from msa.pipeline.evaluation.baselines import baseline_predictions
+from msa.pipeline.evaluation.comparison import evaluate_folds, score_folds
+from msa.pipeline.metrics.scores import summarise
+from msa.pipeline.training.folds import train_folds
+from msa.pipeline.training.pseudo_labels import train_with_pseudo_labels
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
-PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the test rows: the same for all recipes
+PROBES: dict[int, list[Any]] = {}  # predictions of the linear probe on the test rows: the same for all recipes
 FROM_SCRATCH = {"pixels", "tokens"}
 LARGEST = {"pooled": {"hidden": 128, "epochs": 20}, "tokens": {"hidden": 64, "epochs": 20}}
 
@@ -67,7 +67,7 @@ def main() -> None:
     found = [(recipe, json.loads(path.read_text())) for recipe, path in paths if path.exists()]
     header = ["recipe", "reported", "accuracy", "macro F1", "minus linear", "p", "folds", "seconds"]
     print(table(header, [line(recipe, one) for recipe, one in found]))
-    judge("recipes measured", len(found) / len(recipes), 1.0)
+    check_target("recipes measured", len(found) / len(recipes), 1.0)
 
 
 def place(folder: Path, recipe: Recipe) -> Path:
@@ -83,7 +83,7 @@ def suits(recipe: Recipe) -> str:
 
 
 def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str, Any]:
-    """Train a recipe on every fold; its metrics, and what it gains over the linear probe on the same features."""
+    """Train a recipe on every fold; its metrics, and the difference from the linear probe on the same features."""
     options = {name.replace("-", "_"): value for name, value in recipe.options.items()}
     defaults = option_values(HeadConfig()) | option_values(TrainConfig())
     most = LARGEST[suits(recipe)]
@@ -95,34 +95,30 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     head, training = read(HeadConfig, options), read(TrainConfig, options)
     encoders = {side: options[side] if from_scratch(recipe) else name for side, name in EMBEDDED.items()}
     stage = DataConfig(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
-    features, dealt, device = prepare(corpus, stage, head, seed=training.seed)
-    dealt = dealt[:1] if from_scratch(recipe) else dealt
-    if len(dealt) not in PROBES:
+    features, split, device = prepare(corpus, stage, head, seed=training.seed)
+    split = split[:1] if from_scratch(recipe) else split
+    if len(split) not in PROBES:
         embedded = replace(stage, image=(EMBEDDED["image"],), text=(EMBEDDED["text"],))
         plain, _, _ = prepare(corpus, embedded, HeadConfig("concat"), seed=training.seed)
-        PROBES[len(dealt)] = baseline_guesses(plain, dealt, seed=training.seed)["linear"]
+        PROBES[len(split)] = baseline_predictions(plain, split, seed=training.seed)["linear"]
     started = time.perf_counter()
     if method := options.get("unlabelled"):
-        results = train_unlabelled(features, dealt, head, training, method=method, device=device)
+        results = train_with_pseudo_labels(features, split, head, training, method=method, device=device)
     else:
-        results = train_folds(features, dealt, head, training, device=device)
+        results = train_folds(features, split, head, training, device=device)
     seconds = time.perf_counter() - started
-    linear = {"linear": PROBES[len(dealt)]}
-    stops = [(result.valid_rows, result.valid_logits) for result in results]
-    judged = judge_folds(features, dealt, [result.logits for result in results], stops, others=linear)
-    against = judged.comparisons["linear"]
-    truth = features.targets()
-    probe = [
-        score(truth[fold.test], said, features.classes)["accuracy"]
-        for fold, said in zip(dealt, linear["linear"], strict=True)
-    ]
+    linear = {"linear": PROBES[len(split)]}
+    validation = [(result.valid_rows, result.valid_logits) for result in results]
+    evaluation = evaluate_folds(features, split, [one.logits for one in results], validation, baselines=linear)
+    against = evaluation.comparisons["linear"]
+    probe = [one["accuracy"] for one in score_folds(features.targets(), split, linear["linear"], features.classes)]
     return {
         "metrics": summarise([result.metrics for result in results]),
-        "intervals": {name: one._asdict() for name, one in judged.intervals.items()},
+        "intervals": {name: one._asdict() for name, one in evaluation.intervals.items()},
         "linear": float(np.mean(probe)),
         "difference": against.difference["accuracy"],
         "mcnemar": against.mcnemar,
-        "folds": len(dealt),
+        "folds": len(split),
         "of": folds,
         "seconds": seconds,
         "machine": machine(),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import DATA, judge
+from common import DATA, check_target
 from sentence_transformers import SentenceTransformer
 
 from msa.features.encoders.bundled import embedded_file
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{len(texts)} texts, {available_cores()} threads each; lowest cosine between the two: {cosine.min():.6f}")
     if cosine.min() < 0.9999:
         sys.exit("the vectors differ: cosine below 0.9999")
-    judge(
+    check_target(
         "msa over sentence-transformers, medians",
         statistics.median(times["sentence-transformers"]) / statistics.median(times["msa"]),
         1.0,

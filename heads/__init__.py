@@ -1,1 +1,1 @@
-"""Stage two's models: fusion heads, one idea a file, and their registry."""
+"""The models of stage two: one fusion head per file, and their registry."""

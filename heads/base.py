@@ -1,4 +1,4 @@
-"""What every head shares: its inputs, its projections, the stand-in for a missing modality, and attention."""
+"""The base class of all heads: inputs, projections, the null vector of a missing modality, and attention."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MODALITIES: tuple[Modality, ...] = ("image", "text")
 class Inputs(NamedTuple):
     """The features of B posts, padded.
 
-    Shapes: B batch, P and T positions, I and E widths. Position 0 of each modality is the pooled vector, the
-    rest are tokens, so P = T = 1 is training on pooled vectors alone. A mask is True where a position holds
-    something; a row of a mask that is all False is a missing modality. What stands under False is never read.
+    Shapes: B batch, P and T positions, I and E widths. Position 0 of each modality is the pooled vector, the rest are
+    tokens, so P = T = 1 means pooled vectors only. A mask is True at valid positions; a mask row that is all False is a
+    missing modality. Values at masked positions are never read.
     """
 
     image: Tensor  # (B, P, I) float
@@ -32,9 +32,9 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Dims:
-    """Widths that a head is built for: image I and text E (1 for a modality that no encoder fills), classes K.
+    """Widths that a head is built for: image I and text E (1 for a modality without an encoder), classes K.
 
-    Where the vectors of several encoders stand side by side, `image_parts` and `text_parts` are the width of each.
+    If the vectors of several encoders are concatenated, `image_parts` and `text_parts` are the width of each.
 
     Raises ValueError on a width below 1, parts that do not add up to their width, or fewer than two classes.
     """
@@ -65,12 +65,12 @@ class Dims:
         return self.image if modality == "image" else self.text
 
     def parts(self, modality: Modality) -> tuple[int, ...]:
-        """The width of each encoder of a modality, in the order in which their vectors stand."""
+        """The width of each encoder of a modality, in the order of concatenation."""
         return (self.image_parts if modality == "image" else self.text_parts) or (self.width(modality),)
 
 
 class PartNorm(nn.Module):
-    """LayerNorm of each part of a vector on its own, so that a large encoder drowns no small one beside it."""
+    """LayerNorm of each part of a vector separately, so that encoders of different scale have equal influence."""
 
     def __init__(self, parts: Sequence[int]) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ class PartNorm(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map (…, D), D the sum of the parts, to the same shape."""
-        # Without scale and shift: the linear map that follows has both, and no gradient need flow to the features.
+        # Without scale and shift, since the linear map that follows has both.
         return torch.cat([layer_norm(part, part.shape[-1:]) for part in torch.split(vectors, self.parts, -1)], -1)
 
 
 class Projection(nn.Module):
-    """LayerNorm and a linear map of one modality to the hidden width; a learned vector where a post lacks it.
+    """LayerNorm and a linear map of one modality to the hidden width; a learned null vector if a post lacks it.
 
-    Each of the `parts`, the widths of the encoders that stand side by side, is normalised on its own.
+    `parts` are the widths of the concatenated encoders, which are normalised separately.
     """
 
     def __init__(self, parts: Sequence[int], hidden: int) -> None:
@@ -96,21 +96,21 @@ class Projection(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Map vectors (B, L, D) and mask (B, L) to (B, L, H) and (B, L); each row of the mask has a True."""
-        # Cleared before the arithmetic, since NaN under the mask would pass through `where` into the gradient.
+        # Masked before the arithmetic, since NaN at masked positions would pass through `where` into the gradient.
         clean = torch.where(mask[..., None], vectors, 0.0)
         projected = self.linear(self.norm(clean))  # (B, L, H)
         first = torch.arange(mask.shape[-1], device=mask.device) == 0  # (L,)
-        stand_in = ~mask.any(-1, keepdim=True) & first  # (B, L)
-        # What was cleared came out as the bias. A product, since `where` and its gradient take several times as long.
-        lacking = stand_in[..., None].to(projected.dtype) @ (self.null - self.linear.bias)[None]  # (B, L, H)
-        return projected + lacking, mask | stand_in
+        missing = ~mask.any(-1, keepdim=True) & first  # (B, L)
+        # Masked positions hold the bias. A product, since `where` and its gradient take several times as long.
+        null = missing[..., None].to(projected.dtype) @ (self.null - self.linear.bias)[None]  # (B, L, H)
+        return projected + null, mask | missing
 
 
 class Head(nn.Module):
     """A fusion head: Inputs to logits (B, K).
 
-    Subclasses list the modalities that they read; parameters exist for those alone. No Python branch depends on
-    a value, so a head can be run by `torch.func.vmap` over stacked parameters.
+    Subclasses list the modalities that they read, and have parameters for those only. No Python branch depends on a
+    value, so that `torch.func.vmap` can run a head over stacked parameters.
 
     Raises ValueError when `hidden` is below 1 or `dropout` is outside [0, 1).
     """
@@ -125,7 +125,7 @@ class Head(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}; 0.5 is usual")
         self.dims = dims
-        # Added to logits where a decision is made: thresholds, once they were tuned.
+        # Tuned decision thresholds, which prediction adds to the logits.
         self.register_buffer("offsets", torch.zeros(dims.classes))
         self.projections = nn.ModuleDict({name: Projection(dims.parts(name), hidden) for name in self.reads})
 
@@ -134,18 +134,18 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def parts(self, inputs: Inputs) -> Tensor:
-        """The logits (M, B, K) that training looks at: its loss is the mean over the M parts.
+        """The logits (M, B, K) of the training loss, which is the mean over the M parts.
 
-        One part, the head's own logits, unless the head fuses the decisions of classifiers that are trained apart.
+        One part, the head's own logits, unless the head fuses the decisions of several classifiers.
         """
         logits: Tensor = self(inputs)
         return logits[None]
 
     def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
-        """Fit what is fitted before training, on rows (n,) and what `labels` (N,) say of them; mostly nothing."""
+        """Fit buffers before training, on rows (n,) and their `labels` (N,); most heads have none."""
 
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
-        """Set the buffers that are fitted after training, on rows that no gradient has seen; most heads have none."""
+        """Fit buffers after training, on rows that no gradient has seen; most heads have none."""
 
     def tokens_of(self, modality: Modality, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Project every position of one modality: (B, L, H) and its mask (B, L)."""
@@ -158,8 +158,8 @@ class Head(nn.Module):
         return projected
 
     def pooled_of(self, modality: Modality, inputs: Inputs) -> Tensor:
-        """Project one modality and summarise its positions: (B, H)."""
-        return summarise(*self.tokens_of(modality, inputs))
+        """Project one modality and pool its positions: (B, H)."""
+        return attention_pool(*self.tokens_of(modality, inputs))
 
     def project_pooled(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return one vector per post and modality: image (B, H) and text (B, H)."""
@@ -184,8 +184,8 @@ def classifier(width: int, *, hidden: int, classes: int, dropout: float) -> nn.S
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
     """Multi-head attention: softmax(Q Kᵀ / √d) V, over the positions of key and value that the mask (B, S) allows.
 
-    Shapes: query (B, Q, H), key and value (B, S, H), result (B, Q, H); `heads` divides H. A row of the mask
-    without a True gives zeros. Plain products and softmax, since the fused kernels have no batching rule in vmap.
+    Shapes: query (B, Q, H), key and value (B, S, H), result (B, Q, H); `heads` divides H. A mask row that is all False
+    gives zeros. Plain products and softmax, since the fused kernels have no batching rule in vmap.
     """
 
     def split(x: Tensor) -> Tensor:
@@ -198,8 +198,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) 
     return torch.flatten((weights @ v).transpose(-3, -2), -2)  # (B, Q, H)
 
 
-def summarise(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Return one vector (B, H) of tokens (B, L, H): position 0 asks all positions; alone, it is itself."""
+def attention_pool(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Attention pooling of tokens (B, L, H) to (B, H): position 0 attends to all; without tokens, it is returned."""
     if tokens.shape[-2] == 1:
         return tokens.squeeze(-2)
     return attend(tokens[..., :1, :], tokens, tokens, mask, heads=1)[..., 0, :]

@@ -10,7 +10,7 @@ from .base import Dims, Head, Inputs, classifier
 class BilinearHead(Head):
     """logits = classify(Σ over r of (A_r [i; 1]) * (B_r [t; 1])), `rank` terms.
 
-    Liu et al., 2018: the ones let a modality speak for itself too.
+    Liu et al., 2018. The ones add the terms that are linear in one modality.
 
     Raises ValueError when `rank` is below 1.
     """

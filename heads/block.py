@@ -1,4 +1,4 @@
-"""The layer that attends: one sequence asks another, or itself; every head with a Transformer in it is built of it."""
+"""Attention and Transformer layers, from which all attention heads are built."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .dropout import Dropout
 
 
 class Attention(nn.Module):
-    """What a sequence hears when it asks another: softmax(Q Kᵀ / √d) V by `heads` heads, from `width` to `hidden`.
+    """Multi-head attention softmax(Q Kᵀ / √d) V with `heads` heads, from `width` to `hidden`.
 
-    The answering sequence is joined by one learned position, the sink, so that a query may take nothing from it;
-    with a single answering position (pooled vectors) this makes the attention a gate instead of a constant.
+    Vaswani et al., 2017. One learned position, the attention sink (Xiao et al., 2024), is added to the context, so that
+    a query may attend to none of it. With a single context position (pooled vectors) this makes the attention a gate
+    instead of a constant.
 
     Raises ValueError when `heads` does not divide `hidden`.
     """
@@ -31,18 +32,18 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, hidden, bias=False)  # softmax cancels a bias here
         self.value = nn.Linear(width, hidden)
 
-    def forward(self, asking: Tensor, answering: Tensor, mask: Tensor) -> Tensor:
-        """Map asking (B, Q, W), answering (B, S, W) and its mask (B, S) to (B, Q, H)."""
-        sink = self.sink.expand(*answering.shape[:-2], 1, -1)  # (B, 1, W)
-        answering = torch.cat([sink, answering], -2)  # (B, 1 + S, W)
+    def forward(self, queries: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Map queries (B, Q, W), the context (B, S, W) and its mask (B, S) to (B, Q, H)."""
+        sink = self.sink.expand(*context.shape[:-2], 1, -1)  # (B, 1, W)
+        context = torch.cat([sink, context], -2)  # (B, 1 + S, W)
         mask = torch.cat([torch.ones_like(mask[..., :1]), mask], -1)  # (B, 1 + S)
-        return attend(self.query(asking), self.key(answering), self.value(answering), mask, self.heads)
+        return attend(self.query(queries), self.key(context), self.value(context), mask, self.heads)
 
 
 class FeatureDropout(Dropout):
-    """Dropout of whole features of a post, at all its positions at once (Gal & Ghahramani, 2016).
+    """Dropout with one mask for all positions of a post (Gal & Ghahramani, 2016).
 
-    For sequences that are joined end to end, where the place of an element depends on the padding of another.
+    For concatenated sequences, in which the position of an element depends on the padding before it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,10 +52,9 @@ class FeatureDropout(Dropout):
 
 
 class Block(nn.Module):
-    """One layer in which a sequence asks another: attention, feed-forward, each with residual and LayerNorm.
+    """A Transformer layer: attention and feed-forward, each with dropout, residual connection and LayerNorm.
 
-    With a sequence that asks itself it is the layer of a Transformer encoder. `joined` says that the sequences are
-    several joined end to end.
+    Queries and context may be the same sequence (self-attention). `joined` is for concatenated sequences.
 
     Vaswani et al., 2017. Raises ValueError when `heads` does not divide `hidden` or `ffn` is below 1.
     """
@@ -65,22 +65,22 @@ class Block(nn.Module):
             raise ValueError(f"ffn must be 1 or more, got {ffn!r}; the hidden width or a few times it is usual")
         self.attention = Attention(hidden, hidden, heads=heads)
         self.out = nn.Linear(hidden, hidden)
-        self.attended = nn.LayerNorm(hidden)
+        self.attention_norm = nn.LayerNorm(hidden)
         self.feedforward = nn.Sequential(nn.Linear(hidden, ffn), nn.GELU(), nn.Linear(ffn, hidden))
-        self.refined = nn.LayerNorm(hidden)
+        self.feedforward_norm = nn.LayerNorm(hidden)
         kind = FeatureDropout if joined else Dropout
-        self.drop_heard, self.drop_fed = kind(dropout), kind(dropout)  # two, since a layer's key is its mask
+        self.attention_dropout, self.feedforward_dropout = kind(dropout), kind(dropout)  # one layer has one mask a step
 
-    def forward(self, asking: Tensor, answering: Tensor, mask: Tensor) -> Tensor:
-        """Map asking (B, Q, H), answering (B, S, H) and its mask (B, S) to (B, Q, H)."""
-        heard = self.attention(asking, answering, mask)
-        asking = self.attended(asking + self.drop_heard(self.out(heard)))
-        refined: Tensor = self.refined(asking + self.drop_fed(self.feedforward(asking)))
-        return refined  # (B, Q, H)
+    def forward(self, queries: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Map queries (B, Q, H), the context (B, S, H) and its mask (B, S) to (B, Q, H)."""
+        attended = self.attention_dropout(self.out(self.attention(queries, context, mask)))
+        x = self.attention_norm(queries + attended)
+        output: Tensor = self.feedforward_norm(x + self.feedforward_dropout(self.feedforward(x)))
+        return output  # (B, Q, H)
 
 
 def blocks(layers: int, hidden: int, *, heads: int, ffn: int, dropout: float, joined: bool = False) -> nn.ModuleList:
-    """A stack of blocks, each with weights of its own. Raises ValueError when `layers` is below 1."""
+    """A stack of blocks with separate weights. Raises ValueError when `layers` is below 1."""
     if layers < 1:
         raise ValueError(f"layers must be 1 or more, got {layers!r}; 2 is usual")
     return nn.ModuleList(Block(hidden, heads=heads, ffn=ffn, dropout=dropout, joined=joined) for _ in range(layers))

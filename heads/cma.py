@@ -1,4 +1,4 @@
-"""Cross-modal gate: one softmax over the features, computed from both vectors, weighs both."""
+"""Cross-modal attention over features: one softmax, computed from both vectors, weights the features of both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import Dims, Head, Inputs, classifier
 
 
 class CmaHead(Head):
-    """logits = classify([a * i; a * t]), a = softmax(W [i; t]), i and t rectified; the features share a weight of 1."""
+    """logits = classify([a * i; a * t]), a = softmax(W [i; t]) over features, i and t after ReLU."""
 
     def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)

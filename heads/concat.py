@@ -1,4 +1,4 @@
-"""Concatenation fusion: both vectors side by side, then a perceptron."""
+"""Concatenation fusion: a perceptron on both vectors."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Decision-level fusion: classifiers trained apart, calibrated one by one, combined where they have a say."""
+"""Decision-level fusion: classifiers that are calibrated separately and combined where their modality is present."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -13,18 +12,17 @@ from torch.nn.functional import cross_entropy
 from .base import Dims, Head, Inputs
 
 Combination = Literal["mean", "max", "vote", "linear"]
-COLDEST, HOTTEST = 0.1, 10.0  # the temperatures that calibration may choose
-SEARCH_STEPS = 40
-PRIOR_ROWS = 10.0  # credit that each part has before any row is seen, against chance in few rows
+LOWEST, HIGHEST = 0.1, 10.0  # bounds of the temperature
+PRIOR_ROWS = 10.0  # pseudo-rows of each part, which keep the weights stable when there are few rows
 WEIGHT_STEPS = 200
 
 
 class DecisionHead(Head):
-    """A head whose logits are the logarithm of what M classifiers say together.
+    """A head whose logits are the log of the combined probabilities of M classifiers.
 
-    `combine` "mean" averages their probabilities, "max" takes the largest of each class, "vote" counts their
-    likeliest classes and breaks ties by the mean, "linear" averages with weights. Temperatures (M,) and weights
-    (M,) are buffers, fitted by `calibrate`; until then all are alike. Subclasses give `parts` and `speaking`.
+    `combine` "mean" averages their probabilities, "max" takes the largest of each class, "vote" counts their predicted
+    classes and breaks ties by the mean, "linear" averages with weights. Temperatures (M,) and weights (M,) are buffers,
+    fitted by `calibrate` and uniform until then. Subclasses implement `parts` and `present`.
 
     Kittler et al., 1998; Guo et al., 2017. Raises ValueError on another `combine`.
     """
@@ -40,50 +38,52 @@ class DecisionHead(Head):
         self.register_buffer("temperature", torch.ones(parts))
         self.register_buffer("weights", torch.full((parts,), 1 / parts))
 
-    def speaking(self, inputs: Inputs) -> Tensor:
-        """Which parts have something to go by: (M, B)."""
+    def present(self, inputs: Inputs) -> Tensor:
+        """Whether each part has the modality that it reads: (M, B)."""
         raise NotImplementedError
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         calibrated = self.parts(inputs) / self.temperature[:, None, None]
-        return combined(calibrated.log_softmax(-1), self.speaking(inputs), self.weights, self.combine)
+        return combine_decisions(calibrated.log_softmax(-1), self.present(inputs), self.weights, self.combine)
 
     @torch.no_grad()
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
-        """Fit a temperature per part, on the rows in which it speaks; for "linear" then weights, where all speak."""
-        logits, speaking = self.parts(inputs).double(), self.speaking(inputs)
-        for number, (part, rows) in enumerate(zip(logits, speaking, strict=True)):
-            self.temperature[number] = fit_temperature(part[rows], labels[rows])
+        """Fit a temperature per part, on the rows where it is present; for "linear" also weights, where all are."""
+        logits, present = self.parts(inputs).double(), self.present(inputs)
+        for number, (part, rows) in enumerate(zip(logits, present, strict=True)):
+            self.temperature[number] = best_temperature(part[rows], labels[rows])
         if self.combine == "linear":
-            all_speak = speaking.all(0)  # (B,)
-            log_p = (logits / self.temperature[:, None, None]).log_softmax(-1)[:, all_speak]  # (M, n, K)
-            right = log_p.gather(-1, labels[all_speak].expand(len(log_p), -1)[..., None])[..., 0]
-            self.weights.copy_(fit_weights(right))
+            complete = present.all(0)  # (B,)
+            log_p = (logits / self.temperature[:, None, None]).log_softmax(-1)[:, complete]  # (M, n, K)
+            log_true = log_p.gather(-1, labels[complete].expand(len(log_p), -1)[..., None])[..., 0]
+            self.weights.copy_(fit_weights(log_true))
 
 
-def combined(log_p: Tensor, speaking: Tensor, weights: Tensor, how: Combination) -> Tensor:
-    """Combine log-probabilities (M, B, K) of the parts that speak (M, B), with weights (M,): logits (B, K).
+def combine_decisions(log_p: Tensor, present: Tensor, weights: Tensor, how: Combination) -> Tensor:
+    """Combine log-probabilities (M, B, K) of the parts that are present (M, B), with weights (M,): logits (B, K).
 
-    A part that does not speak has no say; where none does, all have.
+    If no part is present, all are combined.
     """
-    speaking = speaking | ~speaking.any(0, keepdim=True)
-    silent = torch.finfo(log_p.dtype).min
+    present = present | ~present.any(0, keepdim=True)
+    lowest = torch.finfo(log_p.dtype).min
     if how == "max":
-        return log_p.masked_fill(~speaking[..., None], silent).amax(0)
-    share = weights[:, None] * speaking  # (M, B)
+        return log_p.masked_fill(~present[..., None], lowest).amax(0)
+    share = weights[:, None] * present  # (M, B)
     share = (share / share.sum(0)).clamp(min=torch.finfo(share.dtype).tiny).log()
-    mean = (log_p + share[..., None]).masked_fill(~speaking[..., None], silent).logsumexp(0)  # (B, K)
+    mean = (log_p + share[..., None]).masked_fill(~present[..., None], lowest).logsumexp(0)  # (B, K)
     if how != "vote":
         return mean
     choice = log_p.argmax(-1, keepdim=True) == torch.arange(log_p.shape[-1], device=log_p.device)  # (M, B, K)
-    votes = (choice & speaking[..., None]).sum(0).to(log_p.dtype)
-    # The mean is one vote more, split among the classes: it decides ties and cannot overturn a majority.
+    votes = (choice & present[..., None]).sum(0).to(log_p.dtype)
+    # The mean adds one vote, split among the classes: it breaks ties and cannot overturn a majority.
     return torch.logaddexp(votes.log(), mean)
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature in COLDEST..HOTTEST by which to divide logits (n, K) for the least loss; 1 when n is 0."""
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The T in LOWEST..HIGHEST that minimises the cross-entropy of logits (n, K) / T; 1 when n is 0."""
+    from scipy.optimize import minimize_scalar
+
     if not len(labels):
         return 1.0
     logits = logits.detach()
@@ -91,34 +91,18 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return float(cross_entropy(logits / math.exp(log_temperature), labels))
 
-    return math.exp(golden_section(loss, math.log(COLDEST), math.log(HOTTEST)))
+    bounds = math.log(LOWEST), math.log(HIGHEST)
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8}).x)
 
 
-def golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one valley between `low` and `high` is least."""
-    ratio = (math.sqrt(5) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    for _ in range(SEARCH_STEPS):
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(right)
-    return (low + high) / 2
+def fit_weights(log_true: Tensor) -> Tensor:
+    """Maximum-likelihood mixture weights (M,) given the parts' log-probabilities of the true class (M, n).
 
-
-def fit_weights(log_right: Tensor) -> Tensor:
-    """Weights (M,), sum 1, of the likeliest mixture: log_right (M, n) are the parts' log-probabilities of the truth.
-
-    By expectation maximisation, with PRIOR_ROWS rows for each part; so no part is silenced, and n = 0 gives 1 / M.
+    By expectation maximisation with PRIOR_ROWS pseudo-rows per part, so no weight becomes 0, and n = 0 gives 1 / M.
     """
-    parts = len(log_right)
-    weights = log_right.new_full((parts,), 1 / parts)
+    parts = len(log_true)
+    weights = log_true.new_full((parts,), 1 / parts)
     for _ in range(WEIGHT_STEPS):
-        credit = (weights.log()[:, None] + log_right).softmax(0).sum(1) + PRIOR_ROWS
-        weights = credit / credit.sum()
+        rows = (weights.log()[:, None] + log_true).softmax(0).sum(1) + PRIOR_ROWS
+        weights = rows / rows.sum()
     return weights

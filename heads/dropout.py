@@ -1,4 +1,4 @@
-"""Dropout whose mask is a function of a key, so that a head's training does not depend on what trains beside it."""
+"""Dropout with a mask computed from a key, so that a head trains the same alone and beside other heads."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-# Odd multipliers, one per axis from the first: an element's number does not depend on how far its batch is padded.
+# Odd multipliers, one per axis from the first, so that the index of an element does not depend on padding.
 STRIDES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
 
 
 class Dropout(nn.Module):
     """Zero elements with probability `p` in training and scale the rest by 1 / (1 - p).
 
-    Which ones is a hash of (key, place of the element), not a draw from a generator: the same under
-    `torch.func.vmap`, alone, padded, and on any device. `key` and `rate` are buffers, so that stacked heads may
-    differ in both; set the keys of all layers before each step with `set_dropout`. Use a
-    layer once in a forward pass: a second time it would drop the same places. Tensors have up to four axes.
+    Srivastava et al., 2014. The mask is a hash of the key and the element's index instead of a random draw, so it is
+    the same under `torch.func.vmap`, with padding, and on any device. `key` and `rate` are buffers, so that stacked
+    heads may differ in both; set all keys before each step with `set_dropout`. Use a layer once per forward pass: a
+    second time it would drop the same elements. Tensors have up to four axes.
     """
 
     key: Tensor
@@ -37,8 +37,8 @@ class Dropout(nn.Module):
         for axis, size in enumerate(x.shape):
             along = torch.arange(size, dtype=torch.int32, device=x.device) * _signed(STRIDES[axis])
             number = number + along.reshape(-1, *[1] * (x.ndim - 1 - axis))
-        # A whole number; 0 and below is dropped, which a rate of 0 never is: 256 is what float32 tells apart out there.
-        # Not by a comparison, since torch vectorises no arithmetic with truth values, and this is run at every step.
+        # Elements at 0 or below are dropped; 256, the resolution of float32 near 2**31, keeps all of them at rate 0.
+        # No comparison, since torch does not vectorise arithmetic with booleans, and this runs at every step.
         above = _mix(number).float() - (self.rate * 2.0**32 - (2.0**31 + 256))
         return x * (above.clamp(0, 1) / (1 - self.rate)).to(x.dtype)
 
@@ -47,18 +47,18 @@ class Dropout(nn.Module):
 
 
 def dropouts(module: nn.Module) -> list[Dropout]:
-    """Every Dropout in a module, in the order of its definition: a layer's place in this list salts its keys."""
+    """Every Dropout of a module in the order of definition; its index in this list is part of its keys."""
     return [layer for layer in module.modules() if isinstance(layer, Dropout)]
 
 
 def dropout_key(seed: int, step: int, layer: int) -> int:
-    """The key (signed 32 bits) of one layer in one step of the training with this seed."""
+    """The key (signed 32-bit integer) of one layer in one training step with this seed."""
     digest = hashlib.blake2b(f"{seed},{step},{layer}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 def set_dropout(module: nn.Module, *, seed: int, step: int) -> None:
-    """Give every Dropout in the module the key of this step."""
+    """Set the key of every Dropout in the module to that of this step."""
     for number, layer in enumerate(dropouts(module)):
         layer.key.fill_(dropout_key(seed, step, number))
 

@@ -1,4 +1,4 @@
-"""Four-way fusion: each modality by itself and by what it hears from the other, all four added."""
+"""Four-way fusion: the sum of self-attended and cross-attended streams of both modalities."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .positions import PositionKind, Positions
 
 
 class FourwayHead(Head):
-    """logits = classify(i' + i'' + t + t''): four streams, an image's mean over positions, a text's last token.
+    """logits = classify(i' + i'' + t + t''), image streams averaged over positions, text streams at the last token.
 
-    i' is the image that asked itself, i'' and t'' asked the other modality, then themselves, t is the text as it is.
-    Attention as in Vaswani et al., 2017. `heads` attention heads, `ffn` the width of the feed-forward layers,
-    `positions` what the image knows of its order ("sinusoidal" are absolute ones).
+    i' is the image after self-attention; i'' and t'' are image and text after cross-attention, then self-attention; t
+    is the projected text. Attention as in Vaswani et al., 2017. `heads` attention heads, `ffn` the width of the
+    feed-forward layers, `positions` the position encoding of the image.
 
     Raises ValueError when `heads` does not divide `hidden`.
     """
@@ -36,22 +36,22 @@ class FourwayHead(Head):
             return Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
 
         self.positions = Positions(positions, hidden)
-        self.image_itself = block()
-        self.image_asks, self.image_asks_itself = block(), block()
-        self.text_asks, self.text_asks_itself = block(), block()
+        self.image_self = block()
+        self.image_cross, self.image_cross_self = block(), block()
+        self.text_cross, self.text_cross_self = block(), block()
         self.classify = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image, image_mask, text, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
         image = self.positions(image)
-        informed_image = self.image_asks(image, text, text_mask)  # (B, P, H)
-        informed_text = self.text_asks(text, image, image_mask)  # (B, T, H)
+        crossed_image = self.image_cross(image, text, text_mask)  # (B, P, H)
+        crossed_text = self.text_cross(text, image, image_mask)  # (B, T, H)
         streams = [
-            masked_mean(self.image_itself(image, image, image_mask), image_mask),
-            masked_mean(self.image_asks_itself(informed_image, informed_image, image_mask), image_mask),
+            masked_mean(self.image_self(image, image, image_mask), image_mask),
+            masked_mean(self.image_cross_self(crossed_image, crossed_image, image_mask), image_mask),
             last(text, text_mask),
-            self.text_asks_itself(last(informed_text, text_mask)[..., None, :], informed_text, text_mask)[..., 0, :],
+            self.text_cross_self(last(crossed_text, text_mask)[..., None, :], crossed_text, text_mask)[..., 0, :],
         ]
         logits: Tensor = self.classify(torch.stack(streams).sum(0))
         return logits  # (B, K)
@@ -59,6 +59,6 @@ class FourwayHead(Head):
 
 def last(tokens: Tensor, mask: Tensor) -> Tensor:
     """The last of the tokens (B, L, H) that the mask (B, L) allows: (B, H)."""
-    place = torch.arange(mask.shape[-1], device=mask.device)
-    final = (place * mask).amax(-1, keepdim=True)  # (B, 1)
-    return torch.where((place == final)[..., None], tokens, 0.0).sum(-2)
+    index = torch.arange(mask.shape[-1], device=mask.device)
+    final = (index * mask).amax(-1, keepdim=True)  # (B, 1)
+    return torch.where((index == final)[..., None], tokens, 0.0).sum(-2)

@@ -1,4 +1,4 @@
-"""Gated fusion: a learned gate decides, feature by feature, which modality speaks."""
+"""Gated fusion: a learned gate weights image against text, feature by feature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import Dims, Head, Inputs, classifier
 
 
 class GatedHead(Head):
-    """Blend two vectors: g = sigmoid(W [i; t]), z = g tanh(i) + (1 - g) tanh(t), logits = classify(z).
+    """Weighted sum of two vectors: g = sigmoid(W [i; t]), z = g tanh(i) + (1 - g) tanh(t), logits = classify(z).
 
     Arevalo et al., 2017 (gated multimodal unit).
     """

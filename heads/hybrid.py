@@ -1,4 +1,4 @@
-"""Hybrid fusion: a classifier of both modalities beside one of each, and their decisions combined."""
+"""Hybrid fusion: the combined decisions of an image, a text and a concatenation classifier."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .decision import Combination, DecisionHead
 
 
 class HybridHead(DecisionHead):
-    """The decisions of an image, a text and a concatenation classifier, combined as `combine` says (see DecisionHead).
+    """The decisions of an image, a text and a concatenation classifier, combined by `combine` (see DecisionHead).
 
-    Atrey et al., 2010. All three share the projections. The classifier of a missing modality has no say; that of
-    both always has.
+    Atrey et al., 2010. All three share the projections. The classifier of a missing modality is left out; that of both
+    modalities never is.
     """
 
     def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, combine: Combination = "mean") -> None:
@@ -23,12 +23,12 @@ class HybridHead(DecisionHead):
         self.classify_both = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def parts(self, inputs: Inputs) -> Tensor:
-        """The logits (3, B, K) of the image's, the text's and the common classifier."""
+        """The logits (3, B, K) of the image, the text and the concatenation classifier."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         both = self.classify_both(torch.cat([image, text], -1))
         return torch.stack([self.classify_image(image), self.classify_text(text), both])
 
-    def speaking(self, inputs: Inputs) -> Tensor:
-        """Which modality a post has, and True for both together: (3, B)."""
+    def present(self, inputs: Inputs) -> Tensor:
+        """Whether each post has an image and a text, then True for the concatenation: (3, B)."""
         image, text = inputs.image_mask.any(-1), inputs.text_mask.any(-1)
         return torch.stack([image, text, torch.ones_like(image)])

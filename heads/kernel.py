@@ -1,4 +1,4 @@
-"""Kernel machine: how like a post is to some of the training posts, in image and text at once."""
+"""Kernel machine: the similarity of a post to landmark training posts, in image and text together."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch.nn.functional import one_hot, pad
 from .base import MODALITIES, Dims, Head, Inputs, Modality
 from .dropout import Dropout
 
-FURTHEST = 6.0  # standard deviations: what lies further out counts as this far
-LEAST = 1e-6  # of the largest eigenvalue: components below are rounding
-SPREAD = 10.0  # deviation of a feature: a single map then learns as fast as the two of other heads
-BLOCK = 1024  # rows whose kernel is computed at once
-SHARP = 6.0  # logits for each unit of the ridge's targets, so that their softmax is about as sure as it is right
+CLIP = 6.0  # standard deviations at which standardised features are clipped
+EPSILON = 1e-6  # share of the largest eigenvalue below which a component is rounding noise
+FEATURE_STD = 10.0  # of a feature, with which one linear map learns as fast as the two of other heads
+ROWS_PER_BLOCK = 1024  # rows whose kernel is computed at once
+SHARPNESS = 6.0  # logits per unit of the ridge targets, so that their softmax is about calibrated
 
 
 class KernelHead(Head):
     """A Nyström kernel machine: logits = W φ(x) + b, φ(x) = (k(x, z₁) … k(x, z_L)) E Λ^(-1/2) R.
 
-    k is the product of the kernels of both modalities, high only where posts are alike in both; the kernel of one is
-    the mean, over its encoders, of exp(-gamma · mean squared difference) of vectors standardised on the training rows.
-    The z are `landmarks` of these rows, E and Λ the `hidden` largest components of the kernel among them, R a rotation,
-    so that no coordinate is finer than another.
+    k is the product of the kernels of both modalities; the kernel of one modality is the mean, over its encoders, of
+    exp(-gamma · mean squared difference) of vectors standardised on the training rows. The z are `landmarks` of these
+    rows, E and Λ the `hidden` largest eigenvectors and eigenvalues of the kernel among them, R a random rotation, so
+    that all coordinates have a similar scale.
 
-    `prepare` fills all that and starts W and b at the ridge regression of the training labels, with the penalty `ridge`
-    and rows weighted by the frequency of their class to the power of -`balance`; training goes on from there. Before,
-    landmarks and W are random. Of tokens, it reads position 0 alone, the pooled vector.
+    `prepare` computes these and initialises W and b by ridge regression of the training labels, with the penalty
+    `ridge` and rows weighted by the frequency of their class to the power of -`balance`; training continues from there.
+    Without it, landmarks and W are random. The head reads position 0 only, the pooled vector.
 
     Williams & Seeger, 2001; Saunders et al., 1998. Raises ValueError where `landmarks` is below 1, `gamma` not above 0,
     or `ridge` or `balance` below 0.
@@ -58,38 +58,38 @@ class KernelHead(Head):
         self.ridge, self.balance = ridge, balance
         self.seed = int(torch.randint(2**31, ()))  # of the landmarks and the rotation
         self.projections = nn.ModuleDict(
-            {name: Side(dims.parts(name), landmarks=landmarks, gamma=gamma) for name in self.reads}
+            {name: ModalityKernel(dims.parts(name), landmarks=landmarks, gamma=gamma) for name in self.reads}
         )
         self.register_buffer("basis", torch.empty(landmarks, hidden))
         self.register_buffer("centre", torch.empty(hidden))
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(hidden, dims.classes)
         with torch.no_grad():
-            self.linear.weight.div_(SPREAD)
-            self._settle()
+            self.linear.weight.div_(FEATURE_STD)
+            self._fit_components()
 
     @torch.no_grad()
     def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
-        """Draw the landmarks from these rows, find their components, and fit the labels (N,) of the rows."""
-        order = rows[torch.randperm(len(rows), generator=self._draw()).to(rows.device)]
+        """Draw the landmarks from these rows, compute their components, and fit the labels (N,) of the rows."""
+        order = rows[torch.randperm(len(rows), generator=self._generator()).to(rows.device)]
         chosen = order[torch.arange(len(self.basis), device=order.device) % len(order)]
         for name in MODALITIES:
-            self._side(name).prepare(*_pooled(inputs, name, rows), *_pooled(inputs, name, chosen))
-        unit = self._settle()
-        blocks: tuple[Tensor, ...] = torch.split(rows, BLOCK)
-        shown = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
-        features = torch.cat(shown).double()  # (n, H)
+            self._kernel(name).prepare(*_pooled(inputs, name, rows), *_pooled(inputs, name, chosen))
+        factor = self._fit_components()
+        blocks: tuple[Tensor, ...] = torch.split(rows, ROWS_PER_BLOCK)
+        parts = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
+        features = torch.cat(parts).double()  # (n, H)
         targets = one_hot(labels[rows], self.dims.classes).double()  # (n, K)
         weights = (targets.mean(0) ** -self.balance)[labels[rows]]
         weights = (weights / weights.mean())[:, None]
-        means, heights = (weights * features).mean(0), (weights * targets).mean(0)
-        centred = features - means
+        x_mean, y_mean = (weights * features).mean(0), (weights * targets).mean(0)
+        centred = features - x_mean
         moments = centred.T @ (weights * centred)  # (H, H)
-        rounding = LEAST * moments.diagonal().mean().clamp(min=LEAST)  # what a penalty of 0 leaves to solve with
-        penalty = (self.ridge * unit**2 + rounding) * torch.eye(len(means), dtype=torch.float64, device=means.device)
-        slopes = torch.linalg.solve(moments + penalty, centred.T @ (weights * (targets - heights)))  # (H, K)
-        self.linear.weight.copy_(SHARP * slopes.T)
-        self.linear.bias.copy_(SHARP * (heights - means @ slopes))
+        jitter = EPSILON * moments.diagonal().mean().clamp(min=EPSILON)  # keeps a penalty of 0 solvable
+        penalty = (self.ridge * factor**2 + jitter) * torch.eye(len(x_mean), dtype=torch.float64, device=x_mean.device)
+        slopes = torch.linalg.solve(moments + penalty, centred.T @ (weights * (targets - y_mean)))  # (H, K)
+        self.linear.weight.copy_(SHARPNESS * slopes.T)
+        self.linear.bias.copy_(SHARPNESS * (y_mean - x_mean @ slopes))
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
@@ -99,38 +99,39 @@ class KernelHead(Head):
         return logits
 
     def _features(self, image: tuple[Tensor, Tensor], text: tuple[Tensor, Tensor]) -> Tensor:
-        """Features (B, H) of pooled vectors (B, D) and masks (B,) of either modality."""
-        alike = self._side("image")(*image) * self._side("text")(*text)  # (B, L)
-        features: Tensor = alike @ self.basis - self.centre
+        """Features (B, H) of the pooled vector (B, D) and mask (B,) of each modality."""
+        kernel = self._kernel("image")(*image) * self._kernel("text")(*text)  # (B, L)
+        features: Tensor = kernel @ self.basis - self.centre
         return features
 
-    def _side(self, name: Modality) -> Side:
-        side = self.projections[name]
-        assert isinstance(side, Side)
-        return side
+    def _kernel(self, name: Modality) -> ModalityKernel:
+        kernel = self.projections[name]
+        assert isinstance(kernel, ModalityKernel)
+        return kernel
 
-    def _draw(self) -> torch.Generator:
+    def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
 
-    def _settle(self) -> float:
-        """Keep the components among the landmarks, times a factor, so that features deviate by SPREAD; return it."""
-        kernel = (self._side("image").among() * self._side("text").among()).double()  # (L, L)
+    def _fit_components(self) -> float:
+        """Compute the components of the landmarks, scaled to the standard deviation FEATURE_STD; return the factor."""
+        kernel = (self._kernel("image").among_landmarks() * self._kernel("text").among_landmarks()).double()  # (L, L)
         count, hidden = self.basis.shape
-        values, axes = torch.linalg.eigh(kernel)
-        values, axes = values[-min(count, hidden) :], axes[:, -min(count, hidden) :]
-        root = torch.where(values > LEAST * values[-1], values.clamp(min=LEAST).rsqrt(), 0.0)
-        chance = torch.randn(hidden, hidden, generator=self._draw(), dtype=torch.float64)
-        rotation = torch.linalg.qr(chance).Q.to(kernel.device)
-        basis = pad(axes * root, (0, hidden - len(values))) @ rotation  # (L, H)
+        values, vectors = torch.linalg.eigh(kernel)
+        values, vectors = values[-min(count, hidden) :], vectors[:, -min(count, hidden) :]
+        root = torch.where(values > EPSILON * values[-1], values.clamp(min=EPSILON).rsqrt(), 0.0)
+        normal = torch.randn(hidden, hidden, generator=self._generator(), dtype=torch.float64)
+        rotation = torch.linalg.qr(normal).Q.to(kernel.device)
+        basis = pad(vectors * root, (0, hidden - len(values))) @ rotation  # (L, H)
         features = kernel @ basis
-        unit = SPREAD / features.var(0, correction=0).mean().sqrt().clamp(min=LEAST)  # one landmark alone has none
-        self.basis.copy_(basis * unit)
-        self.centre.copy_(features.mean(0) * unit)
-        return float(unit)
+        deviation = features.var(0, correction=0).mean().sqrt().clamp(min=EPSILON)  # 0 for a single landmark
+        factor = FEATURE_STD / deviation
+        self.basis.copy_(basis * factor)
+        self.centre.copy_(features.mean(0) * factor)
+        return float(factor)
 
 
-class Side(nn.Module):
-    """The kernel of one modality; a learned vector stands in where a post lacks it."""
+class ModalityKernel(nn.Module):
+    """The kernel of one modality; a learned null vector replaces the vector of a post that lacks it."""
 
     mean: Tensor
     deviation: Tensor
@@ -142,29 +143,29 @@ class Side(nn.Module):
         width = sum(parts)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
-        self.register_buffer("landmarks", torch.randn(landmarks, width).half())  # most of what a stored head takes
-        self.null = nn.Parameter(torch.randn(width) / SPREAD)
+        self.register_buffer("landmarks", torch.randn(landmarks, width).half())  # most of the size of a stored head
+        self.null = nn.Parameter(torch.randn(width) / FEATURE_STD)
 
-    def prepare(self, vectors: Tensor, there: Tensor, landmarks: Tensor, marked: Tensor) -> None:
-        """Standardise by vectors (n, D) of the training rows that have one, and keep landmarks (L, D)."""
-        if there.any():
-            self.mean.copy_(vectors[there].mean(0))
-            self.deviation.copy_(vectors[there].std(0, correction=0).clamp(min=1e-6))
-        self.landmarks.copy_(self._standardised(landmarks, marked))
+    def prepare(self, vectors: Tensor, mask: Tensor, landmarks: Tensor, landmark_mask: Tensor) -> None:
+        """Fit the standardisation to training vectors (n, D) where the mask (n,) is True, and set landmarks (L, D)."""
+        if mask.any():
+            self.mean.copy_(vectors[mask].mean(0))
+            self.deviation.copy_(vectors[mask].std(0, correction=0).clamp(min=1e-6))
+        self.landmarks.copy_(self._standardised(landmarks, landmark_mask))
 
-    def among(self) -> Tensor:
+    def among_landmarks(self) -> Tensor:
         """The kernel (L, L) among the landmarks."""
         return self._kernel(self.landmarks.float())
 
-    def forward(self, vectors: Tensor, there: Tensor) -> Tensor:
-        """Likeness (B, L) of vectors (B, D) to the landmarks; `there` (B,) is False where a post lacks the modality."""
-        return self._kernel(self._standardised(vectors, there))
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """The kernel (B, L) of vectors (B, D) and landmarks; the mask (B,) is False where a post lacks the modality."""
+        return self._kernel(self._standardised(vectors, mask))
 
-    def _standardised(self, vectors: Tensor, there: Tensor) -> Tensor:
-        """Vectors in deviations from the mean, and the stand-in where there is none."""
-        clean = torch.where(there[..., None], vectors, 0.0)
-        known = ((clean - self.mean) / self.deviation).clamp(-FURTHEST, FURTHEST)
-        return torch.where(there[..., None], known, self.null)
+    def _standardised(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Standardised vectors, and the null vector where the mask is False."""
+        clean = torch.where(mask[..., None], vectors, 0.0)
+        standardised = ((clean - self.mean) / self.deviation).clamp(-CLIP, CLIP)
+        return torch.where(mask[..., None], standardised, self.null)
 
     def _kernel(self, x: Tensor) -> Tensor:
         landmarks = self.landmarks.float()
@@ -173,7 +174,7 @@ class Side(nn.Module):
 
 
 def _pooled(inputs: Inputs, name: Modality, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The pooled vectors (n, D) of some rows and where they are there (n,)."""
+    """The pooled vectors (n, D) of some rows and their mask (n,)."""
     vectors, mask = (inputs.image, inputs.image_mask) if name == "image" else (inputs.text, inputs.text_mask)
     return vectors[rows, 0].float(), mask[rows, 0]
 

@@ -1,4 +1,4 @@
-"""Late fusion: a classifier per modality, and their decisions combined."""
+"""Late fusion: the combined decisions of one classifier per modality."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .decision import Combination, DecisionHead
 
 
 class LateHead(DecisionHead):
-    """The decisions of an image classifier and a text classifier, combined as `combine` says (see DecisionHead).
+    """The decisions of an image classifier and a text classifier, combined by `combine` (see DecisionHead).
 
-    Atrey et al., 2010. A missing modality leaves the decision to the other; a post that lacks both gets what the
-    classifiers learned to say of one that lacks theirs.
+    Atrey et al., 2010. If one modality is missing, the other decides; if both are, the predictions for the null vectors
+    are combined.
     """
 
     def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, combine: Combination = "mean") -> None:
@@ -22,10 +22,10 @@ class LateHead(DecisionHead):
         self.classify_text = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def parts(self, inputs: Inputs) -> Tensor:
-        """The logits (2, B, K) of the image's and the text's classifier."""
+        """The logits (2, B, K) of the image and the text classifier."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         return torch.stack([self.classify_image(image), self.classify_text(text)])
 
-    def speaking(self, inputs: Inputs) -> Tensor:
-        """Which modality a post has: (2, B)."""
+    def present(self, inputs: Inputs) -> Tensor:
+        """Whether each post has an image and a text: (2, B)."""
         return torch.stack([inputs.image_mask.any(-1), inputs.text_mask.any(-1)])

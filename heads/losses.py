@@ -1,4 +1,4 @@
-"""Losses on logits: cross-entropy, sigmoid focal loss, label smoothing, logit adjustment; each for soft targets too."""
+"""Losses on logits: cross-entropy, sigmoid focal loss, label smoothing, logit adjustment; all accept soft targets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from torch.nn.functional import log_softmax, logsigmoid, one_hot
 class Loss:
     """A loss over K classes.
 
-    `kind` "cross-entropy", or "focal": the sigmoid focal loss of each class against the rest, summed; easy answers
-    are weighed down by (1 - p) ** `gamma`, positives weighed by `alpha` against 1 - alpha (Lin et al., 2017).
-    `smoothing` moves that share of a target evenly to all classes. `weight` (K,) weighs rows by their class.
-    `shift` (K,) is added to the logits in training alone: τ log π of class frequencies π is logit adjustment
-    (Menon et al., 2021).
+    `kind` is "cross-entropy" or "focal": the sigmoid focal loss of each class against the rest, summed; easy rows are
+    down-weighted by (1 - p) ** `gamma`, positives weighted by `alpha` and negatives by 1 - alpha (Lin et al., 2017).
+    `smoothing` is the label smoothing (Szegedy et al., 2016). `weight` (K,) weights rows by their class. `shift` (K,)
+    is added to the logits in training only: τ log π of class frequencies π is logit adjustment (Menon et al., 2021).
     """
 
     kind: Literal["cross-entropy", "focal"] = "cross-entropy"
@@ -48,13 +47,13 @@ class Loss:
 def focal(logits: Tensor, targets: Tensor, *, gamma: float, alpha: float) -> Tensor:
     """Sigmoid focal loss, summed over the classes: logits (B, K), targets (B, K) in 0..1, result (B,)."""
     positive, negative = logsigmoid(logits), logsigmoid(-logits)  # log p, log (1 - p)
-    hit = alpha * targets * negative.exp() ** gamma * positive
-    miss = (1 - alpha) * (1 - targets) * positive.exp() ** gamma * negative
-    return -(hit + miss).sum(-1)
+    of_positives = alpha * targets * negative.exp() ** gamma * positive
+    of_negatives = (1 - alpha) * (1 - targets) * positive.exp() ** gamma * negative
+    return -(of_positives + of_negatives).sum(-1)
 
 
 def as_targets(labels: Tensor, classes: int) -> Tensor:
-    """Class indices (B,) as rows of probabilities (B, K); what is already such rows stays as it is."""
+    """One-hot encode class indices (B,) to (B, K); probabilities (B, K) are returned unchanged."""
     return labels if labels.is_floating_point() else one_hot(labels, classes).to(torch.get_default_dtype())
 
 

@@ -1,4 +1,4 @@
-"""Directional cross-modal Transformers: each modality is rewritten by the other's, then asks itself."""
+"""Multimodal Transformer: directional cross-modal attention, then self-attention in each direction."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .positions import PositionKind, Positions
 
 
 class MultHead(Head):
-    """logits = classify([i; t]), i and t the pooled positions of sequences that asked the other, then themselves.
+    """logits = classify([i; t]), pooled positions after `layers` layers of cross-attention and one of self-attention.
 
-    Tsai et al., 2019. Each of the `layers` layers of a direction asks the other modality as it came, so neither
-    direction depends on the other. `heads` attention heads, `ffn` the width of the feed-forward layers,
-    `positions` what both sequences know of their order.
+    Tsai et al., 2019 (MulT). Every layer attends to the other modality's input sequence, so the two directions are
+    independent. `heads` attention heads, `ffn` the width of the feed-forward layers, `positions` the position encoding
+    of both sequences.
 
     Raises ValueError when `heads` does not divide `hidden` or `layers` is below 1.
     """
@@ -33,23 +33,23 @@ class MultHead(Head):
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
-        self.image_asks = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
-        self.text_asks = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
-        self.image_itself = Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
-        self.text_itself = Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.image_layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.text_layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.image_self = Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.text_self = Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
         self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image, image_mask, text, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
         image, text = self.image_positions(image), self.text_positions(text)
-        informed_image, informed_text = image, text
-        for image_asks, text_asks in zip(self.image_asks, self.text_asks, strict=True):
-            informed_image = image_asks(informed_image, text, text_mask)
-            informed_text = text_asks(informed_text, image, image_mask)
-        ends = [
-            self.image_itself(informed_image[..., :1, :], informed_image, image_mask),
-            self.text_itself(informed_text[..., :1, :], informed_text, text_mask),
+        crossed_image, crossed_text = image, text
+        for image_layer, text_layer in zip(self.image_layers, self.text_layers, strict=True):
+            crossed_image = image_layer(crossed_image, text, text_mask)
+            crossed_text = text_layer(crossed_text, image, image_mask)
+        pooled = [
+            self.image_self(crossed_image[..., :1, :], crossed_image, image_mask),
+            self.text_self(crossed_text[..., :1, :], crossed_text, text_mask),
         ]  # (B, 1, H) each
-        logits: Tensor = self.classify(torch.cat(ends, -1)[..., 0, :])
+        logits: Tensor = self.classify(torch.cat(pooled, -1)[..., 0, :])
         return logits  # (B, K)

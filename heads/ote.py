@@ -10,7 +10,7 @@ from .block import blocks
 
 
 class OteHead(Head):
-    """logits = classify([i; t]) after `layers` layers in which the two vectors of a post ask each other and themselves.
+    """logits = classify([i; t]) after `layers` layers of self-attention over the two vectors of a post.
 
     Vaswani et al., 2017. `heads` attention heads, `ffn` the width of the feed-forward layers.
 

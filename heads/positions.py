@@ -1,4 +1,4 @@
-"""What a token knows of its place in the sequence: nothing, sines, or a learned vector."""
+"""Position encodings of tokens: none, sinusoidal or learned."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 PositionKind = Literal["none", "sinusoidal", "learned"]
-LONGEST = 512  # tokens that learned positions reach: as many as BERT's
+LONGEST = 512  # number of learned positions, as in BERT
 
 
 class Positions(nn.Module):
-    """Position vectors of tokens, added to them. Position 0, the pooled vector, has no place in the order.
+    """Add position vectors to tokens. Position 0, the pooled vector, gets none.
 
-    "sinusoidal" is Vaswani et al., 2017; "learned" has one vector for each of LONGEST tokens.
+    "sinusoidal" is Vaswani et al., 2017; "learned" has one vector for each of LONGEST tokens (Devlin et al., 2019).
 
     Raises ValueError on another `kind`.
     """
@@ -28,7 +28,7 @@ class Positions(nn.Module):
         self.table = nn.Parameter(torch.randn(LONGEST, hidden) * 0.02) if kind == "learned" else None
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (B, L, H) to tokens that know their places (B, L, H). Errors as in `vectors`."""
+        """Add the position vectors to tokens (B, L, H). Errors as in `vectors`."""
         return tokens if self.kind == "none" else tokens + self.vectors(tokens)
 
     def vectors(self, tokens: Tensor) -> Tensor:
@@ -40,19 +40,19 @@ class Positions(nn.Module):
         if self.kind == "none":
             return tokens.new_zeros(tokens.shape[-2:])
         if self.table is None:
-            places = sinusoids(count, tokens.shape[-1], device=tokens.device).to(tokens.dtype)
+            table = sinusoids(count, tokens.shape[-1], device=tokens.device).to(tokens.dtype)
         elif count > LONGEST:
             raise ValueError(
-                f"learned positions reach {LONGEST} tokens, got {count}; take positions sinusoidal or fewer tokens"
+                f"learned positions reach {LONGEST} tokens, got {count}; use positions sinusoidal or fewer tokens"
             )
         else:
-            places = self.table[:count]
-        return pad(places, (0, 0, 1, 0))
+            table = self.table[:count]
+        return pad(table, (0, 0, 1, 0))
 
 
 def sinusoids(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
     """Sines (even columns) and cosines (odd ones) of wavelengths from 2π to 10000 · 2π: (count, width)."""
     column = torch.arange(width, device=device)
-    speed = 10_000.0 ** -(column // 2 * 2 / width)
-    angle = torch.arange(count, device=device)[:, None] * speed  # (count, width)
+    frequency = 10_000.0 ** -(column // 2 * 2 / width)
+    angle = torch.arange(count, device=device)[:, None] * frequency  # (count, width)
     return torch.where(column % 2 == 0, angle.sin(), angle.cos())

@@ -1,4 +1,4 @@
-"""The heads by name, and the one way to build one."""
+"""The heads by name, and the function that builds one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .weighted import WeightedHead
 
 @dataclass(frozen=True)
 class HeadInfo:
-    """One entry of the registry: the class, the inputs that suit it, what it does, who described it."""
+    """One entry of the registry: the class, the inputs it is designed for, a summary and the paper."""
 
     build: Callable[..., Head]
     inputs: Literal["pooled", "tokens"]
@@ -42,29 +42,31 @@ class HeadInfo:
 
     @property
     def options(self) -> dict[str, object]:
-        """The head's own options and their defaults: what it takes beside `hidden` and `dropout`."""
+        """The head's own options and their defaults: all but `hidden` and `dropout`."""
         parameters = inspect.signature(self.build).parameters.values()
         common = ("hidden", "dropout")
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common}
 
 
 HEADS: dict[str, HeadInfo] = {
-    "concat": HeadInfo(ConcatHead, "pooled", "both vectors side by side, then a perceptron", "Ngiam 2011"),
+    "concat": HeadInfo(ConcatHead, "pooled", "a perceptron on the concatenated vectors", "Ngiam 2011"),
     "weighted": HeadInfo(WeightedHead, "pooled", "a weighted sum, weights learned per post or fixed", "Gu 2018"),
-    "gated": HeadInfo(GatedHead, "pooled", "a gate chooses the modality feature by feature", "Arevalo 2017"),
-    "cma": HeadInfo(CmaHead, "pooled", "one softmax over the features weighs both vectors"),
-    "bilinear": HeadInfo(BilinearHead, "pooled", "products of features, through a map of low rank", "Liu 2018"),
+    "gated": HeadInfo(GatedHead, "pooled", "a learned gate weights image against text per feature", "Arevalo 2017"),
+    "cma": HeadInfo(CmaHead, "pooled", "one softmax over features weights both vectors"),
+    "bilinear": HeadInfo(BilinearHead, "pooled", "low-rank bilinear products of image and text features", "Liu 2018"),
     "ote": HeadInfo(OteHead, "pooled", "a Transformer encoder over the two vectors", "Vaswani 2017"),
-    "late": HeadInfo(LateHead, "pooled", "decisions of one classifier per modality", "Atrey 2010"),
-    "hybrid": HeadInfo(HybridHead, "pooled", "decisions of single and common classifiers", "Atrey 2010"),
-    "kernel": HeadInfo(KernelHead, "pooled", "likeness to training posts in both at once", "Williams 2001"),
-    "attention": HeadInfo(AttentionHead, "tokens", "the image asks, the text answers", "Tsai 2019"),
-    "coattention": HeadInfo(CoattentionHead, "tokens", "image and text ask each other, in layers", "Lu 2019"),
-    "threeway": HeadInfo(ThreewayHead, "tokens", "the mean over three attentions, one to itself", "Vaswani 2017"),
-    "fourway": HeadInfo(FourwayHead, "tokens", "four streams added, two of them informed", "Vaswani 2017"),
-    "transformer": HeadInfo(TransformerHead, "tokens", "an encoder over both sequences of tokens", "Vaswani 2017"),
-    "mult": HeadInfo(MultHead, "tokens", "each modality rewritten by the other, then by itself", "Tsai 2019"),
-    "rnn": HeadInfo(RnnHead, "tokens", "an LSTM or GRU over the words, the image joined", "Graves 2005"),
+    "late": HeadInfo(LateHead, "pooled", "combined decisions of one classifier per modality", "Atrey 2010"),
+    "hybrid": HeadInfo(HybridHead, "pooled", "combined decisions of image, text and joint classifiers", "Atrey 2010"),
+    "kernel": HeadInfo(KernelHead, "pooled", "a Nyström kernel machine on both modalities", "Williams 2001"),
+    "attention": HeadInfo(AttentionHead, "tokens", "image queries attend to text keys and values", "Tsai 2019"),
+    "coattention": HeadInfo(CoattentionHead, "tokens", "image and text attend to each other in every layer", "Lu 2019"),
+    "threeway": HeadInfo(
+        ThreewayHead, "tokens", "the mean of two cross-attentions and one self-attention", "Vaswani 2017"
+    ),
+    "fourway": HeadInfo(FourwayHead, "tokens", "the sum of self-attended and cross-attended streams", "Vaswani 2017"),
+    "transformer": HeadInfo(TransformerHead, "tokens", "a Transformer encoder over the tokens of both", "Vaswani 2017"),
+    "mult": HeadInfo(MultHead, "tokens", "directional cross-attention, then self-attention", "Tsai 2019"),
+    "rnn": HeadInfo(RnnHead, "tokens", "an LSTM or GRU over the text, joined with the image", "Graves 2005"),
     "text": HeadInfo(TextHead, "pooled", "the text alone"),
     "image": HeadInfo(ImageHead, "pooled", "the image alone"),
 }
@@ -78,6 +80,24 @@ def head_info(name: str) -> HeadInfo:
     return HEADS[name]
 
 
+GROUPS = {"all": ("pooled", "tokens"), "all-pooled": ("pooled",), "all-tokens": ("tokens",)}
+
+
+def fusion_names(text: str) -> list[str]:
+    """The heads that `text` names, without repeats: `gated`, `gated,concat`, or a key of GROUPS.
+
+    A group stands for the heads on both modalities with these inputs. Raises ValueError on an unknown head.
+    """
+    found: list[str] = []
+    for name in map(str.strip, text.split(",")):
+        if name in GROUPS:
+            found += [n for n, info in HEADS.items() if info.inputs in GROUPS[name] and n not in ("image", "text")]
+        else:
+            head_info(name)
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
 def build_head(
     name: str,
     dims: Dims,
@@ -88,12 +108,12 @@ def build_head(
     towers: Towers = Towers(),
     **options: int | float | str,
 ) -> Head:
-    """Build the named head on the CPU: same seed, same weights. The global random state is left as it was.
+    """Build the named head on the CPU. The same seed gives the same weights; the global random state is unchanged.
 
-    `options` are the head's own (`head_info(name).options`). `towers` stand under it where its inputs are pixels or
-    token ids instead of features, and are trained with it.
+    `options` are the head's own (`head_info(name).options`). `towers` encode pixels or token ids for the head and are
+    trained with it.
 
-    Raises ValueError on an unknown name, an option that the head does not take, or a value that it refuses.
+    Raises ValueError on an unknown name, an unknown option or an invalid value.
     """
     info = head_info(name)
     for option in options:
@@ -106,4 +126,4 @@ def build_head(
         def build(dims: Dims) -> Head:
             return info.build(dims, hidden=hidden, dropout=dropout, **options)
 
-        return towers.put_under(build, dims, dropout=dropout)
+        return towers.wrap(build, dims, dropout=dropout)

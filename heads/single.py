@@ -1,4 +1,4 @@
-"""Heads that read one modality: what a fusion head has to beat."""
+"""Single-modality heads, the baselines of fusion heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Dims, Head, Inputs, Modality, classifier
 
 
 class SingleHead(Head):
-    """logits = classify(v), v the summary of the one modality that the subclass reads."""
+    """logits = classify(v), v the pooled vector of the one modality that the subclass reads."""
 
     reads: ClassVar[tuple[Modality, ...]]
 

@@ -1,4 +1,4 @@
-"""Three-way fusion: image asks text, text asks image, image asks itself; the mean over all that was heard."""
+"""Three-way fusion: image to text, text to image and image to image attention, averaged over all positions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .positions import PositionKind, Positions
 
 
 class ThreewayHead(Head):
-    """logits = W mean([relu(image ← text); relu(text ← image); relu(image ← image)]), joined along the sequence.
+    """logits = W mean([relu(image ← text); relu(text ← image); relu(image ← image)]), over all positions.
 
-    Each ← is multi-head attention (Vaswani et al., 2017) without residual. `ways` 4 adds text ← text. `positions`
-    what both sequences know of their order, `joined` to their vectors by "sum" or by "concat".
+    Each a ← b is multi-head attention of queries a to context b (Vaswani et al., 2017), without residual connection.
+    `ways` 4 adds text ← text. `positions` is the position encoding of both sequences, `joined` ("sum" or "concat") how
+    it is combined with their vectors.
 
-    Raises ValueError when `heads` does not divide `hidden`, `ways` is neither 3 nor 4, `joined` is another word, or
-    there are no positions to concat.
+    Raises ValueError when `heads` does not divide `hidden`, or on another value of `ways` or `joined`, or when
+    `joined` is "concat" and `positions` "none".
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ThreewayHead(Head):
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         if ways not in (3, 4):
-            raise ValueError(f"threeway takes ways 3 or 4 (the text asks itself too), got {ways!r}")
+            raise ValueError(f"threeway takes ways 3 or 4 (with text to text attention), got {ways!r}")
         if joined not in ("sum", "concat"):
             raise ValueError(f"threeway takes positions joined by 'sum' or 'concat', got {joined!r}")
         if joined == "concat" and positions == "none":
@@ -50,17 +51,17 @@ class ThreewayHead(Head):
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image_tokens, image_mask, text_tokens, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
-        image = self._place(image_tokens, self.image_positions), image_mask
-        text = self._place(text_tokens, self.text_positions), text_mask
+        image = self._with_positions(image_tokens, self.image_positions), image_mask
+        text = self._with_positions(text_tokens, self.text_positions), text_mask
         pairs = [(image, text), (text, image), (image, image), (text, text)][: len(self.ways)]
-        heard = [way(asking, *answering) for way, ((asking, _), answering) in zip(self.ways, pairs, strict=True)]
+        attended = [way(queries, *context) for way, ((queries, _), context) in zip(self.ways, pairs, strict=True)]
         mask = torch.cat([mask for (_, mask), _ in pairs], -1)  # (B, 2P + T)
-        logits: Tensor = self.classify(masked_mean(torch.cat(heard, -2).relu(), mask))
+        logits: Tensor = self.classify(masked_mean(torch.cat(attended, -2).relu(), mask))
         return logits  # (B, K)
 
-    def _place(self, tokens: Tensor, positions: Positions) -> Tensor:
-        """Join position vectors to tokens (B, L, H): (B, L, H) by sum, (B, L, 2H) by concat."""
+    def _with_positions(self, tokens: Tensor, positions: Positions) -> Tensor:
+        """Combine tokens (B, L, H) with position vectors: (B, L, H) by sum, (B, L, 2H) by concat."""
         if self.joined == "sum":
-            placed: Tensor = positions(tokens)
-            return placed
+            summed: Tensor = positions(tokens)
+            return summed
         return torch.cat([tokens, positions.vectors(tokens).expand_as(tokens)], -1)

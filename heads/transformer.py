@@ -11,11 +11,11 @@ from .positions import PositionKind, Positions
 
 
 class TransformerHead(Head):
-    """logits = classify([i; t]), i and t the pooled positions after `layers` layers over both sequences end to end.
+    """logits = classify([i; t]), the pooled positions after `layers` layers of self-attention over both sequences.
 
-    Vaswani et al., 2017. The biases of the two projections tell the modalities apart, as modality embeddings do.
-    `heads` attention heads, `ffn` the width of the feed-forward layers, `positions` what each sequence knows of its
-    order. In the last layer only the two positions that are read ask.
+    Vaswani et al., 2017. The biases of the two projections act as modality embeddings. `heads` attention heads, `ffn`
+    the width of the feed-forward layers, `positions` the position encoding of each sequence. The last layer computes
+    only the two pooled positions.
 
     Raises ValueError when `heads` does not divide `hidden` or `layers` is below 1.
     """

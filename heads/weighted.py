@@ -1,4 +1,4 @@
-"""Weighted fusion: one weight per modality, fixed or chosen for each post."""
+"""Weighted fusion: one weight per modality, fixed or learned per post."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Dims, Head, Inputs, classifier
 class WeightedHead(Head):
     """logits = classify(α i + β t), α + β = 1.
 
-    `weights` "learned" scores each post: (α, β) = softmax(W [i; t]), as in Gu et al., 2018; "fixed" is ½ and ½.
+    `weights` "learned" computes (α, β) = softmax(W [i; t]) for each post, as in Gu et al., 2018; "fixed" is ½ and ½.
 
     Raises ValueError on another value of `weights`.
     """

@@ -163,12 +163,12 @@ def test_locked_posts_are_reached_by_the_test_command_alone(
     before = set(splits.glob("*"))
     try:
         run = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--hold-out", "0.2", *QUICK)["run"]
-        looks = [as_json(tmp_path, capsys, "test", run) for _ in range(2)]
-        assert [look["looks"] for look in looks] == [1, 2]
-        assert looks[0]["metrics"] == looks[1]["metrics"]
-        assert looks[0]["rows"] >= 10
+        results = [as_json(tmp_path, capsys, "test", run) for _ in range(2)]
+        assert [result["evaluations"] for result in results] == [1, 2]
+        assert results[0]["metrics"] == results[1]["metrics"]
+        assert results[0]["rows"] >= 10
         later = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--folds", "2", *QUICK)["run"]
-        locked = {key for path in splits.glob("locked-*.json") for key in json.loads(path.read_text())["keys"]}
+        locked = {key for path in splits.glob("test-set-*.json") for key in json.loads(path.read_text())["keys"]}
         assert locked.isdisjoint(json.loads((tmp_path / later / "split.json").read_text())["keys"].values())
     finally:
         for path in set(splits.glob("*")) - before:

@@ -1,1 +1,1 @@
-"""What a modality, or a part of a head, contributes."""
+"""Ablation: the contribution of a modality or of a part of a head."""

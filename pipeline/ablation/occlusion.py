@@ -1,9 +1,8 @@
-"""A modality taken away from a trained head: its features set to zero, to their mean, to another post's, or hidden."""
+"""A trained head without a modality: its features set to zero, to their mean, to another post's, or masked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,10 +14,11 @@ from ...features.spec import Modality
 from ...heads.base import Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import build_inputs, build_views
-from ..evaluation.reevaluate import hide
-from ..training.fold_result import FoldResult, log_mean
-from ..training.loop import predict_logits, training_threads
+from ..data.inputs import mask_modality
+from ..metrics.probabilities import log_mean
+from ..training.fold_result import FoldResult
+from ..training.loop import training_threads
+from ..training.predictions import prediction_views, view_logits
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 REMOVED: dict[str, tuple[Modality, ...]] = {
@@ -26,38 +26,12 @@ REMOVED: dict[str, tuple[Modality, ...]] = {
     "text": ("image",),
     "image": ("text",),
     "neither": ("image", "text"),
-}  # by what the head still sees
+}  # by what the head still reads
 Replacement = Literal["zero", "mean", "shuffle", "null"]
+Removal = Callable[[Inputs, Modality], Inputs]
 
 
-@dataclass(frozen=True)
-class Removal:
-    """What stands in for a modality of n test rows: `means` (L, D) of the training rows, or `orders` (n,) of others.
-
-    Masks stay as they are, but that "null" hides the modality and "shuffle" takes the other post's mask with its
-    features. The two modalities are shuffled apart from one another.
-    """
-
-    how: Replacement
-    means: Mapping[Modality, Tensor]
-    orders: Mapping[Modality, Tensor]
-
-    def __call__(self, shown: Inputs, modality: Modality) -> Inputs:
-        """The test rows `shown` without that modality."""
-        if self.how == "null":
-            return hide(shown, modality)
-        vectors, mask = side(shown, modality)
-        if self.how == "zero":
-            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
-        elif self.how == "mean":
-            vectors = self.means[modality].expand_as(vectors)
-        else:
-            order = self.orders[modality]
-            vectors, mask = vectors[order], mask[order]
-        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
-
-
-def say_without(
+def predict_without(
     table: CachedFeatures,
     config: HeadConfig,
     results: Sequence[FoldResult],
@@ -66,63 +40,65 @@ def say_without(
     seeds: Sequence[int],
     device: str,
 ) -> dict[str, list[NDArray[np.float32]]]:
-    """What trained heads say of the rows that they are scored on, by the keys of REMOVED: logits (n, K) a result.
+    """Logits (n, K) of each result's test rows by its trained heads, by the keys of REMOVED.
 
     `results` are all folds of the first of `seeds`, then all of the next; a seed also names the shuffle of its rows.
     """
     folds = len(results) // len(seeds)
-    said: dict[str, list[NDArray[np.float32]]] = {key: [] for key in REMOVED}
+    logits: dict[str, list[NDArray[np.float32]]] = {key: [] for key in REMOVED}
     with training_threads(1):
         for number, result in enumerate(results):
-            inputs = build_inputs(table, tokens=config.tokens, reductions=result.reductions)
-            views = build_views(table, inputs, tokens=config.tokens, reductions=result.reductions)
-            rows = result.fold.test
-            # By fold and seed, so that no two of them pair the same posts.
-            draw = (seeds[number // folds], number % folds)
-            remove = removal(how, inputs, train=result.fold.train, scored=len(rows), seed=draw)
-            seen = [_rows(one, rows, device) for one in ([inputs, *views] if config.average_views else [inputs])]
+            views = prediction_views(table, config, result.reductions, device)
+            rows = torch.from_numpy(result.fold.test).to(device)
+            # One seed per fold and training seed, so that no two of them pair the same posts.
+            seed = (seeds[number // folds], number % folds)
+            remove = removal(how, views[0], train=result.fold.train, count=len(rows), seed=seed)
+            whole = [Inputs(*(tensor[rows] for tensor in view)) for view in views]
             for key, removed in REMOVED.items():
-                shown = seen
+                shown = whole
                 for modality in removed:
                     shown = [remove(one, modality) for one in shown]
-                said[key].append(
-                    log_mean(
-                        [
-                            predict_logits(head, one, np.arange(len(rows))).cpu().numpy()
-                            for head in result.heads
-                            for one in shown
-                        ]
-                    )
-                )
-    return said
-
-
-def _rows(inputs: Inputs, rows: NDArray[np.int64], device: str) -> Inputs:
-    return Inputs(*(tensor[torch.from_numpy(rows)].to(device) for tensor in inputs))
+                logits[key].append(log_mean(view_logits(result.heads, shown, range(len(rows)))))
+    return logits
 
 
 def removal(
-    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], scored: int, seed: tuple[int, ...]
+    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], count: int, seed: tuple[int, ...]
 ) -> Removal:
-    """Prepare a removal from `scored` rows, given the inputs of all posts and which of them train.
+    """A function that returns the inputs of `count` test rows without a modality, given those of all posts.
 
+    "mean" is the mean of the `train` rows at each position. Masks stay as they are, except that "null" masks the
+    modality and "shuffle" takes the other post's mask with its features. The two modalities are shuffled independently.
     Raises ValueError where fewer than two rows are to be shuffled.
     """
+    device = inputs.text.device
     means: dict[Modality, Tensor] = {}
     orders: dict[Modality, Tensor] = {}
     for number, modality in enumerate(MODALITIES):
         if how == "mean":
-            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(inputs.text.device))
+            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(device))
         if how == "shuffle":
-            order = others(scored, np.random.default_rng((*seed, number)))
-            orders[modality] = torch.from_numpy(order).to(inputs.text.device)
-    return Removal(how, means, orders)
+            orders[modality] = torch.from_numpy(others(count, np.random.default_rng((*seed, number)))).to(device)
+
+    def remove(shown: Inputs, modality: Modality) -> Inputs:
+        if how == "null":
+            return mask_modality(shown, modality)
+        vectors, mask = side(shown, modality)
+        if how == "zero":
+            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
+        elif how == "mean":
+            vectors = means[modality].expand_as(vectors)
+        else:
+            vectors, mask = vectors[orders[modality]], mask[orders[modality]]
+        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
+
+    return remove
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """For each of n places another one, each once: a cycle through all of them in random order."""
+    """A permutation of n places that moves each one: a single cycle in random order."""
     if n < 2:
-        raise ValueError(f"{n} scored post cannot be given another's features; score more posts, or use --how mean")
+        raise ValueError(f"{n} test row cannot be given another's features; test more posts, or use --how mean")
     cycle = draw.permutation(n)
     order = np.empty(n, np.int64)
     order[cycle] = np.roll(cycle, 1)

@@ -1,4 +1,4 @@
-"""What an ablation trains: the head as configured, and its variants without a modality or a part."""
+"""The trainings of an ablation: the head as configured, and its variants without a modality or a part."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...heads.registry import head_info
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 
-Part = Literal["tokens", "position", "balance", "views"]
-WITHOUT: dict[str, Modality] = {"text": "image", "image": "text"}  # what the head sees, and what was taken away
+HeadPart = Literal["tokens", "position", "balance", "views"]
+WITHOUT: dict[str, Modality] = {"text": "image", "image": "text"}  # the modality removed, by the one that is kept
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One way to train the head, and what the table calls it; `without` hides a modality from it."""
+class HeadVariant:
+    """One way to train the head, and its name in the table; `without` hides a modality from it."""
 
     name: str
     config: HeadConfig
@@ -27,56 +27,56 @@ class Variant:
     without: Modality | None = None
 
 
-def modalities_of(config: HeadConfig, training: TrainConfig, *, retrain: bool) -> list[Variant]:
-    """The head that sees both modalities; to be retrained, also those that see one."""
-    full = Variant("both", config, training)
+def modalities_of(config: HeadConfig, training: TrainConfig, *, retrain: bool) -> list[HeadVariant]:
+    """The head on both modalities; with `retrain`, also on each one alone."""
+    full = HeadVariant("both", config, training)
     if not retrain:
         return [full]
     return [full, *(replace(full, name=name, without=hidden) for name, hidden in WITHOUT.items())]
 
 
-def variants_of(part: Part, config: HeadConfig, training: TrainConfig) -> list[Variant]:
-    """The full head first, then it without that part, or with another in its place.
+def variants_of(part: HeadPart, config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
+    """The full head, then its variants without that part or with an alternative.
 
-    Raises ValueError where the head has no such part.
+    Raises ValueError if the head has no such part.
     """
-    if part not in PARTS:
-        raise ValueError(f"part must be one of {', '.join(get_args(Part))}; got {part!r}")
-    return PARTS[part](config, training)
+    if part not in VARIANTS:
+        raise ValueError(f"part must be one of {', '.join(get_args(HeadPart))}; got {part!r}")
+    return VARIANTS[part](config, training)
 
 
-def _tokens(config: HeadConfig, training: TrainConfig) -> list[Variant]:
+def _tokens(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
     if not config.tokens:
-        raise ValueError(f"{config.fusion!r} is given pooled vectors and has no tokens to lose; add --inputs tokens")
+        raise ValueError(f"{config.fusion!r} reads pooled vectors and has no tokens to remove; add --inputs tokens")
     pooled = replace(config, inputs="pooled")
-    return [Variant("tokens", config, training), Variant("pooled", pooled, training)]
+    return [HeadVariant("tokens", config, training), HeadVariant("pooled", pooled, training)]
 
 
-def _position(config: HeadConfig, training: TrainConfig) -> list[Variant]:
-    own = head_info(config.fusion).options
-    if "positions" not in own:
-        raise ValueError(f"{config.fusion!r} knows no positions; `msa heads` lists the option of those that do")
+def _position(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
+    options = head_info(config.fusion).options
+    if "positions" not in options:
+        raise ValueError(f"{config.fusion!r} has no option `positions`; `msa heads` lists the heads that have it")
     if not config.tokens:
-        raise ValueError(f"{config.fusion!r} is given pooled vectors, which have no order; add --inputs tokens")
-    kind = str(config.options.get("positions", own["positions"]))
+        raise ValueError(f"{config.fusion!r} reads pooled vectors, which have no order; add --inputs tokens")
+    kind = str(config.options.get("positions", options["positions"]))
     kinds = ["sinusoidal" if kind == "none" else kind, "none"]
-    return [Variant(k, replace(config, options={**config.options, "positions": k}), training) for k in kinds]
+    return [HeadVariant(k, replace(config, options={**config.options, "positions": k}), training) for k in kinds]
 
 
-def _balance(config: HeadConfig, training: TrainConfig) -> list[Variant]:
+def _balance(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
     kinds = sorted(BALANCES, key=lambda kind: kind != training.balance)
-    return [Variant(kind, config, replace(training, balance=kind)) for kind in kinds]
+    return [HeadVariant(kind, config, replace(training, balance=kind)) for kind in kinds]
 
 
-def _views(config: HeadConfig, training: TrainConfig) -> list[Variant]:
+def _views(config: HeadConfig, training: TrainConfig) -> list[HeadVariant]:
     if not config.views:
-        raise ValueError("the head is shown no views of its images; give --views N, as many as were extracted")
+        raise ValueError("the head is trained without views of its images; give --views N, as many as were extracted")
     plain = replace(config, views=0, average_views=False)
-    return [Variant(f"{config.views} views", config, training), Variant("no views", plain, training)]
+    return [HeadVariant(f"{config.views} views", config, training), HeadVariant("no views", plain, training)]
 
 
 BALANCES: tuple[Literal["none", "weights", "sampler"], ...] = ("none", "weights", "sampler")
-PARTS: dict[str, Callable[[HeadConfig, TrainConfig], list[Variant]]] = {
+VARIANTS: dict[str, Callable[[HeadConfig, TrainConfig], list[HeadVariant]]] = {
     "tokens": _tokens,
     "position": _position,
     "balance": _balance,
@@ -85,11 +85,11 @@ PARTS: dict[str, Callable[[HeadConfig, TrainConfig], list[Variant]]] = {
 
 
 def extracted_views(cache: Path, specs: list[EncoderSpec]) -> int:
-    """How many views of the images every one of these encoders has in the cache. Raises ValueError where none."""
+    """The number of image views that the cache has of every one of these encoders. Raises ValueError if it has none."""
     count = 0
     while specs and all((cache / view_spec(spec, count + 1).slug).is_dir() for spec in specs):
         count += 1
     if not count:
         names = " ".join(f"--image {spec.name}" for spec in specs)
-        raise ValueError(f"no views of the images are in {cache}; run `msa extract {names} --views 2` first")
+        raise ValueError(f"no image views are in {cache}; run `msa extract {names} --views 2` first")
     return count

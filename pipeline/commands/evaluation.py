@@ -84,7 +84,7 @@ def score_test(
     """Score a finished run on the locked test set, and count it."""
     from ..evaluation import test_set
 
-    show(test_set.score_locked(named_run(run, runs), posts.read(), cache=cache, device=device), as_json)
+    show(test_set.evaluate_test_set(named_run(run, runs), posts.read(), cache=cache, device=device), as_json)
 
 
 @command(app, panel=HEADS, example='msa predict runs --image photo.jpg --text "so happy"')

@@ -80,8 +80,8 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Measure what each modality or part of a head contributes."""
+    from ...heads.registry import fusion_names
     from ..ablation import ablate
-    from ..ablation.fusion_names import fusion_names
 
     heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
     with progress("folds") as tick:

@@ -16,26 +16,26 @@ from ..config.config_template import FILE, Commands, write_config
 from .pictures import Mood, draw_scene
 from .texts import VALENCE, Tone, write_post
 
-MARK = "DEMO.txt"
+MARKER = "DEMO.txt"
 NOTICE = """\
-This corpus was drawn and written by `msa demo`; it is not real data, and scores on it say nothing about real posts.
-A post's label follows its picture and its text together; about one label in twenty-five is wrong on purpose.
+This corpus was drawn and written by `msa demo`; it is not real data, and scores on it do not transfer to real posts.
+A post's label depends on its picture and its text together; about one label in twenty-five is wrong on purpose.
 """
-LEAST = 64  # below this the planted faults and a five-fold split would not fit
+MIN_POSTS = 64  # fewer posts could not hold the planted faults and five folds
 UNLABELLED = 8  # one post in this many
-PAIRS: dict[tuple[Mood, Tone], int] = {  # how often each picture meets each text; neutral yields to polar
+PAIRS: dict[tuple[Mood, Tone], int] = {  # frequency of each pair of picture and text
     (1, "good"): 15, (1, "flat"): 13, (1, "bad"): 1, (1, "sarcastic"): 3,
     (0, "good"): 18, (0, "flat"): 24, (0, "bad"): 12, (0, "sarcastic"): 5,
     (-1, "good"): 1, (-1, "flat"): 12, (-1, "bad"): 12, (-1, "sarcastic"): 6,
 }  # fmt: skip
-WRONG = 0.04  # share of labels that are wrong
+WRONG = 0.04  # share of wrong labels
 LABELS = ("positive", "neutral", "negative")
-ORIENTATION = 0x0112  # EXIF tag; 6 says: turn a quarter clockwise to see it upright
+ORIENTATION = 0x0112  # EXIF tag; 6 means that viewers rotate the image 90 degrees clockwise
 
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What was written. `duplicates` counts the posts whose text or image repeats an earlier post's."""
+    """The corpus that was written. `duplicates` counts texts and images that repeat those of an earlier post."""
 
     folder: Path
     posts: int
@@ -60,7 +60,7 @@ class _Post:
     guid: int
     mood: Mood
     tone: Tone
-    slip: Literal[0, 1, 2]  # 0: rightly labelled
+    shift: Literal[0, 1, 2]  # 0: correct label, 1 and 2: a wrong one
     image: bytes | None
     suffix: str
     text: bytes | None
@@ -68,21 +68,21 @@ class _Post:
     @property
     def label(self) -> str:
         score = self.mood + VALENCE[self.tone]
-        right = 0 if score > 0 else 1 if score == 0 else 2
-        return LABELS[(right + self.slip) % len(LABELS)]
+        correct = 0 if score > 0 else 1 if score == 0 else 2
+        return LABELS[(correct + self.shift) % len(LABELS)]
 
 
 def write_demo_corpus(
     folder: Path, *, posts: int = 320, seed: int = 0, commands: Commands | None = None
 ) -> DemoSummary:
-    """Draw a corpus into `folder` and put a `msa.toml` beside it, unless one is there.
+    """Write a corpus to `folder`, and an `msa.toml` unless there is one.
 
-    The same `posts` and `seed` give the same bytes with the same Pillow. An earlier demo corpus is drawn anew.
-    `commands` (from `command_options`) lets `msa.toml` list every option. Raises ValueError for a folder that holds
-    anything else, or for fewer than 64 posts.
+    The same `posts` and `seed` give the same bytes with the same version of Pillow. An earlier demo corpus is replaced.
+    With `commands` (from `command_options`), `msa.toml` lists every option. Raises ValueError for a folder with other
+    content, or for fewer than 64 posts.
     """
-    if posts < LEAST:
-        raise ValueError(f"a demo corpus wants at least {LEAST} posts, got {posts}; ask for more")
+    if posts < MIN_POSTS:
+        raise ValueError(f"a demo corpus needs at least {MIN_POSTS} posts, got {posts}; set --posts")
     _prepare(folder)
     rng = Random(seed)
     guids = rng.sample(range(1, 2 * posts), posts)
@@ -111,25 +111,25 @@ def write_demo_corpus(
 
 def _prepare(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"a folder is wanted for the demo corpus, {str(folder)!r} is a file; name another")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise ValueError(f"{str(folder)!r} holds something else than a demo corpus; name a new or empty folder")
+        raise ValueError(f"the demo corpus needs a folder, but {str(folder)!r} is a file; name another")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise ValueError(f"{str(folder)!r} is not a demo corpus and not empty; name a new or empty folder")
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text(NOTICE, encoding="utf-8")
-    for old in (folder / "data").iterdir():  # another seed has other guids and suffixes
+    (folder / MARKER).write_text(NOTICE, encoding="utf-8")
+    for old in (folder / "data").iterdir():  # other seeds have other guids and suffixes
         if old.stem.isdigit() and old.is_file():
             old.unlink()
 
 
 def _draw(guid: int, rng: Random) -> _Post:
     mood, tone = rng.choices([*PAIRS], [*PAIRS.values()])[0]
-    slip: Literal[0, 1, 2] = rng.choice((1, 2)) if rng.random() < WRONG else 0
+    shift: Literal[0, 1, 2] = rng.choice((1, 2)) if rng.random() < WRONG else 0
     image, suffix = _encode_image(draw_scene(mood, rng), rng)
-    return _Post(guid, mood, tone, slip, image, suffix, _encode_text(tone, rng))
+    return _Post(guid, mood, tone, shift, image, suffix, _encode_text(tone, rng))
 
 
 def _encode_image(image: Image.Image, rng: Random) -> tuple[bytes, str]:
-    """Mostly plain JPEG, and one post in eight in a form that readers trip over."""
+    """Mostly plain JPEG, and one image in eight in a format that breaks naive readers."""
     form = rng.choices(["plain", "upper", "png", "palette", "cmyk", "grey", "turned", "disguised"], [49] + [1] * 7)[0]
     buffer, quality = BytesIO(), rng.randint(75, 92)
     if form in ("png", "disguised"):
@@ -147,7 +147,7 @@ def _encode_image(image: Image.Image, rng: Random) -> tuple[bytes, str]:
 
 
 def _encode_text(tone: Tone, rng: Random) -> bytes:
-    """Mostly UTF-8; here and there GB18030 (Chinese, or English in Chinese quotes), a byte order mark, or CRLF."""
+    """Mostly UTF-8; some texts in GB18030 (Chinese, or English in Chinese quotes), with a byte order mark, or CRLF."""
     chinese = rng.random() < 0.06
     text = write_post(tone, rng, chinese=chinese)
     dice = rng.random()
@@ -157,10 +157,10 @@ def _encode_text(tone: Tone, rng: Random) -> bytes:
 
 
 def _plant_faults(drawn: list[_Post], rng: Random) -> list[_Post]:
-    """Take parts away, repeat others, and break one picture; the broken one stands among the labelled posts."""
-    a_few = max(2, len(drawn) // 80)
-    chosen = iter(rng.sample(range(len(drawn) // UNLABELLED, len(drawn)), 6 * a_few + 1))
-    for _ in range(a_few):
+    """Remove and repeat parts of labelled posts, and break one of their pictures."""
+    count = max(2, len(drawn) // 80)
+    chosen = iter(rng.sample(range(len(drawn) // UNLABELLED, len(drawn)), 6 * count + 1))
+    for _ in range(count):
         at = next(chosen)
         drawn[at] = replace(drawn[at], image=None, mood=0)
         at = next(chosen)

@@ -1,4 +1,4 @@
-"""Drawn scenes for the demo corpus: simple pictures with a mood, each drawn differently every time."""
+"""Drawn pictures of the demo corpus: simple random scenes with a mood."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFilter
 
-Mood = Literal[-1, 0, 1]  # what a viewer makes of the picture: bad, nothing, good
+Mood = Literal[-1, 0, 1]  # negative, neutral, positive
 Draw = ImageDraw.ImageDraw
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 
 def draw_scene(mood: Mood, rng: Random) -> Image.Image:
-    """Draw one RGB scene of this mood, about 320 by 240 pixels; the same generator state draws the same pixels."""
+    """Draw an RGB scene of this mood, about 320 by 240 pixels; the same generator state gives the same pixels."""
     width, height = rng.choice([(320, 240), (300, 220), (240, 320), (256, 256)])
     image = Image.new("RGB", (width, height))
     rng.choice(SCENES[mood])(ImageDraw.Draw(image), rng, width, height)

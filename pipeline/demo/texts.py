@@ -1,4 +1,4 @@
-"""Written posts for the demo corpus: short messages with a tone, hashtags, mentions, links and emoji."""
+"""Texts of the demo corpus: short posts with a tone, hashtags, mentions, links and emoji."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Literal
 
 Tone = Literal["good", "flat", "bad", "sarcastic"]
 
-VALENCE: dict[Tone, float] = {"good": 1, "flat": 0, "bad": -1, "sarcastic": -0.5}  # a cheerful picture redeems irony
+# A sarcastic text under a cheerful picture makes a positive post.
+VALENCE: dict[Tone, float] = {"good": 1, "flat": 0, "bad": -1, "sarcastic": -0.5}
 
 ENGLISH: dict[Tone, tuple[str, ...]] = {
     "good": (
@@ -73,7 +74,7 @@ EMOJI: dict[Tone, tuple[str, ...]] = {
 
 
 def write_post(tone: Tone, rng: Random, *, chinese: bool = False) -> str:
-    """Write one line in this tone; the same generator state writes the same line."""
+    """Write one line in this tone; the same generator state gives the same line."""
     sentence = rng.choice((CHINESE if chinese else ENGLISH)[tone]).format(
         thing=rng.choice(THINGS), who=rng.choice(PEOPLE), day=rng.choice(DAYS), hour=rng.randint(2, 11)
     )

@@ -1,1 +1,1 @@
-"""What a head is worth: baselines, paired tests, curves, the test set, the report."""
+"""Evaluation of trained heads: baselines, paired tests, curves, the test set, the report."""

@@ -1,4 +1,4 @@
-"""Line charts as SVG text, for the report and beside a curve's table."""
+"""Line charts as SVG, for the report and the curves."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 
 COLOURS = ("#4878a8", "#c85a3c", "#5a8f4e", "#8a6fae")
 WIDTH, HEIGHT, EDGE = 260, 150, 24
-Point = tuple[float, float]
+Coordinates = tuple[float, float]
 
 
 def line_chart(
     title: str,
-    series: Mapping[str, Sequence[Point]],
+    series: Mapping[str, Sequence[Coordinates]],
     *,
-    x_range: Point | None = None,
-    y_range: Point | None = None,
+    x_range: Coordinates | None = None,
+    y_range: Coordinates | None = None,
     mark: float | None = None,
     diagonal: bool = False,
     scale: float = 1.0,
 ) -> str:
-    """One SVG element: a line and a name per series, the ends of both axes; `mark` is a dotted upright at that x."""
+    """One SVG element: a named line per series, and the limits of both axes; `mark` draws a dotted vertical line."""
     width, height = WIDTH * scale, HEIGHT * scale
     points = [point for line in series.values() for point in line]
     (left, right), (low, high) = (
@@ -28,16 +28,16 @@ def line_chart(
         for given, values in zip((x_range, y_range), zip(*points, strict=True), strict=True)
     )
 
-    def place(point: Point) -> str:
+    def pixels(point: Coordinates) -> str:
         x = EDGE + (point[0] - left) / ((right - left) or 1.0) * (width - 2 * EDGE)
         return f"{x:.1f},{height - EDGE - (point[1] - low) / ((high - low) or 1.0) * (height - 2 * EDGE):.1f}"
 
-    def dashed(one: Point, two: Point) -> str:
-        return f'<polyline fill="none" stroke="#999" stroke-dasharray="2 3" points="{place(one)} {place(two)}"/>'
+    def dashed(one: Coordinates, two: Coordinates) -> str:
+        return f'<polyline fill="none" stroke="#999" stroke-dasharray="2 3" points="{pixels(one)} {pixels(two)}"/>'
 
     lines = "".join(
-        f'<polyline fill="none" stroke="{colour}" points="{" ".join(map(place, line))}"/>'
-        + "".join('<circle cx="{}" cy="{}" r="1.6" fill="{}"/>'.format(*place(p).split(","), colour) for p in line)
+        f'<polyline fill="none" stroke="{colour}" points="{" ".join(map(pixels, line))}"/>'
+        + "".join('<circle cx="{}" cy="{}" r="1.6" fill="{}"/>'.format(*pixels(p).split(","), colour) for p in line)
         for line, colour in zip(series.values(), COLOURS, strict=False)
     )
     lines += dashed((left, low), (right, high)) if diagonal else ""

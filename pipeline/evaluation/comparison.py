@@ -1,4 +1,4 @@
-"""What a head's test rows amount to: intervals, calibration, and paired tests against what it has to beat."""
+"""Evaluation of a head's test predictions: intervals, calibration, and paired tests against baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ...features.text_table import table as text_table
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
-from ..metrics.scores import confusion, per_class, score
+from ..metrics.probabilities import softmax
+from ..metrics.scores import ClassScore, confusion, per_class, score
 from ..metrics.statistics import (
     RESAMPLED,
     Bin,
@@ -25,27 +26,24 @@ from ..metrics.statistics import (
     over_repeats,
     reliability,
 )
-from ..training.experiment import softmax
-from .baselines import SINGLES
+from ..metrics.tables import Cells, interval_text
+from .baselines import SINGLES, Labels, Logits
 
 SUPERVISED = "supervised"  # the same head without unlabelled posts
-
-Labels = NDArray[np.int64]
-Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The head minus another system on the same folds, and two-sided p of both tests.
+    """A head minus another system on the same folds, with the two-sided p of both tests.
 
-    `mcnemar` is the mid-p; of several repeats it is twice the median p. `corrected_t` is None for a single fold.
+    `mcnemar` is the mid-p; of several repeats, twice the median p. `corrected_t` is None for a single fold.
     """
 
     difference: dict[str, float]
     corrected_t: dict[str, float | None]
     mcnemar: float
     mcnemar_exact: float
-    only_head: float  # rows that the head alone gets right, per repeat
+    only_head: float  # rows that only the head predicts correctly, per repeat
     only_other: float
 
 
@@ -62,48 +60,42 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is said of a run beside its mean and deviation. `comparisons` are by system; none without baselines."""
+    """Statistics of a run beside mean and deviation. `comparisons` are by baseline; empty without baselines."""
 
     intervals: dict[str, Interval]
     calibration: Calibration
     comparisons: dict[str, Comparison]
     best_single: str | None
-    classes: list[dict[str, Any]]
+    classes: list[ClassScore]
     confusion: list[list[int]]
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The part of a run's JSON that is about its worth."""
+        """The evaluation part of a run's JSON."""
         measured = self.calibration
+        bins = {"bins_before": measured.bins_before, "bins_after": measured.bins_after}
         return {
             "per_class": self.classes,
             "intervals": {name: one._asdict() for name, one in self.intervals.items()},
             "tests": {name: vars(one) for name, one in self.comparisons.items()},
             "best_single": self.best_single,
-            "calibration": vars(measured)
-            | {
-                name: [one._asdict() for one in bins]
-                for name, bins in (("bins_before", measured.bins_before), ("bins_after", measured.bins_after))
-            },
+            "calibration": vars(measured) | {name: [one._asdict() for one in found] for name, found in bins.items()},
             "rows": self.rows,
         }
 
     def to_text(self) -> str:
-        """A few lines: the intervals, calibration, then the tests."""
-        ends = ", ".join(
-            f"{name.replace('_', ' ')} {one.low:.3f} to {one.high:.3f}" for name, one in self.intervals.items()
-        )
-        heat = float(np.mean(self.calibration.temperatures))
-        lines = [
-            f"95 % interval: {ends}",
-            f"calibration error {self.calibration.before:.3f}; {self.calibration.after:.3f} at temperature {heat:.2f}",
-        ]
-        return "\n".join(lines) + (f"\n\n{text_table(*self.test_table())}" if self.comparisons else "")
+        """The intervals, the calibration error, then the table of tests."""
+        measured = self.calibration
+        temperature = float(np.mean(measured.temperatures))
+        return (
+            f"{interval_text(self.intervals)}\n"
+            f"calibration error {measured.before:.3f}; {measured.after:.3f} at temperature {temperature:.2f}"
+        ) + (f"\n\n{text_table(*self.test_cells())}" if self.comparisons else "")
 
-    def test_table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and lines of the tests against the linear probe, the best single modality and what else there is."""
-        shown = [name for name in (SUPERVISED, "linear", self.best_single) if name in self.comparisons]
-        found = [(name, self.comparisons[name]) for name in shown if name is not None]
+    def test_cells(self) -> Cells:
+        """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
+        compared = [name for name in (SUPERVISED, "linear", self.best_single) if name in self.comparisons]
+        found = [(name, self.comparisons[name]) for name in compared if name is not None]
         return ["head minus", "accuracy", "macro f1", "McNemar p", "corrected t p"], [
             [
                 name,
@@ -122,64 +114,70 @@ def p_text(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def judge(
+def evaluate_folds(
     table: CachedFeatures,
     folds: Sequence[Fold],
     logits: Sequence[Logits],
-    stops: Sequence[tuple[Labels, Logits]],
+    validation: Sequence[tuple[Labels, Logits]],
     *,
-    others: Mapping[str, Sequence[Labels]] | None = None,
+    baselines: Mapping[str, Sequence[Labels]] | None = None,
 ) -> Evaluation:
-    """Judge logits (n, K) of each fold's test rows.
+    """Evaluate logits (n, K) of each fold's test rows.
 
-    `stops` are rows that no gradient has seen and their logits, for the temperature; `others` what other systems say
-    of the same test rows.
+    `validation` holds rows that no gradient has seen and their logits, to fit the temperature; `baselines` predictions
+    (n,) of other systems on the same test rows.
     """
-    labels, classes, others = table.targets(), table.classes, others or {}
-    guesses = [one.argmax(1) for one in logits]
+    labels, classes, baselines = table.targets(), table.classes, baselines or {}
+    predictions = [one.argmax(1) for one in logits]
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     truth = labels[rows]
-    said = by_repeat(folds, guesses)  # (R, n)
-    means = {
-        name: float(np.mean([score(labels[f.test], g, classes)["accuracy"] for f, g in zip(folds, guess, strict=True)]))
-        for name, guess in others.items()
-        if name in SINGLES
+    repeats = by_repeat(folds, predictions)  # (R, n)
+    accuracies = {
+        name: np.mean([one["accuracy"] for one in score_folds(labels, folds, baselines[name], classes)])
+        for name in SINGLES
+        if name in baselines
     }
-    counts = confusion(np.tile(truth, len(said)), said.ravel(), classes)
-    entries = [
-        {**entry, "support": entry["support"] // len(said)}
-        for entry in per_class(np.tile(truth, len(said)), said.ravel(), classes)
-    ]
+    pairs = np.tile(truth, len(repeats)), repeats.ravel()
+    by_class = per_class(*pairs, classes)
+    for entry in by_class:
+        entry["support"] //= len(repeats)
     return Evaluation(
-        intervals=bootstrap(table.posts.groups[rows], truth, said, classes=len(classes)),
-        calibration=calibrate(labels, folds, logits, [(labels[r], stop) for r, stop in stops]),
-        comparisons={name: compare(labels, folds, guesses, guess, classes) for name, guess in others.items()},
-        best_single=max(means, key=lambda name: means[name]) if means else None,
-        classes=entries,
-        confusion=counts.tolist(),
+        intervals=bootstrap(table.posts.groups[rows], truth, repeats, classes=len(classes)),
+        calibration=calibrate(labels, folds, logits, validation),
+        comparisons={name: compare(labels, folds, predictions, other, classes) for name, other in baselines.items()},
+        best_single=max(accuracies, key=lambda name: accuracies[name]) if accuracies else None,
+        classes=by_class,
+        confusion=confusion(*pairs, classes).tolist(),
         rows=len(rows),
     )
+
+
+def score_folds(
+    labels: Labels, folds: Sequence[Fold], predictions: Sequence[Labels], classes: Sequence[str]
+) -> list[dict[str, float]]:
+    """Every metric of each fold's predictions (n,) of its test rows; `labels` (N,) are those of all rows."""
+    return [score(labels[fold.test], one, classes) for fold, one in zip(folds, predictions, strict=True)]
 
 
 def by_repeat(folds: Sequence[Fold], values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Values (n_f, …) of each fold's test rows as one array (R, n, …), the rows of each repeat in ascending order."""
     repeats = []
     for number in sorted({fold.repeat for fold in folds}):
-        mine = [(fold.test, value) for fold, value in zip(folds, values, strict=True) if fold.repeat == number]
-        order = np.argsort(np.concatenate([rows for rows, _ in mine]))
-        repeats.append(np.concatenate([value for _, value in mine])[order])
+        parts = [(fold.test, value) for fold, value in zip(folds, values, strict=True) if fold.repeat == number]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        repeats.append(np.concatenate([value for _, value in parts])[order])
     return np.stack(repeats)
 
 
 def calibrate(
-    labels: Labels, folds: Sequence[Fold], logits: Sequence[Logits], stops: Sequence[tuple[Labels, Logits]]
+    labels: Labels, folds: Sequence[Fold], logits: Sequence[Logits], validation: Sequence[tuple[Labels, Logits]]
 ) -> Calibration:
-    """Calibration of all folds' test rows together; `stops` are labels and logits of each fold's validation rows."""
-    temperatures = [fit_temperature(said, truth) for truth, said in stops]
+    """Calibration of all folds' test rows together; `validation` holds rows and logits of each fold."""
+    temperatures = [fit_temperature(fitted, labels[rows]) for rows, fitted in validation]
     truth = np.concatenate([labels[fold.test] for fold in folds])
     before = reliability(softmax(np.concatenate(list(logits))), truth)
-    cooled = [one / np.float32(heat) for one, heat in zip(logits, temperatures, strict=True)]
-    after = reliability(softmax(np.concatenate(cooled)), truth)
+    scaled = [one / np.float32(temperature) for one, temperature in zip(logits, temperatures, strict=True)]
+    after = reliability(softmax(np.concatenate(scaled)), truth)
     return Calibration(calibration_error(before), calibration_error(after), temperatures, before, after)
 
 
@@ -189,20 +187,24 @@ def compare(
     head: Sequence[Labels],
     other: Sequence[Labels],
     classes: Sequence[str],
+    *,
+    seeds: int = 1,
 ) -> Comparison:
-    """Test one system against another on what both say of each fold's test rows."""
-    scores = [
-        [score(labels[fold.test], guess, classes) for fold, guess in zip(folds, system, strict=True)]
-        for system in (head, other)
-    ]
-    gaps = {name: [a[name] - b[name] for a, b in zip(*scores, strict=True)] for name in RESAMPLED}
-    trained = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
-    scored = float(np.mean([len(fold.test) for fold in folds]))
+    """Test one system against another on both systems' predictions of each fold's test rows.
+
+    With several `seeds`, `folds` holds the folds of the first seed, then those of the next. McNemar's test takes seeds
+    as repeats; the t-test compares folds by their mean over the seeds, since seeds of one fold share all their rows.
+    """
+    scores = [score_folds(labels, folds, system, classes) for system in (head, other)]
+    pairs = list(zip(*scores, strict=True))
+    gaps = {name: np.reshape([a[name] - b[name] for a, b in pairs], (seeds, -1)).mean(0) for name in RESAMPLED}
+    train_rows = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
+    test_rows = float(np.mean([len(fold.test) for fold in folds]))
     truth = labels[by_repeat(folds, [fold.test for fold in folds])]
     paired = [mcnemar(*rows) for rows in zip(truth, by_repeat(folds, head), by_repeat(folds, other), strict=True)]
     return Comparison(
         {name: float(np.mean(gap)) for name, gap in gaps.items()},
-        {name: corrected_t(gap, trained=trained, scored=scored).p for name, gap in gaps.items()},
+        {name: corrected_t(list(gap), train_rows=train_rows, test_rows=test_rows).p for name, gap in gaps.items()},
         over_repeats([one.mid for one in paired]),
         over_repeats([one.exact for one in paired]),
         float(np.mean([one.only_first for one in paired])),

@@ -1,4 +1,4 @@
-"""A run as one HTML page without outside parts: metrics, confusion, learning curves, settings."""
+"""A run as one self-contained HTML page: metrics, confusion matrix, training curves, settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..metrics.tables import SHOWN, mean_sd
-from ..training.experiment import FoldResult
+from ..metrics.tables import class_cells, metric_cells, metric_title
+from ..training.fold_result import FoldResult
 from .charts import line_chart
 from .comparison import Evaluation
 
@@ -29,16 +29,10 @@ def render_report(
     settings: Mapping[str, Any],
 ) -> str:
     """Render the page. `systems` maps the head and its baselines to metrics."""
-    classes = evaluation.classes
-    names = [str(c["label"]) for c in classes]
-    head = ["", *(metric.replace("_", " ") for metric in SHOWN)]
-    scores = [[name, *(mean_sd(metrics[m]) for m in SHOWN)] for name, metrics in systems.items()]
-    parts = [
-        f"{c['label']},{c['precision']:.3f},{c['recall']:.3f},{c['f1']:.3f},{c['support']}".split(",") for c in classes
-    ]
+    names = [str(c["label"]) for c in evaluation.classes]
     counts = [[name, *map(str, row)] for name, row in zip(names, evaluation.confusion, strict=True)]
     curves = "".join(
-        _curves(f"{metric.replace('_', ' ')}, fold {number}", result, metric)
+        _curves(f"{metric_title(metric)}, fold {number}", result, metric)
         for metric in ("loss", "macro_f1")
         for number, result in enumerate(results)
     )
@@ -47,12 +41,12 @@ def render_report(
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{html.escape(title)}</h1>"
-        f"<h2>Scored rows</h2>{_table(head, scores)}{_worth(evaluation)}"
-        f"<h2>By class</h2>{_table(['class', 'precision', 'recall', 'f1', 'support'], parts)}"
-        f"<h2>Confusion</h2><p>True class by row, predicted class by column; summed over repeats.</p>"
+        f"<h2>Test rows</h2>{_table(*metric_cells(systems))}{_statistics(evaluation)}"
+        f"<h2>By class</h2>{_table(*class_cells(evaluation.classes))}"
+        f"<h2>Confusion matrix</h2><p>True class by row, predicted class by column; summed over repeats.</p>"
         f"{_table(['', *names], counts)}"
-        f"<h2>Training</h2><p>Blue: training rows; red: the rows that stop training, which are never scored. "
-        f"The dotted line marks the epoch that was kept. Of several heads a fold, the first is shown.</p>{curves}"
+        f"<h2>Training</h2><p>Blue: training rows; red: validation rows, which decide when training stops. The dotted "
+        f"line marks the epoch whose weights are kept. Of an ensemble, the first head is shown.</p>{curves}"
         f"<h2>Settings</h2><pre>{html.escape(json.dumps(settings, indent=2, ensure_ascii=False))}</pre></html>\n"
     )
 
@@ -63,24 +57,23 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{top}</tr>{rows}</table>"
 
 
-def _worth(evaluation: Evaluation) -> str:
+def _statistics(evaluation: Evaluation) -> str:
     """Intervals, tests and the reliability diagram."""
     measured = evaluation.calibration
     lines = [
-        [name.replace("_", " "), f"{one.estimate:.3f}", f"{one.low:.3f}", f"{one.high:.3f}"]
-        for name, one in evaluation.intervals.items()
+        [metric_title(name), *(f"{value:.3f}" for value in interval)] for name, interval in evaluation.intervals.items()
     ]
-    tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_table())}" if evaluation.comparisons else ""
+    tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_cells())}" if evaluation.comparisons else ""
     series = {
         f"{name}: error {error:.3f}": [(one.confidence, one.accuracy) for one in bins]
         for name, error, bins in (
-            ("as it is", measured.before, measured.bins_before),
-            ("with temperature", measured.after, measured.bins_after),
+            ("uncalibrated", measured.before, measured.bins_before),
+            ("temperature-scaled", measured.after, measured.bins_after),
         )
     }
     chart = line_chart("accuracy by confidence", series, x_range=(0, 1), y_range=(0, 1), diagonal=True, scale=1.4)
     return (
-        f"<h2>95 % intervals</h2><p>Duplicate groups drawn anew, test rows of all folds together.</p>"
+        f"<h2>95 % intervals</h2><p>Bootstrap over duplicate groups, test rows of all folds together.</p>"
         f"{_table(['', 'estimate', 'from', 'to'], lines)}{tests}"
         f"<h2>Calibration</h2><p>The temperature of each fold is fitted on its validation rows.</p>{chart}"
     )
@@ -91,6 +84,6 @@ def _curves(title: str, result: FoldResult, metric: str) -> str:
     history = result.histories[0]
     series = {
         "train": [(record.epoch, record.train[metric]) for record in history],
-        "stop": [(record.epoch, record.valid[metric]) for record in history],
+        "validation": [(record.epoch, record.valid[metric]) for record in history],
     }
     return line_chart(title, series, mark=result.best_epochs[0])

@@ -1,4 +1,4 @@
-"""`msa test`: a run scored on the locked test posts, and a record of every look at them."""
+"""`msa test`: evaluate a run on the held-out test posts, and record every such evaluation."""
 
 from __future__ import annotations
 
@@ -18,75 +18,64 @@ from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
-from ..data.test_lock import lock
-from ..metrics.scores import per_class, score
+from ..data.test_posts import mark_test_posts
+from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
-from ..metrics.tables import class_table, metric_table
-from ..predict import probabilities
+from ..metrics.tables import class_table, interval_text, metric_table
+from ..runs.run_predictions import load_run_features, run_probabilities
 from ..runs.runs import find_run, load_run
-from .reevaluate import load_run_features
 
-LOOKS = "looks.jsonl"
+RECORD = "test_evaluations.jsonl"
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at the locked rows: the metrics of a run's averaged heads, and how many looks there have been."""
+class TestResult:
+    """Metrics of a run's averaged heads on the test posts, and how often these have been evaluated on so far."""
+
+    __test__ = False  # not a test class for pytest
 
     run: Path
     fusion: str
     metrics: dict[str, float]
     intervals: dict[str, Interval]
     calibration_error: float
-    classes: list[dict[str, Any]]
+    per_class: list[ClassScore]
     rows: int
-    looks: int
+    evaluations: int
     record: Path
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {
-            "run": str(self.run),
-            "fusion": self.fusion,
-            "metrics": self.metrics,
-            "intervals": {name: one._asdict() for name, one in self.intervals.items()},
-            "calibration_error": self.calibration_error,
-            "per_class": self.classes,
-            "rows": self.rows,
-            "looks": self.looks,
-            "record": str(self.record),
-        }
+        intervals = {name: one._asdict() for name, one in self.intervals.items()}
+        return vars(self) | {"run": str(self.run), "intervals": intervals, "record": str(self.record)}
 
     def to_text(self) -> str:
         """The tables that the command prints."""
-        shown = {name: {"mean": value, "std": 0.0} for name, value in self.metrics.items()}
-        ends = ", ".join(
-            f"{name.replace('_', ' ')} {one.low:.3f} to {one.high:.3f}" for name, one in self.intervals.items()
-        )
-        times = "looked at for the first time" if self.looks == 1 else f"looked at {self.looks} times by now"
+        metrics = {name: {"mean": value, "std": 0.0} for name, value in self.metrics.items()}
+        times = "for the first time" if self.evaluations == 1 else f"{self.evaluations} times so far"
         return (
-            f"{class_table(self.classes)}\n\n{metric_table({self.fusion: shown})}\n\n"
-            f"95 % interval: {ends}\ncalibration error {self.calibration_error:.3f}\n\n"
-            f"{self.rows} locked test posts, {times} ({self.record}); run folder: {self.run}"
+            f"{class_table(self.per_class)}\n\n{metric_table({self.fusion: metrics})}\n\n"
+            f"{interval_text(self.intervals)}\ncalibration error {self.calibration_error:.3f}\n\n"
+            f"{self.rows} test posts, evaluated on {times} ({self.record}); run folder: {self.run}"
         )
 
 
-def score_locked(path: Path, corpus: Corpus, *, cache: Path | None = None, device: str = "auto") -> Look:
-    """Score the mean of the run's heads on the test posts of this corpus, and add the look to the record.
+def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, device: str = "auto") -> TestResult:
+    """Evaluate the averaged heads of a run on the test posts of this corpus, and add a line to the record.
 
-    Test posts are those that the data name so, or that `--hold-out` set aside. Raises ValueError where there is none,
-    or where the run has seen one or a copy of it.
+    Test posts are those marked `test` in the data, or set aside by `--hold-out`. Raises ValueError if there is none, or
+    if the run has seen one of them or a duplicate of it.
     """
     path = find_run(path)
     run = load_run(path)
     place = cache or run.cache
     table = load_run_features(run, corpus, place)
-    posts = lock(table.posts, place / "splits")
+    posts = mark_test_posts(table.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
     rows = np.flatnonzero([label is not None and split == "test" for label, split in pairs])
     if not len(rows):
         raise ValueError(
-            "no labelled post is a test post; name some `test` in the data's split column, "
+            "no labelled post is a test post; mark some as `test` in the data's split column, "
             "or train with --hold-out 0.1 to set a tenth aside before any head sees it"
         )
     seen = seen_rows(path, posts)
@@ -95,28 +84,28 @@ def score_locked(path: Path, corpus: Corpus, *, cache: Path | None = None, devic
     refuse_leaks(table, [Fold(rows[:0], rows[:0], rows)])
     truth = table.targets()[rows]
     if (truth < 0).any():
-        strange = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
-        raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, strange))}")
-    chances = probabilities(run, table, device)[rows]
-    guess = chances.argmax(1).astype(np.int64)
-    metrics = score(truth, guess, table.classes)
-    record = place / "splits" / LOOKS
-    looks = add_look(record, path, [posts.keys[int(row)] for row in rows], metrics)
-    return Look(
-        path,
-        run.config.fusion,
-        metrics,
-        bootstrap(posts.groups[rows], truth, guess[None], classes=len(table.classes)),
-        calibration_error(reliability(chances, truth)),
-        [dict(entry) for entry in per_class(truth, guess, table.classes)],
-        len(rows),
-        looks,
-        record,
+        unknown = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
+        raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, unknown))}")
+    predicted = run_probabilities(run, table, device)[rows]  # (n, K)
+    labels = predicted.argmax(1).astype(np.int64)
+    metrics = score(truth, labels, table.classes)
+    record = place / "splits" / RECORD
+    evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
+    return TestResult(
+        run=path,
+        fusion=run.config.fusion,
+        metrics=metrics,
+        intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(table.classes)),
+        calibration_error=calibration_error(reliability(predicted, truth)),
+        per_class=per_class(truth, labels, table.classes),
+        rows=len(rows),
+        evaluations=evaluations,
+        record=record,
     )
 
 
 def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
-    """Rows of these posts that stand, by their content, in any fold of a run, for training, stopping or scoring."""
+    """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
     try:
         keys = set(json.loads((path / "split.json").read_text("utf-8"))["keys"].values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -124,18 +113,18 @@ def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
     return np.flatnonzero([key in keys for key in posts.keys])
 
 
-def add_look(record: Path, run: Path, keys: Sequence[str], metrics: dict[str, float]) -> int:
-    """Append one look at these posts to the record, durably; return at how many looks any of them was seen by now."""
+def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dict[str, float]) -> int:
+    """Append an evaluation on these posts to the record, durably; return how many so far included any of them."""
     make_folder(record.parent)
     names = {hashlib.blake2b(key.encode(), digest_size=6).hexdigest() for key in keys}
     before = record.read_text("utf-8").splitlines() if record.exists() else []
     count = 1 + sum(not names.isdisjoint(json.loads(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    look = {"time": time, "run": str(run.resolve()), "look": count, "metrics": metrics, "posts": sorted(names)}
+    entry = {"time": time, "run": str(run.resolve()), "evaluation": count, "metrics": metrics, "posts": sorted(names)}
     with naming(record):
         handle = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, (json.dumps(look) + "\n").encode())  # one write, so that two looks never mix
+            os.write(handle, (json.dumps(entry) + "\n").encode())  # one write, so that parallel runs never interleave
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -21,7 +21,7 @@ from ..metrics.scores import score
 from ..training.adam import gradient_norms
 from ..training.augment import augment
 from ..training.batches import take
-from ..training.loop import EVAL_BATCH, Course
+from ..training.loop import EVAL_BATCH, TrainingState
 from ..training.optimizer import Step
 from .first_layers import FirstLayer, FirstLayers
 from .shared_linear import share_linears
@@ -42,7 +42,7 @@ class Trainee:
     config: TrainConfig
     optimizer: Step
     loss: dict[str, Tensor]
-    course: Course
+    course: TrainingState
     best: list[Tensor] = field(default_factory=list)
     error: ValueError | None = None
 

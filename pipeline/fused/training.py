@@ -17,14 +17,14 @@ from ...heads.losses import Loss
 from ..config.train_config import TrainConfig
 from ..training.loop import (
     EVAL_BATCH,
-    Course,
     EpochRecord,
     FitResult,
     Rows,
+    TrainingState,
+    calibrate_head,
     check_finite,
     check_split,
     epoch_batches,
-    finish,
     make_loss,
     predict_logits,
 )
@@ -60,7 +60,7 @@ def begin(
         head.prepare(inputs, labels, train)
         optimizer = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
         loss = _as_tensors(make_loss(config, labels[train], classes), classes, labels.device)
-        trainees.append(Trainee(head, config, optimizer, loss, Course(config)))
+        trainees.append(Trainee(head, config, optimizer, loss, TrainingState(config)))
     return Fused(trainees, inputs, labels, train_rows=train, valid_rows=stop, views=views)
 
 
@@ -123,7 +123,7 @@ class Fused:
         with torch.no_grad():
             for name, weight in zip(parameter_names(head), one.best, strict=True):
                 head.get_parameter(name).copy_(weight)
-        finish(head, self.inputs, self.labels, self.valid_rows, one.config)
+        calibrate_head(head, self.inputs, self.labels, self.valid_rows, one.config)
         history = list(one.course.history)
         return head, FitResult(history, one.course.best_epoch, len(history) < one.config.epochs)
 

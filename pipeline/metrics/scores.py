@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class ClassScore(TypedDict):
-    """One class: its name, precision, recall and F1 in 0..1, and how many true rows it has."""
+    """Precision, recall and F1 (0 to 1) of one class, and its support: the number of rows with that true class."""
 
     label: str
     precision: float
@@ -22,30 +23,32 @@ class ClassScore(TypedDict):
     support: int
 
 
-def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Divide, with 0 where there is nothing to divide by."""
-    shares: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
-    return shares
+def accuracy(counts: NDArray[Any]) -> Floats:
+    """Accuracy of each confusion matrix (…, K, K), true class first: (…)."""
+    return np.asarray(counts.trace(axis1=-2, axis2=-1) / counts.sum((-2, -1)))
 
 
-def _recall(counts: Counts) -> NDArray[np.float64]:
-    return _share(counts.diagonal(), counts.sum(1))
+def macro_f1(counts: NDArray[Any]) -> Floats:
+    """Mean F1 over all K classes of each confusion matrix (…, K, K): (…). A class without rows counts as 0."""
+    return np.asarray(_f1(counts).mean(-1))
 
 
-def _f1(counts: Counts) -> NDArray[np.float64]:
-    return _share(2 * counts.diagonal(), counts.sum(0) + counts.sum(1))
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Divide; 0 where the divisor is 0."""
+    ratios: Floats = np.divide(part, whole, out=np.zeros(whole.shape), where=whole > 0)
+    return ratios
 
 
-def _accuracy(counts: Counts) -> float:
-    return float(counts.trace() / counts.sum())
+def _recall(counts: Counts) -> Floats:
+    return _ratio(counts.diagonal(), counts.sum(1))
+
+
+def _f1(counts: NDArray[Any]) -> Floats:
+    return _ratio(2 * counts.diagonal(axis1=-2, axis2=-1), counts.sum(-2) + counts.sum(-1))
 
 
 def _balanced_accuracy(counts: Counts) -> float:
     return float(_recall(counts)[counts.sum(1) > 0].mean())
-
-
-def _macro_f1(counts: Counts) -> float:
-    return float(_f1(counts).mean())
 
 
 def _weighted_f1(counts: Counts) -> float:
@@ -58,11 +61,11 @@ def _mcc(counts: Counts) -> float:
     return float(counts.trace() * rows - true @ predicted) / math.sqrt(spread) if spread else 0.0
 
 
-# Each from the confusion counts (K, K) rather than by a library call: five calls cost more than an epoch.
-METRICS: dict[str, Callable[[Counts], float]] = {
-    "accuracy": _accuracy,
+# Computed from the confusion counts (K, K), since five scikit-learn calls take longer than a training epoch.
+METRICS: dict[str, Callable[[Counts], float | Floats]] = {
+    "accuracy": accuracy,
     "balanced_accuracy": _balanced_accuracy,  # over the classes that have true rows
-    "macro_f1": _macro_f1,  # over all classes: one that is absent and never predicted counts as 0
+    "macro_f1": macro_f1,
     "weighted_f1": _weighted_f1,
     "mcc": _mcc,
 }
@@ -73,8 +76,8 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -
 
     `y_true` and `y_pred` (n,) hold positions in `classes`.
 
-    Raises ValueError when they are not integers (probabilities, say), differ in length, are empty, or name a
-    class that is not there.
+    Raises ValueError when they are not integers (probabilities, for example), differ in length, are empty, or hold an
+    index that is out of range.
     """
     true, pred = _indices("y_true", y_true, len(classes)), _indices("y_pred", y_pred, len(classes))
     if len(true) != len(pred):
@@ -88,13 +91,13 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -
 def score(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -> dict[str, float]:
     """Return every metric of METRICS; arguments and errors as in `confusion`."""
     counts = confusion(y_true, y_pred, classes)
-    return {name: metric(counts) for name, metric in METRICS.items()}
+    return {name: float(metric(counts)) for name, metric in METRICS.items()}
 
 
 def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> list[ClassScore]:
     """Score each class, in the order of `classes`; arguments and errors as in `confusion`."""
     counts = confusion(y_true, y_pred, classes)
-    precision, recall, f1 = _share(counts.diagonal(), counts.sum(0)), _recall(counts), _f1(counts)
+    precision, recall, f1 = _ratio(counts.diagonal(), counts.sum(0)), _recall(counts), _f1(counts)
     return [
         ClassScore(
             label=label,
@@ -108,7 +111,7 @@ def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> l
 
 
 def summarise(folds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return each metric's mean over the folds and sample standard deviation (0 for one fold).
+    """Return each metric's mean and sample standard deviation over the folds (0 for one fold).
 
     Raises ValueError when there is no fold or when the folds hold different metrics.
     """
@@ -126,7 +129,7 @@ def _indices(name: str, values: ArrayLike, classes: int) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(
-            f"{name} must be a row of class indices, got {array.dtype} of shape {array.shape}; "
+            f"{name} must be a vector of class indices, got {array.dtype} of shape {array.shape}; "
             "take the argmax of probabilities or logits first"
         )
     array = array.astype(np.int64)

@@ -1,102 +1,78 @@
-"""What figures are worth: intervals, paired tests, calibration. Pure functions of rows and folds."""
+"""Confidence intervals, paired tests and calibration: pure functions of predictions and scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .scores import Floats, accuracy, macro_f1
+
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 DRAWS = 2000
 LEVEL = 0.95
 BINS = 15
-BLOCK = 2**24  # weights held at once by a bootstrap
+BLOCK = 2**24  # weights that a bootstrap holds in memory at once
+RESAMPLED = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 class Interval(NamedTuple):
-    """A figure and the ends of its confidence interval."""
+    """An estimate and the bounds of its confidence interval."""
 
     estimate: float
     low: float
     high: float
 
 
-def accuracy(counts: NDArray[np.number]) -> Floats:
-    """Accuracy of each confusion matrix (…, K, K), true class first: (…)."""
-    return np.asarray(counts.trace(axis1=-2, axis2=-1) / counts.sum((-2, -1)))
-
-
-def macro_f1(counts: NDArray[np.number]) -> Floats:
-    """Mean F1 over all K classes of each confusion matrix (…, K, K): (…). A class without a row counts as 0."""
-    hits, sums = counts.diagonal(axis1=-2, axis2=-1), counts.sum(-2) + counts.sum(-1)  # (…, K) each
-    return np.asarray(np.divide(2.0 * hits, sums, out=np.zeros(sums.shape), where=sums > 0).mean(-1))
-
-
-RESAMPLED: dict[str, Callable[[NDArray[np.number]], Floats]] = {"accuracy": accuracy, "macro_f1": macro_f1}
-
-
 def bootstrap(
-    groups: Ints, truth: Ints, guesses: Ints, *, classes: int, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+    groups: Ints, truth: Ints, predictions: Ints, *, classes: int, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Interval]:
     """Percentile intervals of RESAMPLED by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
 
-    `groups` and `truth` (n,), `guesses` (R, n) of R repeats, whose figures are averaged in each draw. The interval
-    holds for other posts of the kind, given these trained heads: how training varies is not in it.
+    `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw. The interval
+    covers the choice of posts, given these trained heads; it leaves out how training varies.
     """
-    whole, sampled = _resample(groups, truth, guesses, classes, draws, seed)
-    return {
-        name: _interval(float(metric(whole).mean()), metric(sampled).mean(1), level)
-        for name, metric in RESAMPLED.items()
-    }
+    weights = np.full(len(predictions), 1 / len(predictions))
+    return _intervals(groups, truth, predictions, weights, classes, draws, seed)
 
 
-def bootstrap_difference(
-    groups: Ints,
-    truth: Ints,
-    first: Ints,
-    second: Ints,
-    *,
-    classes: int,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
+def bootstrap_difference(groups: Ints, truth: Ints, first: Ints, second: Ints, *, classes: int) -> dict[str, Interval]:
+    """As `bootstrap`, of the first system's metric minus the second's on the same posts; predictions (R, n) each."""
+    weights = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
+    return _intervals(groups, truth, np.concatenate([first, second]), weights, classes, DRAWS, 0)
+
+
+def _intervals(
+    groups: Ints, truth: Ints, predictions: Ints, weights: Floats, classes: int, draws: int, seed: int
 ) -> dict[str, Interval]:
-    """As `bootstrap`, of the first system's figure minus the second's on the same drawn posts; guesses (R, n) each."""
-    whole, sampled = _resample(groups, truth, np.concatenate([first, second]), classes, draws, seed)
-    sign = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
-    return {
-        name: _interval(float(metric(whole) @ sign), metric(sampled) @ sign, level)
-        for name, metric in RESAMPLED.items()
-    }
-
-
-def _resample(groups: Ints, truth: Ints, guesses: Ints, classes: int, draws: int, seed: int) -> tuple[Ints, Floats]:
-    """Confusion matrices of all rows (R, K, K), and of each draw of whole groups (draws, R, K, K)."""
+    """Intervals of metrics (R,) of predictions (R, n), added up with these weights (R,)."""
     _, group = np.unique(groups, return_inverse=True)  # (n,) in 0..G-1
     size, cells = int(group.max()) + 1, classes * classes
-    place = group * cells + truth * classes + guesses  # (R, n)
-    counts = np.stack([np.bincount(row, minlength=size * cells).reshape(size, cells) for row in place], 1)
-    # Groups of equal counts (R·K·K) are drawn as one: the same distribution, and few numbers to draw.
+    cell = group * cells + truth * classes + predictions  # (R, n)
+    counts = np.stack([np.bincount(row, minlength=size * cells).reshape(size, cells) for row in cell], 1)
+    # Groups with equal counts (R·K·K) are drawn as one: the same distribution from fewer random numbers.
     kinds, copies = np.unique(counts.reshape(size, -1), axis=0, return_counts=True)
-    draw, block = np.random.default_rng(seed), max(1, BLOCK // len(kinds))
+    rng, block = np.random.default_rng(seed), max(1, BLOCK // len(kinds))
     drawn = [
-        draw.multinomial(size, copies / size, size=min(block, draws - start)) @ kinds.astype(np.float64)
+        rng.multinomial(size, copies / size, size=min(block, draws - start)) @ kinds.astype(np.float64)
         for start in range(0, draws, block)
     ]
     sampled = np.concatenate(drawn).reshape(draws, -1, classes, classes)
-    return np.asarray(counts.sum(0)).reshape(-1, classes, classes), np.asarray(sampled)
-
-
-def _interval(estimate: float, sampled: Floats, level: float) -> Interval:
-    return Interval(estimate, *map(float, np.quantile(sampled, [(1 - level) / 2, (1 + level) / 2])))
+    whole = counts.sum(0).reshape(-1, classes, classes)  # (R, K, K)
+    return {
+        name: Interval(
+            float(metric(whole) @ weights),
+            *map(float, np.quantile(metric(sampled) @ weights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])),
+        )
+        for name, metric in RESAMPLED.items()
+    }
 
 
 class McNemar(NamedTuple):
-    """Rows that one system alone gets right, and two-sided p by the exact binomial and its mid-p."""
+    """Rows that only one system predicts correctly, and the two-sided exact binomial p and mid-p."""
 
     only_first: int
     only_second: int
@@ -105,7 +81,7 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(truth: Ints, first: Ints, second: Ints) -> McNemar:
-    """Compare two systems on the same rows (n,), taken as independent (McNemar, 1947; mid-p: Fagerland, 2013)."""
+    """Compare two systems on the same rows (n,), assumed independent (McNemar, 1947; mid-p: Fagerland, 2013)."""
     from scipy.stats import binom
 
     one = int(((first == truth) & (second != truth)).sum())
@@ -117,22 +93,22 @@ def mcnemar(truth: Ints, first: Ints, second: Ints) -> McNemar:
 
 
 def over_repeats(values: Sequence[float]) -> float:
-    """One p for repeats of a test on the same rows: twice the median, at most 1 (Meinshausen et al., 2009)."""
+    """Combine the p values of a test repeated on the same rows: twice the median, at most 1 (Meinshausen, 2009)."""
     return float(values[0]) if len(values) == 1 else min(1.0, 2 * float(np.median(values)))
 
 
 class CorrectedT(NamedTuple):
-    """Statistic and two-sided p; None where nothing can be said: one fold, or folds that all differ alike."""
+    """Statistic and two-sided p; None where undefined: a single fold, or the same difference in every fold."""
 
     t: float | None
     p: float | None
 
 
-def corrected_t(differences: Sequence[float], *, trained: float, scored: float) -> CorrectedT:
+def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: float) -> CorrectedT:
     """Corrected resampled t-test of a mean difference over folds and repeats (Nadeau & Bengio, 2003).
 
-    The variance is multiplied by 1/n + scored/trained instead of 1/n, since folds share most of their training
-    rows; `trained` and `scored` are the rows of a fold. n - 1 degrees of freedom.
+    The variance is multiplied by 1/n + test_rows/train_rows instead of 1/n, since folds share most of their training
+    rows. n - 1 degrees of freedom.
     """
     from scipy.stats import t as student
 
@@ -142,12 +118,12 @@ def corrected_t(differences: Sequence[float], *, trained: float, scored: float) 
     mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
     if variance <= 1e-24:  # the same difference in every fold
         return CorrectedT(None, 1.0 if abs(mean) <= 1e-12 else None)
-    statistic = mean / math.sqrt((1 / n + scored / trained) * variance)
+    statistic = mean / math.sqrt((1 / n + test_rows / train_rows) * variance)
     return CorrectedT(statistic, float(2 * student.sf(abs(statistic), n - 1)))
 
 
 class Bin(NamedTuple):
-    """Rows whose confidence falls into one bin: how many, their mean confidence, the share that is right."""
+    """One confidence bin: the number of rows in it, their mean confidence and their accuracy."""
 
     rows: int
     confidence: float
@@ -155,11 +131,14 @@ class Bin(NamedTuple):
 
 
 def reliability(probabilities: Floats, truth: Ints, *, bins: int = BINS) -> list[Bin]:
-    """Confidence, the largest of K probabilities (n, K), beside accuracy, in bins of equal width that hold a row."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
-    filled = [place == number for number in np.unique(place)]
-    return [Bin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in filled]
+    """Reliability diagram of probabilities (n, K): confidence (the largest of K) and accuracy in equal-width bins.
+
+    Empty bins are left out.
+    """
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
+    masks = [bin_of == number for number in np.unique(bin_of)]
+    return [Bin(int(m.sum()), float(confidence[m].mean()), float(correct[m].mean())) for m in masks]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
@@ -169,13 +148,13 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: Ints) -> float:
-    """The temperature T, 0.05 to 20, for which logits (n, K) / T make truth (n,) likeliest (Guo et al., 2017)."""
+    """Fit T, 0.05 to 20, to minimise the cross-entropy of logits (n, K) / T and truth (n,) (Guo et al., 2017)."""
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
     whole, rows = logits.astype(np.float64), np.arange(len(truth))
 
-    def surprise(log_temperature: float) -> float:
+    def cross_entropy(log_temperature: float) -> float:
         return -float(log_softmax(whole / math.exp(log_temperature), axis=1)[rows, truth].mean())
 
-    return math.exp(minimize_scalar(surprise, bounds=(math.log(0.05), math.log(20)), method="bounded").x)
+    return math.exp(minimize_scalar(cross_entropy, bounds=(math.log(0.05), math.log(20)), method="bounded").x)

@@ -1,4 +1,4 @@
-"""Tables of metrics as text: per class, and per system as mean and spread over folds."""
+"""Tables of metrics: per class, and per system as mean and standard deviation over folds."""
 
 from __future__ import annotations
 
@@ -6,32 +6,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...features.text_table import table
+from .scores import METRICS
+from .statistics import Interval
 
 REPORTED = ("accuracy", "macro_f1", "weighted_f1")
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc")
+Cells = tuple[list[str], list[list[str]]]  # header and rows
+
+
+def metric_title(name: str) -> str:
+    """`macro f1` for `macro_f1`."""
+    return name.replace("_", " ")
 
 
 def mean_sd(value: Mapping[str, float]) -> str:
-    """`0.731 ±0.012`; without the spread where there is none."""
+    """`0.731 ±0.012`; without the deviation where it is 0."""
     return f"{value['mean']:.3f}" + (f" ±{value['std']:.3f}" if value["std"] else "")
 
 
-def class_table(classes: Sequence[Mapping[str, Any]]) -> str:
+def interval_text(intervals: Mapping[str, Interval]) -> str:
+    """`95 % interval: accuracy 0.701 to 0.752, macro f1 0.640 to 0.701`."""
+    bounds = (f"{metric_title(name)} {one.low:.3f} to {one.high:.3f}" for name, one in intervals.items())
+    return f"95 % interval: {', '.join(bounds)}"
+
+
+def class_cells(classes: Sequence[Mapping[str, Any]]) -> Cells:
     """Precision, recall, F1 and support of each class."""
-    lines = [
+    return ["class", "precision", "recall", "f1", "support"], [
         [str(c["label"]), *(f"{c[name]:.3f}" for name in ("precision", "recall", "f1")), str(c["support"])]
         for c in classes
     ]
-    return table(["class", "precision", "recall", "f1", "support"], lines)
 
 
-def metric_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """One line per system: mean and sample standard deviation over folds of each metric."""
-    lines = [[name, *(mean_sd(metrics[metric]) for metric in SHOWN)] for name, metrics in rows.items()]
-    return table(["", *(name.replace("_", " ") for name in SHOWN)], lines)
+def metric_cells(systems: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Cells:
+    """One row per system: mean and sample standard deviation over folds of each metric."""
+    return ["", *map(metric_title, METRICS)], [
+        [system, *(mean_sd(metrics[name]) for name in METRICS)] for system, metrics in systems.items()
+    ]
+
+
+def class_table(classes: Sequence[Mapping[str, Any]]) -> str:
+    """The cells of `class_cells` as text."""
+    return table(*class_cells(classes))
+
+
+def metric_table(systems: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The cells of `metric_cells` as text."""
+    return table(*metric_cells(systems))
+
+
+def split_text(folds: int) -> str:
+    """`5 folds`, or `one split`."""
+    return f"{folds} folds" if folds > 1 else "one split"
 
 
 def scored_text(rows: int, folds: int, repeats: int) -> str:
-    """`4000 posts scored, 5 folds, 3 repeats`; `folds` are those of all repeats together."""
-    dealt = f"{folds // repeats} folds" if folds > 1 else "one split"
-    return f"{rows} posts scored, {dealt}" + (f", {repeats} repeats" if repeats > 1 else "")
+    """`4000 posts scored, 5 folds, 3 repeats`; `folds` counts those of all repeats."""
+    folds_each = folds // repeats if folds > 1 else 1
+    return f"{rows} posts scored, {split_text(folds_each)}" + (f", {repeats} repeats" if repeats > 1 else "")

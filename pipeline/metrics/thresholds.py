@@ -1,4 +1,4 @@
-"""Where to decide between classes: an offset per class, found on rows that are never scored."""
+"""Decision thresholds: an offset per class, tuned on validation rows."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from .scores import score
 
-ROUNDS = 3
-STEPS = np.linspace(-1.5, 1.5, 31)  # offsets in natural-log units of probability; 0 stays
+TUNING_ROUNDS = 3
+STEPS = np.linspace(-1.5, 1.5, 31)  # offsets in units of log-probability
 
 
 def tune_offsets(logits: NDArray[np.float32], labels: NDArray[np.int64], *, metric: str) -> NDArray[np.float32]:
-    """Offsets (K,) to add to logits (n, K) so that `metric` (a key of METRICS) is best; the last class's is 0.
+    """Offsets (K,) that maximise `metric` (a key of METRICS) when added to logits (n, K); the last one is 0.
 
-    Coordinate search, class by class. Among equals the smallest offset wins, so what changes nothing stays 0.
+    Coordinate search, class by class. The smallest of equally good offsets is kept.
     """
     classes = logits.shape[1]
     offsets = np.zeros(classes, np.float32)
     best = score(labels, logits.argmax(1), range(classes))[metric]
-    for _ in range(ROUNDS):
+    for _ in range(TUNING_ROUNDS):
         before = offsets.copy()
         for k in range(classes - 1):
             for step in sorted(STEPS, key=abs):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
 from ..data.split import Fold
+from ..fused.chunks import LARGEST, LARGEST_GPU, fusion_key, make_chunks
 from ..fused.stack import Trainee
 from ..fused.training import Fused, begin, regroup
-from ..training.fold_inputs import FoldInputs, InputsCache, Place
-from ..training.folds import LARGEST, LARGEST_GPU, Job, Task, company, share_out, start
+from ..training.fold_inputs import FoldInputs, InputsCache, InputsKey
+from ..training.jobs import Experiment, HeadJob, new_head
 
 _NOTHING = Inputs(*(torch.empty(0) for _ in range(4)))
 
@@ -31,16 +32,16 @@ class Said(NamedTuple):
 class Runner:
     """A chunk of heads that train side by side, one rung after another; between rungs it holds no inputs."""
 
-    def __init__(self, folds: Sequence[Fold], members: Sequence[tuple[int, Task, Job]]) -> None:
+    def __init__(self, folds: Sequence[Fold], members: Sequence[tuple[int, Experiment, HeadJob]]) -> None:
         self.folds, self.members = folds, list(members)
-        self.place: Place = members[0][2].place
+        self.inputs_key: InputsKey = members[0][2].inputs_key
         self.fused: Fused | None = None
         self.numbers: dict[tuple[int, int], int] = {}
         self.errors: dict[tuple[int, int], ValueError] = {}
 
     def reach(self, rung: int, wanted: Set[int], scenes: InputsCache) -> list[tuple[int, Said | ValueError]]:
         """Train to a rung; what each head of the wanted trials says then, or why it cannot, by its place here."""
-        with scenes.use(self.place) as scene:
+        with scenes.use(self.inputs_key) as scene:
             if self.fused is None:
                 self._begin(scene)
             if self.fused is not None:
@@ -72,7 +73,7 @@ class Runner:
         settings: list[TrainConfig] = []
         for index, task, job in self.members:
             try:
-                head, training = start(scene, task, job)
+                head, training = new_head(scene, task, job)
             except ValueError as error:
                 self.errors[index, job.member] = error
                 continue
@@ -123,9 +124,9 @@ def regrouped(runners: Sequence[Runner], wanted: Set[int], *, device: str, threa
         if runner.fused is not None:
             for at, (index, task, job) in enumerate(runner.members):
                 if index in wanted and (index, job.member) in runner.numbers:
-                    groups[company(task, job), runner.fused.epoch].append((runner, at))
+                    groups[fusion_key(task, job), runner.fused.epoch].append((runner, at))
     largest = LARGEST if device == "cpu" else LARGEST_GPU
-    chunks = share_out([(group, largest) for group in groups.values()], threads)
+    chunks = make_chunks([(group, largest) for group in groups.values()], threads)
     return [runner for runner in runners if runner.fused is None] + [_joined(chunk) for chunk in chunks]
 
 

@@ -12,11 +12,11 @@ import torch
 from ...features.encoders.runtime import available_cores
 from ..data.cached_features import CachedFeatures
 from ..training.fold_inputs import InputsCache
-from ..training.folds import Job
+from ..training.jobs import HeadJob
 from ..training.loop import training_threads
 from .chunk import Runner, Said, regrouped
 
-Found = tuple[int, Job, Said | ValueError]  # of which trial, and what the head says or why it cannot
+Found = tuple[int, HeadJob, Said | ValueError]  # of which trial, and what the head says or why it cannot
 
 
 class Work(NamedTuple):
@@ -66,7 +66,7 @@ class Threads:
         """Train all of this to a rung; what comes of each chunk, as it comes."""
         tables = {id(one.table): one.table for one in work}
         scenes = {
-            name: InputsCache(table, [one.runner.place for one in work if one.table is table], self.device)
+            name: InputsCache(table, [one.runner.inputs_key for one in work if one.table is table], self.device)
             for name, table in tables.items()
         }
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
+from ..fused.chunks import Plan, plan_chunks
+from ..metrics.probabilities import log_mean
 from ..metrics.scores import METRICS, score
-from ..training.fold_result import log_mean
-from ..training.folds import Plan, Task, plan_training
+from ..training.jobs import Experiment
 from .chunk import Runner, Said
 from .engine import Engine, Work
 from .study import Row, Study
@@ -26,7 +27,7 @@ class Entry(NamedTuple):
 
     row: Row
     table: CachedFeatures
-    task: Task
+    task: Experiment
 
 
 def rungs_of(epochs: int, halving: int) -> list[int]:
@@ -144,11 +145,11 @@ class Race:
             own = [index for index in indices if id(self.entries[index].table) == name]
             fresh = [index for index in own if index not in self.runners]
             tasks = [self.entries[index].task for index in fresh]
-            plan = plan_training(table, self.folds, tasks, device=self.engine.device, threads=self.engine.threads)
+            plan = plan_chunks(table, self.folds, tasks, device=self.engine.device, threads=self.engine.threads)
             self.plans.append(plan)
             for chunk in plan.chunks:
-                runner = Runner(self.folds, [(fresh[job.task], tasks[job.task], job) for job in chunk])
-                for index in {fresh[job.task] for job in chunk}:
+                runner = Runner(self.folds, [(fresh[job.experiment], tasks[job.experiment], job) for job in chunk])
+                for index in {fresh[job.experiment] for job in chunk}:
                     self.runners[index].append(runner)
             runners = self.engine.regroup(
                 list(dict.fromkeys(runner for index in own for runner in self.runners[index])), set(own)

@@ -170,7 +170,9 @@ class Worker:
 
 def _pooled(work: Work) -> bool:
     """Whether inputs are the table's pooled vectors themselves, which all processes read in one place."""
-    return not work.runner.place.tokens and not any(spec.raw for side in work.table.specs.values() for spec in side)
+    return not work.runner.inputs_key.tokens and not any(
+        spec.raw for side in work.table.specs.values() for spec in side
+    )
 
 
 def _context() -> ForkServerContext | SpawnContext:

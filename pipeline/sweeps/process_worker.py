@@ -14,7 +14,7 @@ import torch
 
 from ..data.split import Fold
 from ..training.fold_inputs import LatestInputs
-from ..training.folds import Job, Task
+from ..training.jobs import Experiment, HeadJob
 from .chunk import Runner, Said, regrouped
 from .shared_memory import read_shared
 
@@ -31,7 +31,7 @@ class Order:
     rung: int
     wanted: frozenset[int]
     anew: bool
-    chunks: list[tuple[Path, Sequence[Fold], list[tuple[int, Task, Job]]]]
+    chunks: list[tuple[Path, Sequence[Fold], list[tuple[int, Experiment, HeadJob]]]]
 
 
 def serve(pipe: Connection) -> None:

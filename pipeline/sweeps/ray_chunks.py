@@ -9,7 +9,7 @@ import torch
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.fold_inputs import InputsCache, LatestInputs
-from ..training.folds import Job, Task
+from ..training.jobs import Experiment, HeadJob
 from .chunk import Runner, Said
 
 
@@ -35,7 +35,7 @@ class Leg:
     behind: tuple[Stop, ...]
     kept: frozenset[int]
     folds: tuple[Fold, ...] = ()
-    members: tuple[tuple[int, Task, Job], ...] = ()
+    members: tuple[tuple[int, Experiment, HeadJob], ...] = ()
     attempt: int = 0
 
 

@@ -25,11 +25,11 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.prepare import prepare
 from ..data.split import Fold, inner_folds
-from ..evaluation.ridge_baselines import floor
+from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
 from ..runs.runs import free_name
-from ..training.experiment import train_folds
-from ..training.folds import Task
+from ..training.folds import train_folds
+from ..training.jobs import Experiment
 from ..training.loop import training_threads
 from .engine import Engine, open_engine
 from .halving import Entry, Race, rungs_of
@@ -94,7 +94,7 @@ def sweep(
     on_cpu = tables.device == "cpu"
     # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if on_cpu else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
-        floors = pool.submit(floor, base, tables.folds, seed=training.seed, metric=search.metric)
+        floors = pool.submit(baseline_metrics, base, tables.folds, seed=training.seed, metric=search.metric)
         choices = [
             _choose(found, tables, outer, head, training, data_config)
             for found, outer in zip(rows, tables.folds, strict=True)
@@ -173,7 +173,7 @@ def _search(
             for row in study.open_batch(batch):
                 try:
                     config, settings = apply_point(row.point, head, training)
-                    entries.append(Entry(row, tables.of(row.point, config), Task(config, settings)))
+                    entries.append(Entry(row, tables.of(row.point, config), Experiment(config, settings)))
                 except ValueError as error:
                     if row.state == "running":
                         study.end(row, "fail", str(error))

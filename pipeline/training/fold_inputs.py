@@ -1,4 +1,4 @@
-"""Where heads train: the inputs of a fold, built when first wanted and dropped with the last head that wants them."""
+"""The inputs of a fold: built at their first use, shared by its heads, dropped after the last one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _DRAWING = threading.Lock()  # heads draw their weights from torch's global gene
 
 
 @dataclass(frozen=True)
-class Place:
-    """What inputs depend on, so that trainings of one place share theirs.
+class InputsKey:
+    """What inputs depend on: trainings with equal keys share theirs.
 
     `fitted` are the rows that reductions are fitted on, as bytes; empty where nothing is reduced.
     """
@@ -37,8 +37,8 @@ class Place:
     fitted: bytes
 
     @classmethod
-    def of(cls, config: HeadConfig, trained: NDArray[np.int64], without: Modality | None) -> Place:
-        """The place of a head whose fold trains on these rows."""
+    def of(cls, config: HeadConfig, trained: NDArray[np.int64], without: Modality | None) -> InputsKey:
+        """The key of a head whose fold trains on the rows `trained`."""
         reduced = config.tokens and config.token_width is not None
         return cls(
             config.tokens, config.token_width if reduced else None, without, trained.tobytes() if reduced else b""
@@ -57,16 +57,20 @@ class FoldInputs:
     dims: Dims
 
     @classmethod
-    def build(cls, table: CachedFeatures, place: Place, device: str) -> FoldInputs:
+    def build(cls, table: CachedFeatures, key: InputsKey, device: str) -> FoldInputs:
         """Fit the reductions and lay the inputs out."""
-        rows = np.frombuffer(place.fitted, np.int64)
-        reductions = fit_reductions(table, rows, width=place.width, tokens=place.tokens)
-        inputs = build_inputs(table, tokens=place.tokens, reductions=reductions, without=place.without)
+        rows = np.frombuffer(key.fitted, np.int64)
+        reductions = fit_reductions(table, rows, width=key.width, tokens=key.tokens)
+        inputs = build_inputs(table, tokens=key.tokens, reductions=reductions, without=key.without)
         inputs = Inputs(*(tensor.to(device) for tensor in inputs))
-        views = build_views(table, inputs, tokens=place.tokens, reductions=reductions)
+        views = build_views(table, inputs, tokens=key.tokens, reductions=reductions)
         labels = torch.from_numpy(table.targets()).to(device)
-        towers = towers_of(table.specs, tokens=place.tokens)
+        towers = towers_of(table.specs, tokens=key.tokens)
         return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table))
+
+    def prediction_views(self, config: HeadConfig) -> list[Inputs]:
+        """The inputs that heads of this config are tested on: the plain ones, and the views where they are averaged."""
+        return [self.inputs, *self.views] if config.average_views else [self.inputs]
 
     def head(self, config: HeadConfig, seed: int) -> Head:
         """A new head for these inputs: same seed, same weights, whatever other threads do."""
@@ -83,40 +87,40 @@ class FoldInputs:
 
 
 class InputsCache:
-    """The scenes of one table; each lives from its first use to its last one, of which there are as many as `uses`."""
+    """Inputs of one table: built at the first use of a key, dropped after the last; `uses` has a key per use."""
 
-    def __init__(self, table: CachedFeatures, uses: Iterable[Place], device: str) -> None:
+    def __init__(self, table: CachedFeatures, uses: Iterable[InputsKey], device: str) -> None:
         self.table, self.device = table, device
         self.left = Counter(uses)
-        self.locks = {place: threading.Lock() for place in self.left}
-        self.built: dict[Place, FoldInputs] = {}
+        self.locks = {key: threading.Lock() for key in self.left}
+        self.built: dict[InputsKey, FoldInputs] = {}
 
     @contextmanager
-    def use(self, place: Place) -> Iterator[FoldInputs]:
-        """The scene of this place, once; other threads that want it wait while it is built."""
-        with self.locks[place]:
-            if place not in self.built:
-                self.built[place] = FoldInputs.build(self.table, place, self.device)
-            scene = self.built[place]
+    def use(self, key: InputsKey) -> Iterator[FoldInputs]:
+        """The inputs of this key, built once; other threads that need them wait."""
+        with self.locks[key]:
+            if key not in self.built:
+                self.built[key] = FoldInputs.build(self.table, key, self.device)
+            fold_inputs = self.built[key]
         try:
-            yield scene
+            yield fold_inputs
         finally:
-            with self.locks[place]:
-                self.left[place] -= 1
-                if not self.left[place]:
-                    del self.built[place]
+            with self.locks[key]:
+                self.left[key] -= 1
+                if not self.left[key]:
+                    del self.built[key]
 
 
 class LatestInputs(InputsCache):
-    """The scenes of one table, of which the latest stays: chunks of one place mostly come one after another."""
+    """Inputs of one table, of which the latest stay: chunks of one key mostly follow one another."""
 
     def __init__(self, table: CachedFeatures, device: str) -> None:
         super().__init__(table, (), device)
 
     @contextmanager
-    def use(self, place: Place) -> Iterator[FoldInputs]:
-        """The scene of this place."""
-        if place not in self.built:
+    def use(self, key: InputsKey) -> Iterator[FoldInputs]:
+        """The inputs of this key."""
+        if key not in self.built:
             self.built.clear()
-            self.built[place] = FoldInputs.build(self.table, place, self.device)
-        yield self.built[place]
+            self.built[key] = FoldInputs.build(self.table, key, self.device)
+        yield self.built[key]

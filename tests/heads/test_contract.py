@@ -1,4 +1,4 @@
-"""What every registered head promises, on pooled vectors and on tokens."""
+"""The contract of every registered head, on pooled vectors and on tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msa.pipeline.runs.checkpoint import load_heads, save_heads
 
 DIMS = Dims(image=12, text=10, classes=3)
 SHAPES = {"pooled": (1, 1), "tokens": (5, 7)}
-POOLED_ALONE = {"kernel"}  # heads that look at position 0 and at no token
+POOLED_ALONE = {"kernel"}  # heads that read position 0 only
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def without(inputs: Inputs, *, image: list[int] | None = None, text: list[int] |
 
 
 def pad(inputs: Inputs) -> Inputs:
-    """The same posts with three more positions in each modality, which hold what must never be read."""
+    """The same posts with three more positions in each modality, whose values must never be read."""
 
     def longer(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         garbage = torch.full((len(mask), 3, vectors.shape[-1]), 1e6)
@@ -81,7 +81,7 @@ def pad(inputs: Inputs) -> Inputs:
 
 
 def loss(head: Head, inputs: Inputs, labels: Tensor) -> Tensor:
-    """What training lowers: the mean over the head's parts."""
+    """The training loss: the mean over the head's parts."""
     parts = head.parts(inputs)  # (M, B, K)
     return torch.nn.functional.cross_entropy(parts.flatten(0, 1), labels.repeat(len(parts)))
 
@@ -106,18 +106,18 @@ def test_gradient_reaches_every_parameter(name: str, kind: str) -> None:
     assert still == []
 
 
-def test_a_missing_modality_speaks_through_its_own_vector_only(name: str, kind: str) -> None:
+def test_a_missing_modality_is_represented_by_its_null_vector_only(name: str, kind: str) -> None:
     head = build(name, dropout=0.0)
     head(without(make_inputs(kind), image=list(range(6)), text=list(range(6)))).sum().backward()
     for modality in head.reads:
         projection = head.projections[modality]
         assert projection.null.grad.abs().sum() > 0
-        if hasattr(projection, "linear"):  # a kernel machine compares the stand-in with its landmarks
+        if hasattr(projection, "linear"):  # a kernel machine compares the null vector with its landmarks
             assert projection.linear.weight.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_padding_changes_nothing_whatever_it_holds(name: str, kind: str, training: bool) -> None:
+def test_the_values_of_padding_change_nothing(name: str, kind: str, training: bool) -> None:
     head = build(name).train(training)
     set_dropout(head, seed=1, step=2)
     inputs = make_inputs(kind)
@@ -128,7 +128,7 @@ def test_padding_changes_nothing_whatever_it_holds(name: str, kind: str, trainin
 
 
 @pytest.mark.parametrize(("image", "text"), [([0], []), ([], [0]), ([0], [1]), ([1], [0]), ([0, 1], [0, 1])])
-def test_missing_rows_are_finite_and_leave_the_others_alone(
+def test_missing_rows_are_finite_and_do_not_change_the_others(
     name: str, kind: str, image: list[int], text: list[int]
 ) -> None:
     head = build(name).eval()
@@ -137,7 +137,7 @@ def test_missing_rows_are_finite_and_leave_the_others_alone(
     logits = head(gaps)
     assert logits.isfinite().all()
     torch.testing.assert_close(logits[2:], head(whole)[2:], atol=1e-6, rtol=0)
-    # What the features of a missing modality hold is never read.
+    # The features of a missing modality are never read.
     filled = gaps._replace(
         image=torch.where(gaps.image_mask[..., None], gaps.image, torch.nan),
         text=torch.where(gaps.text_mask[..., None], gaps.text, torch.nan),
@@ -153,7 +153,7 @@ def test_missing_is_not_the_same_as_zeros(name: str, kind: str) -> None:
     assert (head(zeros) - head(gone)).abs().max() > 1e-4
 
 
-def test_logits_depend_on_what_the_head_reads_and_on_nothing_else(name: str, kind: str) -> None:
+def test_logits_depend_only_on_the_modalities_that_the_head_reads(name: str, kind: str) -> None:
     head = build(name).eval()
     inputs = make_inputs(kind)
     changed = {"image": inputs._replace(image=-inputs.image), "text": inputs._replace(text=-inputs.text)}
@@ -162,7 +162,7 @@ def test_logits_depend_on_what_the_head_reads_and_on_nothing_else(name: str, kin
         assert (difference > 1e-5).all() if modality in head.reads else (difference == 0).all()
 
 
-def test_tokens_count_when_they_are_given(name: str) -> None:
+def test_tokens_change_the_logits(name: str) -> None:
     head = build(name).eval()
     inputs = make_inputs("tokens")
     full = inputs._replace(image_mask=inputs.image_mask | True, text_mask=inputs.text_mask | True)
@@ -171,7 +171,7 @@ def test_tokens_count_when_they_are_given(name: str) -> None:
     assert (difference == 0).all() if name in POOLED_ALONE else (difference > 1e-5).all()
 
 
-def test_dropout_is_drawn_by_the_step_and_by_nothing_else(name: str, kind: str) -> None:
+def test_dropout_depends_on_the_step_only(name: str, kind: str) -> None:
     head, inputs = build(name).eval(), make_inputs(kind)
     still = head(inputs)
     head.train()
@@ -192,7 +192,7 @@ def test_same_seed_same_weights_and_the_global_state_stays(name: str) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_sixteen_rows_can_be_learned_by_heart(name: str, kind: str) -> None:
+def test_sixteen_rows_can_be_memorised(name: str, kind: str) -> None:
     head, inputs = build(name, dropout=0.0), make_inputs(kind, rows=16)
     labels = torch.arange(16) % 3
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
@@ -202,7 +202,7 @@ def test_sixteen_rows_can_be_learned_by_heart(name: str, kind: str) -> None:
         optimizer.step()
         if step % 10 == 9 and (head(inputs).argmax(1) == labels).all():
             return
-    pytest.fail(f"after {step + 1} steps the head still says {head(inputs).argmax(1).tolist()}")
+    pytest.fail(f"after {step + 1} steps the head still predicts {head(inputs).argmax(1).tolist()}")
 
 
 def test_saved_and_loaded_heads_give_the_same_logits(name: str, kind: str, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_stacked_heads_under_vmap_equal_each_alone(name: str, kind: str, trainin
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_the_registry_says_what_each_entry_is(name: str) -> None:
+def test_every_registry_entry_has_inputs_and_a_summary(name: str) -> None:
     info = head_info(name)
     assert info.inputs in SHAPES
     assert 0 < len(info.summary) < 60

@@ -1,4 +1,4 @@
-"""Heads against plain computations of what their formulas say, and against torch's own layers."""
+"""Heads equal plain computations of their formulas, and torch's own layers."""
 
 from __future__ import annotations
 
@@ -47,19 +47,21 @@ def test_attention_equals_torch_where_both_are_defined() -> None:
     assert torch.equal(attend(query, key, value, mask & False, 2), torch.zeros(2, 3, 8))
 
 
-def test_a_block_that_asks_itself_is_torchs_encoder_layer_with_the_sink_as_one_more_position() -> None:
+def test_a_block_with_self_attention_is_torchs_encoder_layer_with_the_sink_as_one_more_position() -> None:
     block = Block(8, heads=2, ffn=12, dropout=0.0).eval()
     layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, activation="gelu", batch_first=True)
-    ask = block.attention
+    attention = block.attention
     with torch.no_grad():
-        layer.self_attn.in_proj_weight.copy_(torch.cat([ask.query.weight, ask.key.weight, ask.value.weight]))
-        layer.self_attn.in_proj_bias.copy_(torch.cat([ask.query.bias, torch.zeros(8), ask.value.bias]))
+        layer.self_attn.in_proj_weight.copy_(
+            torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
+        )
+        layer.self_attn.in_proj_bias.copy_(torch.cat([attention.query.bias, torch.zeros(8), attention.value.bias]))
     for own, theirs in [
         (block.out, layer.self_attn.out_proj),
-        (block.attended, layer.norm1),
+        (block.attention_norm, layer.norm1),
         (block.feedforward[0], layer.linear1),
         (block.feedforward[2], layer.linear2),
-        (block.refined, layer.norm2),
+        (block.feedforward_norm, layer.norm2),
     ]:
         theirs.load_state_dict(own.state_dict())
     tokens = torch.randn(3, 4, 8)
@@ -71,11 +73,11 @@ def test_a_block_that_asks_itself_is_torchs_encoder_layer_with_the_sink_as_one_m
 
 
 def test_an_attention_over_one_vector_is_a_gate() -> None:
-    ask = Attention(8, 8, heads=2)
-    answer = torch.randn(1, 1, 8)
+    attention = Attention(8, 8, heads=2)
+    context = torch.randn(1, 1, 8)
     first, second = (
-        ask(torch.randn(1, 1, 8), answer, torch.ones(1, 1).bool()),
-        ask(torch.randn(1, 1, 8), answer, torch.ones(1, 1).bool()),
+        attention(torch.randn(1, 1, 8), context, torch.ones(1, 1).bool()),
+        attention(torch.randn(1, 1, 8), context, torch.ones(1, 1).bool()),
     )
     assert not torch.allclose(first, second)
 
@@ -85,24 +87,24 @@ def test_an_attention_over_one_vector_is_a_gate() -> None:
 def test_the_recurrent_network_is_torchs(cell: str, directions: int) -> None:
     own = Recurrent(6, 5, cell=cell, directions=directions)  # type: ignore[arg-type]
     theirs = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](6, 5, batch_first=True, bidirectional=directions == 2)
-    weights, biases = own.heard.weight.chunk(directions), own.heard.bias.chunk(directions)
+    weights, biases = own.input.weight.chunk(directions), own.input.bias.chunk(directions)
     with torch.no_grad():
         for number, suffix in enumerate(["", "_reverse"][:directions]):
             getattr(theirs, f"weight_ih_l0{suffix}").copy_(weights[number])
             getattr(theirs, f"bias_ih_l0{suffix}").copy_(biases[number])
-            getattr(theirs, f"weight_hh_l0{suffix}").copy_(own.remembered[number].T)
+            getattr(theirs, f"weight_hh_l0{suffix}").copy_(own.recurrent[number].T)
             getattr(theirs, f"bias_hh_l0{suffix}").zero_()
     words, lengths = torch.randn(4, 7, 6), torch.tensor([7, 1, 4, 6])
-    start = own.start[:, None].expand(-1, 4, -1).contiguous()
+    initial = own.initial[:, None].expand(-1, 4, -1).contiguous()
     packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
-    _, state = theirs(packed, (start, torch.zeros_like(start)) if cell == "lstm" else start)
+    _, state = theirs(packed, (initial, torch.zeros_like(initial)) if cell == "lstm" else initial)
     state = state[0] if cell == "lstm" else state  # (directions, 4, 5)
     mask = torch.arange(7) < lengths[:, None]
     torch.testing.assert_close(own(words, mask), torch.cat(list(state), -1), atol=1e-5, rtol=1e-5)
 
 
-def test_an_lstm_begins_by_remembering() -> None:
-    bias = Recurrent(6, 5, cell="lstm", directions=2).heard.bias.view(2, 4, 5)
+def test_an_lstm_starts_with_open_forget_gates() -> None:
+    bias = Recurrent(6, 5, cell="lstm", directions=2).input.bias.view(2, 4, 5)
     assert torch.equal(bias[:, 1], torch.ones(2, 5))
     assert not (bias[:, 0] == 1).any()
 
@@ -118,7 +120,7 @@ def test_bilinear_is_a_low_rank_map_of_the_outer_product() -> None:
     torch.testing.assert_close(head(inputs), head.classify(torch.einsum("hij,bij->bh", full, outer)))
 
 
-def test_cma_weighs_both_vectors_by_one_softmax() -> None:
+def test_cma_weights_both_vectors_by_one_softmax() -> None:
     head, inputs = build_head("cma", DIMS, hidden=4).eval(), make_inputs()
     image, text = (vector.relu() for vector in head.project_pooled(inputs))
     scores = torch.cat([image, text], -1) @ head.score.weight.T + head.score.bias
@@ -131,27 +133,27 @@ def test_threeway_averages_over_all_positions_of_all_ways(ways: int) -> None:
     head = build_head("threeway", DIMS, hidden=8, ways=ways, positions="none").eval()
     inputs = make_inputs(5, 3)
     image, image_mask, text, text_mask = head.project_tokens(inputs)
-    heard = [
+    attended = [
         head.ways[0](image, text, text_mask).relu().sum(1),
         head.ways[1](text, image, image_mask).relu().sum(1),
         head.ways[2](image, image, image_mask).relu().sum(1),
     ]
     if ways == 4:
-        heard.append(head.ways[3](text, text, text_mask).relu().sum(1))
+        attended.append(head.ways[3](text, text, text_mask).relu().sum(1))
     positions = 5 + 3 + 5 + 3 * (ways == 4)
-    torch.testing.assert_close(head(inputs), head.classify(sum(heard) / positions))
+    torch.testing.assert_close(head(inputs), head.classify(sum(attended) / positions))
 
 
-def test_the_last_token_is_the_last_that_is_there() -> None:
+def test_the_last_token_is_the_last_unmasked_one() -> None:
     tokens = torch.arange(24.0).view(3, 4, 2)
     mask = torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
     assert last(tokens, mask).tolist() == [[6.0, 7.0], [10.0, 11.0], [16.0, 17.0]]
 
 
-def test_the_directions_of_mult_ask_the_other_modality_as_it_came() -> None:
+def test_each_direction_of_mult_attends_to_the_input_of_the_other() -> None:
     head, inputs = build_head("mult", DIMS, hidden=8).eval(), make_inputs(5, 3)
     seen: list[Tensor] = []
-    for block in head.image_asks:
+    for block in head.image_layers:
         block.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
     head(inputs)
     assert len(seen) == 2

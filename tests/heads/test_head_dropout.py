@@ -1,4 +1,4 @@
-"""Keyed dropout: how much it drops, what its mask depends on, and what it leaves alone."""
+"""Keyed dropout: its rate, what its mask depends on, and what it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = [Dropout, FeatureDropout]
 
 
 def kept(shape: tuple[int, ...], *, p: float = 0.5, seed: int = 0, step: int = 0) -> Tensor:
-    """Which elements one step lets through."""
+    """The elements that one step keeps."""
     layer = Dropout(p)
     set_dropout(layer, seed=seed, step=step)
     mask: Tensor = layer(torch.ones(shape)) > 0
@@ -125,14 +125,14 @@ def test_stacked_layers_may_differ_in_key_and_rate(kind: type[Dropout]) -> None:
     assert torch.equal(together, torch.stack([layer(x) for layer in layers]))
 
 
-def test_every_layer_of_a_module_is_found_in_its_order() -> None:
+def test_every_layer_of_a_module_is_found_in_order() -> None:
     first, second = Dropout(0.1), FeatureDropout(0.2)
     assert dropouts(nn.ModuleDict({"a": first, "b": nn.Sequential(nn.Linear(2, 2), second)})) == [first, second]
     assert not first.state_dict()
 
 
-def test_a_rate_of_0_drops_not_even_the_least_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of heads that train side by side some may have a rate of 0: their layers look at it all the same."""
+def test_a_rate_of_0_drops_not_even_the_smallest_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of heads that train together some may have a rate of 0; their layers compute a mask all the same."""
     layer = Dropout(0.0)
     layer.p = 1.0
     least = -(2**31)

@@ -1,4 +1,4 @@
-"""The options of every head: each changes the head, each refuses what it cannot be."""
+"""The options of every head: each changes the head and refuses invalid values."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
 def test_an_option_changes_the_head(head: str, option: str, value: int | float | str) -> None:
     usual = build_head(head, DIMS, hidden=16).eval()
     other = build_head(head, DIMS, hidden=16, **{option: value}).eval()  # type: ignore[arg-type]
-    # Where the option adds no weights, or adds them after the others, all else is equal: the option itself is seen.
+    # All shared weights are equal, so that only the option makes a difference.
     shared = usual.state_dict()
     other.load_state_dict(
         {key: shared[key] if key in shared and shared[key].shape == own.shape else own
@@ -76,9 +76,9 @@ def test_an_option_changes_the_head(head: str, option: str, value: int | float |
 
 
 @pytest.mark.parametrize("head", [name for name, info in HEADS.items() if "positions" in info.options])
-def test_positions_make_the_order_of_tokens_count(head: str) -> None:
+def test_positions_make_logits_depend_on_the_order_of_tokens(head: str) -> None:
     inputs = make_inputs()
-    order = [0, 3, 1, 4, 2]  # the pooled vector stays in its place
+    order = [0, 3, 1, 4, 2]  # the pooled vector stays first
     shuffled = inputs._replace(image=inputs.image[:, order])
     for kind, counts in [("none", False), ("sinusoidal", True), ("learned", True)]:
         model = build_head(head, DIMS, hidden=16, positions=kind).eval()
@@ -94,7 +94,7 @@ def test_positions_make_the_order_of_tokens_count(head: str) -> None:
         assert torch.equal(model(pooled), plain(pooled))
 
 
-def test_fixed_weights_treat_both_modalities_alike() -> None:
+def test_fixed_weights_are_symmetric_in_the_modalities() -> None:
     head = build_head("weighted", Dims(10, 10, 3), hidden=16, weights="fixed").eval()
     head.projections["image"].load_state_dict(head.projections["text"].state_dict())
     inputs = make_inputs(tokens=False)._replace(image=torch.randn(6, 1, 10))
@@ -128,18 +128,18 @@ def test_fixed_weights_treat_both_modalities_alike() -> None:
         *((name, {"layers": 0}, "layers must be 1 or more, got 0") for name in ("coattention", "transformer", "mult")),
     ],
 )
-def test_a_wrong_request_says_what_was_wanted(head: str, arguments: dict[str, int], message: str) -> None:
+def test_a_wrong_argument_raises_a_clear_error(head: str, arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_head(head, DIMS, **arguments)  # type: ignore[arg-type]
 
 
-def test_the_usual_width_is_moderate() -> None:
+def test_default_heads_are_small() -> None:
     dims = Dims(image=1280, text=384, classes=3)
     sizes = {name: sum(p.numel() for p in build_head(name, dims).parameters()) for name in HEADS}
     assert max(sizes.values()) < 1_500_000, sizes
 
 
 @pytest.mark.parametrize("widths", [(0, 4, 3), (4, 0, 3), (4, 4, 1)])
-def test_impossible_widths_are_refused(widths: tuple[int, int, int]) -> None:
+def test_invalid_widths_are_refused(widths: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="or more"):
         Dims(*widths)

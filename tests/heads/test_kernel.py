@@ -1,4 +1,4 @@
-"""The kernel head: what it measures, what it takes from the training rows, and that no encoder drowns another."""
+"""The kernel head: its kernel, what it fits to the training rows, and the separate normalisation of encoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs, PartNorm
-from msa.heads.kernel import SHARP, KernelHead, Side
+from msa.heads.kernel import SHARPNESS, KernelHead, ModalityKernel
 from msa.heads.registry import HEADS, build_head
 from msa.heads.towers import Towers
 
@@ -29,9 +29,9 @@ def prepared(inputs: Inputs, rows: Tensor = ROWS, **options: float) -> Head:
     return head
 
 
-def side(head: Head, modality: str) -> Side:
+def kernel(head: Head, modality: str) -> ModalityKernel:
     found = head.projections[modality]
-    assert isinstance(found, Side)
+    assert isinstance(found, ModalityKernel)
     return found
 
 
@@ -68,11 +68,11 @@ def test_training_starts_at_the_ridge_regression_of_scikit_learn(balance: float)
     root = torch.linalg.cholesky(kernel_of(inputs, ROWS, ROWS, 0.7).double() + 1e-9 * torch.eye(40))
     features = torch.linalg.solve_triangular(root, kernel_of(inputs, ROWS, torch.arange(60), 0.7).double(), upper=False)
     model = Ridge(alpha=0.5).fit(features.T[:40], torch.eye(3)[LABELS[ROWS]], sample_weight=weights / weights.mean())
-    expected = SHARP * torch.from_numpy(model.predict(features.T.numpy())).float()
+    expected = SHARPNESS * torch.from_numpy(model.predict(features.T.numpy())).float()
     torch.testing.assert_close(head(inputs), expected, atol=2e-2, rtol=0)
 
 
-def test_only_training_rows_are_looked_at() -> None:
+def test_only_training_rows_are_used() -> None:
     inputs = posts()
     other = inputs._replace(image=inputs.image.clone(), text=inputs.text.clone())
     other.image[40:], other.text[40:] = torch.nan, torch.nan
@@ -84,14 +84,14 @@ def test_only_training_rows_are_looked_at() -> None:
         assert torch.equal(tensor, unseen.state_dict()[name])
 
 
-def test_units_and_scales_of_features_do_not_matter() -> None:
+def test_scale_and_shift_of_features_do_not_matter() -> None:
     inputs = posts()
     scale, shift = torch.logspace(-3, 3, 9), torch.arange(9.0)
     other = inputs._replace(image=inputs.image * scale + shift)
     torch.testing.assert_close(prepared(other)(other), prepared(inputs)(inputs), atol=1e-3, rtol=0)
 
 
-def test_constant_columns_far_values_and_few_rows_are_harmless() -> None:
+def test_constant_columns_outliers_and_few_rows_are_harmless() -> None:
     inputs = posts()
     inputs.image[:, :, 0] = 7.0
     inputs.image[50] = 1e20
@@ -99,25 +99,25 @@ def test_constant_columns_far_values_and_few_rows_are_harmless() -> None:
         assert prepared(inputs, rows)(inputs).isfinite().all()
 
 
-def test_rows_without_a_modality_are_like_its_stand_in() -> None:
+def test_rows_without_a_modality_get_the_null_vector() -> None:
     inputs = posts()
     mask = inputs.image_mask.clone()
     mask[:20] = False
     gaps = inputs._replace(image=torch.where(mask[..., None], inputs.image, torch.nan), image_mask=mask)
     head = prepared(gaps, landmarks=40)
-    image = side(head, "image")
+    image = kernel(head, "image")
     torch.testing.assert_close(image.mean, inputs.image[20:40, 0].mean(0))
     assert (image.landmarks == image.null.half()).all(1).sum() == 20
     nothing = gaps._replace(image_mask=mask & False)
     assert prepared(nothing)(nothing).isfinite().all()
 
 
-def test_members_of_an_ensemble_have_landmarks_of_their_own() -> None:
+def test_heads_of_an_ensemble_have_different_landmarks() -> None:
     inputs = posts()
     heads = [build_head("kernel", PARTS, hidden=16, landmarks=20, seed=seed) for seed in (0, 0, 1)]
     for head in heads:
         head.prepare(inputs, LABELS, ROWS)
-    one, same, other = (side(head, "text").landmarks for head in heads)
+    one, same, other = (kernel(head, "text").landmarks for head in heads)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -131,18 +131,18 @@ def test_members_of_an_ensemble_have_landmarks_of_their_own() -> None:
         ({"balance": -1.0}, "balance must be 0 or more"),
     ],
 )
-def test_impossible_kernels_are_refused(option: dict[str, float], message: str) -> None:
+def test_invalid_options_are_refused(option: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_head("kernel", PARTS, **option)
 
 
-def test_features_that_are_being_learned_have_no_landmarks() -> None:
+def test_the_kernel_head_is_refused_on_towers() -> None:
     head = build_head("kernel", Dims(1, 1, 3), towers=Towers(vocabulary=9))
     with pytest.raises(ValueError, match="choose another fusion for pixels and tokens"):
         head.prepare(posts(), LABELS, ROWS)
 
 
-def test_each_encoder_is_normalised_on_its_own() -> None:
+def test_each_encoder_is_normalised_separately() -> None:
     norm = PartNorm((6, 3))
     vectors = torch.randn(4, 2, 9) * torch.tensor([1e3] * 6 + [1.0] * 3)
     for part in norm(vectors).split([6, 3], -1):
@@ -151,18 +151,18 @@ def test_each_encoder_is_normalised_on_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "text"])
-def test_a_small_encoder_is_heard_beside_a_loud_one(name: str) -> None:
+def test_an_encoder_of_small_scale_has_influence_beside_one_of_large_scale(name: str) -> None:
     inputs = posts()
-    loud = inputs._replace(image=inputs.image * torch.tensor([1e4] * 6 + [1.0] * 3))
-    changed = loud._replace(image=torch.cat([loud.image[..., :6], -loud.image[..., 6:]], -1))
+    large = inputs._replace(image=inputs.image * torch.tensor([1e4] * 6 + [1.0] * 3))
+    changed = large._replace(image=torch.cat([large.image[..., :6], -large.image[..., 6:]], -1))
     apart, whole = (
         build_head(name, dims, hidden=16).eval() for dims in (PARTS, Dims(PARTS.image, PARTS.text, PARTS.classes))
     )
     for head in (apart, whole):
-        head.prepare(loud, LABELS, ROWS)
-    assert ((apart(changed) - apart(loud)).abs().amax(1) > 1e-4).float().mean() > 0.9
-    if name != "kernel":  # which standardises every number by itself
-        assert (whole(changed) - whole(loud)).abs().max() < 1e-2
+        head.prepare(large, LABELS, ROWS)
+    assert ((apart(changed) - apart(large)).abs().amax(1) > 1e-4).float().mean() > 0.9
+    if name != "kernel":  # which standardises every column
+        assert (whole(changed) - whole(large)).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize("parts", [(5, 3), (9, 0), (10, -1)])

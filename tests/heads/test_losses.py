@@ -1,4 +1,4 @@
-"""Losses equal the libraries' where those define the same, and mean what they say where they do not."""
+"""Losses equal those of torch and torchvision where these exist, and their formulas where they do not."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def test_focal_loss_is_torchvisions_summed_over_classes(gamma: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cross-entropy", "focal"])
-def test_soft_targets_of_one_class_are_that_class(kind: str) -> None:
+def test_one_hot_targets_equal_class_indices(kind: str) -> None:
     loss = Loss(kind, weight=WEIGHT, smoothing=0.1)  # type: ignore[arg-type]
     torch.testing.assert_close(loss(LOGITS, LABELS), loss(LOGITS, as_targets(LABELS, 3)))
 
 
-def test_soft_targets_lie_between() -> None:
+def test_soft_targets_interpolate() -> None:
     one, two = as_targets(LABELS, 3), as_targets((LABELS + 1) % 3, 3)
     half = Loss()(LOGITS, (one + two) / 2)
     torch.testing.assert_close(half, (Loss()(LOGITS, one) + Loss()(LOGITS, two)) / 2)
 
 
-def test_logit_adjustment_asks_more_of_rare_classes() -> None:
+def test_logit_adjustment_raises_the_loss_of_rare_classes() -> None:
     prior = log_frequencies(torch.tensor([0, 0, 0, 1]), 3)
     torch.testing.assert_close(prior.exp(), torch.tensor([3.0, 1.0, 0.5]) / 4.5)
     rows, _ = Loss(shift=prior).rows(torch.zeros(3, 3), as_targets(torch.arange(3), 3))

@@ -1,4 +1,4 @@
-"""Any head sits on towers that are trained with it: shapes, gradients, missing modalities, padding, vmap."""
+"""Any head trains on top of towers: shapes, gradients, missing modalities, padding, vmap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.dropout import set_dropout
 from msa.heads.registry import HEADS, build_head, head_info
-from msa.heads.towers import CHUNK, Towers
+from msa.heads.towers import IMAGES_PER_PASS, Towers
 
 SIDE, WORDS = 32, 50
 RAW = Dims(3 * SIDE, 1, 3)
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 def build(name: str, towers: Towers = BOTH, dims: Dims = RAW, *, seed: int = 0, dropout: float = 0.0) -> Head:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return towers.put_under(
+        return towers.wrap(
             lambda inner: build_head(name, inner, hidden=16, dropout=dropout, seed=seed), dims, dropout=dropout
         )
 
@@ -63,9 +63,9 @@ def test_every_head_learns_through_its_towers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["concat", "attention", "coattention"])
-def test_padding_and_company_do_not_change_a_post(name: str) -> None:
+def test_padding_and_other_posts_do_not_change_the_logits(name: str) -> None:
     head = build(name).eval()
-    inputs = posts(number=CHUNK + 3)
+    inputs = posts(number=IMAGES_PER_PASS + 3)
     logits = head(inputs)
     padded = inputs._replace(
         text=torch.nn.functional.pad(inputs.text, (0, 0, 0, 3), value=torch.nan),
@@ -88,8 +88,8 @@ def test_a_missing_modality_is_never_read(name: str) -> None:
     assert head(blank).isfinite().all()
     assert torch.equal(head(noise), head(blank))
     torch.testing.assert_close(head(cut), head(blank), atol=1e-6, rtol=0)
-    mute = inputs._replace(text_mask=inputs.text_mask & False)
-    assert torch.equal(head(mute._replace(text=mute.text.fill_(-7.0))), head(mute))
+    without_text = inputs._replace(text_mask=inputs.text_mask & False)
+    assert torch.equal(head(without_text._replace(text=without_text.text.fill_(-7.0))), head(without_text))
 
 
 def test_one_tower_leaves_the_other_modality_as_it_is() -> None:
@@ -102,7 +102,7 @@ def test_one_tower_leaves_the_other_modality_as_it_is() -> None:
     assert not [n for n, _ in build("text").named_parameters() if n.startswith("image")]
 
 
-def test_towers_learn_what_pixels_and_words_say() -> None:
+def test_towers_learn_from_pixels_and_words() -> None:
     inputs, labels = posts(16), torch.arange(16) % 2
     head = build("concat", dropout=0.1)
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)

@@ -11,8 +11,8 @@ from msa.features.cache.imported_arrays import ImportedArrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.samples import Corpus, Sample
 from msa.pipeline.config.data_config import DataConfig
-from msa.pipeline.training.experiment import HeadConfig
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 
 N = 120
 QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2)

@@ -8,12 +8,12 @@ from typing import Any
 from cached_posts import stage
 
 from msa.features.posts.samples import Corpus
+from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps.leaderboard import Sweep
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
-from msa.pipeline.training.experiment import HeadConfig
-from msa.pipeline.training.loop import TrainConfig
 
 TO_THE_END = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
 CONCAT = HeadConfig("concat", hidden=8, dropout=0.1)

@@ -1,4 +1,4 @@
-"""`msa ablate` on made-up features: every way to take something away, each refusal, and the files."""
+"""`msa ablate` on synthetic features: every way to remove something, each refusal, and the files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ import pytest
 from msa.features.encoders.views import view_spec
 from msa.features.posts.samples import Corpus
 from msa.features.spec import EncoderSpec
-from msa.heads.registry import HEADS
+from msa.heads.registry import HEADS, fusion_names
 from msa.pipeline.ablation import ablate as module
 from msa.pipeline.ablation.ablate import How, ablate
 from msa.pipeline.ablation.ablation_table import Ablation
-from msa.pipeline.ablation.fusion_names import fusion_names
 from msa.pipeline.ablation.variants import extracted_views, variants_of
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.training.experiment import train_folds
-from msa.pipeline.training.loop import TrainConfig
+from msa.pipeline.training.folds import train_folds
 
 EYE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float16"
@@ -41,7 +40,7 @@ FOLDS = [
 
 
 def table(*, views: int = 0, image: bool = True, raw: bool = False) -> CachedFeatures:
-    """Posts whose text tells class b from the others and whose image tells class a; N of them."""
+    """N posts: the text separates class b from the others, the image class a."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 3
 
@@ -76,7 +75,7 @@ def run(
 SMALL = HeadConfig("gated", hidden=16, dropout=0.1)
 
 
-def test_retraining_gives_the_figures_of_each_training_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_retraining_equals_training_each_variant_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = run(monkeypatch, tmp_path, SMALL, modality="text", seeds=2)
     assert [row.inputs for row in found.rows] == ["both", "image", "text"]
     assert (found.refused, found.notes, found.folds, found.seeds) == ({}, [], 2, 2)
@@ -96,22 +95,20 @@ def test_retraining_gives_the_figures_of_each_training_alone(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("how", ["zero", "mean", "shuffle", "null"])
-def test_replacing_trains_once_and_costs_what_the_label_hung_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: How
-) -> None:
+def test_replacing_trains_once_and_lowers_accuracy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: How) -> None:
     trained: list[int] = []
-    plain = module.train_many
+    plain = module.train_experiments
 
     def counted(given: Any, folds: Any, tasks: Any, **named: Any) -> Any:
         trained.append(len(tasks))
         return plain(given, folds, tasks, **named)
 
-    monkeypatch.setattr(module, "train_many", counted)
+    monkeypatch.setattr(module, "train_experiments", counted)
     found = run(monkeypatch, tmp_path, SMALL, how=how)
     assert trained == [1]
     assert [row.inputs for row in found.rows] == ["both", "text", "image"]
     assert all(row.difference["accuracy"] < -0.1 for row in found.rows[1:])
-    if how != "mean":  # which is no post's, and may look like any class
+    if how != "mean":  # which is no post's vector and may resemble any class
         assert found.rows[1].f1_change["a"] < found.rows[1].f1_change["b"]
         assert found.rows[2].f1_change["b"] < found.rows[2].f1_change["a"]
     assert all(row.change["logits"] > 0.01 for row in found.rows[1:])
@@ -141,14 +138,14 @@ def test_a_head_that_does_not_read_a_modality_is_refused_not_scored(
     assert "refused: text/text" in found.to_text()
 
 
-def test_a_modality_that_no_scored_post_has_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_modality_that_no_test_post_has_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     posts = table()
     assert posts.image is not None
     bare = replace(posts, image=replace(posts.image, present=np.arange(N) >= 60))
-    assert "no scored post has one" in run(monkeypatch, tmp_path, SMALL, posts=bare, how="zero").refused["text"]
+    assert "no test post has one" in run(monkeypatch, tmp_path, SMALL, posts=bare, how="zero").refused["text"]
 
 
-def test_files_and_json_hold_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_and_json_hold_all_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = run(monkeypatch, tmp_path, SMALL, how="zero")
     stored = json.loads((found.path / "ablation.json").read_text())
     assert stored["rows"] == json.loads(json.dumps(found.to_dict()))["rows"]
@@ -197,24 +194,24 @@ def test_a_part_that_does_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     even = [Fold(np.arange(30, 81), np.arange(81, 90), np.arange(30))]
     found = run(monkeypatch, tmp_path, SMALL, folds=even, part="balance")
     assert set(found.refused) == {"weights"}
-    assert "very logits of none" in found.refused["weights"]
+    assert "logits equal those of none" in found.refused["weights"]
 
 
-def test_what_a_head_or_the_cache_lacks_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for part, config, said in (
+def test_what_the_head_or_the_cache_lacks_raises_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for part, config, message in (
         ("tokens", SMALL, "--inputs tokens"),
-        ("position", SMALL, "knows no positions"),
+        ("position", SMALL, "has no option `positions`"),
         ("position", HeadConfig("attention", inputs="pooled"), "no order"),
         ("colour", SMALL, "part must be one of"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             run(monkeypatch, tmp_path, config, part=part)
     with pytest.raises(ValueError, match="--views 2"):
         extracted_views(tmp_path, [EYE])
     for index in (1, 2):
         (tmp_path / view_spec(EYE, index).slug).mkdir()
     assert extracted_views(tmp_path, [EYE]) == 2
-    for options, said in (
+    for options, message in (
         ({"part": "balance", "how": "zero"}, "leave --modality and --how out"),
         ({"modality": "sound"}, "image, text or all"),
         ({"how": "guess"}, "retrain, null"),
@@ -222,11 +219,11 @@ def test_what_a_head_or_the_cache_lacks_is_one_clear_error(monkeypatch: pytest.M
         ({"posts": table(image=False)}, "both modalities"),
         ({"posts": table(raw=True), "how": "mean"}, "replaces embeddings"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             run(monkeypatch, tmp_path, SMALL, **options)
 
 
-def test_words_stand_for_the_heads_that_read_both() -> None:
+def test_groups_stand_for_the_heads_on_both_modalities() -> None:
     assert fusion_names("gated") == ["gated"]
     assert fusion_names("gated, concat,gated") == ["gated", "concat"]
     pooled, tokens = fusion_names("all-pooled"), fusion_names("all-tokens")

@@ -1,4 +1,4 @@
-"""The demo corpus holds what it promises: both modalities in the label, planted faults, the same bytes again."""
+"""The demo corpus: labels that need both modalities, planted faults, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from PIL import Image
 
-from msa.pipeline.demo.demo import LABELS, MARK, PAIRS, DemoSummary, write_demo_corpus
+from msa.pipeline.demo.demo import LABELS, MARKER, PAIRS, DemoSummary, write_demo_corpus
 from msa.pipeline.demo.pictures import SCENES, Mood, draw_scene
 from msa.pipeline.demo.texts import CHINESE, ENGLISH, VALENCE, Tone, write_post
 
@@ -54,7 +54,7 @@ def test_the_course_layout_and_the_summary_agree(corpus: tuple[Path, DemoSummary
     assert images(folder).keys() | texts <= guids
 
 
-def test_no_class_has_most_of_the_posts_and_neutral_yields_to_polar(corpus: tuple[Path, DemoSummary]) -> None:
+def test_no_class_has_most_of_the_posts(corpus: tuple[Path, DemoSummary]) -> None:
     labels = corpus[1].labels
     assert max(labels.values()) <= 0.5 * sum(labels.values())
     assert min(labels.values()) >= 0.1 * sum(labels.values())
@@ -99,19 +99,19 @@ def test_the_planted_faults_are_there(corpus: tuple[Path, DemoSummary]) -> None:
 
 
 def test_the_label_needs_both_parts() -> None:
-    """Knowing the cues of both parts tells the label; knowing one leaves a quarter of the posts open."""
+    """Both parts determine the label; one part leaves a quarter of the posts undetermined."""
 
-    def share_told(key: int | None) -> float:
-        told: dict[object, Counter[bool | None]] = {}
+    def determined(key: int | None) -> float:
+        counts: dict[object, Counter[bool | None]] = {}
         for (mood, tone), weight in PAIRS.items():
             score = mood + VALENCE[tone]
             cue = (mood, tone) if key is None else (mood, tone)[key]
-            told.setdefault(cue, Counter())[None if score == 0 else score > 0] += weight
-        return sum(max(counts.values()) for counts in told.values()) / sum(PAIRS.values())
+            counts.setdefault(cue, Counter())[None if score == 0 else score > 0] += weight
+        return sum(max(count.values()) for count in counts.values()) / sum(PAIRS.values())
 
-    assert share_told(None) == 1
-    assert share_told(0) < 0.76
-    assert share_told(1) < 0.76
+    assert determined(None) == 1
+    assert determined(0) < 0.76
+    assert determined(1) < 0.76
 
 
 def test_one_seed_one_corpus(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_one_seed_one_corpus(tmp_path: Path) -> None:
     assert digest(other.folder)["train.txt"] != digest(first.folder)["train.txt"]
 
 
-def test_a_demo_corpus_may_be_drawn_anew_and_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
+def test_a_demo_corpus_replaces_an_earlier_one(tmp_path: Path) -> None:
     write_demo_corpus(tmp_path / "a", posts=64, seed=3)
     write_demo_corpus(tmp_path / "b", posts=80, seed=4)
     (tmp_path / "b" / "runs").mkdir()
@@ -133,10 +133,10 @@ def test_a_demo_corpus_may_be_drawn_anew_and_leaves_nothing_of_the_old_one(tmp_p
     assert (tmp_path / "b" / "runs").is_dir()
 
 
-def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+def test_folders_with_other_content_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "7.txt"
     file.write_text("mine", encoding="utf-8")
-    with pytest.raises(ValueError, match="holds something else than a demo corpus; name a new or empty folder"):
+    with pytest.raises(ValueError, match="is not a demo corpus and not empty; name a new or empty folder"):
         write_demo_corpus(tmp_path)
     with pytest.raises(ValueError, match="is a file; name another"):
         write_demo_corpus(file)
@@ -145,10 +145,10 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["7.txt"]
 
 
-def test_it_says_that_it_is_drawn_and_writes_a_configuration(corpus: tuple[Path, DemoSummary]) -> None:
+def test_it_is_marked_as_drawn_and_has_a_configuration(corpus: tuple[Path, DemoSummary]) -> None:
     folder, summary = corpus
     assert str(summary).startswith(f"320 drawn posts, not real data, in {folder}: ")
-    assert "not real data" in (folder / MARK).read_text(encoding="utf-8")
+    assert "not real data" in (folder / MARKER).read_text(encoding="utf-8")
     config = tomllib.loads((folder / "msa.toml").read_text(encoding="utf-8"))
     assert config == {"data": ".", "image": "efficientnet_lite0", "text": "minilm"}
 

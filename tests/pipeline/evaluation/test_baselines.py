@@ -1,8 +1,9 @@
-"""The majority class and the linear probe: what they see, and what they may not see."""
+"""The majority class and the linear probe: what they learn from, and what they must not learn from."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +17,16 @@ from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.evaluation.baselines import (
     SYSTEMS,
     Probe,
-    baseline_guesses,
+    baseline_predictions,
     linear_probe,
-    majority,
     no_warnings,
     pooled_matrix,
+    predict_majority,
 )
 
 
 def rows_of(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Three classes, told apart by their means in the first columns of eight."""
+    """Three classes that differ in their means in the first columns of eight."""
     draw = np.random.default_rng(seed)
     y = np.arange(n) % 3
     x = draw.normal(size=(n, 8)).astype(np.float32)
@@ -33,24 +34,24 @@ def rows_of(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return x, y
 
 
-def probe(**changes: object) -> Probe:
-    (x_train, y_train), (x_stop, y_stop), (x_score, _) = rows_of(120, 0), rows_of(60, 1), rows_of(60, 2)
-    arguments = {
-        "x_train": x_train,
-        "y_train": y_train,
-        "x_stop": x_stop,
-        "y_stop": y_stop,
-        "x_score": x_score,
-    }
+def probe(*, classes: int = 3, metric: str = "accuracy", balance: Any = "none", **changes: NDArray[Any]) -> Probe:
+    """A probe of one fold; `changes` replace its vectors or labels by part, x_train for example."""
+    (x_train, y_train), (x_valid, y_valid), (x_test, _) = rows_of(120, 0), rows_of(60, 1), rows_of(60, 2)
+    parts = {"x_train": x_train, "y_train": y_train, "x_valid": x_valid, "y_valid": y_valid, "x_test": x_test} | changes
+    vectors = [parts["x_train"], parts["x_valid"], parts["x_test"]]
+    labels = np.concatenate([parts["y_train"], parts["y_valid"], np.full(len(vectors[2]), -1)])
+    train, valid, test = np.split(np.arange(len(labels)), np.cumsum([len(part) for part in vectors[:2]]))
     with no_warnings():
-        return linear_probe(**{**arguments, "classes": 3, **changes})  # type: ignore[arg-type]
+        return linear_probe(
+            np.concatenate(vectors), labels, Fold(train, valid, test), classes=classes, metric=metric, balance=balance
+        )
 
 
-def test_majority_is_the_commonest_training_class() -> None:
-    assert majority(np.array([2, 1, 1, 2, 2]), 4).tolist() == [2, 2, 2, 2]
-    assert majority(np.array([2, 0]), 1).tolist() == [0]
+def test_majority_is_the_most_frequent_training_class() -> None:
+    assert predict_majority(np.array([2, 1, 1, 2, 2]), 4).tolist() == [2, 2, 2, 2]
+    assert predict_majority(np.array([2, 0]), 1).tolist() == [0]
     with pytest.raises(ValueError, match="needs training rows"):
-        majority(np.array([], dtype=np.int64), 4)
+        predict_majority(np.array([], dtype=np.int64), 4)
 
 
 def test_pooled_matrix_marks_what_is_missing() -> None:
@@ -70,29 +71,29 @@ def test_the_probe_learns_what_is_linear() -> None:
     np.testing.assert_array_equal(result.probabilities.argmax(1), result.predictions)
 
 
-def test_missing_rows_get_the_training_mean_and_not_the_scored_one() -> None:
+def test_missing_rows_get_the_training_mean_and_not_the_test_mean() -> None:
     x_train, _ = rows_of(120, 0)
-    x_score, _ = rows_of(60, 2)
-    gaps, filled, elsewhere = x_score.copy(), x_score.copy(), 100 + x_score
+    x_test, _ = rows_of(60, 2)
+    gaps, filled, elsewhere = x_test.copy(), x_test.copy(), 100 + x_test
     gaps[0], filled[0], elsewhere[0] = np.nan, x_train.mean(0), np.nan
-    result = probe(x_score=gaps).probabilities[0]
-    np.testing.assert_allclose(result, probe(x_score=filled).probabilities[0], atol=1e-5)
-    np.testing.assert_array_equal(result, probe(x_score=elsewhere).probabilities[0])
+    result = probe(x_test=gaps).probabilities[0]
+    np.testing.assert_allclose(result, probe(x_test=filled).probabilities[0], atol=1e-5)
+    np.testing.assert_array_equal(result, probe(x_test=elsewhere).probabilities[0])
 
 
-def test_scored_rows_never_change_the_fit() -> None:
-    x_score, _ = rows_of(60, 2)
-    alone = probe(x_score=x_score[:5])
+def test_test_rows_never_change_the_fit() -> None:
+    x_test, _ = rows_of(60, 2)
+    alone = probe(x_test=x_test[:5])
     np.testing.assert_allclose(alone.probabilities, probe().probabilities[:5], atol=1e-6)
     assert alone.c == probe().c
 
 
-def test_the_stop_rows_choose_the_penalty() -> None:
+def test_the_validation_rows_choose_the_penalty() -> None:
     x, y = rows_of(150, 0)
     y = np.where(np.arange(150) % 2, 0, y)  # class 0 has the majority
-    data = {"x_train": x, "y_train": y, "x_score": x}
-    cautious = probe(**data, x_stop=x[y == 0], y_stop=y[y == 0])
-    eager = probe(**data, x_stop=x[y != 0], y_stop=y[y != 0])
+    data = {"x_train": x, "y_train": y, "x_test": x}
+    cautious = probe(**data, x_valid=x[y == 0], y_valid=y[y == 0])
+    eager = probe(**data, x_valid=x[y != 0], y_valid=y[y != 0])
     assert (cautious.predictions == 0).all()
     assert cautious.c < eager.c
     assert np.mean(eager.predictions[y != 0] == y[y != 0]) > 0.3
@@ -102,7 +103,7 @@ def test_columns_that_are_constant_or_wholly_missing_do_no_harm() -> None:
     def widen(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate([x, np.full((len(x), 1), np.nan, np.float32), np.ones((len(x), 1), np.float32)], 1)
 
-    parts = {"x_train": rows_of(120, 0), "x_stop": rows_of(60, 1), "x_score": rows_of(60, 2)}
+    parts = {"x_train": rows_of(120, 0), "x_valid": rows_of(60, 1), "x_test": rows_of(60, 2)}
     wide = probe(**{name: widen(x) for name, (x, _) in parts.items()})
     np.testing.assert_allclose(wide.probabilities, probe().probabilities, atol=1e-3)
 
@@ -123,19 +124,19 @@ def test_balance_lifts_the_rare_class() -> None:
     draw = np.random.default_rng(0)
     y = (np.arange(300) % 10 == 0).astype(np.int64)
     x = (draw.normal(size=(300, 4)) + y[:, None]).astype(np.float32)
-    data = {"x_train": x, "y_train": y, "x_stop": x, "y_stop": y, "x_score": x, "classes": 2}
+    data = {"x_train": x, "y_train": y, "x_valid": x, "y_valid": y, "x_test": x, "classes": 2}
     assert probe(**data, balance="weights").predictions.sum() > 2 * probe(**data).predictions.sum()
 
 
-def test_wrong_requests_say_what_was_wanted() -> None:
+def test_wrong_arguments_raise_a_clear_error() -> None:
     with pytest.raises(ValueError, match=r"metric must be one of accuracy, .*, got 'f1'"):
         probe(metric="f1")
     with pytest.raises(ValueError, match="two classes among 120 training rows"):
         probe(y_train=np.zeros(120, np.int64))
 
 
-def test_each_baseline_sees_its_own_columns_and_its_fold_alone() -> None:
-    """The image tells the classes of the first half apart, the text those of the second."""
+def test_each_baseline_uses_only_its_columns_and_its_fold() -> None:
+    """The image separates the classes of the first half of the posts, the text those of the second."""
     draw = np.random.default_rng(0)
     n = 240
     labels = np.arange(n) % 2
@@ -151,15 +152,15 @@ def test_each_baseline_sees_its_own_columns_and_its_fold_alone() -> None:
     table = CachedFeatures(posts, ("a", "b"), image, text)
     rows = draw.permutation(n)
     folds = [Fold(rows[:140], rows[140:170], rows[170:]), Fold(rows[100:], rows[70:100], rows[:70])]
-    guesses = baseline_guesses(table, folds, seed=0)
-    assert list(guesses) == list(SYSTEMS)
+    predictions = baseline_predictions(table, folds, seed=0)
+    assert list(predictions) == list(SYSTEMS)
     for number, fold in enumerate(folds):
-        right = {name: guess[number] == labels[fold.test] for name, guess in guesses.items()}
+        right = {name: found[number] == labels[fold.test] for name, found in predictions.items()}
         half = first[fold.test]
         assert right["linear"].mean() > 0.95
         assert right["linear_image"][half].mean() > 0.8 > right["linear_image"][~half].mean() + 0.1
         assert right["linear_text"][~half].mean() > 0.8 > right["linear_text"][half].mean() + 0.1
-        assert len({*guesses["majority"][number].tolist()}) == 1
-    assert list(baseline_guesses(replace(table, text=None), folds, seed=0)) == ["majority", "linear"]
-    (alone,) = baseline_guesses(table, folds, seed=0, systems=("linear",)).values()
-    np.testing.assert_array_equal(alone[1], guesses["linear"][1])
+        assert len({*predictions["majority"][number].tolist()}) == 1
+    assert list(baseline_predictions(replace(table, text=None), folds, seed=0)) == ["majority", "linear"]
+    (alone,) = baseline_predictions(table, folds, seed=0, systems=("linear",)).values()
+    np.testing.assert_array_equal(alone[1], predictions["linear"][1])

@@ -1,4 +1,4 @@
-"""Curves: posts lose a modality one after another, training rows come one after another, the test rows stay."""
+"""Curves: more and more posts lose a modality, more and more training rows are used, the test rows stay the same."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from cached_posts import HEAD, QUICK, N, cached_posts, stage
 from msa.pipeline.data.split import Fold
 from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.charts import line_chart
-from msa.pipeline.evaluation.curves import Said, learning_curve, missing_curve, read_shares
+from msa.pipeline.evaluation.curves import FoldLogits, learning_curve, missing_curve, read_shares
 from msa.pipeline.train_head import train_head
-from msa.pipeline.training.experiment import train_folds
+from msa.pipeline.training.folds import train_folds
 
 
-def test_who_lacks_a_modality_at_one_share_lacks_it_at_every_larger_one() -> None:
-    """Whole logits are right and logits without the image wrong, so accuracy counts who has lost it."""
+def test_a_post_without_a_modality_at_one_share_lacks_it_at_larger_ones() -> None:
+    """Whole logits are right and logits without the image wrong, so accuracy counts the posts that still have it."""
     labels = np.arange(40) % 2
     parts = [np.arange(0, 20), np.arange(20, 40)]
     folds = [Fold(parts[1 - n][:10], parts[1 - n][10:], parts[n]) for n in (0, 1)]
     right = np.eye(2, dtype=np.float32)[labels]
-    said = [Said(right[f.test], {"image": 1 - right[f.test]}, (f.valid, right[f.valid])) for f in folds]
-    curve = missing_curve(labels, ("a", "b"), folds, said, seed=0)
+    logits = [FoldLogits(right[f.test], {"image": 1 - right[f.test]}, (f.valid, right[f.valid])) for f in folds]
+    curve = missing_curve(labels, ("a", "b"), folds, logits, seed=0)
     accuracy = [one.metrics["accuracy"]["mean"] for one in curve.points]
     assert accuracy == pytest.approx([1 - n / 10 for n in range(11)])
     assert [one.posts for one in curve.points] == pytest.approx([2 * n for n in range(11)])
-    blind = missing_curve(labels, ("a", "b"), folds, [replace(s, without={"image": s.whole}) for s in said], seed=0)
+    blind = missing_curve(labels, ("a", "b"), folds, [replace(s, without={"image": s.whole}) for s in logits], seed=0)
     assert {one.metrics["accuracy"]["mean"] for one in blind.points} == {1}
-    other = missing_curve(labels, ("a", "b"), folds, said, seed=1)
+    other = missing_curve(labels, ("a", "b"), folds, logits, seed=1)
     assert [p.metrics["accuracy"]["std"] for p in other.points] != [p.metrics["accuracy"]["std"] for p in curve.points]
 
 

@@ -1,4 +1,4 @@
-"""A tuned encoder remembers every row it has seen, and nothing is judged on those rows."""
+"""A tuned encoder remembers every row it has seen, and those rows are never test rows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from msa.features.extraction.extract import extract_corpus
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
+from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.config.tune_config import TuneConfig
 from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.split import load_or_make_folds
 from msa.pipeline.finetuning import tune
 from msa.pipeline.finetuning.finetune import Finetuned, finetune
-from msa.pipeline.training.experiment import HeadConfig, TrainConfig, train_folds
+from msa.pipeline.training.folds import train_folds
 
 N = 60
 WORDS = [f"w{number}" for number in range(40)]
@@ -53,14 +55,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small BERT with random weights, and its tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "small-bert"
     torch.manual_seed(0)
-    size = hf.BertConfig(
-        vocab_size=45,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
+    width = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    size = hf.BertConfig(vocab_size=45, max_position_embeddings=32, **width)
     hf.BertModel(size).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
     hf.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
@@ -92,8 +88,8 @@ def tuned(
     )  # fmt: skip
 
 
-def test_scores_on_rows_that_the_encoder_has_seen_are_refused_for_they_mean_nothing(bert: Path, tmp_path: Path) -> None:
-    """The leak of a report that reached .824 so: tuned on the rows of one split, judged on the folds of another."""
+def test_scores_on_rows_of_the_encoders_tuning_are_refused(bert: Path, tmp_path: Path) -> None:
+    """The leak of a report that reached .824 so: tuned on the rows of one split, tested on the folds of another."""
     hard = TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
     result = tuned(bert, tmp_path, hard)
     cache = tmp_path / "cache"
@@ -114,7 +110,7 @@ def test_scores_on_rows_that_the_encoder_has_seen_are_refused_for_they_mean_noth
     assert abs(np.mean([fold.metrics["accuracy"] for fold in blind]) - 0.5) < 0.15
 
 
-def test_a_fold_is_judged_by_the_encoder_of_that_fold_alone(bert: Path, tmp_path: Path) -> None:
+def test_a_fold_is_tested_with_the_encoder_of_that_fold_alone(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path, folds=3, fold=1)
     cache = tmp_path / "cache"
     table = load(noise(), cache, str(result.folder))
@@ -143,7 +139,7 @@ def test_a_copy_of_a_seen_row_counts_as_seen(bert: Path, tmp_path: Path) -> None
     assert table.text.seen[0][np.array([3, 19])].trained.tolist() == [False, True]
 
 
-def test_scored_rows_are_never_decoded_and_stop_rows_only_choose(
+def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[str] = set()
@@ -189,8 +185,8 @@ def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path
     before = open_encoder(str(bert), "text", LOCAL).load(Runtime())
     plain = before.encode([before.preprocess(str(noise().samples[0].text))])[0].pooled[0]
     assert np.abs(plain - pooled).max() > 1e-2
-    said = json.loads((result.folder / "tuned.json").read_text())
-    assert (said["base"], said["folds"], said["fold"]) == (str(bert), None, 0)
+    record = json.loads((result.folder / "tuned.json").read_text())
+    assert (record["base"], record["folds"], record["fold"]) == (str(bert), None, 0)
     record = cache / spec.slug / "tuned.json"
     record.write_text(record.read_text().replace(result.record.trained[0], "0" * 32))
     with pytest.raises(ValueError, match="not the record that 'tuned:tuned' was cached with"):
@@ -238,7 +234,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
             finetune(noise(), name, "text", tmp_path / "new", options=LOCAL, cache=tmp_path / "cache", device="cpu")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         tuned(bert, tmp_path)
     with pytest.raises(ValueError, match="--fold must be 0 to 2"):
         finetune(noise(), str(bert), "text", tmp_path / "n", options=LOCAL, cache=tmp_path / "c", folds=3, fold=3)

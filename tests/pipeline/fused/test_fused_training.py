@@ -11,9 +11,10 @@ from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.fused import step_replay as recorded
 from msa.pipeline.fused.training import batch_key, begin, regroup
-from msa.pipeline.training.loop import FitResult, TrainConfig, fit, predict_logits, training_threads
+from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_threads
 
 N = 120
 TRAIN, STOP = range(90), range(90, 120)

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, and the guards on what is scored."""
+"""Metrics equal scikit-learn's, and inputs that cannot be scored raise an error."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_one_class_everywhere_scores_without_a_warning() -> None:
 @pytest.mark.parametrize(
     ("true", "pred", "message"),
     [
-        ([0, 1], [0.2, 0.8], "y_pred must be a row of class indices, got float64"),
-        ([0.0, 1.0], [0, 1], "y_true must be a row of class indices"),
+        ([0, 1], [0.2, 0.8], "y_pred must be a vector of class indices, got float64"),
+        ([0.0, 1.0], [0, 1], "y_true must be a vector of class indices"),
         ([0, 1], [[0.2, 0.8], [0.5, 0.5]], "take the argmax"),
         ([0, 1], [[0], [1]], "of shape \\(2, 1\\)"),
         ([True, False], [0, 1], "got bool"),
@@ -82,7 +82,7 @@ def test_one_class_everywhere_scores_without_a_warning() -> None:
         (["a"], ["b"], "class indices"),
     ],
 )
-def test_what_is_not_two_rows_of_classes_is_refused(true: list[int], pred: list[int], message: str) -> None:
+def test_inputs_that_are_not_class_indices_are_refused(true: list[int], pred: list[int], message: str) -> None:
     for function in (score, per_class, confusion):
         with pytest.raises(ValueError, match=message):
             function(true, pred, CLASSES)

@@ -1,4 +1,4 @@
-"""Intervals, tests and calibration: equal to the libraries that define the same thing, and right on simulated data."""
+"""Intervals, tests and calibration equal those of SciPy and scikit-learn, and hold on simulated data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from msa.pipeline.metrics.statistics import (
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
-def test_resampled_metrics_are_those_of_the_tables(rows: list[tuple[int, int]]) -> None:
+def test_resampled_metrics_equal_those_of_the_tables(rows: list[tuple[int, int]]) -> None:
     counts = confusion(*np.array(rows).T, range(3))
     for name, metric in RESAMPLED.items():
         assert metric(np.stack([counts, counts]))[1] == pytest.approx(METRICS[name](counts))
@@ -53,7 +53,7 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_rows(one: int, two: int,
         assert found.exact == found.mid == 1.0
 
 
-def test_repeats_of_a_test_share_one_p() -> None:
+def test_p_values_of_repeats_are_combined() -> None:
     assert over_repeats([0.03]) == 0.03
     assert over_repeats([0.01, 0.02, 0.5]) == 0.04
     assert over_repeats([0.9, 0.8]) == 1.0
@@ -63,39 +63,39 @@ def test_repeats_of_a_test_share_one_p() -> None:
 @given(st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=30).filter(lambda xs: np.std(xs) > 1e-6))
 def test_without_shared_rows_the_corrected_t_is_the_t_test(differences: list[float]) -> None:
     plain = stats.ttest_1samp(differences, 0)
-    found = corrected_t(differences, trained=1, scored=0)
+    found = corrected_t(differences, train_rows=1, test_rows=0)
     assert found.t == pytest.approx(plain.statistic)
     assert found.p == pytest.approx(plain.pvalue, abs=1e-12)
     n = len(differences)
-    corrected = corrected_t(differences, trained=90, scored=10)
+    corrected = corrected_t(differences, train_rows=90, test_rows=10)
     assert corrected.t is not None
     assert found.t is not None
     assert corrected.t == pytest.approx(found.t / math.sqrt(1 + n / 9))
 
 
-def test_folds_that_do_not_differ_among_themselves_say_nothing() -> None:
-    assert corrected_t([0.1], trained=90, scored=10) == (None, None)
-    assert corrected_t([0.1, 0.1, 0.1], trained=90, scored=10) == (None, None)
-    assert corrected_t([0.0, 0.0, 0.0], trained=90, scored=10) == (None, 1.0)
+def test_the_corrected_t_is_undefined_for_equal_differences() -> None:
+    assert corrected_t([0.1], train_rows=90, test_rows=10) == (None, None)
+    assert corrected_t([0.1, 0.1, 0.1], train_rows=90, test_rows=10) == (None, None)
+    assert corrected_t([0.0, 0.0, 0.0], train_rows=90, test_rows=10) == (None, 1.0)
 
 
 def test_the_corrected_t_keeps_its_level_where_the_plain_one_does_not() -> None:
-    """Folds that share a common error: the plain t-test rejects far too often, the corrected one about as promised."""
+    """Folds that share a common error: the plain t-test rejects far too often, the corrected one in about 5 %."""
     draw = np.random.default_rng(0)
-    n, trained, scored = 10, 90, 10
-    shared = scored / trained / (1 + scored / trained)  # correlation that Nadeau & Bengio assume
+    n, train_rows, test_rows = 10, 90, 10
+    shared = test_rows / train_rows / (1 + test_rows / train_rows)  # correlation that Nadeau & Bengio assume
     plain = corrected = 0
     for _ in range(400):
         folds = draw.normal(size=n) * math.sqrt(1 - shared) + draw.normal() * math.sqrt(shared)
         plain += float(stats.ttest_1samp(folds, 0).pvalue) < 0.05
-        p = corrected_t(folds.tolist(), trained=trained, scored=scored).p
+        p = corrected_t(folds.tolist(), train_rows=train_rows, test_rows=test_rows).p
         corrected += p is not None and p < 0.05
     assert plain > 50
     assert 8 <= corrected <= 34
 
 
 def drawn(draw: np.random.Generator, groups: int, right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows in groups of 1 to 6 whose members are all right or all wrong: group, truth, guess."""
+    """Group, truth and prediction of rows in groups of 1 to 6; a whole group is right or wrong."""
     sizes = draw.integers(1, 7, groups)
     group = np.repeat(np.arange(groups), sizes)
     truth = draw.integers(0, 3, len(group))
@@ -103,30 +103,30 @@ def drawn(draw: np.random.Generator, groups: int, right: float) -> tuple[np.ndar
     return group, truth, np.where(hit, truth, (truth + 1) % 3)
 
 
-def test_intervals_hold_the_true_accuracy_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_accuracy_at_their_level() -> None:
     draw = np.random.default_rng(0)
     by_group = by_row = 0
     for number in range(400):
-        group, truth, guess = drawn(draw, 200, 0.7)
-        low, high = bootstrap(group, truth, guess[None], classes=3, draws=300, seed=number)["accuracy"][1:]
+        group, truth, prediction = drawn(draw, 200, 0.7)
+        low, high = bootstrap(group, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"][1:]
         by_group += low <= 0.7 <= high
         if number >= 100:
             continue
         rows = np.arange(len(group))
-        low, high = bootstrap(rows, truth, guess[None], classes=3, draws=300, seed=number)["accuracy"][1:]
+        low, high = bootstrap(rows, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"][1:]
         by_row += low <= 0.7 <= high
     assert 0.905 <= by_group / 400 <= 0.975
-    assert by_row / 100 < 0.80  # rows taken as independent promise too much
+    assert by_row / 100 < 0.80  # intervals are too narrow when duplicates count as independent rows
 
 
 def test_repeats_are_averaged_and_a_seed_gives_the_same_interval() -> None:
-    group, truth, guess = drawn(np.random.default_rng(1), 80, 0.6)
-    two = np.stack([guess, truth])
+    group, truth, prediction = drawn(np.random.default_rng(1), 80, 0.6)
+    two = np.stack([prediction, truth])
     found = bootstrap(group, truth, two, classes=3)
     assert found == bootstrap(group, truth, two, classes=3)
-    assert found["accuracy"].estimate == pytest.approx(((guess == truth).mean() + 1) / 2)
+    assert found["accuracy"].estimate == pytest.approx(((prediction == truth).mean() + 1) / 2)
     assert found["macro_f1"].low < found["macro_f1"].estimate < found["macro_f1"].high
-    alone = bootstrap(group, truth, guess[None], classes=3)["accuracy"]
+    alone = bootstrap(group, truth, prediction[None], classes=3)["accuracy"]
     assert found["accuracy"].high - found["accuracy"].low == pytest.approx((alone.high - alone.low) / 2, rel=0.01)
 
 
@@ -134,30 +134,32 @@ def test_repeats_are_averaged_and_a_seed_gives_the_same_interval() -> None:
 @given(st.integers(1, 200), st.integers(2, 20), st.integers(0, 99))
 def test_reliability_is_scikit_learns_calibration_curve(n: int, bins: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
-    chances = draw.dirichlet([1, 1, 1], n)
+    probabilities = draw.dirichlet([1, 1, 1], n)
     truth = draw.integers(0, 3, n)
-    found = reliability(chances, truth, bins=bins)
-    right, confidence = calibration_curve(chances.argmax(1) == truth, chances.max(1), n_bins=bins, pos_label=True)
+    found = reliability(probabilities, truth, bins=bins)
+    right, confidence = calibration_curve(
+        probabilities.argmax(1) == truth, probabilities.max(1), n_bins=bins, pos_label=True
+    )
     assert [one.accuracy for one in found] == pytest.approx(right.tolist())
     assert [one.confidence for one in found] == pytest.approx(confidence.tolist())
     assert sum(one.rows for one in found) == n
 
 
-def test_calibration_error_weighs_bins_by_their_rows() -> None:
+def test_calibration_error_weights_bins_by_their_rows() -> None:
     assert calibration_error([Bin(30, 0.9, 0.8), Bin(10, 0.5, 0.7)]) == pytest.approx((30 * 0.1 + 10 * 0.2) / 40)
     sure = np.eye(3)[[0, 1, 2]]
     assert calibration_error(reliability(sure, np.array([0, 1, 2]))) == 0
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_that_spoiled_logits_is_found(temperature: float) -> None:
+def test_the_temperature_that_scaled_the_logits_is_recovered(temperature: float) -> None:
     draw = np.random.default_rng(0)
-    honest = draw.normal(size=(20_000, 3)) * 1.5
-    chances = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
-    truth = (draw.random((len(honest), 1)) > chances.cumsum(1)).sum(1).clip(max=2)
-    assert fit_temperature(honest * temperature, truth) == pytest.approx(temperature, rel=0.05)
+    calibrated = draw.normal(size=(20_000, 3)) * 1.5
+    probabilities = np.exp(calibrated) / np.exp(calibrated).sum(1, keepdims=True)
+    truth = (draw.random((len(calibrated), 1)) > probabilities.cumsum(1)).sum(1).clip(max=2)
+    assert fit_temperature(calibrated * temperature, truth) == pytest.approx(temperature, rel=0.05)
 
 
-def test_rows_that_are_all_right_get_a_temperature_within_bounds() -> None:
+def test_the_temperature_stays_within_its_bounds() -> None:
     assert 0.05 <= fit_temperature(np.eye(3) * 2, np.arange(3)) < 0.06
     assert 19 < fit_temperature(np.eye(3) * 2, (np.arange(3) + 1) % 3) <= 20

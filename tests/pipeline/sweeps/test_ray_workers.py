@@ -28,11 +28,12 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.data.prepare import prepare
+from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.sweeps.chunk import Said
 from msa.pipeline.sweeps.leaderboard import Sweep
 from msa.pipeline.sweeps.ray_chunks import Leg, Racer, Stop
 from msa.pipeline.sweeps.ray_workers import Workers
-from msa.pipeline.training.folds import Task, plan_training
+from msa.pipeline.training.jobs import Experiment
 from msa.pipeline.training.loop import training_threads
 
 sweep_module = importlib.import_module("msa.pipeline.sweeps.sweep")
@@ -140,9 +141,9 @@ def test_a_chunk_that_kills_every_worker_ends_the_run(
 
 def test_a_worker_that_begins_anew_says_the_same_bit_by_bit(posts: Corpus) -> None:
     table, folds, _ = prepare(posts, stage(posts), CONCAT, seed=0)
-    tasks = [Task(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
-    (chunk, *_) = plan_training(table, folds[:1], tasks, threads=1).chunks
-    members = tuple((job.task, tasks[job.task], job) for job in chunk)
+    tasks = [Experiment(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
+    (chunk, *_) = plan_chunks(table, folds[:1], tasks, threads=1).chunks
+    members = tuple((job.experiment, tasks[job.experiment], job) for job in chunk)
     assert len(members) == 3
     first, then = Stop(4, frozenset({0, 1, 2})), Stop(8, frozenset({0, 2}))
     kept = frozenset({7})

@@ -17,7 +17,9 @@ from msa.features.cache.imported_arrays import ImportedArrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.samples import Corpus, Sample
 from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.split import Fold
 from msa.pipeline.sweeps import chunk as runner
 from msa.pipeline.sweeps import halving as race
@@ -28,8 +30,6 @@ from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.study import open_storage
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import train_head
-from msa.pipeline.training.experiment import HeadConfig
-from msa.pipeline.training.loop import TrainConfig
 
 QUICK = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
 HEAD = HeadConfig("concat", hidden=8, dropout=0.1)

@@ -1,0 +1,101 @@
+"""Which heads train side by side: jobs that can be fused, cut into chunks for the threads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ...features.encoders.runtime import available_cores
+from ..data.cached_features import CachedFeatures
+from ..data.split import Fold
+from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
+from .training import batch_key
+
+LARGEST = 64  # heads side by side on a CPU: more gain nothing
+LARGEST_GPU = 256
+SMALLEST = 8  # of fewer the work between the products is more than half
+ROUNDS = 4  # chunks for each thread that are many enough to even out
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which heads train side by side, in how many threads. No result depends on it beyond the rounding of sums."""
+
+    chunks: list[list[HeadJob]]
+    threads: int
+
+    def __str__(self) -> str:
+        fused = [len(chunk) for chunk in self.chunks if len(chunk) > 1]
+        alone = len(self.chunks) - len(fused)
+        parts = [f"fused: {len(fused)} chunks of up to {max(fused)} heads"] if fused else []
+        parts += [f"alone: {alone} heads"] if alone else []
+        return f"{'; '.join(parts)}; {self.threads} at a time"
+
+
+def plan_chunks(
+    table: CachedFeatures,
+    folds: Sequence[Fold],
+    experiments: Sequence[Experiment],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    largest: int | None = None,
+) -> Plan:
+    """Decide what is fused: at most `largest` heads side by side (1: none), in `threads` threads.
+
+    Left out, both are what was fastest in measurements. On a CPU heads on tokens gain nothing by fusion, since their
+    products are large enough alone; on a GPU everything does, and one thread keeps it busy.
+    """
+    threads = threads or (available_cores() if device == "cpu" else 1)
+    raw = any(spec.raw for side in table.specs.values() for spec in side)
+    groups: dict[Hashable, list[HeadJob]] = defaultdict(list)
+    for job in list_jobs(table, folds, experiments):
+        groups[fusion_key(experiments[job.experiment], job)].append(job)
+
+    def most(jobs: Sequence[HeadJob]) -> int:
+        tokens = experiments[jobs[0].experiment].config.tokens
+        if raw or (device == "cpu" and tokens and largest is None):
+            return 1
+        return largest or (LARGEST if device == "cpu" else LARGEST_GPU)
+
+    chunks = make_chunks([(jobs, most(jobs)) for jobs in groups.values()], threads)
+    return Plan(chunks, max(1, min(threads, len(chunks))))
+
+
+def fusion_key(experiment: Experiment, job: HeadJob) -> Hashable:
+    """Equal for jobs that can train side by side: one architecture, the same inputs, rows and batches."""
+    config = experiment.config.of_member(job.member)
+    training = member_training(experiment.training, job.member)
+    shape = config.fusion, config.hidden, tuple(sorted(config.options.items()))
+    return (*shape, job.inputs_key, job.rows.train.tobytes(), job.rows.valid.tobytes(), batch_key(training))
+
+
+def make_chunks(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:
+    """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
+
+    Few chunks that do not go round evenly are halved, so that no thread waits long for the last one. Each chunk gets
+    one of every few neighbours, in an order that never changes: neighbours do alike in successive halving, so about as
+    many are left of each chunk.
+    """
+    share = -(-sum(len(group) for group, _ in groups) // threads)
+    numbers = [-(-len(group) // min(most, share)) for group, most in groups]
+    if sum(numbers) % threads and sum(numbers) < ROUNDS * threads:
+        numbers = [
+            2 * n if len(group) >= 2 * n * SMALLEST else n for (group, _), n in zip(groups, numbers, strict=True)
+        ]
+    return [chunk for (group, _), n in zip(groups, numbers, strict=True) for chunk in _split(group, n)]
+
+
+def _split(group: Sequence[T], count: int) -> list[list[T]]:
+    """Split a group into `count` chunks: of each `count` neighbours every chunk gets one, in random order."""
+    draw = np.random.default_rng(0)
+    chunks: list[list[T]] = [[] for _ in range(count)]
+    for start in range(0, len(group), count):
+        for number, one in zip(draw.permutation(count), group[start : start + count], strict=False):
+            chunks[number].append(one)
+    return chunks

@@ -1,0 +1,36 @@
+"""Predictions of trained heads: the inputs that they are tested on, and their logits for some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...heads.base import Head, Inputs
+from ..config.head_config import HeadConfig
+from ..data.cached_features import CachedFeatures
+from ..data.inputs import Reduction, build_inputs, build_views
+from .loop import Rows, predict_logits
+
+
+def prediction_views(
+    table: CachedFeatures, config: HeadConfig, reductions: Mapping[str, Reduction], device: str
+) -> list[Inputs]:
+    """The inputs of all N posts that heads of this config are tested on, on the device.
+
+    They are the plain inputs, followed by every augmented view where the config averages views.
+    """
+    inputs = build_inputs(table, tokens=config.tokens, reductions=reductions)
+    inputs = Inputs(*(tensor.to(device) for tensor in inputs))
+    if not config.average_views:
+        return [inputs]
+    return [inputs, *build_views(table, inputs, tokens=config.tokens, reductions=reductions)]
+
+
+def view_logits(heads: Iterable[Head], views: Sequence[Inputs], rows: Rows) -> list[NDArray[np.float32]]:
+    """Logits (n, K) of the given rows (n,) by each head on each of the views, head after head: heads x views arrays.
+
+    `log_mean` averages them. Heads are put into eval mode, and left in the mode that they had.
+    """
+    return [predict_logits(head, inputs, rows).cpu().numpy() for head in heads for inputs in views]

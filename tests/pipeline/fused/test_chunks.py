@@ -1,0 +1,38 @@
+"""Which heads are planned to train side by side, and how jobs are cut into chunks."""
+
+from __future__ import annotations
+
+from experiments import EXPERIMENTS, FOLDS, TABLE
+
+from msa.pipeline.fused.chunks import make_chunks, plan_chunks
+
+
+def test_the_plan_fuses_what_it_can_and_says_so() -> None:
+    assert str(plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=2, largest=1)) == "alone: 18 heads; 2 at a time"
+    fused = plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=1)
+    # per fold: two heads of 8 with the ensemble's first, and three groups of one; its other members; two on tokens
+    assert str(fused) == "fused: 2 chunks of up to 3 heads; alone: 12 heads; 1 at a time"
+    on_gpu = plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda")
+    assert str(on_gpu) == "fused: 4 chunks of up to 3 heads; alone: 8 heads; 1 at a time"
+    assert sorted(len(chunk) for chunk in fused.chunks) == [1] * 12 + [3, 3]
+    for chunk in on_gpu.chunks:
+        assert len({(job.fold, job.inputs_key) for job in chunk}) == 1
+
+
+def test_chunks_are_even() -> None:
+    groups = [(list(range(29)), 32)] * 5
+    chunks = make_chunks(groups, 2)
+    assert sorted(map(len, chunks)) == [14] * 5 + [15] * 5
+    assert [len(chunk) for chunk in make_chunks([(list(range(256)), 32)] * 5, 2)] == [32] * 40
+    assert [len(chunk) for chunk in make_chunks([(list(range(4)), 32)], 2)] == [2, 2]
+    assert [len(chunk) for chunk in make_chunks([([1, 2, 3], 1)], 2)] == [1, 1, 1]
+    assert sorted(item for chunk in make_chunks([(list(range(7)), 3)], 2) for item in chunk) == list(range(7))
+
+
+def test_neighbours_go_to_different_chunks() -> None:
+    """In a grid they do alike: of chunks that get one of each few neighbours, halving leaves about as many."""
+    chunks = make_chunks([(list(range(24)), 6)], 4)
+    assert [len(chunk) for chunk in chunks] == [6] * 4
+    for chunk in chunks:
+        assert [item // 4 for item in chunk] == list(range(6))
+    assert {tuple(item % 4 for item in chunk) for chunk in chunks}.isdisjoint({(k,) * 6 for k in range(4)})
