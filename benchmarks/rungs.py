@@ -26,9 +26,9 @@ from sweep import DECAYS, DROPOUTS, FOLDS, HIDDEN, RATES, _list
 from msa.features.posts.layouts import read_corpus
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps import halving as race
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 

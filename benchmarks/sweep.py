@@ -38,12 +38,12 @@ from msa.heads.base import Dims, Inputs
 from msa.heads.registry import build_head
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.inputs import build_inputs, dims_of
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Fold, inner_folds
 from msa.pipeline.evaluation.baselines import pooled_matrix
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 

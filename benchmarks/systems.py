@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus
 from msa.features.text_table import table
 from msa.heads.registry import head_info
-from msa.pipeline.commands.head_options import Fusion, Training
-from msa.pipeline.commands.recipes import Recipe, RecipeList
+from msa.pipeline.commands.declare import generate_options, option_values
+from msa.pipeline.commands.recipes import Recipe, read_recipes
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_predictions
 from msa.pipeline.evaluation.comparison import evaluate_folds, score_folds
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("systems"), help="folder of finished recipes")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    recipes = [recipe for recipe in RecipeList.all().recipes if not given.only or recipe.name in given.only]
+    recipes = [recipe for recipe in read_recipes() if not given.only or recipe.name in given.only]
     recipes.sort(key=lambda recipe: (from_scratch(recipe), suits(recipe)))  # the longest last
     index, parts = map(int, given.share.split("/"))
     corpus = read_corpus(given.data)
@@ -84,15 +85,14 @@ def suits(recipe: Recipe) -> str:
 def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str, Any]:
     """Train a recipe on every fold; its metrics, and the difference from the linear probe on the same features."""
     options = {name.replace("-", "_"): value for name, value in recipe.options.items()}
-    defaults = {field.name: field.default for group in (Fusion, Training) for field in fields(group)}
+    defaults = option_values(HeadConfig()) | option_values(TrainConfig())
     most = LARGEST[suits(recipe)]
     options |= {name: min(options.get(name, defaults[name]), bound) for name, bound in most.items()}
     options["option"] = [one for one in options.get("option", []) if not one.startswith("ffn=")]
     options |= {"patches": "4x4", "token_width": 256, "device": "cpu"}
     if from_scratch(recipe):
         options |= {"epochs": 5}
-    head = Fusion(**known(Fusion, options)).config()
-    training = Training(**known(Training, options)).config()
+    head, training = read(HeadConfig, options), read(TrainConfig, options)
     encoders = {side: options[side] if from_scratch(recipe) else name for side, name in EMBEDDED.items()}
     stage = DataConfig(cache, (encoders["image"],), (encoders["text"],), folds=folds, device="cpu")
     features, split, device = prepare(corpus, stage, head, seed=training.seed)
@@ -125,8 +125,10 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     }
 
 
-def known(group: type, options: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: options[field.name] for field in fields(group) if field.name in options}
+def read(kind: Any, options: dict[str, Any]) -> Any:
+    """A config from values as the command line takes them."""
+    generated = {one.parameter.name: one for one in generate_options(kind)}
+    return kind(**{generated[n].field: generated[n].form.read(v) for n, v in options.items() if n in generated})
 
 
 def line(recipe: Recipe, one: dict[str, Any]) -> list[str]:

@@ -1,10 +1,13 @@
-"""What msa is installed with: its dependencies, its extras, and the command for what is missing."""
+"""The dependencies and extras of msa, and the command that installs what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-CORE = ("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "typer", "safetensors", "pillow")
+CORE = (
+    *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "threadpoolctl", "typer"),
+    *("safetensors", "pillow", "filelock", "optuna"),
+)
 EXTRAS = {  # extra -> import name -> distribution
     "offline": {
         "timm": "timm",

@@ -1,4 +1,4 @@
-"""Errors as users read them: one line that says what was wanted, what was got, and what to do."""
+"""Errors as users read them: one line with what was wanted, what was got, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .installation import explain_import_error
 
 
 def explain(error: Exception) -> str | None:
-    """One line for an error that a user can mend, the help where no command was given; None for a fault of msa."""
+    """One line for an error that a user can correct; empty where the help was shown; None for a bug of msa."""
     explained = explain_import_error(error)
     if explained:
         return explained

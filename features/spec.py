@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 Modality = Literal["image", "text"]
@@ -66,9 +65,3 @@ class EncoderSpec:
 def canonical(parameters: Mapping[str, object]) -> str:
     """JSON with sorted keys and no spaces: equal parameters give equal strings."""
     return json.dumps(parameters, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def near_names(name: str, choices: Iterable[str]) -> str:
-    """' (near: x, y)' for an error message; empty when nothing is near."""
-    near = get_close_matches(name, list(choices), n=3, cutoff=0.5)
-    return f" (near: {', '.join(near)})" if near else ""

@@ -24,7 +24,7 @@ class AttentionHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         heads: int = 4,
         ffn: int = 128,
         positions: PositionKind = "none",

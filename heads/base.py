@@ -123,7 +123,7 @@ class Head(nn.Module):
         if hidden < 1:
             raise ValueError(f"hidden must be 1 or more, got {hidden!r}; 128 is the usual width")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}; 0.3 is usual")
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}; 0.5 is usual")
         self.dims = dims
         # Tuned decision thresholds, which prediction adds to the logits.
         self.register_buffer("offsets", torch.zeros(dims.classes))

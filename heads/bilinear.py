@@ -15,7 +15,7 @@ class BilinearHead(Head):
     Raises ValueError when `rank` is below 1.
     """
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, rank: int = 4) -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, rank: int = 4) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         if rank < 1:
             raise ValueError(f"rank must be 1 or more, got {rank!r}; 4 is usual")

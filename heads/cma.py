@@ -11,7 +11,7 @@ from .base import Dims, Head, Inputs, classifier
 class CmaHead(Head):
     """logits = classify([a * i; a * t]), a = softmax(W [i; t]) over features, i and t after ReLU."""
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.score = nn.Linear(2 * hidden, hidden)
         self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)

@@ -17,7 +17,7 @@ class ConcatHead(Head):
     Raises ValueError when `layers` is neither.
     """
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, layers: int = 1) -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, layers: int = 1) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         if layers not in (0, 1):
             raise ValueError(f"concat takes layers 0 (linear) or 1 (a perceptron), got {layers!r}")

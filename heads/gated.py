@@ -14,7 +14,7 @@ class GatedHead(Head):
     Arevalo et al., 2017 (gated multimodal unit).
     """
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.gate = nn.Linear(2 * hidden, hidden)
         self.classify = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)

@@ -16,7 +16,7 @@ class HybridHead(DecisionHead):
     modalities never is.
     """
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, combine: Combination = "mean") -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, combine: Combination = "mean") -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout, combine=combine, parts=3)
         self.classify_image = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
         self.classify_text = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)

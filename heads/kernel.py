@@ -42,7 +42,7 @@ class KernelHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         landmarks: int = 1024,
         gamma: float = 0.3,
         ridge: float = 0.3,

@@ -18,7 +18,7 @@ class OteHead(Head):
     """
 
     def __init__(
-        self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3, layers: int = 2, heads: int = 4, ffn: int = 128
+        self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, layers: int = 2, heads: int = 4, ffn: int = 128
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)

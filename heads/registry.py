@@ -103,7 +103,7 @@ def build_head(
     dims: Dims,
     *,
     hidden: int = 128,
-    dropout: float = 0.3,
+    dropout: float = 0.5,
     seed: int = 0,
     towers: Towers = Towers(),
     **options: int | float | str,

@@ -75,7 +75,7 @@ class RnnHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         cell: Literal["lstm", "gru"] = "lstm",
         directions: int = 2,
     ) -> None:

@@ -14,7 +14,7 @@ class SingleHead(Head):
 
     reads: ClassVar[tuple[Modality, ...]]
 
-    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.classify = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 

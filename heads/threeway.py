@@ -29,7 +29,7 @@ class ThreewayHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         heads: int = 8,
         ways: int = 3,
         positions: PositionKind = "sinusoidal",

@@ -25,7 +25,7 @@ class TransformerHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         layers: int = 2,
         heads: int = 4,
         ffn: int = 128,

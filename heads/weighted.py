@@ -23,7 +23,7 @@ class WeightedHead(Head):
         dims: Dims,
         *,
         hidden: int = 128,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         weights: Literal["learned", "fixed"] = "learned",
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)

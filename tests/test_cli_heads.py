@@ -1,4 +1,4 @@
-"""The commands of stage two as a user types them, on a small drawn corpus: ensembles, recipes, evaluation, locks."""
+"""The commands of stage two on a small generated corpus: ensembles, recipes, evaluation, locked posts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from msa.cli import run_command
 from msa.heads.registry import HEADS
-from msa.pipeline.commands.recipes import FOLDER, RecipeList
+from msa.pipeline.commands.recipes import FOLDER, read_recipes
 from msa.pipeline.demo.demo import write_demo_corpus
 
 QUICK = ["--epochs", "3", "--token-width", "32", "--hidden", "32", "--patches", "2x2"]
@@ -41,9 +41,9 @@ def here(folder: Path, arguments: Sequence[str]) -> int:
 def as_json(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     capsys.readouterr()
     code = here(folder, [*arguments, "--json"])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    return json.loads(said.out)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return json.loads(printed.out)
 
 
 def refused(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -64,7 +64,7 @@ def test_every_head_and_every_recipe_is_listed(home: Path, capsys: pytest.Captur
     assert all(entry["system"] and entry["report"] for entry in listed)
 
 
-@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in read_recipes()])
 def test_every_recipe_names_options_that_train_head_takes(
     home: Path, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:
@@ -95,7 +95,6 @@ def test_an_ensemble_of_several_kinds_is_one_model(home: Path, capsys: pytest.Ca
 
 
 def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
     space = ["--fusion", "concat,gated", "--set", "lr=1e-3..1e-2", "--set", "hidden=8,16"]
     found = as_json(home, capsys, "sweep", *space, "--trials", "4", "--folds", "2", "--epochs", "3")
     assert (found["trials"], set(found)) == (4, set(found) | {"best", "outer", "seconds"})
@@ -116,6 +115,22 @@ def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytes
     found = as_json(home, capsys, "evaluate", trained["run"], "--missing", "image")
     assert found["metrics"]["accuracy"]["mean"] == pytest.approx(trained["metrics"]["accuracy"]["mean"])
     assert (home / trained["run"] / "curve.csv").exists()
+
+
+def test_a_run_is_found_by_its_name_and_posts_can_be_limited(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = ["--limit", "60", "--json"]
+    spelled = ["--optimiser", "adam", "--learning-rate", "1e-3", "--fusion", "concat", "--runs", "few"]
+    run = home / as_json(home, capsys, "train-head", *spelled, "--name", "small", *QUICK, *first)["run"]
+    assert run == home / "few" / "small"
+    settings = json.loads((run / "config.json").read_text())["training"]
+    assert (settings["optimizer"], settings["lr"]) == ("adam", 1e-3)
+    assert as_json(home, capsys, "evaluate", "small", "--runs", "few", *first)["reproduced"] == 1.0
+    found = as_json(home, capsys, "predict", "small", "--runs", "few", "--rows", "all", "--name", "again", *first)
+    assert len(found["predictions"]) == 60
+    assert found["files"][0] == str(Path("few/small/again/predictions.csv"))
+    named = ["--runs", "few", "--name", "mine", "--fusion", "concat", *QUICK, *first]
+    assert Path(as_json(home, capsys, "ablate", *named)["path"]).name == "mine"
+    assert Path(as_json(home, capsys, "learning-curve", "--shares", "1", *named)["path"]).name == "mine-2"
 
 
 def test_a_learning_curve_grows_with_the_training_rows(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +189,7 @@ def test_encoders_from_scratch_run_from_pixels_to_predictions(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [recipe.name for recipe in RecipeList.all().recipes])
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in read_recipes()])
 def test_every_recipe_runs_on_the_embedded_encoders(
     home: Path, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:

@@ -18,6 +18,7 @@ HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for part in PARTS for path in (ROOT / part).rglob("*.py"))])
 PYTHON = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}
+TEXT |= {".typed"}
 
 
 def package(path: Path) -> str:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..near_names import near_names
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
-from ..spec import EncoderSpec, near_names
+from ..spec import EncoderSpec
 from ..store.durable import temporary
 from ..store.errors import read_errors
 from ..store.store import Store, stored_specs
@@ -55,7 +56,7 @@ def pick_spec(cache: Path, name: str) -> EncoderSpec:
     if found:
         raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
     near = near_names(name, [spec.name for spec in specs])
-    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}{near}; `msa cache ls` lists all")
+    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists what is there{near}")
 
 
 def export_embeddings(

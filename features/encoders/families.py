@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import Modality, near_names
+from ..near_names import near_names
+from ..spec import Modality
 from .variants import Stage
 
 SEQUENCE = ("mean", "cls", "max", "last")
@@ -108,4 +109,4 @@ def _find_family(kind: str, modality: Modality) -> Family:
         raise ValueError(f"a {kind!r} model serves {served[0]}, not {modality}; pass it as --{served[0]}")
     types = sorted({known for known, other in FAMILIES if other == modality})
     near = near_names(kind, types)
-    raise ValueError(f"model type {kind!r} is not supported as {modality}{near}; known: {', '.join(types)}")
+    raise ValueError(f"model type {kind!r} is not supported as {modality}; known: {', '.join(types)}{near}")

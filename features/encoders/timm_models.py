@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, near_names
+from ..near_names import near_names
+from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
 from .variants import WHOLE, Stage, layer_names, make_specs, only_last_layer

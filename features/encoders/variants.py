@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical, near_names
+from ..near_names import near_names
+from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
 from .encoder import EncoderOptions
 
 FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..spec import Modality, near_names
+from ..near_names import near_names
+from ..spec import Modality
 from .bundled import LITES, bundled_file, open_bundled
 from .encoder import EncoderOptions, Source, package_folder
 from .lexicon import NUMBERS, lexicon_folder, open_lexicon
@@ -170,7 +171,7 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
         raise ValueError(f"{name!r} is a file; name its architecture and pass the file as --weights {name}")
     near = near_names(name, [*ENCODERS, *ALIASES])
     form = f", variants are {FORM} with LAYER -1, -2, … and POOL {', '.join(POOLS[:-1])}" if "@" in name else ""
-    raise ValueError(f"unknown {modality} encoder {name!r}{near}; `msa encoders` lists them{form}")
+    raise ValueError(f"unknown {modality} encoder {name!r}, `msa encoders` lists them{form}{near}")
 
 
 def list_encoders() -> list[EncoderInfo]:

@@ -23,7 +23,7 @@ from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
-from ..store.store import Writer
+from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
 from .plan import EncoderReport, EncoderTask, TaskResult, finish_task, plan_task
 from .settings import ExtractSettings
@@ -113,7 +113,8 @@ class EncoderQueue:
         self.window = TEXT_WINDOW if task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
         self.writers = [
-            Writer(target.store, tokens=target.tokens, flush_seconds=settings.flush_seconds) for target in task.targets
+            Writer(target.store, tokens=target.tokens, flush_seconds=settings.flush_seconds or FLUSH_SECONDS)
+            for target in task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from ..encoders.runtime import Runtime, choose_runtime
-from ..spec import Modality
-from ..store.store import FLUSH_SECONDS
+from ..setting import check, setting
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
+    from ..encoders.runtime import Runtime
+    from ..spec import Modality
 
 
 @dataclass(frozen=True)
@@ -16,23 +19,23 @@ class ExtractSettings:
     A forward pass takes `batch_images` images or `batch_tokens` word pieces; `workers` threads decode.
     """
 
-    device: str = "auto"
-    runtime: str = "auto"
-    compile: bool = False
-    streams: int = 0
-    batch_images: int = 0
-    batch_tokens: int = 0
-    workers: int = 0
+    device: str = setting("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps.")
+    runtime: Literal["auto", "torch", "openvino"] = setting("auto", "What runs the encoders; auto: OpenVINO on CPUs.")
+    compile: bool = setting(False, "Compile the model with torch.compile first.")
+    streams: int = setting(0, "", minimum=0, zero="automatic")
+    batch_images: int = setting(0, "Images per forward pass.", minimum=0, zero="automatic")
+    batch_tokens: int = setting(0, "Word pieces per forward pass.", minimum=0, zero="automatic")
+    workers: int = setting(0, "Decoding threads.", minimum=0, zero="one per core")
     tokens: bool = True
-    flush_seconds: float = FLUSH_SECONDS
+    flush_seconds: float | None = None  # the store's own
 
     def __post_init__(self) -> None:
-        for name in ("batch_images", "batch_tokens", "workers", "streams"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name.replace('_', ' ')} must be 0 (automatic) or more; got {getattr(self, name)}")
+        check(self)
 
     def choose_runtime(self) -> Runtime:
         """The runtime for this machine. Raises ValueError for a device or an engine that is not available."""
+        from ..encoders.runtime import choose_runtime
+
         return choose_runtime(self.device, self.runtime, streams=self.streams, compile=self.compile)
 
     def budget(self, modality: Modality, runtime: Runtime) -> int:

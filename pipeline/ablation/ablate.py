@@ -53,6 +53,7 @@ def ablate(
     part: HeadPart | None = None,
     seeds: int = 1,
     runs: Path = Path("runs"),
+    name: str | None = None,
     done: FoldDone = lambda number, total: None,
 ) -> Ablation:
     """Compare a full head with the same head without each modality, on the same splits and seeds.
@@ -66,6 +67,7 @@ def ablate(
     """
     started = time.perf_counter()
     configs = [config] if isinstance(config, HeadConfig) else list(config)
+    folder = name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
     _check(modality, how, part, seeds)
     if part == "views" and not configs[0].views:
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
@@ -103,7 +105,7 @@ def ablate(
         if not part and not unchanged:
             scores = {name: scoring.metrics(found) for name, found in logits.items()}
             shapley[full.fusion] = shapley_values({"neither": scoring.majority()} | scores)
-    path = free_name(runs, f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}")
+    path = free_name(runs, folder)
     ablation = Ablation(
         fusion=",".join(one.fusion for one in configs),
         how=how,

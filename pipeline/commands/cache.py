@@ -1,4 +1,4 @@
-"""The commands `msa cache …`: each parses its options, makes one call, prints what came back."""
+"""The commands that look after the cached embeddings: msa cache ls, verify, merge, export, import, gc."""
 
 from __future__ import annotations
 
@@ -8,104 +8,126 @@ from typing import Annotated, Literal
 import typer
 from typer import Argument, Option
 
+from ...features.extraction.settings import ExtractSettings
 from .console import show
-from .options import DATA, Cache, Compute, Json, Offline, Posts, Reading, grouped
+from .declare import command
+from .options import POSTS, Cache, InputPosts, Json, Offline, ReadingOptions
 
-app = typer.Typer(help="Look after the cached embeddings.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, check, move and clean the cached embeddings.", no_args_is_help=True)
 
 
-@app.command()
+@command(app, example="msa cache ls")
 def ls(cache: Cache = Path("cache"), as_json: Json = False) -> None:
-    """List what is cached: rows, tokens, number format, size, bad items of each encoder."""
-    from ...features.cache.maintenance import list_cache
+    """List the cached encoders: rows, tokens, format, size.
 
-    show(list_cache(cache), as_json)
+    Bad items are counted, too.
+    """
+    from ...features.cache import maintenance
+
+    show(maintenance.list_cache(cache), as_json)
 
 
-@app.command()
-@grouped
+@command(app, example="msa cache verify posts --sample 100")
 def verify(
-    reading: Reading,
-    compute: Compute,
-    data: Annotated[Path | None, Argument(help=DATA)] = None,
+    reading: ReadingOptions,
+    compute: ExtractSettings,
+    data: Annotated[Path | None, Argument(help=POSTS)] = None,
     cache: Cache = Path("cache"),
-    sample: Annotated[int, Option(min=0, help="Rows of each encoder to encode anew; 0: checksums only.")] = 32,
-    seed: Annotated[int, Option(min=0, help="Seed of the draw.")] = 0,
+    sample: Annotated[int, Option(min=0, help="Rows of each encoder to encode again; 0: checksums only.")] = 32,
+    seed: Annotated[int, Option(min=0, help="Random seed of the sample.")] = 0,
     local_files_only: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Compare every part with its checksum and, given the posts, a sample of rows with what their encoder gives now."""
-    from ...features.cache.verify import verify_cache
+    """Compare the cache with its checksums and its encoders.
 
-    corpus = None if data is None else reading.corpus(data)
-    settings = compute.settings()
-    found = verify_cache(cache, corpus, sample=sample, seed=seed, settings=settings, local_files_only=local_files_only)
+    Given the posts, a sample of rows is encoded again and compared with what is stored.
+    """
+    from ...features.cache import verify
+
+    corpus = None if data is None else reading.read_from(data)
+    found = verify.verify_cache(
+        cache, corpus, sample=sample, seed=seed, settings=compute, local_files_only=local_files_only
+    )
     show(found, as_json)
     if not found.ok:
         raise typer.Exit(1)
 
 
-@app.command()
+@command(app, example="msa cache merge")
 def merge(cache: Cache = Path("cache"), as_json: Json = False) -> None:
-    """Merge the parts of each encoder into one file, after several machines extracted into one cache."""
-    from ...features.cache.maintenance import merge_cache
+    """Merge the parts of each encoder into one file.
 
-    show(merge_cache(cache), as_json)
+    Do so after several machines extracted into one cache.
+    """
+    from ...features.cache import maintenance
+
+    show(maintenance.merge_cache(cache), as_json)
 
 
-@app.command()
-@grouped
+@command(app, example="msa cache export minilm posts --to minilm.safetensors")
 def export(
-    reading: Reading,
+    reading: ReadingOptions,
     name: Annotated[str, Argument(help="Encoder, or its folder's name.")],
     to: Annotated[Path, Option(help="Where to: a folder of npy files, FILE.safetensors or FILE.parquet.")],
-    data: Annotated[Path | None, Argument(help=DATA)] = None,
+    data: Annotated[Path | None, Argument(help=POSTS)] = None,
     cache: Cache = Path("cache"),
     format: Annotated[
-        Literal["auto", "npy", "safetensors", "parquet"], Option(help="Format of an export; auto: what its name says.")
+        Literal["auto", "npy", "safetensors", "parquet"], Option(help="File format; auto: by the name of --to.")
     ] = "auto",
     tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Export tokens too, or pooled vectors alone.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Write an encoder's embeddings for other programs: a row per post of DATA, or without it per content key."""
-    from ...features.cache.exporting import export_embeddings
+    """Write an encoder's embeddings for other programs.
 
-    corpus = None if data is None else reading.corpus(data)
-    show(export_embeddings(cache, name, to, corpus, format=format, tokens=tokens), as_json)
+    One row per post of DATA; without it, one per content key.
+    """
+    from ...features.cache import exporting
+
+    corpus = None if data is None else reading.read_from(data)
+    show(exporting.export_embeddings(cache, name, to, corpus, format=format, tokens=tokens), as_json)
 
 
-@app.command("import")
-@grouped
+@command(
+    app,
+    "import",
+    example="msa cache import posts --pooled clip.npy --ids ids.txt --name clip --modality image",
+    without=("limit",),
+)
 def import_(
-    posts: Posts,
+    posts: InputPosts,
     pooled: Annotated[Path, Option(help="Vectors made elsewhere: an .npy of (rows, width).")],
     ids: Annotated[Path, Option(help="Text file: the id of each row's post, one a line.")],
-    name: Annotated[str, Option(help="What to call this encoder.")],
-    modality: Annotated[Literal["image", "text"], Option(help="What was embedded.")],
+    name: Annotated[str, Option(help="Name of the encoder.")],
+    modality: Annotated[Literal["image", "text"], Option(help="Modality that was embedded.")],
     tokens: Annotated[Path | None, Option(help="Tokens of all rows: an .npy of (tokens, width).")] = None,
     offsets: Annotated[Path | None, Option(help="Where each row's tokens begin: an .npy of (rows + 1).")] = None,
     append: Annotated[bool, Option("--append", help="Add rows to what was imported under this name.")] = False,
     cache: Cache = Path("cache"),
     as_json: Json = False,
 ) -> None:
-    """Bring embeddings made elsewhere into the cache, so that heads train on them by their name."""
-    from ...features.cache.imported_arrays import read_arrays
-    from ...features.cache.importing import import_embeddings
+    """Import embeddings that were made elsewhere.
 
-    arrays = read_arrays(pooled, ids, tokens, offsets)
-    show(import_embeddings(posts.read(), cache, arrays, name=name, modality=modality, append=append), as_json)
+    Heads then train on them under the name that is given.
+    """
+    from ...features.cache import imported_arrays, importing
+
+    arrays = imported_arrays.read_arrays(pooled, ids, tokens, offsets)
+    found = importing.import_embeddings(posts.read(), cache, arrays, name=name, modality=modality, append=append)
+    show(found, as_json)
 
 
-@app.command()
-@grouped
+@command(app, example="msa cache gc posts more-posts --yes", without=("limit",))  # the posts after N would be removed
 def gc(
-    reading: Reading,
+    reading: ReadingOptions,
     data: Annotated[list[Path], Argument(help="Every data set whose embeddings stay.")],
     cache: Cache = Path("cache"),
-    yes: Annotated[bool, Option("--yes", help="Do it; without, only say what would go.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Remove them; without, only list what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Drop the rows of content that none of these data sets has, and the folders that become empty."""
-    from ...features.cache.maintenance import collect_garbage
+    """Remove the embeddings that none of these data sets uses.
 
-    show(collect_garbage(cache, [reading.corpus(path) for path in data], yes=yes), as_json)
+    Folders that become empty are removed, too.
+    """
+    from ...features.cache import maintenance
+
+    show(maintenance.collect_garbage(cache, [reading.read_from(path) for path in data], yes=yes), as_json)

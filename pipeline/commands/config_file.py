@@ -1,21 +1,21 @@
-"""Configuration: `msa.toml` gives defaults for the very options that the commands declare; flags win."""
+"""Configuration: `msa.toml` gives defaults to the options that the commands declare; flags win."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import chdir
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-FILE = "msa.toml"
-ONE_OFF = {  # this call's own input
+from ...features.near_names import near_or_all
+from ..config.config_template import FILE, CommandOption, dashed, to_toml
+
+ONE_OFF = {  # the input of one call, which no file gives
     "extract": {"shard", "dry-run", "recipe"},
     "train-head": {"recipe", "from"},
     "ablate": {"recipe"},
@@ -29,49 +29,22 @@ ONE_OFF = {  # this call's own input
     "cache import": {"modality", "name", "pooled", "ids", "tokens", "offsets", "append"},
     "cache gc": {"data", "yes"},
 }
+# Options that mean another thing here than in other commands: these are read from the command's own table alone.
+TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balance clip weights folds"
+APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}}
 
 
-# Options that mean another thing here than elsewhere: these are read from the command's own table alone.
-APART = {
-    "finetune": {
-        "lr",
-        "batch-size",
-        "epochs",
-        "warmup",
-        "weight-decay",
-        "patience",
-        "balance",
-        "clip",
-        "weights",
-        "folds",
-    }
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One option or argument of one command; `parameter` is click's own object, which converts values."""
-
-    name: str  # the key of click's default map
-    spelling: str  # how a user writes it in the file
-    default: Any
-    help: str
-    parameter: Any
-
-
-Commands = Mapping[str, Mapping[str, Setting]]
-
-
-def settings_of(ctx: typer.Context) -> dict[str, dict[str, Setting]]:
-    """List the settings of every command of the app that `ctx` belongs to: command -> spelling -> setting.
+def command_options(ctx: typer.Context) -> dict[str, dict[str, CommandOption]]:
+    """The options of every command of the app that `ctx` belongs to: command -> spelling or alias -> option.
 
     The command of a group has both names, as `cache ls`.
     """
     return {
         name: {
-            setting.spelling: setting
-            for setting in map(_setting, command.params)
-            if setting.spelling not in ONE_OFF.get(name, ())
+            spelling: option
+            for option in map(_option, command.params)
+            for spelling in (option.spelling, *option.aliases)
+            if option.spelling not in ONE_OFF.get(name, ())
         }
         for name, command in _commands(ctx.find_root().command)
     }
@@ -96,7 +69,7 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
         path = Path(FILE)
         if not path.is_file():
             return
-    commands = settings_of(ctx)
+    commands = command_options(ctx)
     default_map = read_default_map(path, {name: list(known) for name, known in commands.items()})
     ctx.default_map = {}
     for command, values in default_map.items():
@@ -126,101 +99,46 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}; quote text, one `key = value` a line") from error
 
-    tables = {_dashed(name): name for name in commands}
-    options = {name: {_dashed(option): option for option in known} for name, known in commands.items()}
+    tables = {dashed(name): name for name in commands}
+    options = {name: {dashed(option): option for option in known} for name, known in commands.items()}
     shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
     anywhere = {option for known in options.values() for option in known}
     for key in shared:
-        if _dashed(key) not in anywhere:
+        if dashed(key) not in anywhere:
             raise ValueError(_unknown(path, "option", key, anywhere))
 
     default_map: dict[str, dict[str, Any]] = {
         name: {
-            known[_dashed(key)]: value
+            known[dashed(key)]: value
             for key, value in shared.items()
-            if _dashed(key) in known and _dashed(key) not in APART.get(name, ())
+            if dashed(key) in known and dashed(key) not in APART.get(name, ())
         }
         for name, known in options.items()
     }
     for table, values in content.items():
         if not isinstance(values, dict):
             continue
-        if _dashed(table) not in tables:
+        if dashed(table) not in tables:
             raise ValueError(_unknown(path, "command", f"[{table}]", [f"[{table}]" for table in tables]))
-        name = tables[_dashed(table)]
+        name = tables[dashed(table)]
         for key, value in values.items():
-            if _dashed(key) not in options[name]:
+            if dashed(key) not in options[name]:
                 raise ValueError(_unknown(path, f"option of [{table}]", key, options[name]))
-            default_map[name][options[name][_dashed(key)]] = value
+            default_map[name][options[name][dashed(key)]] = value
     return default_map
 
 
-def write_config(
-    path: Path,
-    *,
-    data: str | Path,
-    image: str,
-    text: str,
-    commands: Commands | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write a configuration with these three settings and every other option of `commands` as a comment.
-
-    Raises ValueError when the file exists, unless `overwrite`.
-    """
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} already exists; edit it, or delete it first to get a fresh one")
-    path.write_text("\n".join(_template(data, image, text, commands or {})) + "\n", encoding="utf-8")
-
-
-def near_names(name: str, known: Collection[str]) -> str:
-    """Say which choices `name` may have meant, or all of them where none is like it."""
-    near = difflib.get_close_matches(name, known, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"
-
-
-def _template(data: str | Path, image: str, text: str, commands: Commands) -> Iterator[str]:
-    given = {"data": str(data), "image": image, "text": text}
-    yield "# Defaults for the options of msa; flags win. Relative paths count from this file's folder."
-    yield "# Keys up here count for every command that has the option, a table for its command alone.\n"
-    yield from (f"{key} = {_toml(value)}" for key, value in given.items())
-    shared: dict[str, Setting] = {}
-    for known in commands.values():
-        for key, setting in known.items():
-            everywhere = [other[key] for other in commands.values() if key in other]
-            alike = all((s.default, s.help) == (setting.default, setting.help) for s in everywhere)
-            if key not in given and len(everywhere) > 1 and alike:
-                shared[key] = setting
-    yield from map(_comment, shared.values())
-    for name, known in commands.items():
-        own = [setting for key, setting in known.items() if key not in given and key not in shared]
-        if own:
-            yield f"\n[{_dashed(name)}]"
-            yield from map(_comment, own)
-
-
-def _comment(setting: Setting) -> str:
-    value = "(unset)" if setting.default is None else f"= {_toml(setting.default)}"
-    return f"# {setting.spelling} {value}  # {setting.help}".removesuffix("  # ")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
-    value = getattr(value, "value", value)  # an Enum's
-    return json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)
-
-
-def _setting(parameter: Any) -> Setting:
-    flags = [_dashed(option.lstrip("-")) for option in parameter.opts if option.startswith("--")]
+def _option(parameter: Any) -> CommandOption:
+    flags = [dashed(flag.removeprefix("--")) for flag in parameter.opts if flag.startswith("--")]
+    spelling, *aliases = flags or [dashed(parameter.name)]
     default = None if callable(parameter.default) else parameter.default
     summary = " ".join((getattr(parameter, "help", None) or "").split())
-    return Setting(parameter.name, (flags or [_dashed(parameter.name)])[0], default, summary, parameter)
+    return CommandOption(parameter.name, spelling, tuple(aliases), default, summary, parameter)
 
 
-def convert_option(ctx: typer.Context, path: Path, setting: Setting, value: Any) -> Any:
+def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value: Any) -> Any:
     """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
-    parameter = setting.parameter
+    parameter = option.parameter
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated
     try:
@@ -234,7 +152,7 @@ def convert_option(ctx: typer.Context, path: Path, setting: Setting, value: Any)
         choices = re.findall(r"'([^']*)'", reason.partition(" is not one of ")[2])
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"see `msa {ctx.invoked_subcommand} --help`"
-        raise ValueError(f"{path}: {setting.spelling} = {_toml(value)}: {reason}; {hint}") from error
+        raise ValueError(f"{path}: {option.spelling} = {to_toml(value)}: {reason}; {hint}") from error
     if isinstance(converted, (list, tuple)):
         return [_beside(path, item) for item in converted]
     return _beside(path, converted)
@@ -244,9 +162,5 @@ def _beside(path: Path, value: Any) -> Any:
     return path.parent / value.expanduser() if isinstance(value, Path) else value
 
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-").replace(" ", "-")
-
-
 def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> str:
-    return f"{path}: unknown {what} {name!r}; {near_names(name, known)}"
+    return f"{path}: unknown {what} {name!r}{near_or_all(name, known)}"

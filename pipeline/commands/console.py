@@ -16,8 +16,8 @@ def show(result: Any, as_json: bool) -> None:
     print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
 
 
-def say(message: str) -> None:
-    """Print a line for the user beside the result, on stderr."""
+def note(message: str) -> None:
+    """Print a line for the user on stderr, so that stdout holds the result alone."""
     print(f"msa: {message}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis: what is installed here, what is missing or at odds, and the exact command that helps."""
+"""Diagnosis: what is installed, what is missing or does not fit, and the exact command that repairs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL_DISK = 2 * 1024**3  # bytes; tokens of a few thousand posts take some hund
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `ok` None means that nothing is wrong and something more could be installed."""
+    """The result of one check. `ok` None means that nothing is wrong and something more could be installed."""
 
     name: str
     ok: bool | None
@@ -29,12 +29,12 @@ class Finding:
 
 
 def diagnose(*, cache: Path = Path("cache")) -> list[Finding]:
-    """Look at this installation; `cache` is where embeddings will be stored. Imports torch, touches no network."""
+    """Check this installation; `cache` is where embeddings will be stored. Imports torch, uses no network."""
     return [*_interpreter(), *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub()]
 
 
 def to_text(findings: Sequence[Finding]) -> str:
-    """Lay the findings out one a line, each remedy below its finding."""
+    """One finding a line, each remedy below its finding."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -52,8 +52,8 @@ def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def _interpreter() -> Iterator[Finding]:
     version = platform.python_version()
-    wanted = None if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
-    yield Finding("python", wanted is None, f"{version} at {sys.executable}", wanted)
+    remedy = None if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    yield Finding("python", remedy is None, f"{version} at {sys.executable}", remedy)
 
 
 def _core(name: str) -> Finding:
@@ -67,8 +67,8 @@ def _pair() -> Finding:
     try:
         import_module("torchvision")
     except Exception as error:
-        told = explain_import_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding("torch + torchvision", False, told, REINSTALL)
+        reason = explain_import_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding("torch + torchvision", False, reason, REINSTALL)
     return Finding("torch + torchvision", True, "fit each other")
 
 
@@ -114,7 +114,7 @@ def _disk(cache: Path) -> Finding:
 
 
 def _hub() -> Finding:
-    """Say where hub models are kept, by the same variables as huggingface_hub, which is slow to import."""
+    """Where hub models are kept, by the same variables as huggingface_hub, which is slow to import."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     models = len(list(folder.glob("models--*")))

@@ -1,4 +1,4 @@
-"""The commands that judge: evaluate, learning-curve, test. Each parses its options, makes one call, prints."""
+"""The commands that apply and evaluate trained heads: evaluate, learning-curve, test, predict."""
 
 from __future__ import annotations
 
@@ -6,70 +6,122 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
+from ...features.extraction.settings import ExtractSettings
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 from .console import progress, show
-from .head_options import Fusion, Training
-from .options import Device, Encoders, Json, Posts, Runs, grouped
+from .declare import HEADS, command
+from .options import Device, InputPosts, Json, Offline, Run, RunCache, Runs, named_run
 
-app = typer.Typer(help="Judge trained heads.", no_args_is_help=True, rich_markup_mode=None)
-Run = Annotated[Path, Argument(help="A run folder; of a folder of runs, the newest.")]
-OwnCache = Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")]
+app = typer.Typer()
 
 
-@app.command()
-@grouped
+@command(app, panel=HEADS, example="msa evaluate runs/gated posts --missing image")
 def evaluate(
     run: Run,
-    posts: Posts,
+    posts: InputPosts,
     missing: Annotated[
-        Literal["none", "image", "text", "both"], Option(help="Hide it from 0 to 100 % of the scored posts.")
+        Literal["none", "image", "text", "both"], Option(help="Hide this modality from 0 to 100 % of the test rows.")
     ] = "none",
-    seed: Annotated[int, Option(min=0, help="Seed of the order in which posts lose it.")] = 0,
-    cache: OwnCache = None,
+    seed: Annotated[int, Option(min=0, help="Random seed of which posts lose it.")] = 0,
+    runs: Runs = Path("runs"),
+    cache: RunCache = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score a stored run again on its own scored posts: intervals, classes, calibration, missing modalities."""
-    from ..evaluation.reevaluate import evaluate_run
+    """Evaluate a stored run again on the test rows of its folds.
 
-    show(evaluate_run(run, posts.read(), missing=missing, seed=seed, cache=cache, device=device), as_json)
+    Shows intervals, scores per class, calibration, and how accuracy falls as a modality goes missing.
+    """
+    from ..evaluation import reevaluate
 
-
-@app.command("learning-curve")
-@grouped
-def learning_curve(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
-    shares: Annotated[str, Option(help="Shares of the training rows.")] = "0.1,0.2,0.5,1",
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Train a head and the linear probe on growing shares of the training rows, and score the same posts."""
-    from ..evaluation.curves import learning_curve as run
-    from ..evaluation.curves import read_shares
-
-    head = fusion.config()
-    wanted = read_shares(shares)
-    with progress("folds") as tick:
-        found = run(
-            posts.read(),
-            training.stage(encoders),
-            head,
-            training.config(),
-            shares=wanted,
-            runs=runs,
-            done=lambda done, total: tick(head.fusion, done, total),
-        )
+    found = reevaluate.evaluate_run(
+        named_run(run, runs), posts.read(), missing=missing, seed=seed, cache=cache, device=device
+    )
     show(found, as_json)
 
 
-@app.command("test")
-@grouped
-def look(run: Run, posts: Posts, cache: OwnCache = None, device: Device = "auto", as_json: Json = False) -> None:
-    """Evaluate a finished run on the held-out test posts; every evaluation is counted."""
-    from ..evaluation.test_set import evaluate_test_set
+@command(app, "learning-curve", panel=HEADS, example="msa learning-curve posts --fusion gated --shares 0.1,0.5,1")
+def learning_curve(
+    posts: InputPosts,
+    data_config: DataConfig,
+    head: HeadConfig,
+    training: TrainConfig,
+    shares: Annotated[str, Option(help="Shares of the training rows.")] = "0.1,0.2,0.5,1",
+    runs: Runs = Path("runs"),
+    name: Annotated[str, Option(help="Name of the run folder; learning-FUSION if empty.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train a head on growing shares of the training rows."""
+    from ..evaluation import curves
 
-    show(evaluate_test_set(run, posts.read(), cache=cache, device=device), as_json)
+    with progress("folds") as tick:
+        curve = curves.learning_curve(
+            posts.read(),
+            data_config,
+            head,
+            training,
+            shares=curves.read_shares(shares),
+            runs=runs,
+            name=name or None,
+            done=lambda done, total: tick(head.fusion, done, total),
+        )
+    show(curve, as_json)
+
+
+@command(app, "test", panel=HEADS, example="msa test runs/gated posts")
+def score_test(
+    run: Run,
+    posts: InputPosts,
+    runs: Runs = Path("runs"),
+    cache: RunCache = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score a finished run on the locked test set, and count it."""
+    from ..evaluation import test_set
+
+    show(test_set.evaluate_test_set(named_run(run, runs), posts.read(), cache=cache, device=device), as_json)
+
+
+@command(app, panel=HEADS, example='msa predict runs --image photo.jpg --text "so happy"')
+def predict(
+    run: Run,
+    posts: InputPosts,
+    compute: ExtractSettings,
+    image: Annotated[Path | None, Option(help="One post: its image file.")] = None,
+    text: Annotated[str | None, Option(help="One post: its text.")] = None,
+    rows: Annotated[
+        Literal["auto", "unlabelled", "all"], Option(help="Posts to predict; auto: the unlabelled, if any.")
+    ] = "auto",
+    runs: Runs = Path("runs"),
+    name: Annotated[str, Option(help="Name of the folder in the run folder that the files go to.")] = "predictions",
+    out: Annotated[Path | None, Option(help="Folder for the files, instead of --name.")] = None,
+    cache: RunCache = None,
+    local_files_only: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the labels of posts with a trained run.
+
+    The posts are those of a data set, or one post given by --image and --text.
+    """
+    from .. import predict
+    from ..runs.runs import find_run
+
+    run = named_run(run, runs)
+    if image is not None or text is not None:
+        if out is not None or rows != "auto":
+            raise ValueError("--out and --rows are for a data set; leave them out when one post is given")
+        post = predict.predict_post(run, image=image, text=text, settings=compute, local_files_only=local_files_only)
+        show(post, as_json)
+        return
+    corpus = posts.read()
+    with progress("items") as tick:
+        predictions = predict.predict_corpus(
+            run, corpus, rows=rows, cache=cache, settings=compute, local_files_only=local_files_only, progress=tick
+        )
+    folder = out or find_run(run) / name
+    show(predict.write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)

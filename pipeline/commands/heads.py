@@ -1,4 +1,4 @@
-"""The commands of stage two that train: each parses its options, makes one call, prints what came back."""
+"""The commands that train heads: train-head, ablate, heads, recipes."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 from .console import progress, show
-from .head_options import Fusion, ReplayOf, Training
-from .options import Encoders, Json, Posts, RecipeName, Runs, grouped
+from .declare import HEADS, command
+from .options import InputPosts, Json, RecipeName, Replay, Runs
 
 app = typer.Typer()
 
 
-@app.command("train-head")
-@grouped
+@command(app, "train-head", panel=HEADS, example="msa train-head posts --fusion gated --folds 5")
 def train_head(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
+    posts: InputPosts,
+    data_config: DataConfig,
+    head: HeadConfig,
+    training: TrainConfig,
     runs: Runs = Path("runs"),
-    name: Annotated[str, Option(help="Name of the run; the recipe's or the fusion's if empty.")] = "",
+    name: Annotated[str, Option(help="Name of the run folder; the recipe's or the fusion's if empty.")] = "",
     checkpoint_every: Annotated[
-        int, Option(min=0, help="Keep unfinished trainings every N epochs, to go on after a kill; 0: never.")
+        int, Option(min=0, help="Save unfinished training every N epochs, to resume after a kill; 0: never.")
     ] = 0,
     unlabelled: Annotated[
-        Literal["none", "self", "cotrain"], Option(help="Learn from posts without a label, too.")
+        Literal["none", "self", "cotrain"], Option(help="Train on posts without a label, too, by pseudo-labels.")
     ] = "none",
     recipe: RecipeName = "",
-    replay: ReplayOf = "",  # a trial's settings have become the defaults
+    replay: Replay = "",
     as_json: Json = False,
 ) -> None:
-    """Train one fusion head on the cached features and score it beside a linear probe and the majority class."""
-    from ..train_head import train_head as run
+    """Train one fusion head and compare it with baselines."""
+    from .. import train_head
 
-    head = fusion.config()
     with progress("folds") as tick:
-        trained = run(
+        trained = train_head.train_head(
             posts.read(),
-            training.stage(encoders),
+            data_config,
             head,
-            training.config(),
+            training,
             runs=runs,
             name=name or Path(recipe).stem or None,
             checkpoint_every=checkpoint_every,
@@ -54,46 +55,47 @@ def train_head(
     show(trained, as_json)
 
 
-@app.command()
-@grouped
+@command(app, panel=HEADS, example="msa ablate posts --fusion gated,concat --seeds 3")
 def ablate(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
-    modality: Annotated[Literal["image", "text", "all"], Option(help="Which modality to take away.")] = "all",
+    posts: InputPosts,
+    data_config: DataConfig,
+    head: HeadConfig,
+    training: TrainConfig,
+    fusion: Annotated[
+        str, Option(help="Fusion heads, as gated,concat; or all, all-pooled, all-tokens.")
+    ] = HeadConfig.fusion,
+    modality: Annotated[Literal["image", "text", "all"], Option(help="Modality to remove.")] = "all",
     how: Annotated[
         Literal["retrain", "zero", "mean", "shuffle", "null"],
-        Option(help="Train without it, or put zeros, the mean, another post's or the null vector in its place."),
+        Option(help="Train without it, or replace it with zeros, the mean, another post's, or the null vector."),
     ] = "retrain",
     part: Annotated[
         Literal["tokens", "position", "balance", "views"] | None,
         Option(help="Compare variants of this part of the head instead."),
     ] = None,
-    seeds: Annotated[int, Option(min=1, help="Seeds to train with, from --seed on.")] = 1,
+    seeds: Annotated[int, Option(min=1, help="Number of seeds, from --seed on.")] = 1,
     runs: Runs = Path("runs"),
-    recipe: RecipeName = "",  # its options have become the defaults
+    name: Annotated[str, Option(help="Name of the run folder; ablate-FUSION if empty.")] = "",
+    recipe: RecipeName = "",
     as_json: Json = False,
 ) -> None:
-    """Show what each modality, or a part of the head, is worth, with intervals and tests.
-
-    --fusion takes several heads, as gated,concat, or all, all-pooled, all-tokens.
-    """
+    """Measure what each modality or part of a head contributes."""
     from ...heads.registry import fusion_names
-    from ..ablation.ablate import ablate as run
+    from ..ablation import ablate
 
-    heads = [replace(fusion, fusion=name).config() for name in fusion_names(fusion.fusion)]
+    heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
     with progress("folds") as tick:
-        ablation = run(
+        ablation = ablate.ablate(
             posts.read(),
-            training.stage(encoders),
+            data_config,
             heads,
-            training.config(),
+            training,
             modality=modality,
             how=how,
             part=part,
             seeds=seeds,
             runs=runs,
+            name=name or None,
             done=lambda done, total: tick("ablate", done, total),
         )
     show(ablation, as_json)
@@ -101,17 +103,17 @@ def ablate(
         raise typer.Exit(1)
 
 
-@app.command()
+@command(app, panel=HEADS, example="msa heads")
 def heads(as_json: Json = False) -> None:
-    """List the fusion heads: what each does, the inputs that suit it, its own options, the paper."""
-    from .listing import HeadList
+    """List the fusion heads, their options and papers."""
+    from . import listing
 
-    show(HeadList.all(), as_json)
+    show(listing.list_heads(), as_json)
 
 
-@app.command()
+@command(app, panel=HEADS, example="msa recipes")
 def recipes(as_json: Json = False) -> None:
-    """List the published systems that come as recipes, with what was reported of each."""
-    from .recipes import RecipeList
+    """List the published systems that come as recipes."""
+    from . import listing
 
-    show(RecipeList.all(), as_json)
+    show(listing.list_recipes(), as_json)

@@ -1,4 +1,4 @@
-"""`msa encoders` and `msa heads`: what there is by name, and what of it can be used here and now."""
+"""`msa encoders`, `msa heads` and `msa recipes`: tables of what can be given by name."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...features.encoders.zoo import EncoderInfo, list_encoders
 from ...features.text_table import table
-from ...heads.registry import HEADS
+from .recipes import Recipe, read_recipes
 
-OTHERS = (
+ENCODERS_NOTE = (
     "Also: any timm:NAME model with a feature map, any Hugging Face id or local folder of an image or "
     "text model, gensim:PATH of word vectors."
+)
+RECIPES_NOTE = (
+    "`msa extract --recipe NAME` caches a recipe's encoders, `msa train-head --recipe NAME` trains it; "
+    "flags win, so --image and --text run it on others."
 )
 
 
 @dataclass(frozen=True)
-class EncoderList:
-    """The listing, in the order of the registry."""
+class Listing:
+    """Entries by name: an object each for JSON, a line each for the table."""
 
-    entries: Sequence[EncoderInfo]
-
-    @classmethod
-    def here(cls) -> EncoderList:
-        """List them, looking at this machine alone."""
-        return cls(list_encoders())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"encoders": [asdict(entry) for entry in self.entries]}
-
-    def to_text(self) -> str:
-        """One line per encoder and modality."""
-        lines = [[e.name, e.modality, str(e.width), e.weights, "yes" if e.here else "no"] for e in self.entries]
-        return f"{table(['encoder', 'modality', 'width', 'weights from', 'here'], lines)}\n\n{OTHERS}"
-
-
-@dataclass(frozen=True)
-class HeadList:
-    """The fusion heads, in the order of the registry."""
-
+    name: str
     entries: Sequence[dict[str, Any]]
-
-    @classmethod
-    def all(cls) -> HeadList:
-        """List them all."""
-        return cls(
-            [
-                {
-                    "head": name,
-                    "inputs": info.inputs,
-                    "summary": info.summary,
-                    "options": info.options,
-                    "paper": info.paper,
-                }
-                for name, info in HEADS.items()
-            ]
-        )
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {"heads": list(self.entries)}
+        return {self.name: list(self.entries)}
 
     def to_text(self) -> str:
-        """One line per head."""
-        lines = [
-            [e["head"], e["inputs"], e["summary"], " ".join(f"{k}={v}" for k, v in e["options"].items()), e["paper"]]
-            for e in self.entries
-        ]
-        return table(["head", "inputs", "what it does", "its --option NAME=VALUE", "paper"], lines)
+        """The table, then the note."""
+        return f"{table(self.header, self.lines)}\n\n{self.note}".rstrip()
+
+
+def list_encoders() -> Listing:
+    """The encoders in the order of the registry, and whether their weights are on this machine."""
+    from ...features.encoders import zoo
+
+    entries = zoo.list_encoders()
+    lines = [[e.name, e.modality, str(e.width), e.weights, "yes" if e.here else "no"] for e in entries]
+    header = ["encoder", "modality", "width", "weights from", "here"]
+    return Listing("encoders", [asdict(entry) for entry in entries], header, lines, ENCODERS_NOTE)
+
+
+def list_heads() -> Listing:
+    """The fusion heads in the order of the registry."""
+    from ...heads.registry import HEADS
+
+    keys = ("inputs", "summary", "options", "paper")
+    entries = [{"head": name} | {key: getattr(info, key) for key in keys} for name, info in HEADS.items()]
+    shown = [entry | {"options": " ".join(f"{k}={v}" for k, v in entry["options"].items())} for entry in entries]
+    header = ["head", "inputs", "what it does", "its --option NAME=VALUE", "paper"]
+    return Listing("heads", entries, header, [[str(value) for value in entry.values()] for entry in shown])
+
+
+def list_recipes() -> Listing:
+    """The recipes in the order of their names."""
+    recipes = read_recipes()
+    lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in recipes]
+    header = ["recipe", "source", "reported", "encoders", "system"]
+    return Listing("recipes", [vars(recipe) for recipe in recipes], header, lines, RECIPES_NOTE)
+
+
+def _encoders(recipe: Recipe) -> str:
+    sides = (recipe.options.get(modality, "") for modality in ("image", "text"))
+    return " + ".join(" ".join(side) if isinstance(side, list) else str(side) for side in sides)

@@ -1,16 +1,17 @@
-"""The options that commands share, each declared once, and how a command takes a group of them as one argument."""
+"""The options that commands share beside those of the settings, each declared once."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import wraps
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import typer
 from typer import Argument, Option
 
+from ...features.setting import setting
+from ..config.data_config import CACHE, DEVICE
+from .declare import option_values, read_pairs
 from .recipes import apply_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
@@ -18,169 +19,111 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from ...features.extraction.shard import Shard
     from ...features.posts.samples import Corpus
 
-DATA = "Folder of posts, or a CSV, TSV or JSONL table."
-Cache = Annotated[Path, Option(help="Folder of cached embeddings.")]
+POSTS = "Folder of posts, or a CSV, TSV or JSONL table."
+Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
+Cache = Annotated[Path, Option(help=CACHE)]
+RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")]
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
-Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Option(help="Where to compute.")]
+Device = Annotated[str, Option(help=DEVICE)]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
-DryRun = Annotated[bool, Option("--dry-run", help="Time a few batches, say what it will take, write nothing.")]
-RecipeName = Annotated[
-    str, Option("--recipe", is_eager=True, callback=apply_recipe, help="A published system's options; `msa recipes`.")
-]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
+RecipeName = Annotated[
+    str, Option("--recipe", is_eager=True, callback=apply_recipe, help="Options of a published system; `msa recipes`.")
+]
+
+
+def apply_replay(ctx: typer.Context, text: str) -> str:
+    """Make the settings of a sweep's trial, `FOLDER#best` or `FOLDER#NUMBER`, the defaults of the command; flags win.
+
+    Raises ValueError where there is no finished sweep, or no such trial.
+    """
+    if text and not ctx.resilient_parsing:
+        from ..sweeps.leaderboard import read_replay
+
+        found = read_replay(text)
+        data = option_values(found.data_config)
+        own = {name: data[name] for name in ("image", "text", "cache", "folds", "hold_out")}
+        own |= option_values(found.head) | option_values(found.training)
+        ctx.default_map = dict(ctx.default_map or {}) | own
+    return text
+
+
+Replay = Annotated[
+    str,
+    Option("--from", is_eager=True, callback=apply_replay, help="Settings of a sweep's trial, as runs/sweep#best."),
+]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How posts lie."""
+class ReadingOptions:
+    """How posts are read."""
 
-    layout: Annotated[str, Option(help="How the posts lie: auto, or a layout's name.")] = "auto"
-    label_rule: Annotated[Literal["paper", "text", "image", "agree"], Option(help="MVSA: how labels merge.")] = "paper"
-    column: Annotated[list[str], Option(help="Table: NAME=COLUMN, e.g. text=tweet; repeatable.")] = field(
-        default_factory=list
-    )
+    layout: str = setting("auto", "Data layout by name; auto: detected.")
+    label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
+    column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet; repeatable.")
+    limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
-    def corpus(self, data: Path, *, limit: int = 0) -> Corpus:
-        """Read the posts there; only the first `limit` if that is not 0. Raises ValueError."""
-        from dataclasses import replace
-
+    def read_from(self, path: Path) -> Corpus:
+        """Read the posts at this path. Raises ValueError."""
         from ...features.posts.layouts import ReadOptions, read_corpus
 
-        columns = pairs("--column", self.column)
-        corpus = read_corpus(data, layout=self.layout, options=ReadOptions(self.label_rule, columns))
-        return replace(corpus, samples=corpus.samples[:limit]) if limit else corpus
+        columns = read_pairs("--column", self.column)
+        corpus = read_corpus(path, layout=self.layout, options=ReadOptions(self.label_rule, columns))
+        return replace(corpus, samples=corpus.samples[: self.limit]) if self.limit else corpus
 
 
 @dataclass(frozen=True)
-class Posts(Reading):
-    """Which posts, and how they lie."""
+class InputPosts(ReadingOptions):
+    """The posts that a command works on."""
 
-    data: Annotated[Path, Argument(help=DATA)] = Path()
+    data: Annotated[Path, Argument(help=POSTS)] = Path()
 
-    def read(self, *, limit: int = 0) -> Corpus:
-        """Read them; only the first `limit` if that is not 0. Raises ValueError."""
-        return self.corpus(self.data, limit=limit)
-
-
-@dataclass(frozen=True)
-class Encoders:
-    """Which encoders, and where their embeddings are kept."""
-
-    image: Annotated[list[str], Option(help="Image encoder, or none; repeatable.")] = field(
-        default_factory=lambda: ["efficientnet_lite0"]
-    )
-    text: Annotated[list[str], Option(help="Text encoder, or none; repeatable.")] = field(
-        default_factory=lambda: ["minilm"]
-    )
-    cache: Cache = Path("cache")
-
-
-@dataclass(frozen=True)
-class Compute:
-    """How encoders run; none of it changes the numbers."""
-
-    device: Device = "auto"
-    runtime: Annotated[
-        Literal["auto", "torch", "openvino"], Option(help="What runs the encoders; auto: OpenVINO on a CPU, if here.")
-    ] = "auto"
-    batch_images: Annotated[int, Option(min=0, help="Images per forward pass; 0: what suits the device.")] = 0
-    batch_tokens: Annotated[int, Option(min=0, help="Word pieces per forward pass; 0: what suits the device.")] = 0
-    workers: Annotated[int, Option(min=0, help="Decoding threads; 0: one per core.")] = 0
-    compile: Annotated[bool, Option("--compile", help="Compile the model by torch.compile first.")] = False
-
-    def settings(self, *, tokens: bool = True) -> ExtractSettings:
-        """The same as settings of an extraction. Raises ValueError."""
-        from ...features.extraction.settings import ExtractSettings
-
-        return ExtractSettings(
-            device=self.device,
-            runtime=self.runtime,
-            compile=self.compile,
-            batch_images=self.batch_images,
-            batch_tokens=self.batch_tokens,
-            workers=self.workers,
-            tokens=tokens,
-        )
+    def read(self) -> Corpus:
+        """Read them. Raises ValueError."""
+        return self.read_from(self.data)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who computes."""
+    """Which processes compute."""
 
-    engine: Annotated[Literal["local", "ray"], Option(help="Who computes: this process, or a Ray cluster.")] = "local"
-    ray_address: Annotated[str, Option(help="Ray cluster; if empty RAY_ADDRESS, else this machine alone.")] = ""
+    engine: Literal["local", "ray"] = setting("local", "Compute in this process, or on a Ray cluster.")
+    ray_address: str = setting("", "Ray cluster; if empty RAY_ADDRESS, else this machine alone.")
 
     def __post_init__(self) -> None:
         if self.ray_address and self.engine != "ray":
             raise ValueError(f"--ray-address {self.ray_address} is for Ray; add --engine ray")
 
     @property
-    def cluster(self) -> str | None:
+    def address(self) -> str | None:
         """Address of the Ray cluster that computes, perhaps empty; None where this process does."""
         return self.ray_address if self.engine == "ray" else None
 
 
 @dataclass(frozen=True)
 class Machines(Cluster):
-    """How the work is shared out beyond one process."""
+    """How the rows are split over processes and machines."""
 
-    shard: Annotated[str, Option(help="A share of the rows, as 2/8, or auto: as torchrun or Slurm placed us.")] = ""
+    shard: str = setting("", "A share of the rows, as 2/8, or auto: as torchrun or Slurm set it.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shard and self.engine == "ray":
-            raise ValueError("--shard is for processes of their own; leave it out, --engine ray shares out the rows")
+            raise ValueError("--shard is for separate processes; leave it out, --engine ray splits the rows itself")
 
-    def place(self) -> Shard | None:
+    def read_shard(self) -> Shard | None:
         """The share of the rows that this process takes; None for all. Raises ValueError."""
         from ...features.extraction.shard import read_shard
 
         return read_shard(self.shard) if self.shard else None
 
     def settings(self, settings: ExtractSettings) -> ExtractSettings:
-        """The settings of a process that shares its machine with others, where `auto` says so."""
+        """The settings of a process that shares its machine with others, where --shard is `auto`."""
         from ...features.extraction.shard import share_machine
 
         return share_machine(settings) if self.shard == "auto" else settings
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take option groups: a parameter that is one of the dataclasses above becomes its options."""
-    hints = get_type_hints(command, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    groups: dict[str, Any] = {}
-    for parameter in inspect.signature(command).parameters.values():
-        hint = hints[parameter.name]
-        if is_dataclass(hint):
-            groups[parameter.name] = hint
-            inner = get_type_hints(hint, include_extras=True)
-            for option in fields(hint):
-                default = option.default if option.default_factory is MISSING else option.default_factory()
-                parameters.append(_keyword(option.name, default, inner[option.name]))
-        else:
-            parameters.append(_keyword(parameter.name, parameter.default, hint))
-
-    @wraps(command)
-    def call(**values: Any) -> None:
-        built = {
-            name: group(**{option.name: values.pop(option.name) for option in fields(group)})
-            for name, group in groups.items()
-        }
-        command(**values, **built)
-
-    del call.__wrapped__
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return call
-
-
-def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def pairs(flag: str, given: list[str]) -> dict[str, str]:
-    """`NAME=VALUE` texts as a dict; ValueError for one without `=`."""
-    for pair in given:
-        if "=" not in pair:
-            raise ValueError(f"{flag} wants NAME=VALUE; got {pair!r}")
-    return dict(pair.split("=", 1) for pair in given)
+def named_run(run: Path, runs: Path) -> Path:
+    """The path of a run that may be given by its name in the folder of runs."""
+    return runs / run if not run.exists() and (runs / run).exists() else run

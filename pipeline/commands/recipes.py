@@ -1,17 +1,16 @@
-"""Recipes: the published systems as option files, `recipes/NAME.toml`, and `msa recipes`, which lists them."""
+"""Recipes: the published systems as files of options, `recipes/NAME.toml`."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ...features.text_table import table
-from .config_file import convert_option, near_names, settings_of
+from ...features.near_names import near_or_all
+from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
 COMMANDS = ("extract", "train-head", "ablate")  # that a recipe gives options to
@@ -29,29 +28,9 @@ class Recipe:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class RecipeList:
-    """Recipes in the order of their names."""
-
-    recipes: Sequence[Recipe]
-
-    @classmethod
-    def all(cls) -> RecipeList:
-        """Those that come with msa."""
-        return cls([read_recipe(path.stem) for path in sorted(FOLDER.glob("*.toml"))])
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"recipes": [vars(recipe) for recipe in self.recipes]}
-
-    def to_text(self) -> str:
-        """One line per recipe."""
-        lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in self.recipes]
-        return (
-            f"{table(['recipe', 'source', 'reported', 'encoders', 'system'], lines)}\n\n"
-            "`msa extract --recipe NAME` caches a recipe's encoders, `msa train-head --recipe NAME` trains it; "
-            "flags win, so --image and --text run it on others."
-        )
+def read_recipes() -> list[Recipe]:
+    """The recipes that come with msa, in the order of their names."""
+    return [read_recipe(path.stem) for path in sorted(FOLDER.glob("*.toml"))]
 
 
 def read_recipe(name: str) -> Recipe:
@@ -59,7 +38,7 @@ def read_recipe(name: str) -> Recipe:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = [recipe.stem for recipe in FOLDER.glob("*.toml")]
-        raise ValueError(f"unknown recipe {name!r}; {near_names(name, known)}")
+        raise ValueError(f"unknown recipe {name!r}{near_or_all(name, known)}")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         about = content.pop("about", {})
@@ -83,20 +62,15 @@ def apply_recipe(ctx: typer.Context, name: str) -> str:
     """
     if not name or ctx.resilient_parsing:
         return name
-    recipe, commands = read_recipe(name), settings_of(ctx)
+    recipe, commands = read_recipe(name), command_options(ctx)
     own = commands[str(ctx.command.name)]
     anywhere = {option for command in COMMANDS for option in commands[command]}
     defaults = dict(ctx.default_map or {})
     for option, value in recipe.options.items():
         spelling = option.replace("_", "-")
         if spelling not in anywhere:
-            raise ValueError(f"recipe {name!r}: unknown option {option!r}; {near_names(spelling, anywhere)}")
+            raise ValueError(f"recipe {name!r}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
         if spelling in own:
             defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
     ctx.default_map = defaults
     return name
-
-
-def _encoders(recipe: Recipe) -> str:
-    sides = (recipe.options.get(modality, "") for modality in ("image", "text"))
-    return " + ".join(" ".join(side) if isinstance(side, list) else str(side) for side in sides)

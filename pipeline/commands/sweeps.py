@@ -1,75 +1,75 @@
-"""The command that searches: it parses its options, makes one call, prints what came back."""
+"""The command that searches settings: sweep."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Option
 
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.search_config import Search
+from ..config.train_config import TrainConfig
 from .console import progress, show
-from .head_options import Fusion, Training
-from .options import Cluster, Encoders, Json, Posts, Runs, grouped
+from .declare import HEADS, command
+from .options import Cluster, InputPosts, Json, Runs
 
 app = typer.Typer()
+EXAMPLE = "msa sweep posts --fusion gated,concat --set lr=1e-4..3e-3 --set hidden=64,128 --trials 64"
 
 
-@app.command()
-@grouped
+@command(app, panel=HEADS, example=EXAMPLE, without=("folds", "repeats"))
 def sweep(
-    posts: Posts,
-    encoders: Encoders,
-    fusion: Fusion,
-    training: Training,
-    computing: Cluster,
+    posts: InputPosts,
+    data_config: DataConfig,
+    head: HeadConfig,
+    training: TrainConfig,
+    search: Search,
+    cluster: Cluster,
+    fusion: Annotated[str, Option(help="Fusion heads to try, as gated,concat; or all.")] = HeadConfig.fusion,
     setting: Annotated[
         list[str], Option("--set", help="Vary a setting: NAME=LOW..HIGH or NAME=A,B,…; repeatable.")
     ] = [],  # noqa: B006 (typer copies it)
-    space: Annotated[Path | None, Option(help='TOML file of the same: NAME = "LOW..HIGH" or [A, B].')] = None,
-    trials: Annotated[int, Option(min=0, help="Points that are tried; 0: the whole grid, or 64.")] = 0,
-    sampler: Annotated[Literal["grid", "random", "tpe"], Option(help="Who draws the points.")] = "random",
-    halving: Annotated[int, Option(min=0, help="One in N goes on from rung to rung; 0: all train to the end.")] = 3,
-    by: Annotated[str, Option(help="Metric on the inner folds that ranks the trials.")] = "accuracy",
-    outer: Annotated[int, Option(min=1, help="Outer folds that score the winner; 1: the stored split.")] = 1,
-    batch: Annotated[int, Option(min=0, help="Trials that race each other; 0: what suits the sampler.")] = 0,
-    study: Annotated[str, Option(help="Database URL or SQLite file; in the run folder if empty.")] = "",
+    space: Annotated[Path | None, Option(help='TOML file of the same: NAME = "LOW..HIGH" or a list.')] = None,
     runs: Runs = Path("runs"),
     name: Annotated[str, Option(help="Name of the run folder.")] = "sweep",
     as_json: Json = False,
 ) -> None:
-    """Search settings of heads on inner folds, and score the winner on posts that took no part in the choice."""
-    from ..sweeps.search import Search
-    from ..sweeps.space import read_space
-    from ..sweeps.sweep import sweep as run
+    """Search settings on inner folds; score the best on others.
 
-    kinds = fusion.fusion.split(",")
-    head = replace(fusion, fusion=kinds[0] if kinds != ["all"] else "concat").config()
+    The best is scored on posts that took no part in the choice. Encoders to choose from are given as --image a,b.
+    """
+    from ..sweeps import sweep
+    from ..sweeps.space import read_space
+
+    kinds = fusion.split(",")
     varied = read_space(
         setting,
-        fusion=fusion.fusion if len(kinds) > 1 or kinds == ["all"] else "",
-        image=encoders.image if _lists(encoders.image) else (),
-        text=encoders.text if _lists(encoders.text) else (),
+        fusion=fusion if len(kinds) > 1 or kinds == ["all"] else "",
+        image=_choices(data_config.image),
+        text=_choices(data_config.text),
         file=space,
     )
-    search = Search(trials, training.folds or 5, outer, sampler, halving, by, batch, study)
     with progress("trials") as tick:
-        found = run(
+        found = sweep.sweep(
             posts.read(),
-            training.stage(encoders),
+            data_config,
             varied,
-            head,
-            training.config(),
+            replace(head, fusion=kinds[0] if kinds != ["all"] else "concat"),
+            training,
             search,
             runs=runs,
             name=name,
-            ray=computing.cluster,
+            ray=cluster.address,
             done=tick,
         )
     show(found, as_json)
 
 
-def _lists(names: list[str]) -> bool:
-    """Whether encoders are given to choose from, `a,b`, not to be joined."""
-    return any("," in name for name in names)
+def _choices(names: Sequence[str]) -> Sequence[str]:
+    """The encoders of one modality if they are given to choose from, `a,b`; none if they are joined."""
+    return names if any("," in name for name in names) else ()

@@ -1,22 +1,36 @@
-"""Which cached features, on which folds, where: what every command of data_config two is given."""
+"""Which cached features, on which folds, on which device: what every command that trains heads is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...features.setting import check, setting
+
+CACHE = "Folder of cached embeddings."
+DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
+
 
 @dataclass(frozen=True)
-class DataConfig:
-    """What every command of data_config two is given: the cache, the encoders by name, the folds, the device.
+class CachedEncoders:
+    """Encoders by name, and the folder that keeps their embeddings."""
 
-    `repeats` deals the folds that many times. `hold_out` sets that share of the posts aside for `msa test`, once.
+    cache: Path = setting(Path("cache"), CACHE)
+    image: tuple[str, ...] = setting(("efficientnet_lite0",), "Image encoder, or none; repeatable.")
+    text: tuple[str, ...] = setting(("minilm",), "Text encoder, or none; repeatable.")
+
+
+@dataclass(frozen=True)
+class DataConfig(CachedEncoders):
+    """The cache, the encoders, the folds and the device.
+
+    `repeats` repeats the folds with other seeds. `hold_out` sets that share of the posts aside for `msa test`, once.
     """
 
-    cache: Path
-    image: tuple[str, ...]
-    text: tuple[str, ...]
-    folds: int | None = None
-    device: str = "auto"
-    repeats: int = 1
-    hold_out: float = 0.0
+    folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
+    device: str = setting("auto", DEVICE)
+    repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1)
+    hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
-from ..metrics.scores import METRICS
+from ...features.setting import check, setting
+
+
+def metrics() -> tuple[str, ...]:
+    """The names of all metrics."""
+    from ..metrics.scores import METRICS  # NumPy is slow to import, and `--help` must not wait for it
+
+    return tuple(METRICS)
+
+
+def metrics_and_loss() -> tuple[str, ...]:
+    """What may pick the best epoch."""
+    return (*metrics(), "loss")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a head is trained.
 
-    `metric` picks the best epoch on the validation rows: one of METRICS, or "loss". `patience` epochs without a better
-    one end the training; 0 trains all epochs. `clip` bounds the gradient's norm; 0 leaves it as it is.
+    `metric` picks the best epoch on the validation rows: one of METRICS, or "loss". Training stops after `patience`
+    epochs without a better one; 0 trains all epochs. `clip` limits the norm of the gradient; 0: no limit.
 
-    `schedule`: after `warmup` epochs, "cosine" lets the learning rate fall to `min_lr`, "restarts" does so anew every
+    `schedule`: after `warmup` epochs, "cosine" lets the learning rate fall to `min_lr`, "restarts" does so every
     `restart_every` epochs (Loshchilov & Hutter, 2017), "onecycle" rises for three tenths of the training and falls to
-    nothing (Smith, 2018; it needs no warm-up of its own), "constant" stays.
+    almost 0 (Smith, 2018; it needs no warm-up of its own), "constant" stays.
 
     `loss` "focal" is the sigmoid focal loss with `gamma`. `logit_adjustment` is τ of Menon et al., 2021; 0: off.
-    `balance` "weights" weighs each class by its inverse frequency among the training rows, "sampler" draws rows so
-    that classes are equally frequent. `tune_thresholds` moves the decision between classes to where `metric` (macro-F1
-    if that is the loss) is best on the validation rows.
+    `balance` "weights" weights each class by its inverse frequency among the training rows, "sampler" samples rows so
+    that classes are equally frequent. `tune_thresholds` moves the decision thresholds to where `metric` (macro-F1 if
+    that is the loss) is best on the validation rows.
 
     `modality_dropout` hides one modality of a training row with this probability; `mixup` blends rows by a share
     drawn from Beta(mixup, mixup) (Zhang et al., 2018); 0: off. `average` "ema" keeps a moving average of the weights
@@ -33,56 +44,36 @@ class TrainConfig:
     Raises ValueError naming the first field that is out of range.
     """
 
-    epochs: int = 40
-    batch_size: int = 64
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 3e-4
-    weight_decay: float = 1e-2
-    schedule: Literal["cosine", "constant", "restarts", "onecycle"] = "cosine"
-    warmup: float = 1.0
-    restart_every: int = 10
-    min_lr: float = 0.0
-    clip: float = 1.0
-    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
-    gamma: float = 2.0
-    label_smoothing: float = 0.0
-    logit_adjustment: float = 0.0
-    balance: Literal["none", "weights", "sampler"] = "none"
-    modality_dropout: float = 0.0
-    mixup: float = 0.0
-    average: Literal["none", "ema", "swa"] = "none"
-    decay: float = 0.99
-    patience: int = 6
-    metric: str = "loss"
-    tune_thresholds: bool = False
-    seed: int = 0
+    epochs: int = setting(40, "Most epochs.", minimum=1)
+    batch_size: int = setting(64, "Posts per training step.", minimum=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = setting(
+        "adamw", "Optimizer; SGD with Nesterov momentum 0.9.", flags=("--optimizer", "--optimiser")
+    )
+    lr: float = setting(3e-4, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
+    weight_decay: float = setting(1e-2, "Weight decay.", minimum=0)
+    schedule: Literal["cosine", "constant", "restarts", "onecycle"] = setting("cosine", "Learning rate schedule.")
+    warmup: float = setting(1.0, "Epochs of warm-up; not with onecycle.", minimum=0, unit="epochs")
+    restart_every: int = setting(10, "Epochs between warm restarts.", minimum=1, unit="epochs")
+    min_lr: float = setting(0.0, "Lowest learning rate of cosine and restarts.", minimum=0)
+    clip: float = setting(1.0, "Largest norm of the gradient.", minimum=0, zero="no limit")
+    loss: Literal["cross-entropy", "focal"] = setting("cross-entropy", "Loss; focal is sigmoid focal loss.")
+    gamma: float = setting(2.0, "Focal loss: how much easy posts are down-weighted.", minimum=0)
+    label_smoothing: float = setting(0.0, "Share of a label spread over all classes.", minimum=0, below=1)
+    logit_adjustment: float = setting(0.0, "Logit adjustment for rare classes; 1: full.", minimum=0, zero="off")
+    balance: Literal["none", "weights", "sampler"] = setting("none", "Rare classes: weight or oversample them.")
+    modality_dropout: float = setting(0.0, "Probability of hiding a modality in training.", minimum=0, below=1)
+    mixup: float = setting(0.0, "Mix posts by a share from Beta(x, x).", minimum=0, zero="off")
+    average: Literal["none", "ema", "swa"] = setting("none", "Average the weights over steps (ema) or epochs (swa).")
+    decay: float = setting(0.99, "Decay of the moving average (ema).", minimum=0, below=1)
+    patience: int = setting(6, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
+    metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
+    tune_thresholds: bool = setting(False, "Move the decision thresholds to the best metric on the validation rows.")
+    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)
 
     def __post_init__(self) -> None:
-        finite = math.inf
-        checks = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 1, "1 or more"),
-            "lr": (0 < self.lr < finite, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < finite, "0 or more"),
-            "warmup": (0 <= self.warmup < finite, "0 or more epochs"),
-            "restart_every": (self.restart_every >= 1, "1 epoch or more"),
-            "min_lr": (0 <= self.min_lr <= self.lr, f"between 0 and lr ({self.lr!r})"),
-            "clip": (0 <= self.clip < finite, "0 (off) or more"),
-            "gamma": (0 <= self.gamma < finite, "0 or more"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
-            "logit_adjustment": (0 <= self.logit_adjustment < finite, "0 (off) or more"),
-            "modality_dropout": (0 <= self.modality_dropout < 1, "at least 0 and below 1"),
-            "mixup": (0 <= self.mixup < finite, "0 (off) or more"),
-            "decay": (0 <= self.decay < 1, "at least 0 and below 1"),
-            "patience": (self.patience >= 0, "0 (never stop early) or more"),
-            "metric": (self.metric in (*METRICS, "loss"), f"one of {', '.join((*METRICS, 'loss'))}"),
-            "seed": (0 <= self.seed < 2**63, "0 or more"),
-        }
-        for field, choices in _choices().items():
-            checks[field] = (getattr(self, field) in choices, f"one of {', '.join(map(str, choices))}")
-        for field, (holds, wanted) in checks.items():
-            if not holds:
-                raise ValueError(f"{field} must be {wanted}, got {getattr(self, field)!r}")
+        check(self)
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr must be between 0 and lr ({self.lr!r}), got {self.min_lr!r}")
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of one step, counted from 0."""
@@ -100,12 +91,6 @@ class TrainConfig:
         return _between(
             self.lr, self.min_lr, ((step - warm) % span if self.schedule == "restarts" else step - warm) / span
         )
-
-
-@cache
-def _choices() -> dict[str, tuple[str, ...]]:
-    """The values of every field that is a choice; a sweep makes thousands of configs, and hints are slow to read."""
-    return {field: get_args(hint) for field, hint in get_type_hints(TrainConfig).items() if get_args(hint)}
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -21,7 +21,7 @@ from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.store import Store, stored_specs
-from ..config.head_config import Grid
+from ..config.values import Grid
 from .seen import Seen, find_seen
 from .split import Posts
 

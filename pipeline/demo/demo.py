@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ..commands.config_file import FILE, Commands, write_config
+from ..config.config_template import FILE, Commands, write_config
 from .pictures import Mood, draw_scene
 from .texts import VALENCE, Tone, write_post
 
@@ -78,7 +78,7 @@ def write_demo_corpus(
     """Write a corpus to `folder`, and an `msa.toml` unless there is one.
 
     The same `posts` and `seed` give the same bytes with the same version of Pillow. An earlier demo corpus is replaced.
-    With `commands` (from `settings_of`), `msa.toml` lists every option. Raises ValueError for a folder with other
+    With `commands` (from `command_options`), `msa.toml` lists every option. Raises ValueError for a folder with other
     content, or for fewer than 64 posts.
     """
     if posts < MIN_POSTS:

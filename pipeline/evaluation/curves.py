@@ -147,6 +147,7 @@ def learning_curve(
     *,
     shares: Sequence[float],
     runs: Path = Path("runs"),
+    name: str | None = None,
     done: FoldDone = lambda number, total: None,
 ) -> LearningCurve:
     """Train the head and the linear probe on shares of each fold's training rows, and score them on its test rows.
@@ -174,7 +175,7 @@ def learning_curve(
         for system, found in metrics.items():
             points[system].append(CurvePoint(system, share, rows, summarise(found)))
     curve = Curve("system", "training rows", [one for line in points.values() for one in line])
-    path = free_name(runs, f"learning-{config.fusion}")
+    path = free_name(runs, name or f"learning-{config.fusion}")
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
     write_atomic(path / "curve.csv", curve.to_csv().encode())

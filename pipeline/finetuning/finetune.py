@@ -24,12 +24,13 @@ from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
+from ..config.tune_config import TuneConfig
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
 from ..data.stored_files import new_folder, write_json
 from ..data.test_posts import mark_test_posts
 from ..training.loop import training_threads
-from .tune import EncoderInputs, EpochDone, TuneConfig, fit_encoder
+from .tune import EncoderInputs, EpochDone, fit_encoder
 
 COLUMNS = ("loss", "accuracy", "macro_f1")
 

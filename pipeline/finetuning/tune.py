@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,50 +22,11 @@ from ...features.posts.samples import Corpus
 from ...features.posts.text import clean_text
 from ...features.spec import BadItem, Clean, EncoderSpec, Modality
 from ...heads.losses import Loss, class_weights
+from ..config.tune_config import TuneConfig
 from ..data.split import Fold
-from ..metrics.scores import METRICS, score
+from ..metrics.scores import score
 
 EpochDone = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """How an encoder is tuned. `warmup` is the share of steps in which the learning rates rise; then they fall to 0.
-
-    `lr` is the encoder's, `head_lr` that of the linear classifier, which has random weights. `metric` on the validation
-    rows (one of METRICS, or "loss") picks the epoch; `patience` epochs without a better one end the training, 0: never.
-
-    Raises ValueError naming the first field that is out of range.
-    """
-
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 2e-5
-    head_lr: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.1
-    clip: float = 1.0
-    patience: int = 2
-    metric: str = "loss"
-    balance: Literal["none", "weights"] = "none"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        checks = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 1, "1 or more"),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "head_lr": (0 < self.head_lr < math.inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "warmup": (0 <= self.warmup <= 1, "a share from 0 to 1"),
-            "clip": (0 < self.clip < math.inf, "above 0"),
-            "patience": (self.patience >= 0, "0 (never stop early) or more"),
-            "metric": (self.metric in (*METRICS, "loss"), f"one of {', '.join((*METRICS, 'loss'))}"),
-            "balance": (self.balance in ("none", "weights"), "none or weights"),
-        }
-        for field, (holds, wanted) in checks.items():
-            if not holds:
-                raise ValueError(f"{field} must be {wanted}, got {getattr(self, field)!r}")
 
 
 class Tunable(Protocol):

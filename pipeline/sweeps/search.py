@@ -1,64 +1,22 @@
-"""How a sweep searches: its settings, how many trials race at once, and what decides its numbers."""
+"""The size of a sweep: how many trials it has, how many are in a batch, and what decides its numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...features.spec import Modality
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
+from ..config.search_config import Search
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures, find_spec
-from ..metrics.scores import METRICS
-from .halving import rungs_of
 from .space import Space, apply_point
-from .study import Sampler
 
 STATE = 6 * 2**30  # bytes that the heads of one batch may take: weights, best weights and moments of each
 COPIES = 5  # of its weights that a head in training holds, gradient included
-
-
-@dataclass(frozen=True)
-class Search:
-    """How settings are searched.
-
-    `trials` points of the space (0: the whole grid, or 64) are compared by `metric` on `inner` folds; the winner is
-    scored on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, and
-    three at least. `batch` trials race each other (0: what suits sampler and memory). `study` is a database's URL or a
-    file.
-    """
-
-    trials: int = 0
-    inner: int = 5
-    outer: int = 1
-    sampler: Sampler = "random"
-    halving: int = 3
-    metric: str = "accuracy"
-    batch: int = 0
-    study: str = ""
-
-    def __post_init__(self) -> None:
-        rungs_of(1, self.halving)
-        wanted = {
-            "trials": (self.trials >= 0, "0 or more"),
-            "inner": (self.inner >= 2, "2 folds or more"),
-            "outer": (self.outer >= 1, "1 (the stored split) or more"),
-            "sampler": (self.sampler in ("grid", "random", "tpe"), "grid, random or tpe"),
-            "metric": (self.metric in METRICS, f"one of {', '.join(METRICS)}"),
-            "batch": (self.batch >= 0, "0 or more"),
-        }
-        for name, (holds, asked) in wanted.items():
-            if not holds:
-                raise ValueError(f"{name} of a sweep must be {asked}, got {getattr(self, name)!r}")
-
-    @property
-    def racing(self) -> int:
-        """How many trials race each other at most, where memory allows it."""
-        suited = 16 if self.sampler == "tpe" else 256  # TPE learns from one batch for the next
-        return min(self.batch or suited, self.trials)
 
 
 def counted(search: Search, space: Space, head: HeadConfig) -> Search:
@@ -75,7 +33,7 @@ def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfi
     """The search, `counted`, with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.ensemble_size * largest))
-    batches = -(-search.trials // min(search.racing, fits))
+    batches = -(-search.trials // min(search.at_once, fits))
     even = -(-search.trials // batches)  # so that none is a small rest
     return replace(search, batch=min(search.batch or even, search.trials))
 

@@ -1,4 +1,4 @@
-"""The search space: what a sweep may vary, as ranges and choices, and how a point of it becomes settings."""
+"""The search space: the ranges and choices of a sweep, and how a point of it becomes settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
+from ...features.near_names import near_or_all
 from ...heads.registry import HEADS, head_info
-from ..commands.config_file import near_names
-from ..commands.head_options import read_grid, read_number
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..config.values import read_grid, read_number
 
 Value = int | float | str | bool
 Point = Mapping[str, Value]
@@ -118,7 +118,7 @@ def read_space(
     known = {*ENCODERS, *HEAD, *TRAINING, *options}
     for name, side in names.items():
         if name not in known:
-            raise ValueError(f"unknown setting {name!r} in the search space; {near_names(name, known)}")
+            raise ValueError(f"unknown setting {name!r} in the search space{near_or_all(name, known)}")
         _check(name, side)
     return Space(names)
 
@@ -186,28 +186,22 @@ def _value(name: str, text: str) -> Value:
 
 
 def _check(name: str, side: Range | tuple[Value, ...]) -> None:
-    """Refuse values that a setting cannot have: by the kind of its field, then by what the settings themselves say."""
+    """Refuse values that a setting cannot have: by the type of its field, then by the checks of the settings."""
     if name in ENCODERS or name not in (*HEAD, *TRAINING):
         if isinstance(side, Range) and name in ENCODERS:
             raise ValueError(f"{name} wants names of encoders; got {side.low:g}..{side.high:g}")
         return
-    owner: type[HeadConfig] | type[TrainConfig] = HeadConfig if name in HEAD else TrainConfig
-    hint = get_type_hints(owner)[name]
+    hint = get_type_hints(HeadConfig if name in HEAD else TrainConfig)[name]
     whole, number = hint is int or name == "token_width", hint is float
     if isinstance(side, Range):
         if not (number or (whole and side.whole)):
-            raise ValueError(
-                f"{name} has no range of {'whole ' if not whole else ''}numbers; give choices, as {name}=A,B"
-            )
-        ends: tuple[Value, ...] = (side.at(0.0), side.at(1.0)) if not side.whole else (int(side.low), int(side.high))
+            kind = "numbers" if whole else "whole numbers"
+            raise ValueError(f"{name} has no range of {kind}; give choices, as {name}=A,B")
+        values: tuple[Value, ...] = (int(side.low), int(side.high)) if side.whole else (side.low, side.high)
     else:
-        ends = side
-    for value in ends:
-        if (whole and (not isinstance(value, int) or isinstance(value, bool))) or (
-            number and (not isinstance(value, int | float) or isinstance(value, bool))
-        ):
+        values = side
+    for value in values:
+        if (whole or number) and (isinstance(value, str | bool) or (whole and isinstance(value, float))):
             raise ValueError(f"{name} must be a {'whole number' if whole else 'number'}; got {value!r}")
-        if get_args(hint) and value not in get_args(hint) and isinstance(value, str) and name != "patches":
-            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(hint)))}; got {value!r}")
         if name not in ("average_views", "min_lr", "fusion"):  # these depend on another setting
             apply_point({name: value}, HeadConfig(), TrainConfig())

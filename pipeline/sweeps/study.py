@@ -15,10 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ..config.search_config import Sampler
 from .leases import Leases
 from .space import Range, Space, Value
 
-Sampler = Literal["grid", "random", "tpe"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 ATTEMPTS = 5  # at opening a database that others are opening, too
 

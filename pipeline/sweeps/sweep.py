@@ -20,6 +20,7 @@ from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
+from ..config.search_config import Search
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.prepare import prepare
@@ -33,7 +34,7 @@ from ..training.loop import training_threads
 from .engine import Engine, open_engine
 from .halving import Entry, Race, rungs_of
 from .leaderboard import Choice, Sweep, leaderboard_csv
-from .search import Search, counted, identity, settled
+from .search import counted, identity, settled
 from .space import Point, Space, apply_point
 from .study import Row, Study, study_url
 
@@ -68,7 +69,7 @@ def sweep(
     plans: list[str] = []
     rows: list[list[Row]] = []
     search = counted(search, space, head)
-    heads = search.racing * search.inner * head.ensemble_size
+    heads = search.at_once * search.inner * head.ensemble_size
     with open_engine(ray, asked=data_config.device, here=pick_device(data_config.device), heads=heads) as engine:
         first = tables.of(*_first(space, head))
         search = settled(search, space, head, training, first)

@@ -1,4 +1,4 @@
-"""Posts with embeddings that were brought in, for tests of stage two that want a cache and no encoder."""
+"""Posts with imported embeddings, for tests of stage two that need a cache and no encoder."""
 
 from __future__ import annotations
 

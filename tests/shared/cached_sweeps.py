@@ -9,9 +9,9 @@ from cached_posts import stage
 
 from msa.features.posts.samples import Corpus
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps.leaderboard import Sweep
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 
@@ -26,6 +26,6 @@ def search(corpus: Corpus, runs: Path, how: Search, **more: Any) -> Sweep:
 
 
 def told(found: Sweep) -> Any:
-    """What a sweep says, but for its costs: every trial, and the winner of each outer fold with its scores."""
+    """The results of a sweep without its costs: every trial, and the winner of each outer fold with its scores."""
     trials = [(r.index, r.point, r.state, r.values, r.notes["metrics"]) for rows in found.rows for r in rows]
     return trials, [choice.config() for choice in found.choices], found.outer

@@ -201,7 +201,7 @@ def test_an_encoder_is_named_by_name_folder_or_fingerprint(tmp_path: Path) -> No
     assert pick_spec(tmp_path, other.slug) == pick_spec(tmp_path, other.fingerprint) == other
     with pytest.raises(ValueError, match="in several forms"):
         pick_spec(tmp_path, "owner/words")
-    with pytest.raises(ValueError, match=r"near: owner/words.*`msa cache ls`"):
+    with pytest.raises(ValueError, match=r"`msa cache ls`.*did you mean owner/words"):
         pick_spec(tmp_path, "owner/word")
 
 

@@ -75,7 +75,7 @@ def test_pool_and_length_are_checked(tmp_path: Path) -> None:
             build(hf.DistilBertModel, hf.DistilBertConfig(vocab_size=16, dim=16, n_layers=2, n_heads=2, hidden_dim=32)),
         )
     )
-    with pytest.raises(ValueError, match=r"one of mean, cls, max, last; got 'meen' \(near: mean"):
+    with pytest.raises(ValueError, match=r"one of mean, cls, max, last; got 'meen'; did you mean mean"):
         open_encoder(folder, "text", EncoderOptions(pools=("meen",)))
     with pytest.raises(ValueError, match="got 'pooler'"):
         open_encoder(folder, "text", EncoderOptions(pools=("pooler",)))

@@ -70,8 +70,8 @@ def test_pooling_sees_real_tokens_only() -> None:
 @pytest.mark.parametrize(
     ("name", "modality", "message"),
     [
-        ("vgg17", "image", r"unknown image encoder 'vgg17' \(near: .*vgg16.*`msa encoders` lists them"),
-        ("bert-base-uncase", "text", r"near: bert-base-uncased"),
+        ("vgg17", "image", r"unknown image encoder 'vgg17', `msa encoders` lists them; did you mean .*vgg16"),
+        ("bert-base-uncase", "text", r"did you mean .*bert-base-uncased"),
         ("", "text", "unknown text encoder ''"),
         ("resnet50", "text", "'resnet50' serves image, not text; pass it as --image"),
         ("minilm", "image", "'minilm' serves text, not image; pass it as --text"),

@@ -131,7 +131,11 @@ def test_the_models_own_vector_is_of_the_last_layer_alone() -> None:
     [
         ("minilm@-8", "text", r"layer of 'minilm' must be one of -1 \(last_hidden_state\), .*-7 \(.*\); got -8"),
         ("efficientnet_lite0@cls", "image", "pool of 'efficientnet_lite0' must be one of mean, max; got 'cls'"),
-        ("minilm@sum", "text", r"unknown text encoder 'minilm@sum' \(near: minilm.*variants are NAME\[@LAYER\]"),
+        (
+            "minilm@sum",
+            "text",
+            r"unknown text encoder 'minilm@sum'.*variants are NAME\[@LAYER\].*did you mean min",
+        ),
         ("resnet18@-5", "image", r"one of -1 \(layer4\), -2 \(layer3\), -3 \(layer2\), -4 \(layer1\); got -5"),
         ("minilm@view1", "text", "views are of images"),
         ("gensim:doc2vec@mean", "text", "must be one of inferred; got 'mean'"),

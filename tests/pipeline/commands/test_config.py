@@ -1,4 +1,4 @@
-"""msa.toml gives defaults to the commands' own options, and says so when it cannot."""
+"""msa.toml gives defaults to the options of the commands; what it cannot give is an error in one line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typer.testing import CliRunner, Result
 
 from msa.cli import app as msa_app
 from msa.pipeline.commands.config_file import (
+    APART,
     ONE_OFF,
-    Commands,
     apply_config,
+    command_options,
     read_default_map,
-    settings_of,
-    write_config,
 )
+from msa.pipeline.config.config_template import Commands, write_config
 
 KNOWN = {"extract": ["data", "image", "batch-size"], "train-head": ["data", "fusion", "seed"]}
 
@@ -34,7 +34,7 @@ def make_app() -> tuple[typer.Typer, dict[str, Commands]]:
 
     @app.callback()
     def root(ctx: typer.Context, config: Annotated[Path | None, typer.Option()] = None) -> None:
-        seen["commands"] = settings_of(ctx)
+        seen["commands"] = command_options(ctx)
         apply_config(ctx, config)
 
     @app.command("train-head")
@@ -81,7 +81,7 @@ def test_top_level_keys_reach_every_command_with_the_option_and_tables_win(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("sead = 1", r"msa\.toml: unknown option 'sead'; did you mean seed\?"),
         ("zzz = 1", r"unknown option 'zzz'; known are batch-size, data, fusion, image, seed"),
@@ -91,8 +91,8 @@ def test_top_level_keys_reach_every_command_with_the_option_and_tables_win(tmp_p
         ('data = "d"\nseed = = 1', r"msa\.toml is not valid TOML: .*line 2"),
     ],
 )
-def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         read_default_map(write(tmp_path, text), KNOWN)
     assert "\n" not in str(caught.value)
 
@@ -133,7 +133,7 @@ def test_paths_count_from_the_files_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('fusion = "atention"', r"fusion = \"atention\": 'atention' is not one of .*; did you mean 'attention'\?"),
         ('folds = "many"', r"folds = \"many\": .*integer.*; see `msa train-head --help`"),
@@ -142,13 +142,13 @@ def test_paths_count_from_the_files_folder(folder: Path) -> None:
         ("data = [1]", r"data = \[1\]: .*path"),
     ],
 )
-def test_a_wrong_value_is_blamed_on_the_file_in_one_line(folder: Path, line: str, said: str) -> None:
+def test_a_wrong_value_is_blamed_on_the_file_in_one_line(folder: Path, line: str, message: str) -> None:
     write(folder, f"[train-head]\n{line}\n")
     error = run("train-head").exception
     assert isinstance(error, ValueError)
     assert str(error).startswith("msa.toml: ")
     assert "\n" not in str(error)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         raise error
 
 
@@ -164,7 +164,7 @@ def test_the_template_lists_every_option_and_its_comments_are_the_defaults(folde
     write_config(path, data="po\\sts", image="vgg16", text="minilm", commands=seen["commands"])
     text = path.read_text(encoding="utf-8")
     assert tomllib.loads(text) == {"data": "po\\sts", "image": "vgg16", "text": "minilm", "train-head": {}}
-    assert "# tokens = true\n" in text.split("[train-head]")[0], "what commands share stands on top"
+    assert "# tokens = true\n" in text.split("[train-head]")[0], "options of several commands are on top"
     assert '# fusion = "concat"  # How to fuse.\n# folds = 1  # How many folds.\n# weights (unset)\n' in text
 
     lines = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
@@ -176,16 +176,17 @@ def test_the_template_lists_every_option_and_its_comments_are_the_defaults(folde
 def test_the_options_of_msa_that_are_alike_mean_alike() -> None:
     """A top-level key of msa.toml counts for every command with that option, so one spelling must have one meaning."""
     ctx = typer.Context(typer.main.get_command(msa_app))  # type: ignore[arg-type]
-    commands = settings_of(ctx)
+    commands = command_options(ctx)
     assert ONE_OFF.keys() <= commands.keys()
     meanings: dict[str, set[str]] = {}
-    del commands["finetune"]  # its options are of an encoder's training and stand in its own table
+    del commands["finetune"]  # its options are of an encoder's training and have their own table
     for command, known in commands.items():
         assert not ONE_OFF.get(command, set()) & known.keys()
         for spelling, setting in known.items():
-            meanings.setdefault(spelling, set()).add(setting.help)
-    told_apart = {"cache", "batch-size", "name"}  # the run's own; of a step, of a forward pass; of a run, of a sweep
-    assert {spelling for spelling, told in meanings.items() if len(told) > 1} <= told_apart
+            if spelling not in APART.get(command, ()):
+                meanings.setdefault(spelling, set()).add(setting.help)
+    several = {"cache", "name", "fusion"}  # the run's own cache; the defaults of names; one head, or many to compare
+    assert {spelling for spelling, helps in meanings.items() if len(helps) > 1} <= several
 
 
 def test_what_means_another_thing_in_one_command_is_not_shared_with_it(tmp_path: Path) -> None:

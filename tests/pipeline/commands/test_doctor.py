@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from msa.features.installation import explain_import_error
+from msa.features.installation import CORE, EXTRAS, explain_import_error
 from msa.pipeline.commands import doctor
 from msa.pipeline.commands.doctor import Finding, diagnose, to_dict, to_text
 
+ROOT = Path(__file__).resolve().parents[3]
 NMS = "operator torchvision::nms does not exist"
 
 
@@ -38,7 +41,7 @@ def break_import(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -
     monkeypatch.setattr(doctor, "import_module", fake)
 
 
-def test_this_installation_is_told_as_it_is(tmp_path: Path) -> None:
+def test_this_installation_is_described(tmp_path: Path) -> None:
     findings = by_name(cache=tmp_path / "not" / "yet" / "made")
     assert findings["python"].ok
     assert sys.executable in findings["python"].detail
@@ -79,6 +82,19 @@ def test_a_missing_core_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Non
     assert by_name()["no-such-distribution"].ok is False
 
 
+def test_pyproject_the_doctor_and_both_readmes_name_the_same_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert tuple(re.split(r"[>=<]", line)[0] for line in project["dependencies"]) == CORE
+    extras = project["optional-dependencies"]
+    assert EXTRAS.keys() == extras.keys() - {"all", "dev"}
+    for extra, modules in EXTRAS.items():
+        assert sorted(modules.values()) == sorted(re.split(r"[>=<]", line)[0] for line in extras[extra])
+        assert extra in re.split(r"[\[\],]", extras["all"][0])
+    for name in ("README.md", "README.zh.md"):
+        text = (ROOT / name).read_text("utf-8")
+        assert [extra for extra in EXTRAS if f"[{extra}]" not in text and f"`{extra}`" not in text] == []
+
+
 def test_a_full_disk_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = NamedTuple("usage", [("free", int)])  # noqa: UP014
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**8))
@@ -103,9 +119,9 @@ def test_text_and_json_carry_the_same_findings() -> None:
         "WRONG c     bad",
         "            → y",
     ]
-    told = json.loads(json.dumps(to_dict(findings)))
-    assert told["ok"] is False
-    assert told["findings"][1] == {"name": "long", "ok": None, "detail": "could be", "remedy": "pip x"}
+    found = json.loads(json.dumps(to_dict(findings)))
+    assert found["ok"] is False
+    assert found["findings"][1] == {"name": "long", "ok": None, "detail": "could be", "remedy": "pip x"}
     assert to_dict(findings[:2])["ok"] is True
 
 
@@ -119,10 +135,10 @@ def test_text_and_json_carry_the_same_findings() -> None:
     ],
 )
 def test_a_mismatch_is_explained_in_one_line(error: Exception) -> None:
-    told = explain_import_error(error)
-    assert told is not None
-    assert "same index" in told
-    assert "\n" not in told
+    found = explain_import_error(error)
+    assert found is not None
+    assert "same index" in found
+    assert "\n" not in found
 
 
 def test_a_mismatch_is_seen_through_the_error_that_it_caused() -> None:

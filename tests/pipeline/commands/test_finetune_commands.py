@@ -1,4 +1,4 @@
-"""`msa finetune` on the command line: what is written, what is said, what is refused."""
+"""`msa finetune` on the command line: what it writes, prints and refuses."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_an_encoder_is_tuned_from_the_command_line(tmp_path: Path) -> None:
     line = ["finetune", str(data(tmp_path)), "--text", "minilm", "--out", str(out), "--cache", str(tmp_path / "cache")]
     result = CliRunner().invoke(TOP, [*line, "--epochs", "1", "--device", "cpu", "--max-length", "12", "--json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout.splitlines()[-1])
-    assert (said["folder"], said["base"], said["fold"], len(said["history"])) == (str(out), "minilm", 0, 1)
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert (found["folder"], found["base"], found["fold"], len(found["history"])) == (str(out), "minilm", 0, 1)
     record = json.loads((out / "tuned.json").read_text())
     texts = {text_key(f"post number {n}") for n in range(16)}
-    assert len({*record["trained"], *record["selected"]} & texts) == said["rows"] + said["valid_rows"] < 16
+    assert len({*record["trained"], *record["selected"]} & texts) == found["rows"] + found["valid_rows"] < 16
     assert json.loads((out / "training.json").read_text())["max_length"] == 12
 
 

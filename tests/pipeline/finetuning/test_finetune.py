@@ -21,12 +21,13 @@ from msa.features.encoders.sources import EncoderRequest, reopen
 from msa.features.encoders.vision import build_torchvision
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction.embed import decode
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.config.tune_config import TuneConfig
 from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.split import load_or_make_folds
@@ -37,7 +38,7 @@ from msa.pipeline.training.folds import train_folds
 N = 60
 WORDS = [f"w{number}" for number in range(40)]
 LOCAL = EncoderOptions(local_files_only=True)
-QUICK = tune.TuneConfig(epochs=2, batch_size=16, lr=1e-3)
+QUICK = TuneConfig(epochs=2, batch_size=16, lr=1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +75,12 @@ def noise(count: int = N) -> Corpus:
 
 
 def load(corpus: Corpus, cache: Path, name: str) -> CachedFeatures:
-    extract_corpus(corpus, EncoderRequest((), (name,), LOCAL), cache)
+    extract(corpus, EncoderRequest((), (name,), LOCAL), cache)
     return load_features(corpus, cache, image=[], text=[find_spec(cache, name, "text")], tokens=False)
 
 
 def tuned(
-    bert: Path, folder: Path, config: tune.TuneConfig = QUICK, *, folds: int | None = None, fold: int = 0
+    bert: Path, folder: Path, config: TuneConfig = QUICK, *, folds: int | None = None, fold: int = 0
 ) -> Finetuned:
     return finetune(
         noise(), str(bert), "text", folder / "tuned", options=LOCAL, cache=folder / "cache", config=config,
@@ -89,7 +90,7 @@ def tuned(
 
 def test_scores_on_rows_of_the_encoders_tuning_are_refused(bert: Path, tmp_path: Path) -> None:
     """The leak of a report that reached .824 so: tuned on the rows of one split, tested on the folds of another."""
-    hard = tune.TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
+    hard = TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
     result = tuned(bert, tmp_path, hard)
     cache = tmp_path / "cache"
     table = load(noise(), cache, str(result.folder))
@@ -252,7 +253,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
 )
 def test_a_config_out_of_range_names_its_field(field: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be .*, got "):
-        tune.TuneConfig(**{field: value})  # type: ignore[arg-type]
+        TuneConfig(**{field: value})  # type: ignore[arg-type]
 
 
 def pictures(folder: Path, count: int = 16) -> Corpus:
@@ -280,7 +281,7 @@ def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Mo
         model = timm.create_model(name[5:]) if name.startswith("timm:") else build_torchvision(name)
         torch.save(model.state_dict(), tmp_path / "weights.pth")
         options = replace(LOCAL, weights=tmp_path / "weights.pth")
-    config = tune.TuneConfig(epochs=1, batch_size=4, lr=1e-4)
+    config = TuneConfig(epochs=1, batch_size=4, lr=1e-4)
     out, cache = tmp_path / "tuned", tmp_path / "cache"
     finetune(corpus, name, modality, out, options=options, cache=cache, config=config, device="cpu")
     pooled = []
@@ -291,5 +292,5 @@ def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Mo
     assert np.isfinite(pooled[1]).all()
     assert np.abs(pooled[0] - pooled[1]).max() > 1e-4
     names = ((str(out),), ()) if modality == "image" else ((), (str(out),))
-    (report,) = extract_corpus(corpus, EncoderRequest(*names, LOCAL), cache).encoders
+    (report,) = extract(corpus, EncoderRequest(*names, LOCAL), cache).encoders
     assert (report.encoded, report.bad) == (16, 0)

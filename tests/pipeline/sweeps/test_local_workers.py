@@ -13,20 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cached_sweeps
 import pytest
 from cached_posts import cached_posts
-
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
-import cached_sweeps
 from cached_sweeps import told
 
 from msa.features.posts.samples import Corpus
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.sweeps import engine as race_engine
 from msa.pipeline.sweeps import local_workers as race_processes
 from msa.pipeline.sweeps.leaderboard import Sweep
 from msa.pipeline.sweeps.local_workers import Processes, Worker, worth
-from msa.pipeline.sweeps.search import Search
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
 

@@ -16,26 +16,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cached_sweeps
 import pytest
 from cached_posts import cached_posts, stage
-from clusters import NODE, two_nodes, workers
-
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
-import cached_sweeps
 from cached_sweeps import CONCAT, TO_THE_END, told
+from clusters import NODE, two_nodes, workers
 
 from msa.features.extraction import ray_cluster
 from msa.features.extraction.worker_pool import ATTEMPTS, RayRunError, WorkerDied
 from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.sweeps.chunk import Said
 from msa.pipeline.sweeps.leaderboard import Sweep
 from msa.pipeline.sweeps.ray_chunks import Leg, Racer, Stop
 from msa.pipeline.sweeps.ray_workers import Workers
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.training.jobs import Experiment
 from msa.pipeline.training.loop import training_threads
 
@@ -170,7 +167,7 @@ def test_what_keeps_a_sweep_from_a_cluster_is_one_line(
 ) -> None:
     with pytest.raises(ValueError, match="--ray-address here:1 is for Ray; add --engine ray"):
         Cluster(ray_address="here:1")
-    assert (Cluster().cluster, Cluster("ray", "here:1").cluster) == (None, "here:1")
+    assert (Cluster().address, Cluster("ray", "here:1").address) == (None, "here:1")
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
         search(posts, tmp_path, ray="")

@@ -1,4 +1,4 @@
-"""The search space: what can be said of it, what is refused, and what its points become."""
+"""The search space: how it is written, what is refused, and what its points become."""
 
 from __future__ import annotations
 

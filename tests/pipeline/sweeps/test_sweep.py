@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
 from msa.features.cache.imported_arrays import ImportedArrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.samples import Corpus, Sample
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
+from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.split import Fold
 from msa.pipeline.sweeps import chunk as runner
@@ -27,7 +26,6 @@ from msa.pipeline.sweeps import halving as race
 from msa.pipeline.sweeps import sweep as sweep_module
 from msa.pipeline.sweeps.halving import rungs_of
 from msa.pipeline.sweeps.leaderboard import Sweep, leaderboard_csv, read_replay
-from msa.pipeline.sweeps.search import Search
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.study import open_storage
 from msa.pipeline.sweeps.sweep import sweep
@@ -218,15 +216,17 @@ def test_a_grid_tries_every_point_once(posts: Corpus, tmp_path: Path) -> None:
 
 def test_a_trial_that_cannot_train_fails_alone(posts: Corpus, tmp_path: Path) -> None:
     how = Search(sampler="grid", inner=2, halving=0)
-    found = search(posts, tmp_path, how, settings=["lr=1e-2,1e30", "dropout=0.1,1.5"], fusion="")
-    states = {(row.point["lr"], row.point["dropout"]): row for row in found.rows[0]}
-    assert states[1e-2, 0.1].state == "complete"
-    assert [row.state for key, row in states.items() if key != (1e-2, 0.1)] == ["fail"] * 3
-    assert "no longer finite" in states[1e30, 0.1].notes["error"]
-    assert "dropout must be" in states[1e-2, 1.5].notes["error"]
+    found = search(posts, tmp_path, how, settings=["lr=1e-2,1e30", "layers=1,-1"], fusion="")
+    states = {(row.point["lr"], row.point["layers"]): row for row in found.rows[0]}
+    assert states[1e-2, 1].state == "complete"
+    assert [row.state for key, row in states.items() if key != (1e-2, 1)] == ["fail"] * 3
+    assert "no longer finite" in states[1e30, 1].notes["error"]
+    assert "concat takes layers" in states[1e-2, -1].notes["error"]
     assert found.best.training.lr == 1e-2
-    with pytest.raises(ValueError, match=r"every trial failed; the first: dropout must"):
-        search(posts, tmp_path / "none", how, settings=["dropout=1.5,2.5"], fusion="")
+    with pytest.raises(ValueError, match=r"every trial failed; the first: concat takes layers"):
+        search(posts, tmp_path / "none", how, settings=["layers=-1,-2"], fusion="")
+    with pytest.raises(ValueError, match=r"dropout must be at least 0 and below 1, got 1\.5"):
+        search(posts, tmp_path / "none", how, settings=["dropout=0.1,1.5"], fusion="")
 
 
 def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:

@@ -17,10 +17,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
-
 from msa.features.posts.samples import Corpus
-from msa.pipeline.sweeps.search import Search
+from msa.pipeline.config.search_config import Search
 
 
 @pytest.fixture(scope="module")

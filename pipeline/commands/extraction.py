@@ -1,0 +1,88 @@
+"""The commands that read posts and embed them: check, extract, encoders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import typer
+from typer import Option
+
+from ...features.extraction.settings import ExtractSettings
+from ..config.data_config import CachedEncoders
+from .console import note, progress, show
+from .declare import EMBEDDINGS, command
+from .options import InputPosts, Json, Machines, Offline, RecipeName
+
+app = typer.Typer()
+
+
+@command(app, panel=EMBEDDINGS, example="msa check posts")
+def check(posts: InputPosts, as_json: Json = False) -> None:
+    """Read the posts; report labels, gaps and duplicates."""
+    from ...features.posts import check
+
+    show(check.check_corpus(posts.read()), as_json)
+
+
+@command(app, panel=EMBEDDINGS, example="msa extract posts --image efficientnet_lite0 --text minilm")
+def extract(
+    posts: InputPosts,
+    encoders: CachedEncoders,
+    compute: ExtractSettings,
+    machines: Machines,
+    clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
+    weights: Annotated[list[str], Option(help="Local weights: FILE, or ENCODER=FILE; repeatable.")] = [],  # noqa: B006 (typer copies it)
+    local_files_only: Offline = False,
+    max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
+    layers: Annotated[str, Option(help="Layers, -1 the last, as -1,-4; each is cached as an encoder.")] = "-1",
+    pool: Annotated[str, Option(help="Poolings, as mean,max; auto: each encoder's own.")] = "auto",
+    dtype: Annotated[Literal["auto", "float16", "float32"], Option(help="Format of tokens; auto: float16.")] = "auto",
+    tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Cache tokens, or pooled vectors alone.")] = True,
+    views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0,
+    max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
+    recipe: RecipeName = "",
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Time a few batches, report what it will take, write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed the posts with frozen encoders, once.
+
+    Run it again, and only what is new is encoded.
+    """
+    from ...features.encoders.encoder import EncoderOptions
+    from ...features.encoders.sources import EncoderRequest
+    from ...features.encoders.variants import read_layers, read_pools
+    from ...features.extraction import dry_run as dry
+    from ...features.extraction import extract
+
+    options = EncoderOptions(
+        local_files_only=local_files_only,
+        dtype="float32" if dtype == "float32" else "float16",
+        clean=clean,
+        max_length=max_length or None,
+        layers=read_layers(layers),
+        pools=read_pools(pool),
+    )
+    request = EncoderRequest(encoders.image, encoders.text, options, tuple(weights), views)
+    settings, shard = machines.settings(replace(compute, tokens=tokens)), machines.read_shard()
+    if dry_run:
+        show(dry.estimate(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
+        return
+    with progress("items") as tick:
+        extraction = extract.extract(
+            posts.read(), request, encoders.cache, settings, shard=shard, ray=machines.address, progress=tick
+        )
+    show(extraction, as_json)
+    if extraction.bad_share > max_bad:
+        note(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
+        raise typer.Exit(1)
+
+
+@command(app, panel=EMBEDDINGS, example="msa encoders")
+def encoders(as_json: Json = False) -> None:
+    """List the encoders: width, source of weights, if installed."""
+    from . import listing
+
+    show(listing.list_encoders(), as_json)

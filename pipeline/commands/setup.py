@@ -1,0 +1,70 @@
+"""The commands to begin with: init, demo, doctor."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import chdir
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from ..config.data_config import DataConfig
+from .declare import SETUP, command
+from .options import Json
+
+app = typer.Typer()
+DEMO = (
+    "msa check",
+    "msa extract",
+    "msa train-head --fusion attention",
+    "msa ablate --modality image --fusion gated",
+    "msa predict runs",
+)
+
+
+@command(app, panel=SETUP, example="msa init --data posts")
+def init(
+    ctx: typer.Context,
+    data: Annotated[str, Option(help="Folder of posts.")] = ".",
+    image: Annotated[str, Option(help="Image encoder.")] = DataConfig.image[0],
+    text: Annotated[str, Option(help="Text encoder.")] = DataConfig.text[0],
+) -> None:
+    """Write a commented msa.toml: defaults for every command."""
+    from ..config import config_template
+    from .config_file import command_options
+
+    file = Path(config_template.FILE)
+    config_template.write_config(file, data=data, image=image, text=text, commands=command_options(ctx))
+    print(f"wrote {file}; next: msa check")
+
+
+@command(app, panel=SETUP, example="msa demo demo")
+def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to write it.")] = Path("demo")) -> None:
+    """Write a small generated corpus and run every step on it."""
+    from ..demo import demo
+    from .config_file import command_options
+
+    print(demo.write_demo_corpus(folder, commands=command_options(ctx)))
+    root = ctx.find_root().command
+    with chdir(folder):
+        for line in DEMO:
+            print(f"\n$ {line}", flush=True)
+            if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
+                raise typer.Exit(code)
+    where = folder.resolve()
+    print(f"\nDone. Runs, tables and predictions: {where / 'runs'}; embeddings: {where / 'cache'}")
+    print(f"Your turn: cd {folder} && msa train-head --fusion gated")
+
+
+@command(app, panel=SETUP, example="msa doctor")
+def doctor(as_json: Json = False) -> None:
+    """Check the installation and show how to repair it."""
+    from . import doctor
+
+    findings = doctor.diagnose()
+    print(json.dumps(doctor.to_dict(findings), ensure_ascii=False) if as_json else doctor.to_text(findings))
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,82 @@
+"""The configuration file that `msa init` writes: every option of every command as a comment, with its default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = "msa.toml"
+
+
+@dataclass(frozen=True, eq=False)
+class CommandOption:
+    """One option or argument of one command; `parameter` is click's own object, which converts values."""
+
+    name: str  # the key of click's default map
+    spelling: str  # the main spelling in the file
+    aliases: tuple[str, ...]  # other spellings
+    default: Any
+    help: str
+    parameter: Any
+
+
+Commands = Mapping[str, Mapping[str, CommandOption]]
+
+
+def write_config(
+    path: Path,
+    *,
+    data: str | Path,
+    image: str,
+    text: str,
+    commands: Commands | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a configuration with these three values and every other option of `commands` as a comment.
+
+    Raises ValueError when the file exists, unless `overwrite`.
+    """
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} already exists; edit it, or delete it first to get a fresh one")
+    path.write_text("\n".join(_template(data, image, text, commands or {})) + "\n", encoding="utf-8")
+
+
+def _template(data: str | Path, image: str, text: str, commands: Commands) -> Iterator[str]:
+    given = {"data": str(data), "image": image, "text": text}
+    yield "# Defaults for the options of msa; flags win. Relative paths count from this file's folder."
+    yield "# Keys up here count for every command that has the option, a table for its command alone.\n"
+    yield from (f"{key} = {to_toml(value)}" for key, value in given.items())
+    shared: dict[str, CommandOption] = {}
+    for known in commands.values():
+        for key, option in known.items():
+            everywhere = [other[key] for other in commands.values() if key in other]
+            alike = all((one.default, one.help) == (option.default, option.help) for one in everywhere)
+            if key not in given and len(everywhere) > 1 and alike:
+                shared[key] = option
+    yield from map(_comment, dict.fromkeys(shared.values()))
+    for name, known in commands.items():
+        own = [option for key, option in known.items() if key not in given and key not in shared]
+        if own:
+            yield f"\n[{dashed(name)}]"
+            yield from map(_comment, dict.fromkeys(own))
+
+
+def _comment(option: CommandOption) -> str:
+    value = "(unset)" if option.default is None else f"= {to_toml(option.default)}"
+    return f"# {option.spelling} {value}  # {option.help}".removesuffix("  # ")
+
+
+def to_toml(value: Any) -> str:
+    """A value as TOML."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(to_toml, value))}]"
+    value = getattr(value, "value", value)  # an Enum's
+    return json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)
+
+
+def dashed(name: str) -> str:
+    """A name as keys are compared: dashes, underscores and spaces are alike."""
+    return name.replace("_", "-").replace(" ", "-")

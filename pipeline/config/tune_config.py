@@ -1,0 +1,35 @@
+"""How an encoder is fine-tuned: every setting of it, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ...features.setting import check, setting
+from .train_config import metrics_and_loss
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How an encoder is tuned. `warmup` is the share of steps in which the learning rates rise; then they fall to 0.
+
+    `lr` is the encoder's, `head_lr` that of the linear classifier on it, which starts untrained. `metric` on the
+    validation rows picks the epoch; training stops after `patience` epochs without a better one, 0: never.
+
+    Raises ValueError naming the first field that is out of range.
+    """
+
+    epochs: int = setting(5, "Most epochs.", minimum=1)
+    batch_size: int = setting(32, "Posts per training step.", minimum=1)
+    lr: float = setting(2e-5, "Learning rate of the encoder (AdamW).", flags=("--lr", "--learning-rate"), above=0)
+    head_lr: float = setting(1e-3, "Learning rate of the linear classifier on it.", above=0)
+    weight_decay: float = setting(1e-2, "Weight decay.", minimum=0)
+    warmup: float = setting(0.1, "Share of the steps in which the learning rates rise.", minimum=0, maximum=1)
+    clip: float = setting(1.0, "Largest norm of the gradient.", above=0)
+    patience: int = setting(2, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
+    metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
+    balance: Literal["none", "weights"] = setting("none", "Class weights by inverse frequency.")
+    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,30 @@
+"""Values as they are written on the command line and in files: numbers, and grids of image tokens."""
+
+from __future__ import annotations
+
+Grid = tuple[int, int]  # rows and columns of image tokens
+
+
+def read_number(text: str) -> int | float | str:
+    """A whole number, a number, or the text itself."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_grid(text: str) -> Grid | None:
+    """`4x4` as (4, 4); None for `none`."""
+    if text == "none":
+        return None
+    rows, by, columns = text.partition("x")
+    if not (by and rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+        raise ValueError(f"--patches wants ROWSxCOLUMNS, as 4x4, or none; got {text!r}")
+    return int(rows), int(columns)
+
+
+def write_grid(grid: Grid | None) -> str:
+    """The text that `read_grid` reads."""
+    return "x".join(map(str, grid)) if grid else "none"
