@@ -19,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The whole job on a small drawn corpus: extract, train, ablate, predict.
 demo: $(VENV)/.offline
 	@$(BIN)/msa demo $(DEMO)
+	@echo "Before you type msa yourself: source $(BIN)/activate"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -50,7 +51,7 @@ quietly = $(1) >> $(LOG) 2>&1 || { cat $(LOG); exit 1; }
 
 # The stamps make a second run start at once; both extras are editable installs and share one environment.
 $(VENV)/.offline $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(VENV)/.made
-	@echo "Installing into $(VENV) (about 2 minutes, 5 GB); pip writes to $(LOG) ..."
+	@echo "Installing into $(VENV) (about 3 minutes, 6 GB); pip writes to $(LOG) ..."
 	@$(call quietly,$(BIN)/python -m pip install -e '.[$*]')
 	@$(call quietly,$(BIN)/python -c 'import torchvision')
 	@touch $@
