@@ -12,7 +12,7 @@ from typing import Any
 from ..spec import BadItem
 from .content import Contents, hash_corpus
 from .images import decode_pixels
-from .samples import Corpus, Problem
+from .samples import Corpus, Problem, read_file
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self) | {"problems": [asdict(p) for p in self.problems], "notes": list(self.notes)}
+        return asdict(self)
 
     def to_text(self) -> str:
         """One finding per line, then the notes and problems."""
@@ -86,10 +86,7 @@ def _undecodable(corpus: Corpus, contents: Contents, workers: int) -> list[Probl
         image = corpus.samples[index].image
         assert image is not None
         try:
-            raw = image.read_bytes()
-            decode_pixels(raw)
-        except OSError as error:
-            return f"unreadable: {error.strerror or error}"
+            decode_pixels(read_file(image))
         except BadItem as error:
             return str(error)
         return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..spec import BadItem, Modality
-from .samples import Corpus, Sample
+from .samples import Corpus, Sample, read_file
 from .text import read_text
 
 _CHUNK = 64  # posts per task of a thread pool, which costs as much as reading a file
@@ -71,7 +71,7 @@ def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
         bad: list[BadContent] = []
         for index, sample in chunk:
             try:
-                contents.image_keys[index] = _image_key(sample.image)
+                contents.image_keys[index] = content_key(read_file(sample.image)) if sample.image else None
             except BadItem as error:
                 bad.append(BadContent(index, "image", None, str(sample.image), str(error)))
             try:
@@ -111,18 +111,10 @@ def duplicate_groups(
     return [number.setdefault(root(post), len(number)) for post in range(len(parent))]
 
 
-def _image_key(image: Path | None) -> str | None:
-    try:
-        return None if image is None else content_key(image.read_bytes())
-    except OSError as error:
-        raise BadItem(f"unreadable: {error.strerror or error}") from error
-
-
 def _bad_text(index: int, sample: Sample, reason: str) -> BadContent:
-    if not isinstance(sample.text, Path):
-        return BadContent(index, "text", text_key(sample.text or ""), f"text of {sample.id}", reason)
-    try:
-        key = content_key(sample.text.read_bytes())
-    except OSError:
-        return BadContent(index, "text", None, str(sample.text), reason)
-    return BadContent(index, "text", key, str(sample.text), reason)
+    if isinstance(sample.text, str):
+        return BadContent(index, "text", text_key(sample.text), f"text of {sample.id}", reason)
+    assert sample.text is not None
+    with suppress(BadItem):
+        return BadContent(index, "text", content_key(read_file(sample.text)), str(sample.text), reason)
+    return BadContent(index, "text", None, str(sample.text), reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -27,53 +28,41 @@ def inside(name: str) -> PurePosixPath:
     return path
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The files of one directory, by exact name and by (stem, lower-case suffix)."""
-
-    names: frozenset[str]
-    stems: dict[tuple[str, str], list[str]]
-
-
 class Folder:
     """Looks up files below `root`, listing each directory once; names are checked by `inside`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listings: dict[str, Listing] = {}
+        self._listings: dict[str, dict[tuple[str, str], list[str]]] = {}
 
     def find(self, name: str) -> Path | None:
         """The file `name`, else one that differs only in the case of its extension, else None."""
         path = inside(name)
-        listing = self._listing(str(path.parent))
-        if path.name in listing.names:
+        spelled = self._listing(str(path.parent)).get((path.stem, path.suffix.lower()), [])
+        if path.name in spelled:
             return self.root / path
-        spelled = listing.stems.get((path.stem, path.suffix.lower()))
         return self.root / path.parent / spelled[0] if spelled else None
 
     def candidates(self, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
         """All files `stem` + one of `suffixes` in any case, in the order of `suffixes`; `stem` may hold folders."""
         path = inside(stem)
-        stems = self._listing(str(path.parent)).stems
-        return [self.root / path.parent / name for s in suffixes for name in stems.get((path.name, s), ())]
+        names = self._listing(str(path.parent))
+        return [self.root / path.parent / name for s in suffixes for name in names.get((path.name, s), ())]
 
     def stems(self) -> set[str]:
         """The stems of all images and texts that lie directly in the folder."""
         known = IMAGE_SUFFIXES + TEXT_SUFFIXES
-        return {stem for stem, suffix in self._listing(".").stems if suffix in known}
+        return {stem for stem, suffix in self._listing(".") if suffix in known}
 
-    def _listing(self, directory: str) -> Listing:
+    def _listing(self, directory: str) -> dict[tuple[str, str], list[str]]:
+        """(stem, lower-case suffix) -> the names of these files in a directory."""
         if directory not in self._listings:
-            stems: dict[tuple[str, str], list[str]] = {}
-            try:
-                with os.scandir(self.root / directory) as entries:
-                    names = sorted(entry.name for entry in entries if entry.is_file())
-            except (OSError, ValueError):  # absent, not a folder, or a NUL in its name
-                names = []
-            for name in names:
-                path = PurePosixPath(name)
-                stems.setdefault((path.stem, path.suffix.lower()), []).append(name)
-            self._listings[directory] = Listing(frozenset(names), stems)
+            listing = self._listings[directory] = {}
+            # ValueError: a NUL in the name of the directory
+            with suppress(OSError, ValueError), os.scandir(self.root / directory) as entries:
+                for name in sorted(entry.name for entry in entries if entry.is_file()):
+                    path = PurePosixPath(name)
+                    listing.setdefault((path.stem, path.suffix.lower()), []).append(name)
         return self._listings[directory]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +66,14 @@ def combine(text: Sequence[str], image: Sequence[str], *, rule: LabelRule) -> st
     Each modality takes the majority of its annotators, then the rule applies: `text` and `image` take that modality's
     label; `agree` needs both equal; `paper` (Xu and Mao, 2017) also replaces a neutral label by a polar one.
     """
-    return RULES[rule](text, image)
+    if rule in ("text", "image"):
+        return _majority(text if rule == "text" else image)
+    labels = {_majority(text), _majority(image)}
+    if rule == "paper":
+        labels = labels - {"neutral"} or labels
+    if len(labels) > 1:
+        raise NoLabelError("contradictory" if rule == "paper" else "text and image differ")
+    return labels.pop()
 
 
 def _majority(labels: Sequence[str]) -> str:
@@ -76,29 +83,6 @@ def _majority(labels: Sequence[str]) -> str:
     return label
 
 
-def _agree(text: Sequence[str], image: Sequence[str]) -> str:
-    label = _majority(text)
-    if label != _majority(image):
-        raise NoLabelError("text and image differ")
-    return label
-
-
-def _paper(text: Sequence[str], image: Sequence[str]) -> str:
-    labels = {_majority(text), _majority(image)}
-    polar = labels - {"neutral"}
-    if len(polar) > 1:
-        raise NoLabelError("contradictory")
-    return (polar or labels).pop()
-
-
-RULES: dict[LabelRule, Callable[[Sequence[str], Sequence[str]], str]] = {
-    "paper": _paper,
-    "text": lambda text, image: _majority(text),
-    "image": lambda text, image: _majority(image),
-    "agree": _agree,
-}
-
-
 def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     reasons = [reason if len(dropped) == 1 else f"{count} {reason}" for reason, count in dropped.most_common()]
     listed = f" ({', '.join(reasons)})" if reasons else ""
@@ -106,12 +90,9 @@ def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
 
 
 def _read_file(path: Path, folder: Folder, posts: PostCollector) -> None:
-    first = True
-    for line, text in _lines(path, posts):
+    for number, (line, text) in enumerate(_lines(path, posts)):
         id, comma, label = (part.strip() for part in text.rpartition(","))
-        header = first and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}
-        first = False
-        if header:
+        if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
             continue
         if not id or not comma or "," in id:
             posts.report(path.name, line, f"{_quoted(text)} is not `id,label`")

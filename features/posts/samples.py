@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..spec import Modality
+from ..spec import BadItem, Modality
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class Sample:
         """Name of that file in an error record; the id of the post where there is no file."""
         file = self.file(modality)
         return self.id if file is None else file.name
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a post's file. Raises BadItem where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadItem(f"unreadable: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)

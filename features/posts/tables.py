@@ -20,10 +20,9 @@ from .text import read_lines
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 CANONICAL = ("id", "image", "text", "label", "split", "group")
 
-# Other names of the canonical columns in each layout; the first one present is taken.
-TABLE_NAMES: Mapping[str, tuple[str, ...]] = {}
-IMAGEFOLDER_NAMES: Mapping[str, tuple[str, ...]] = {"image": ("file_name",), "text": ("caption",)}
-MEMES_NAMES: Mapping[str, tuple[str, ...]] = {"image": ("img",)}
+# What two layouts call the canonical columns.
+IMAGEFOLDER_NAMES = {"image": "file_name", "text": "caption"}
+MEMES_NAMES = {"image": "img"}
 
 # Other names of the splits; any other name is kept.
 SPLITS = {"training": "train", "dev": "val", "valid": "val", "validation": "val", "eval": "val", "testing": "test"}
@@ -79,20 +78,20 @@ def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) 
             f"{path} holds several tables ({', '.join(t.name for t in tables)}); "
             "name the one to read, or call it posts.csv"
         )
-    _read(tables[0], tables[0].parent, posts, _Naming(columns, TABLE_NAMES))
+    _read(tables[0], tables[0].parent, posts, columns, {})
 
 
 def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All metadata files; the id of a post is its `file_name` below the root, its split the name of the sub-folder."""
     for file in find_metadata(path):
         split = None if file.parent == path else _known_split(file.parent.name)
-        _read(file, path, posts, _Naming(columns, IMAGEFOLDER_NAMES), split=split, by_image=True)
+        _read(file, path, posts, columns, IMAGEFOLDER_NAMES, split=split, by_image=True)
 
 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
     for file in find_memes(path):
-        _read(file, file.parent, posts, _Naming(columns, MEMES_NAMES), split=_known_split(file.stem.split("_")[0]))
+        _read(file, file.parent, posts, columns, MEMES_NAMES, split=_known_split(file.stem.split("_")[0]))
 
 
 def split_name(name: str) -> str:
@@ -101,37 +100,30 @@ def split_name(name: str) -> str:
     return SPLITS.get(stem, stem if stem in SPLITS.values() else name)
 
 
-@dataclass(frozen=True)
-class _Naming:
-    """Finds the canonical columns: by the user's choice, else by their own name, else by the layout's names."""
+def _find_columns(
+    file: Path, columns: Sequence[str], asked: Mapping[str, str], usual: Mapping[str, str]
+) -> dict[str, str]:
+    """Canonical name -> the file's column: the user's choice, else one of that name, else the layout's name for it.
 
-    asked: Mapping[str, str]
-    usual: Mapping[str, tuple[str, ...]]
-
-    def resolve(self, columns: Sequence[str], file: Path) -> dict[str, str]:
-        """Canonical name -> the file's column. Raises ValueError where there is neither image nor text."""
-        spelled = {column.casefold(): column for column in reversed(columns)}
-        found: dict[str, str] = {}
-        for canonical in CANONICAL:
-            if canonical in self.asked:
-                found[canonical] = self._asked(canonical, columns, file)
-                continue
-            names = (canonical, *self.usual.get(canonical, ()))
-            present = [spelled[name] for name in names if name in spelled]
-            found |= {canonical: present[0]} if present else {}
-        if "image" not in found and "text" not in found:
-            raise ValueError(
-                f"{file} has no column for the image or the text, only {_listed(columns) or 'none'}; "
-                "name them with --column image=NAME or --column text=NAME"
-            )
-        return found
-
-    def _asked(self, canonical: str, columns: Sequence[str], file: Path) -> str:
-        name = self.asked[canonical]
-        if name not in columns:
-            near = get_close_matches(name, columns) or list(columns)
-            raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_listed(near)}?")
-        return name
+    Raises ValueError for a choice that is absent, and where there is neither image nor text.
+    """
+    spelled = {column.casefold(): column for column in reversed(columns)}
+    found: dict[str, str] = {}
+    for canonical in CANONICAL:
+        names = [name for name in (canonical, usual.get(canonical)) if name in spelled]
+        if canonical in asked:
+            found[canonical] = name = asked[canonical]
+            if name not in columns:
+                near = get_close_matches(name, columns) or list(columns)
+                raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_listed(near)}?")
+        elif names:
+            found[canonical] = spelled[names[0]]
+    if "image" not in found and "text" not in found:
+        raise ValueError(
+            f"{file} has no column for the image or the text, only {_listed(columns) or 'none'}; "
+            "name them with --column image=NAME or --column text=NAME"
+        )
+    return found
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -141,22 +133,27 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def _read(
-    file: Path, root: Path, posts: PostCollector, naming: _Naming, *, split: str | None = None, by_image: bool = False
+    file: Path,
+    root: Path,
+    posts: PostCollector,
+    asked: Mapping[str, str],
+    usual: Mapping[str, str],
+    *,
+    split: str | None = None,
+    by_image: bool = False,
 ) -> None:
     shown = file.relative_to(root).as_posix()
     load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
     table = load(file, shown, posts)
-    column = naming.resolve(table.columns, file)
+    column = _find_columns(file, table.columns, asked, usual)
     folder = Folder(file.parent)
     prefix = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
     for number, (line, row) in enumerate(table.rows, start=1):
         cells = {canonical: row[name] for canonical, name in column.items() if name in row}
         if "id" in column:
             id = cells.get("id")
-        elif by_image and "image" in cells:
-            id = prefix + cells["image"]
         else:
-            id = f"{prefix}{number}"
+            id = prefix + (cells.get("image", str(number)) if by_image else str(number))
         if id is None:
             posts.report(shown, line, "the id is empty")
             continue

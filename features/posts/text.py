@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..spec import BadItem, Clean
+from .samples import read_file
 
 MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs seconds for so many
 MAX_CLEANING = 10_000_000  # characters that `clean_text` may process in its repeated passes
@@ -68,13 +69,7 @@ def decode_text(raw: bytes) -> str:
 
 def read_text(source: Path | str) -> str:
     """The text of a file, or of a str that is the text itself. Raises BadItem."""
-    if isinstance(source, str):
-        return _normalise(source)
-    try:
-        raw = source.read_bytes()
-    except OSError as error:
-        raise BadItem(f"unreadable: {error.strerror or error}") from error
-    return decode_text(raw)
+    return _normalise(source) if isinstance(source, str) else decode_text(read_file(source))
 
 
 def clean_text(text: str, level: Clean) -> str:
