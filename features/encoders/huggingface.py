@@ -15,11 +15,12 @@ from ..spec import EncoderSpec, Modality
 from .encoder import Encoder, EncoderOptions, Source, choose_length
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
+from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 from .weights import load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
-    from .runtime import Runtime
+    from torch import Tensor
 
 DEFAULT_LIMIT = 256  # word pieces; a post is far shorter
 UNUSED_PARTS = (  # of a checkpoint: heads of tasks and of pre-training, and the other tower
@@ -88,28 +89,40 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
 
 def load_text(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load a text model with the state dict of `files`. Raises ValueError."""
+    import torch
     from transformers import AutoTokenizer
 
-    from .text_encoder import HiddenStates, TextEncoder
-    from .tower import TextTower
+    from .text_encoder import TextEncoder
+    from .tower import Backbone, TextTower, run_transformer
 
     config, family, _ = read_config(folder, "text")
     extra = {"normalization": True} if _normalization(folder) else {}
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
-    backbone = HiddenStates(_load_model(specs, folder, files), layer_names(specs), masked=family.masked)
+    layers = layer_names(specs)
+
+    def features(model: Any, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Any]:
+        if mask is None and family.masked:
+            mask = torch.ones_like(ids)
+        attended = None if mask is None else mask.long()
+        return run_transformer(model, layers, input_ids=ids, token_type_ids=kinds, attention_mask=attended)
+
+    backbone = Backbone(_load_model(specs, folder, files), features)
     pad_to = config.max_position_embeddings if family.padded else None
     return TextEncoder(specs, tokenizer, TextTower(backbone, specs, unmasked=family.padded), runtime, pad_to=pad_to)
 
 
 def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load an image model with the state dict of `files`. Raises ValueError."""
-    from .image_encoder import ImageEncoder, PixelModel, split_processor
-    from .tower import ImageTower
+    from .image_encoder import ImageEncoder, split_processor
+    from .tower import Backbone, ImageTower, run_transformer
 
     resize, normal = split_processor(_image_processor(folder))
     config, family, _ = read_config(folder, "image")
     prefix = family.prefix + getattr(config, "num_register_tokens", 0)
-    backbone = PixelModel(_load_model(specs, folder, files), layer_names(specs))
+    layers = layer_names(specs)
+    backbone = Backbone(
+        _load_model(specs, folder, files), lambda model, pixels: run_transformer(model, layers, pixel_values=pixels)
+    )
     tower = ImageTower(backbone, specs, prefix=prefix, **normal)
     return ImageEncoder(specs, resize, tower, runtime)
 
@@ -117,7 +130,11 @@ def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path]
 def _tokenizer(name: str, repo: Repo) -> dict[str, str]:
     """What determines the word pieces of a text: digests, and the version of emoji where the tokenizer uses it."""
     found = tokenizer_digests(repo.folder)
-    return found | {"normalization": f"emoji {_emoji(name)}"} if _normalization(repo.folder) else found
+    if _normalization(repo.folder):
+        if importlib.util.find_spec("emoji") is None:  # the tokenizer would drop emoji
+            raise ValueError(f"{name!r} needs the package emoji, as in its training: pip install emoji")
+        found["normalization"] = f"emoji {metadata.version('emoji')}"
+    return found
 
 
 def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
@@ -154,13 +171,6 @@ def _normalization(folder: Path) -> bool:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     kind = str(settings.get("tokenizer_class") or config.get("tokenizer_class"))
     return kind.startswith("Bertweet") and bool(settings.get("normalization", True))
-
-
-def _emoji(name: str) -> str:
-    """The version of the package that names emoji. Raises ValueError without it: the tokenizer would drop them."""
-    if importlib.util.find_spec("emoji") is None:
-        raise ValueError(f"{name!r} needs the package emoji, as in its training: pip install emoji")
-    return metadata.version("emoji")
 
 
 def _length_limit(config: Any, family: Family, folder: Path) -> int:

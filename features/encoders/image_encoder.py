@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from ..spec import EncoderSpec
-from .encoder import Encoded
+from .encoder import Encoded, Encoder
 from .engine import open_tower_engine
 from .runtime import Runtime
-from .tower import ImageTower, ask_states, flatten_map, pick_states
+from .tower import ImageTower
 
 
-class ImageEncoder:
+class ImageEncoder(Encoder):
     """A loaded image model: uint8 RGB tensor (3, H, W) -> resized and cropped pixels -> tokens and pooled vectors."""
 
     def __init__(
@@ -32,28 +32,12 @@ class ImageEncoder:
         """Resize and crop one image to uint8 (3, h, w); the tower normalises."""
         return self.resize(item).contiguous()
 
-    def length(self, prepared: Tensor) -> int:
-        """Every image costs the same."""
-        return 1
-
     def collate(self, batch: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """Input of the tower: pixels (B, 3, h, w)."""
         return (torch.stack(list(batch)),)
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
         return self.tower.encoded(self.engine(*self.collate(batch)))
-
-
-class MapBackbone(nn.Module):
-    """A model as a tower's backbone; `features` returns its tokens (B, T, D), one tensor per layer."""
-
-    def __init__(self, model: nn.Module, features: Callable[[Any, Tensor], list[Tensor]]) -> None:
-        super().__init__()
-        self.model = model
-        self.features = features
-
-    def forward(self, pixels: Tensor) -> tuple[list[Tensor], None]:
-        return self.features(self.model, pixels), None
 
 
 def resize_and_crop(
@@ -63,20 +47,6 @@ def resize_and_crop(
     image = F.resize(image, list(resize_size), InterpolationMode(interpolation), antialias=antialias)
     cropped: Tensor = F.center_crop(image, list(crop_size) * (2 if len(crop_size) == 1 else 1))
     return cropped
-
-
-class PixelModel(nn.Module):
-    """A transformers image model as a tower's backbone."""
-
-    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
-        super().__init__()
-        self.model = model
-        self.layers = list(layers)
-
-    def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        output = self.model(pixel_values=pixels, **ask_states(self.layers))
-        pooler = getattr(output, "pooler_output", None)
-        return [flatten_map(states) for states in pick_states(output, self.layers)], pooler
 
 
 def split_processor(processor: Any) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:

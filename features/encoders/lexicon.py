@@ -7,18 +7,16 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, package_folder, refuse_weights, require
+from .runtime import Runtime
 from .variants import Stage, make_specs
 from .weights import verify_sha256
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 FILES = {  # of the package vaderSentiment: the dictionary, the names of emoji, the rules
     "vader_lexicon.txt": "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
@@ -83,7 +81,7 @@ def lexicon_folder() -> Path | None:
     return folder if folder and all((folder / name).exists() for name in FILES) else None
 
 
-class Lexicon:
+class Lexicon(Encoder):
     """Text -> NUMBERS, by VADER's dictionary and rules."""
 
     def __init__(self, specs: Sequence[EncoderSpec], analyser: Any, length: int) -> None:
@@ -121,10 +119,6 @@ class Lexicon:
             ],
             np.float32,
         )
-
-    def length(self, prepared: NDArray[np.float32]) -> int:
-        """Every text costs the same."""
-        return 1
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> tuple[Encoded, ...]:
         return tuple(Encoded(np.stack(batch), [row[None] for row in batch]) for _ in self.specs)

@@ -10,33 +10,26 @@ import numpy as np
 from ..spec import EncoderSpec
 from .bundled import MINILM_FILES, MINILM_LIMIT, require_bundled
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights
+from .runtime import Runtime
 from .variants import Stage, make_specs
 from .weights import verify_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .runtime import Runtime
-
-SIDE = 224
+SIDE = 224  # pixels are resized and cropped as for ImageNet
 ROW = 3 * SIDE  # numbers in one row of pixels
-RESIZE = {"antialias": True, "crop_size": [SIDE], "interpolation": "bilinear", "resize_size": [256]}  # as for ImageNet
+RESIZE: dict[str, Any] = {"antialias": True, "crop_size": [SIDE], "interpolation": "bilinear", "resize_size": [256]}
 VOCABULARY = 30522  # of the tokenizer that comes with minilm
 TOKENIZER = {name: sha256 for name, sha256 in MINILM_FILES.items() if name.startswith("tokenizer")}
 
 
-def open_passthrough(name: str, options: EncoderOptions) -> Source:
-    """`pixels` or `tokens`; imports neither torch nor transformers.
+def open_pixels(options: EncoderOptions) -> Source:
+    """`pixels`: 224 tokens, each a row of the image, red, green and blue in turn: (224, 672) uint8.
 
-    `pixels`: 224 tokens, each a row of the image, red, green and blue in turn: (224, 672) uint8. Pooled is their mean.
-    `tokens`: the id of each word piece, (T, 1) int32. Pooled is their number.
-    Raises ValueError for weights, a layer or a pooling, of which they have none.
+    Pooled is their mean. Raises ValueError for weights, another layer or another pooling.
     """
-    refuse_weights(name, options)
-    return _open_pixels(options) if name == "pixels" else _open_tokens(options)
-
-
-def _open_pixels(options: EncoderOptions) -> Source:
+    refuse_weights("pixels", options)
     specs = make_specs(
         options,
         name="pixels",
@@ -52,7 +45,9 @@ def _open_pixels(options: EncoderOptions) -> Source:
     return Source(specs, lambda runtime: PixelRows(specs))
 
 
-def _open_tokens(options: EncoderOptions) -> Source:
+def open_tokens(options: EncoderOptions) -> Source:
+    """`tokens`: the id of each word piece, (T, 1) int32. Pooled is their number. Raises ValueError as `open_pixels`."""
+    refuse_weights("tokens", options)
     folder = require_bundled("minilm", "tokens").parent  # its tokenizer
     length = choose_length("tokens", options.max_length, limit=MINILM_LIMIT)
     specs = make_specs(
@@ -79,7 +74,7 @@ def _open_tokens(options: EncoderOptions) -> Source:
     return Source(specs, load)
 
 
-class PixelRows:
+class PixelRows(Encoder):
     """uint8 RGB tensor (3, H, W) -> resized and cropped -> its rows."""
 
     def __init__(self, specs: Sequence[EncoderSpec]) -> None:
@@ -89,21 +84,14 @@ class PixelRows:
         """Resize and crop one image to uint8 (3, 224, 224)."""
         from .image_encoder import resize_and_crop
 
-        pixels = resize_and_crop(
-            item, resize_size=[256], crop_size=[SIDE], interpolation=str(RESIZE["interpolation"]), antialias=True
-        )
-        return pixels.contiguous()
-
-    def length(self, prepared: Tensor) -> int:
-        """Every image costs the same."""
-        return 1
+        return resize_and_crop(item, **RESIZE).contiguous()
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
         rows = [np.ascontiguousarray(image.permute(1, 2, 0).reshape(SIDE, ROW).numpy()) for image in batch]
         return tuple(Encoded(np.stack([r.mean(0, dtype=np.float32) for r in rows]), list(rows)) for _ in self.specs)
 
 
-class WordPieces:
+class WordPieces(Encoder):
     """Cleaned text -> ids of its word pieces, special ones included, cut to the max length."""
 
     def __init__(self, specs: Sequence[EncoderSpec], tokenizer: Any, length: int) -> None:

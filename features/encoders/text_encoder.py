@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..spec import EncoderSpec
-from .encoder import Encoded
+from .encoder import Encoded, Encoder
 from .engine import open_tower_engine
 from .runtime import Runtime
-from .tower import TextTower, ask_states, pick_states, ragged
+from .tower import TextTower, ragged
 
 Pieces = Mapping[str, list[int]]
 
 
-class TextEncoder:
+class TextEncoder(Encoder):
     """A loaded text model: cleaned text -> word pieces -> token vectors and pooled vectors."""
 
     def __init__(
@@ -70,21 +70,3 @@ class TextEncoder:
 
     def _encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
         return self.tower.encoded(self.engine(*self.collate(batch)), [self.length(item) for item in batch])
-
-
-class HiddenStates(nn.Module):
-    """A transformers text model as a tower's backbone."""
-
-    def __init__(self, model: nn.Module, layers: Sequence[str], *, masked: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        self.layers = list(layers)
-        self.masked = masked
-
-    def forward(self, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
-        if mask is None and self.masked:
-            mask = torch.ones_like(ids)
-        given: dict[str, Any] = {"token_type_ids": kinds, "attention_mask": None if mask is None else mask.long()}
-        given |= ask_states(self.layers)
-        output = self.model(input_ids=ids, **{name: value for name, value in given.items() if value is not None})
-        return pick_states(output, self.layers), getattr(output, "pooler_output", None)

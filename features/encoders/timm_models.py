@@ -13,6 +13,7 @@ from ..near_names import near_names
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
+from .runtime import Runtime
 from .variants import WHOLE, Stage, layer_names, make_specs, only_last_layer
 from .vision import CLASSIFIERS
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .image_encoder import ImageEncoder
-    from .runtime import Runtime
 
 LAST = "forward_features"
 
@@ -79,27 +79,23 @@ def fetch_weights(published: Mapping[str, Any], local_files_only: bool) -> Path:
     if hub := published.get("hf_hub_id"):
         filename = published.get("hf_hub_filename") or "model.safetensors"
         return fetch_hub(hub, filename, local_files_only=local_files_only)
-    file = torch_hub_file(published["url"])
-    if local_files_only and not file.exists():
-        raise ValueError(f"{file.name!r} is not here; download {published['url']} and pass --weights FILE")
-    fetch_url(published["url"], file)
-    return file
+    return fetch_url(published["url"], local_files_only=local_files_only)
 
 
 def timm_encoder(specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtime) -> ImageEncoder:
     """Wrap a timm model with its weights; the specs hold the preprocessing."""
-    from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
-    from .tower import ImageTower
+    from .image_encoder import ImageEncoder, resize_and_crop
+    from .tower import Backbone, ImageTower
 
     config = json.loads(specs[0].preprocess)
     layers = layer_names(specs)
     hooks = LayerHooks(model, [layer for layer in layers if layer != LAST])
 
-    def features(own: Any, pixels: Tensor) -> list[Tensor]:
+    def features(own: Any, pixels: Tensor) -> tuple[list[Tensor], None]:
         maps = hooks(own, pixels)
-        return [_tokens(own, maps[layer]) for layer in layers]
+        return [_tokens(own, maps[layer]) for layer in layers], None
 
-    backbone, prefix = MapBackbone(model, features), int(getattr(model, "num_prefix_tokens", 0) or 0)
+    backbone, prefix = Backbone(model, features), int(getattr(model, "num_prefix_tokens", 0) or 0)
     tower = ImageTower(backbone, specs, mean=config["mean"], std=config["std"], prefix=prefix)
     side = config["input_size"][-1]
     scale = int(side / config["crop_pct"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,23 @@ from .encoder import Encoded
 from .variants import layer_names
 
 
-class Tower(nn.Module):
-    """A backbone with the poolings of its specs.
+class Backbone(nn.Module):
+    """A model in a tower: `features(model, *inputs)` returns its tokens (B, T, D) per layer, and its pooled vector.
 
-    The backbone maps its inputs to (layers, pooler): tokens (B, T, D) per layer, and the model's own pooled vector
-    (B, D) or None. Output: a list of the tokens of each layer, then one pooled (B, D) per spec.
+    The pooled vector is the model's own, (B, D), or None.
     """
+
+    def __init__(self, model: nn.Module, features: Callable[..., tuple[list[Tensor], Tensor | None]]) -> None:
+        super().__init__()
+        self.model = model
+        self.features = features
+
+    def forward(self, *inputs: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        return self.features(self.model, *inputs)
+
+
+class Tower(nn.Module):
+    """A backbone with the poolings of its specs. Output: the tokens of each layer, then one pooled (B, D) per spec."""
 
     prefix = 0  # tokens before the patches; 'mean' and 'max' skip them
 
@@ -113,9 +124,11 @@ def pool_tokens(tokens: Tensor, mask: Tensor | None, how: str) -> Tensor:
     return (tokens * weight).sum(1) / weight.sum(1)
 
 
-def ask_states(layers: Sequence[str]) -> dict[str, bool]:
-    """Arguments of a transformers model that make it return these layers."""
-    return {"output_hidden_states": True} if set(layers) - {"last_hidden_state"} else {}
+def run_transformer(model: Any, layers: Sequence[str], **inputs: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+    """Run a transformers model: the tokens (B, T, D) of these layers, and the model's own pooled vector, if any."""
+    inner = {"output_hidden_states": True} if set(layers) - {"last_hidden_state"} else {}
+    output = model(**{name: value for name, value in inputs.items() if value is not None}, **inner)
+    return [flatten_map(state) for state in pick_states(output, layers)], getattr(output, "pooler_output", None)
 
 
 def pick_states(output: Any, layers: Sequence[str]) -> list[Tensor]:

@@ -7,15 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..spec import EncoderSpec, Modality
 from ..store.notes import dump_note, load_note, write_note
 from .encoder import Encoder, EncoderOptions, Source, refuse_weights
+from .runtime import Runtime
 from .variants import parse_encoder_name, safe_base_name
-
-if TYPE_CHECKING:
-    from .runtime import Runtime
 
 RECORD, WEIGHTS = "tuned.json", "weights.safetensors"
 MARK = " tuned:"  # in `EncoderSpec.weights`, before the digest of the record

@@ -15,12 +15,8 @@ from .encoder import EncoderOptions
 FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
 POOLS = ("mean", "cls", "max", "last", "pooler", "inferred")
 WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # the whole picture, as timm's config writes it
-TOKENS = {  # from the right
-    "view": r"view(\d+)",
-    "whole": "(whole)",
-    "pool": f"({'|'.join(POOLS)})",
-    "layer": r"(-[1-9]\d*)",
-}
+LAYER = r"-[1-9]\d*"
+NAME = re.compile(rf"(.*?)(?:@({LAYER}))?(?:@({'|'.join(POOLS)}))?(?:@(whole))?(?:@view(\d+))?", re.DOTALL)
 
 
 class Stage(NamedTuple):
@@ -65,17 +61,13 @@ def parse_encoder_name(name: str, *, local: bool = True) -> EncoderName:
 
     With `local`, an existing path is a base, whatever suffixes it seems to have.
     """
-    found: dict[str, str] = {}
-    for kind, pattern in TOKENS.items():
-        if local and _exists(name):
-            break
-        base, at, token = name.rpartition("@")
-        match = re.fullmatch(pattern, token) if at and base else None
-        if match:
-            name, found[kind] = base, match[1]
-    layer, view = found.get("layer"), found.get("view")
-    whole = "whole" in found
-    return EncoderName(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None, whole)
+    ends = [at.start() for at in re.finditer("@|$", name)] if local else []
+    start = max((end for end in ends if _exists(name[:end])), default=0) or 1  # of what may be suffixes
+    match = NAME.fullmatch(name, start)
+    assert match is not None
+    rest, layer, pool, whole, view = match.groups()
+    base = name[:start] + rest
+    return EncoderName(base, int(layer) if layer else None, pool, int(view) if view else None, whole is not None)
 
 
 def safe_base_name(base: str) -> str:
@@ -86,7 +78,7 @@ def safe_base_name(base: str) -> str:
 def read_layers(text: str) -> tuple[int, ...]:
     """`-1,-4` as (-1, -4). Raises ValueError."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(TOKENS["layer"], part) for part in parts):
+    if not all(re.fullmatch(LAYER, part) for part in parts):
         raise ValueError(f"--layers takes negative numbers such as -1,-4, with -1 for the last layer; got {text!r}")
     return tuple(int(part) for part in parts)
 

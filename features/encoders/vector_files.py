@@ -58,22 +58,21 @@ def _is_row(fields: Sequence[bytes], width: int) -> bool:
         return False
 
 
-def read_vectors(path: Path, format: VectorFormat) -> WordVectors:
+def read_vectors(path: Path, format: VectorFormat, width: int) -> WordVectors:
     """Read a vectors file of a known format. Raises ValueError when it is damaged."""
     from gensim.models import KeyedVectors
 
     try:
         if format == "bare":
-            return _read_bare(path)
+            return _read_bare(path, width)
         vectors = KeyedVectors.load_word2vec_format(str(path), binary=format == "binary", unicode_errors="replace")
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"vectors file {str(path)!r} is damaged: {error}; download it again") from error
     return WordVectors(vectors.index_to_key, vectors.vectors)
 
 
-def _read_bare(path: Path) -> WordVectors:
+def _read_bare(path: Path, width: int) -> WordVectors:
     """GloVe text. Some of its words hold spaces, so the numbers are counted from the end of the line."""
-    _, width = sniff(path)
     rows: dict[str, NDArray[np.float32]] = {}
     with _open(path) as file:
         for line in file:

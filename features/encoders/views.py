@@ -75,7 +75,7 @@ def share_loaded(source: Source) -> Source:
     return Source(source.specs, load)
 
 
-class ViewEncoder:
+class ViewEncoder(Encoder):
     """A loaded image encoder that gets a crop of each image."""
 
     def __init__(self, specs: Sequence[EncoderSpec], plain: Encoder, index: int) -> None:
@@ -90,10 +90,6 @@ class ViewEncoder:
         crop = draw_crop(item.shape[-2], item.shape[-1], key, self.index)
         pixels: Tensor = self.resized(item, crop.top, crop.left, crop.height, crop.width)
         return (pixels.flip(-1) if crop.flip else pixels).contiguous()
-
-    def length(self, prepared: Tensor) -> int:
-        """The cost that the plain encoder gives it."""
-        return self.plain.length(prepared)
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
         return self.plain.encode(batch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source
+from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
@@ -17,35 +18,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .image_encoder import ImageEncoder
-    from .runtime import Runtime
 
-LAYERS = {  # torchvision family -> graph node of the last map or the last hidden state
-    "alexnet": "features",
-    "convnext": "features",
-    "densenet": "relu",
-    "efficientnet": "features",
-    "inception": "Mixed_7c",
-    "mobilenet": "features",
-    "resnet": "layer4",
-    "resnext": "layer4",
-    "swin": "permute",
-    "vgg": "features",
-    "vit": "encoder",
-    "wide_resnet": "layer4",
-}
-STAGES = {  # torchvision family -> modules that end its stages; the node above replaces the last of them
-    "alexnet": r"features\.\d+",
-    "convnext": r"features\.[1357]",
-    "densenet": r"features\.denseblock\d",
-    "efficientnet": r"features\.\d",
-    "inception": r"Mixed_\w+",
-    "mobilenet": r"features\.\d+",
-    "resnet": r"layer\d",
-    "resnext": r"layer\d",
-    "swin": r"features\.[1357]",
-    "vgg": r"features\.\d+",
-    "vit": r"encoder\.layers\.encoder_layer_\d+",
-    "wide_resnet": r"layer\d",
+LAYERS = {  # family -> graph node of the last map or hidden state; modules that end stages, the last being that node
+    "alexnet": ("features", r"features\.\d+"),
+    "convnext": ("features", r"features\.[1357]"),
+    "densenet": ("relu", r"features\.denseblock\d"),
+    "efficientnet": ("features", r"features\.\d"),
+    "inception": ("Mixed_7c", r"Mixed_\w+"),
+    "mobilenet": ("features", r"features\.\d+"),
+    "resnet": ("layer4", r"layer\d"),
+    "resnext": ("layer4", r"layer\d"),
+    "swin": ("permute", r"features\.[1357]"),
+    "vgg": ("features", r"features\.\d+"),
+    "vit": ("encoder", r"encoder\.layers\.encoder_layer_\d+"),
+    "wide_resnet": ("layer4", r"layer\d"),
 }
 POOLED = ("alexnet", "vgg")  # their stages end in max-pooling
 CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.", "AuxLogits.")  # how their keys begin
@@ -63,17 +49,15 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
     transform = published.transforms()
     if options.whole:
         transform.resize_size = transform.crop_size * 2  # both sides, so that no crop remains
-    layer = LAYERS[_family(name)]
-    file = options.weights or torch_hub_file(published.url)
-    if options.weights is None and options.local_files_only and not file.exists():
-        raise ValueError(f"weights of {name!r} are not here; download {published.url} and pass --weights FILE")
+    layer = LAYERS[_family(name)][0]
+    file = torch_hub_file(published.url, must_exist=options.local_files_only and options.weights is None)
     specs = make_specs(
         options,
         name=name,
         modality="image",
         source="torchvision",
         architecture=name,
-        weights=weights_id([file]) if options.weights else f"torchvision:{published}:{file.name}",
+        weights=weights_id([options.weights]) if options.weights else f"torchvision:{published}:{file.name}",
         preprocess={
             "antialias": transform.antialias,
             "crop_size": transform.crop_size,
@@ -87,8 +71,7 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
     )
 
     def load(runtime: Runtime) -> ImageEncoder:
-        if options.weights is None:
-            fetch_url(published.url, file)
+        file = options.weights or fetch_url(published.url, local_files_only=options.local_files_only)
         model = build_torchvision(name)
         load_into(model, modern_keys(load_state(file)), ignore_head=CLASSIFIERS)
         return torchvision_encoder(name, specs, model, runtime)
@@ -98,18 +81,18 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
 
 def torchvision_encoder(name: str, specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtime) -> ImageEncoder:
     """Wrap a torchvision model with its weights; the specs hold the preprocessing."""
-    from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
-    from .tower import ImageTower, flatten_map
+    from .image_encoder import ImageEncoder, resize_and_crop
+    from .tower import Backbone, ImageTower, flatten_map
 
     config = json.loads(specs[0].preprocess)
     layers = layer_names(specs)
 
-    def features(extractor: Any, pixels: Tensor) -> list[Tensor]:
+    def features(extractor: Any, pixels: Tensor) -> tuple[list[Tensor], None]:
         maps = extractor(pixels)
-        return [flatten_map(maps[node], channels_last=_is_channels_last(name, node)) for node in layers]
+        return [flatten_map(maps[node], channels_last=_is_channels_last(name, node)) for node in layers], None
 
-    backbone = MapBackbone(cut_torchvision(model, layers), features)
-    prefix = int(LAYERS[_family(name)] == "encoder")  # the class token
+    backbone = Backbone(cut_torchvision(model, layers), features)
+    prefix = int(LAYERS[_family(name)][0] == "encoder")  # the class token
     tower = ImageTower(backbone, specs, mean=config.pop("mean"), std=config.pop("std"), prefix=prefix)
     return ImageEncoder(specs, partial(resize_and_crop, **config), tower, runtime)
 
@@ -154,12 +137,13 @@ def stage_nodes(name: str, model: nn.Module) -> list[str]:
     from torch import nn
 
     family = _family(name)
+    last, stages = LAYERS[family]
     ends = [
         node
         for node, module in model.named_modules()
-        if re.fullmatch(STAGES[family], node) and (family not in POOLED or isinstance(module, nn.MaxPool2d))
+        if re.fullmatch(stages, node) and (family not in POOLED or isinstance(module, nn.MaxPool2d))
     ]
-    return [LAYERS[family], *ends[-2::-1]]
+    return [last, *ends[-2::-1]]
 
 
 def modern_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,4 +157,4 @@ def _family(name: str) -> str:
 
 
 def _is_channels_last(name: str, node: str) -> bool:
-    return name.startswith("swin") and node != LAYERS["swin"]
+    return name.startswith("swin") and node != LAYERS["swin"][0]

@@ -112,17 +112,21 @@ def refuse_keys(*, missing: Iterable[str], left_over: Iterable[str], wrong_shape
         raise ValueError(f"the weights do not fit the model: {'; '.join(found)}; give the file of this architecture")
 
 
-def torch_hub_file(url: str) -> Path:
-    """Where torch.hub keeps the file of a URL."""
+def torch_hub_file(url: str, *, must_exist: bool = False) -> Path:
+    """Where torch.hub keeps the file of a URL. Raises ValueError where it must exist and does not."""
     import torch
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if must_exist and not file.exists():
+        raise ValueError(f"weights {file.name!r} are not here; download {url} and pass --weights FILE")
+    return file
 
 
-def fetch_url(url: str, file: Path) -> None:
-    """Download a file unless it exists, and check the hash in its name. Raises ValueError."""
+def fetch_url(url: str, *, local_files_only: bool) -> Path:
+    """The file of a URL in torch.hub's folder, downloaded if allowed, its hash that of its name. Raises ValueError."""
     import torch
 
+    file = torch_hub_file(url, must_exist=local_files_only)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,6 +134,7 @@ def fetch_url(url: str, file: Path) -> None:
         except OSError as error:
             raise ValueError(f"cannot download {url} ({error}); fetch it elsewhere and pass --weights FILE") from error
     verify_sha256(file, file.stem.rsplit("-", 1)[-1])
+    return file
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -7,12 +7,12 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,14 @@ FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "seed": 1,
     "workers": 1,  # with two, the same corpus would give other vectors each time
 }
+ARCHITECTURES = {"doc2vec": "PV-DBOW with words", "word2vec": "skip-gram"}
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
-class WordEncoder:
+class WordEncoder(Encoder):
     """A loaded vocabulary: cleaned text -> the vectors of its known words, and their mean or an inferred vector."""
 
     def __init__(self, specs: Sequence[EncoderSpec], fitted: WordVectors) -> None:
@@ -132,62 +133,40 @@ def open_gensim(name: str, options: EncoderOptions) -> Source:
         require(package, name, extra="gensim")
     refuse_weights(name, options)
     kind = name.removeprefix("gensim:")
-    if kind == "doc2vec":
-        return _open_fit(name, "doc2vec", options)
-    if kind == "word2vec":
-        return _open_fit(name, "word2vec", options)
-    return _open_file(Path(kind).expanduser(), options)
+    read: Callable[[], WordVectors]
+    if kind in ARCHITECTURES:
+        if not options.corpus:
+            raise ValueError(f"{name!r} is fitted on a corpus, but got no text; give a data set with texts")
+        corpus = sorted(options.corpus)
+        given = canonical({"corpus": corpus, "fit": FIT, "gensim": metadata.version("gensim")})
+        weights, width = f"fit:{hashlib.sha256(given.encode()).hexdigest()}", FIT["vector_size"]
 
+        def read() -> WordVectors:
+            return fit_word_vectors(kind, [split_words(text) for text in corpus])
+    else:
+        path = Path(kind).expanduser()
+        name, weights = f"gensim:{safe_base_name(path.name)}", weights_id([path])
+        format, width = sniff(path)
 
-def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderOptions) -> Source:
-    if not options.corpus:
-        raise ValueError(f"{name!r} is fitted on a corpus, but got no text; give a data set with texts")
-    corpus = sorted(options.corpus)
-    given = canonical({"corpus": corpus, "fit": FIT, "gensim": metadata.version("gensim")})
-    specs = _specs(
-        name,
-        options,
-        architecture="PV-DBOW with words" if kind == "doc2vec" else "skip-gram",
-        weights=f"fit:{hashlib.sha256(given.encode()).hexdigest()}",
-        pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
-        width=FIT["vector_size"],
-    )
-    return Source(
-        specs, lambda runtime: WordEncoder(specs, fit_word_vectors(kind, [split_words(text) for text in corpus]))
-    )
+        def read() -> WordVectors:
+            return read_vectors(path, format, width)
 
-
-def _open_file(path: Path, options: EncoderOptions) -> Source:
-    format, width = sniff(path)
-    specs = _specs(
-        f"gensim:{safe_base_name(path.name)}",
-        options,
-        architecture="KeyedVectors",
-        weights=weights_id([path]),
-        pools=("mean", "max", "last"),
-        width=width,
-    )
-    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, format)))
-
-
-def _specs(
-    name: str, options: EncoderOptions, *, architecture: str, weights: str, pools: Sequence[str], width: int
-) -> tuple[EncoderSpec, ...]:
     length = DEFAULT_LIMIT if options.max_length is None else options.max_length
     if length < 1:
         raise ValueError(f"max length of {name!r} must be at least 1 word; got {length}")
-    return make_specs(
+    specs = make_specs(
         options,
         name=name,
         modality="text",
         source="gensim",
-        architecture=architecture,
+        architecture=ARCHITECTURES.get(kind, "KeyedVectors"),
         weights=weights,
         preprocess={"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True},
         stages=[Stage("vectors", width)],
-        pools=pools,
+        pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         max_length=length,
     )
+    return Source(specs, lambda runtime: WordEncoder(specs, read()))
 
 
 def split_words(text: str) -> list[str]:
@@ -207,7 +186,7 @@ def _jieba() -> Any:
     return jieba
 
 
-def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
+def fit_word_vectors(kind: str, texts: Sequence[Sequence[str]]) -> WordVectors:
     """Fit on texts split into words; the same texts in the same order give the same bytes. Raises ValueError."""
     from gensim.models import Doc2Vec, Word2Vec
     from gensim.models.doc2vec import TaggedDocument

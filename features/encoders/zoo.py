@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ..near_names import near_names
 from ..spec import Modality
-from .bundled import LITES, bundled_file, open_bundled
+from .bundled import LITES, bundled_file, open_lite, open_minilm
 from .encoder import EncoderOptions, Source, package_folder
 from .lexicon import NUMBERS, lexicon_folder, open_lexicon
-from .passthrough import ROW, open_passthrough
+from .passthrough import ROW, open_pixels, open_tokens
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, parse_encoder_name
 
@@ -110,6 +111,11 @@ ENCODERS: dict[str, KnownEncoder] = {
     "gensim:word2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
 }
 
+OWN: dict[str, Callable[[EncoderOptions], Source]] = {  # opened without torch
+    **{name: partial(open_lite, name) for name in LITES},
+    **{"minilm": open_minilm, "lexicon": open_lexicon, "pixels": open_pixels, "tokens": open_tokens},
+}
+
 # common names without an owner; one model, one name, one cache
 ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if "/" in name}
 
@@ -141,12 +147,8 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
     known = ENCODERS.get(name)
     if known and modality not in known.widths:
         _require_modality(next(iter(known.widths)), name, modality)
-    if name == "lexicon":
-        return open_lexicon(options)
-    if known and known.origin == "PyPI package":
-        return open_bundled(name, options)
-    if known and known.origin == "none":
-        return open_passthrough(name, options)
+    if name in OWN:
+        return OWN[name](options)
     if is_tuned(Path(name).expanduser()):
         return open_tuned(Path(name).expanduser(), modality, options, _open_plain)
     if name in TORCHVISION:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..spec import BadItem
-from .content import Contents, hash_corpus
+from .content import WORKERS, Contents, hash_corpus
 from .images import decode_pixels
 from .samples import Corpus, Problem, read_file
 
@@ -59,9 +59,9 @@ class CheckReport:
         return "\n".join([*lines, *self.notes, *map(str, self.problems)])
 
 
-def check_corpus(corpus: Corpus, *, workers: int = 4) -> CheckReport:
+def check_corpus(corpus: Corpus) -> CheckReport:
     """Read and decode everything once, in threads; bad files are reported, not raised."""
-    contents = hash_corpus(corpus, workers=workers)
+    contents = hash_corpus(corpus)
     labels = [sample.label for sample in corpus.samples]
     return CheckReport(
         layout=corpus.layout,
@@ -71,13 +71,13 @@ def check_corpus(corpus: Corpus, *, workers: int = 4) -> CheckReport:
         splits=dict(sorted(Counter(s.split for s in corpus.samples if s.split is not None).items())),
         missing_image=sum(contents.missing("image")),
         missing_text=sum(contents.missing("text")),
-        problems=[*corpus.problems, *_undecodable(corpus, contents, workers)],
+        problems=[*corpus.problems, *_undecodable(corpus, contents)],
         duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
         notes=corpus.notes,
     )
 
 
-def _undecodable(corpus: Corpus, contents: Contents, workers: int) -> list[Problem]:
+def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
     """Bad texts and images in the order of the posts; repeated content is decoded once."""
     found = {(b.index, b.modality): (b.file, b.reason) for b in contents.bad}
     first = contents.first("image")
@@ -91,7 +91,7 @@ def _undecodable(corpus: Corpus, contents: Contents, workers: int) -> list[Probl
             return str(error)
         return None
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         reasons = dict(zip(first, pool.map(reason, first.values()), strict=True))
     for index, key in enumerate(contents.image_keys):
         why = None if key is None else reasons[key]

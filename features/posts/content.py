@@ -12,6 +12,7 @@ from ..spec import BadItem, Modality
 from .samples import Corpus, Sample, read_file
 from .text import read_text
 
+WORKERS = 4  # threads that read files
 _CHUNK = 64  # posts per task of a thread pool, which costs as much as reading a file
 
 
@@ -61,8 +62,8 @@ def text_key(text: str) -> str:
     return content_key(text.encode("utf-8", "surrogatepass"))
 
 
-def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
-    """Read every file once, in `workers` threads, and compute its content key; only text is decoded."""
+def hash_corpus(corpus: Corpus) -> Contents:
+    """Read every file once, in threads, and compute its content key; only text is decoded."""
     samples = list(enumerate(corpus.samples))
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     contents = Contents([None] * len(samples), [None] * len(samples), [])
@@ -81,7 +82,7 @@ def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
                 bad.append(_bad_text(index, sample, str(error)))
         return bad
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         for bad in pool.map(hash_chunk, chunks):
             contents.bad.extend(bad)
     return contents

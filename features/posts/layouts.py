@@ -88,9 +88,9 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
 
 
 def _detect(data: Path) -> str:
-    for name, layout in LAYOUTS.items():
-        if layout.detect(data):
-            return name
+    found = next((name for name, layout in LAYOUTS.items() if layout.detect(data)), None)
+    if found is not None:
+        return found
     looked_for = "; ".join(f"{layout.files} ({name})" for name, layout in LAYOUTS.items())
     raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
 

@@ -48,14 +48,8 @@ def find_metadata(path: Path) -> list[Path]:
     """The `metadata.csv` or `.jsonl` of the folder and of its direct sub-folders, train and val before test."""
     if not path.is_dir():
         return []
-    order = ["", "train", "val", "test"]
-    folders = [path, *(child for child in path.iterdir() if child.is_dir())]
-
-    def rank(folder: Path) -> tuple[int, str]:
-        name = "" if folder == path else split_name(folder.name)
-        return (order.index(name) if name in order else len(order)), folder.name
-
-    files = [f / name for f in sorted(folders, key=rank) for name in ("metadata.csv", "metadata.jsonl")]
+    folders = sorted((child for child in path.iterdir() if child.is_dir()), key=lambda f: (_rank(f.name), f.name))
+    files = [f / name for f in (path, *folders) for name in ("metadata.csv", "metadata.jsonl")]
     return [file for file in files if file.is_file()]
 
 
@@ -64,9 +58,7 @@ def find_memes(path: Path) -> list[Path]:
     if path.is_file():
         files = [path] if path.suffix.lower() == ".jsonl" else []
     else:
-        order = ["train", "val", "test"]
-        named = {p: _known_split(p.stem.split("_")[0]) for p in sorted(path.glob("*.jsonl"))}
-        files = sorted((p for p in named if named[p] in order), key=lambda p: order.index(str(named[p])))
+        files = sorted(sorted(p for p in path.glob("*.jsonl") if _known_split(p.stem)), key=lambda p: _rank(p.stem))
     return files if any("img" in _first_keys(file) for file in files) else []
 
 
@@ -91,7 +83,7 @@ def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
     for file in find_memes(path):
-        _read(file, file.parent, posts, columns, MEMES_NAMES, split=_known_split(file.stem.split("_")[0]))
+        _read(file, file.parent, posts, columns, MEMES_NAMES, split=_known_split(file.stem))
 
 
 def split_name(name: str) -> str:
@@ -251,3 +243,8 @@ def _first_keys(file: Path) -> Iterator[str]:
 
 def _known_split(name: str) -> str | None:
     return split_name(name) if split_name(name) in SPLITS.values() else None
+
+
+def _rank(name: str) -> int:
+    """The place of a split: train, val, test, then any other name."""
+    return {"train": 0, "val": 1, "test": 2}.get(split_name(name), 3)

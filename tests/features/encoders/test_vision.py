@@ -131,7 +131,7 @@ def test_full_size_maps(tmp_path: Path, name: str, recwarn: pytest.WarningsRecor
     seen: list[Tensor] = []
     layer = {"inception_v3": "Mixed_7c", "swin_t": "permute"}.get(name) or LAYERS[
         name[:3] if "vgg" in name else "resnet"
-    ]
+    ][0]
     model.get_submodule(layer).register_forward_hook(lambda module, given, output: seen.append(output))
     with torch.inference_mode():
         model(pixels(name))
@@ -209,7 +209,7 @@ def widths(name: str) -> int:
     from torchvision.models import get_model_weights
 
     side = get_model_weights(name).IMAGENET1K_V1.transforms().crop_size[0]
-    layer = next(node for family, node in LAYERS.items() if name.startswith(family))
+    layer = next(node for family, (node, _) in LAYERS.items() if name.startswith(family))
     with torch.device("meta"):
         output = cut_torchvision(build_torchvision(name), [layer])(torch.empty(1, 3, side, side))[layer]
     return int(output.shape[1] if output.ndim == 4 else output.shape[2])

@@ -121,25 +121,31 @@ def test_weights_id_depends_on_content_not_on_the_folder(tmp_path: Path) -> None
     assert weights_id(two) == weights_id(two[::-1]) != weights_id([first])
 
 
-def test_verify_and_fetch_check_the_hash(tmp_path: Path) -> None:
+def test_verify_and_fetch_check_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "w.bin"
     file.write_bytes(b"x")
     verify_sha256(file, sha256_file(file))
     with pytest.raises(ValueError, match="should have sha256 00"):
         verify_sha256(file, "00")
-    named = tmp_path / f"w-{sha256_file(file)[:8]}.pth"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    named = tmp_path / "hub" / "checkpoints" / f"w-{sha256_file(file)[:8]}.pth"
+    named.parent.mkdir(parents=True)
     named.write_bytes(b"x")
-    fetch_url("http://unused.invalid/x", named)
+    assert fetch_url(f"http://unused.invalid/{named.name}", local_files_only=False) == named
     named.write_bytes(b"y")
     with pytest.raises(ValueError, match="download it again"):
-        fetch_url("http://unused.invalid/x", named)
+        fetch_url(f"http://unused.invalid/{named.name}", local_files_only=True)
     with pytest.raises(ValueError, match="cannot be read"):
         sha256_file(tmp_path / "absent")
 
 
-def test_download_that_fails_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("local_files_only", [False, True])
+def test_download_that_fails_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_files_only: bool
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="pass --weights FILE"):
-        fetch_url((tmp_path / "absent.pth").as_uri(), tmp_path / "hub" / "absent.pth")
+        fetch_url((tmp_path / "absent.pth").as_uri(), local_files_only=local_files_only)
 
 
 def test_shards_stay_in_their_folder(tmp_path: Path) -> None:

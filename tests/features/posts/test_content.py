@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msa.features.posts import content
 from msa.features.posts.content import Contents, content_key, duplicate_groups, hash_corpus, text_key
 from msa.features.posts.samples import Corpus, Sample
 
@@ -52,7 +53,7 @@ def test_missing_is_not_bad_and_bad_is_not_missing(tmp_path: Path) -> None:
             Sample("4", tmp_path, tmp_path / "gone.txt"),
         ],
     )
-    contents = hash_corpus(corpus, workers=2)
+    contents = hash_corpus(corpus)
     assert contents.image_keys == contents.text_keys == [None] * 4
     assert contents.missing("image") == [False, True, True, False]
     assert contents.missing("text") == [False, True, False, False]
@@ -74,10 +75,11 @@ def test_missing_is_not_bad_and_bad_is_not_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_many_posts_keep_their_order(tmp_path: Path, workers: int) -> None:
+def test_many_posts_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(content, "WORKERS", workers)
     texts = [f"post {i % 150}" for i in range(400)]
     corpus = Corpus(tmp_path, "test", [Sample(str(i), None, text) for i, text in enumerate(texts)])
-    assert hash_corpus(corpus, workers=workers) == Contents([None] * 400, [text_key(t) for t in texts], [])
+    assert hash_corpus(corpus) == Contents([None] * 400, [text_key(t) for t in texts], [])
 
 
 def test_groups_join_through_shared_text_image_and_user() -> None:
