@@ -17,15 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lite:
-    """An EfficientNet-lite (Tan & Le, 2019): the hash of its weights, and its preprocessing in the words of timm.
-
-    `widths` are those of the layers before the last, in reverse order.
-    """
+    """An EfficientNet-lite (Tan & Le, 2019): the hash of its weights, its preprocessing and its layers."""
 
     sha256: str
     side: int  # of the input, in pixels
     crop: float  # `crop_pct` of timm
-    widths: tuple[int, ...] = (320, 112, 40, 24, 16)
+    widths: tuple[int, ...] = (320, 112, 40, 24, 16)  # of the layers before the last, in reverse order
 
     @property
     def preprocess(self) -> dict[str, object]:

@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any
 
@@ -42,36 +43,25 @@ class TorchEngine:
         self.tower: Any = tower.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if runtime.compile:
             self.tower = torch.compile(self.tower)  # shapes that vary become dynamic
-        self.stream = local()
+        self.local = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
         import torch
 
-        if self.device.type == "cpu":
-            if torch.get_num_threads() != 1:
-                torch.set_num_threads(1)  # for the calling thread, which is a stream
-            return self._forward(inputs)
-        if self.device.type != "cuda":
-            return [output.cpu() for output in self._forward(self._moved(inputs))]
-        if not hasattr(self.stream, "stream"):
-            self.stream.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            self.stream.stream.wait_stream(torch.cuda.default_stream(self.device))  # it copied the weights
-        with torch.cuda.stream(self.stream.stream):
-            return [output.cpu() for output in self._forward(self._moved(inputs))]
-
-    def _moved(self, inputs: Sequence[Tensor | None]) -> list[Tensor | None]:
-        pin = self.device.type == "cuda"
-        return [
-            None if given is None else (given.pin_memory() if pin else given).to(self.device, non_blocking=pin)
-            for given in inputs
-        ]
-
-    def _forward(self, inputs: Sequence[Tensor | None]) -> list[Tensor]:
-        import torch
-
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=self.half):
-            outputs: list[Tensor] = self.tower(*inputs)
-        return outputs
+        on_cpu, on_cuda = (self.device.type == kind for kind in ("cpu", "cuda"))
+        if on_cpu and torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # for the calling thread, which is a stream
+        if on_cuda and not hasattr(self.local, "stream"):
+            self.local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            self.local.stream.wait_stream(torch.cuda.default_stream(self.device))  # it copied the weights
+        with (
+            torch.cuda.stream(self.local.stream) if on_cuda else nullcontext(),
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.float16, enabled=self.half),
+        ):
+            pinned = [tensor.pin_memory() if on_cuda and tensor is not None else tensor for tensor in inputs]
+            moved = [None if tensor is None else tensor.to(self.device, non_blocking=on_cuda) for tensor in pinned]
+            return [output.cpu() for output in self.tower(*moved)]
 
 
 class OpenVinoEngine:

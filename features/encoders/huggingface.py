@@ -163,10 +163,7 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
 
 
 def _normalization(folder: Path) -> bool:
-    """Whether this is BERTweet's tokenizer with its normalization of users, links and emoji, as in its training.
-
-    A folder's settings may switch that off.
-    """
+    """Whether this is BERTweet's tokenizer with its normalization of users, links and emoji, as in its training."""
     settings = tokenizer_settings(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     kind = str(settings.get("tokenizer_class") or config.get("tokenizer_class"))

@@ -49,10 +49,7 @@ def choose_runtime(device: str = "auto", engine: str = "auto", *, streams: int =
 
 
 def pick_device(name: str) -> str:
-    """Resolve 'auto' to the best device of this machine. Raises ValueError for a named one that is absent.
-
-    `cuda:1` is the second of several GPUs.
-    """
+    """Resolve 'auto' to the best device of this machine. Raises ValueError for a named one that is absent."""
     kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, or cuda:N; got {name!r}")

@@ -16,10 +16,7 @@ from .variants import layer_names
 
 
 class Backbone(nn.Module):
-    """A model in a tower: `features(model, *inputs)` returns its tokens (B, T, D) per layer, and its pooled vector.
-
-    The pooled vector is the model's own, (B, D), or None.
-    """
+    """A model; `features(model, *inputs)` returns tokens (B, T, D) per layer, and its own pooled (B, D) or None."""
 
     def __init__(self, model: nn.Module, features: Callable[..., tuple[list[Tensor], Tensor | None]]) -> None:
         super().__init__()
@@ -56,10 +53,7 @@ class Tower(nn.Module):
         return [*layers, *vectors]
 
     def encoded(self, outputs: Sequence[Tensor], lengths: Sequence[int] | None = None) -> tuple[Encoded, ...]:
-        """Split the outputs by spec: tokens cut to their real lengths, in the format of the store.
-
-        Without lengths all tokens are real, and each layer may have its own number of them.
-        """
+        """Split the outputs by spec: tokens cut to their real lengths (None: all), in the format of the store."""
         ends = [None] * len(outputs[0]) if lengths is None else lengths
         tokens = [
             [item[:end] for item, end in zip(layer.to(self.dtype).numpy(), ends, strict=True)]

@@ -28,16 +28,13 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class EncoderName:
-    """A parsed name. None means the encoder's own layer, its own pooling, the plain image.
-
-    `whole`: the whole picture resized to the model's square, which the encoder itself would crop.
-    """
+    """A parsed name. None means the encoder's own layer, its own pooling, the plain image."""
 
     base: str
     layer: int | None = None
     pool: str | None = None
     view: int | None = None
-    whole: bool = False
+    whole: bool = False  # the whole picture is resized to the model's square, which the encoder itself would crop
 
     @property
     def suffix(self) -> str:
@@ -112,43 +109,36 @@ def make_specs(
     `stages` run from the last to the first. `pooler`, the model's own pooled vector, exists for the last layer alone,
     so that the other layers default to the next of `pools`. Raises ValueError.
     """
-    spec = EncoderSpec(
-        name=name,
-        modality=modality,
-        source=source,
-        architecture=architecture,
-        weights=weights,
-        layer=stages[0].layer,
-        pool=pools[0],
-        preprocess=canonical(preprocess),
-        width=stages[0].width,
-        dtype=dtype or options.dtype,
-        clean=options.clean,
-        max_length=max_length,
-    )
-    layers = options.layers or (-1,)
-    for layer in layers:
+    specs = []
+    for layer in options.layers or (-1,):
         if not -len(stages) <= layer <= -1:
             there = ", ".join(f"-{number} ({stage.layer})" for number, stage in enumerate(stages, 1))
-            raise ValueError(f"layer of {spec.name!r} must be one of {there}; got {layer}")
-    asked = [(layer, pool) for layer in layers for pool in options.pools or (None,)]
-    specs = [_variant(spec, stages, pools, layer, pool, whole=options.whole) for layer, pool in asked]
+            raise ValueError(f"layer of {name!r} must be one of {there}; got {layer}")
+        stage, inner = stages[-layer - 1], None if layer == -1 else layer
+        choices = [pool for pool in pools if inner is None or pool != "pooler"]
+        for pool in options.pools or choices[:1]:
+            if pool not in choices:
+                of = name if inner is None else f"{name}@{layer}"
+                raise ValueError(
+                    f"pool of {of!r} must be one of {', '.join(choices)}; got {pool!r}{near_names(pool, choices)}"
+                )
+            variant = EncoderName(name, inner, None if pool == choices[0] else pool, whole=options.whole)
+            spec = EncoderSpec(
+                name=name + variant.suffix,
+                modality=modality,
+                source=source,
+                architecture=architecture,
+                weights=weights,
+                layer=stage.layer,
+                pool=pool,
+                preprocess=canonical(preprocess),
+                width=stage.width,
+                dtype=dtype or options.dtype,
+                clean=options.clean,
+                max_length=max_length,
+            )
+            specs.append(spec)
     return tuple(dict.fromkeys(specs))
-
-
-def _variant(
-    spec: EncoderSpec, stages: Sequence[Stage], pools: Sequence[str], layer: int, asked: str | None, *, whole: bool
-) -> EncoderSpec:
-    choices = [pool for pool in pools if layer == -1 or pool != "pooler"]
-    if asked is not None and asked not in choices:
-        of = spec.name if layer == -1 else f"{spec.name}@{layer}"
-        raise ValueError(
-            f"pool of {of!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
-        )
-    pool = asked or choices[0]
-    variant = EncoderName(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool, whole=whole)
-    stage = stages[-layer - 1]
-    return replace(spec, name=spec.name + variant.suffix, layer=stage.layer, pool=pool, width=stage.width)
 
 
 def layer_names(specs: Sequence[EncoderSpec]) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from random import Random
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from ..spec import EncoderSpec, canonical
@@ -31,8 +31,7 @@ _loaded: WeakValueDictionary[tuple[tuple[EncoderSpec, ...], Runtime], Encoder] =
 _loading = RLock()
 
 
-@dataclass(frozen=True)
-class Crop:
+class Crop(NamedTuple):
     """A box inside an image, in pixels, and whether it is flipped."""
 
     top: int
@@ -87,9 +86,9 @@ class ViewEncoder(Encoder):
 
     def preprocess(self, item: Tensor, key: str = "") -> Tensor:
         """Crop and resize one image (3, H, W) to the plain encoder's size, uint8 (3, h, w); `key` seeds the crop."""
-        crop = draw_crop(item.shape[-2], item.shape[-1], key, self.index)
-        pixels: Tensor = self.resized(item, crop.top, crop.left, crop.height, crop.width)
-        return (pixels.flip(-1) if crop.flip else pixels).contiguous()
+        *box, flip = draw_crop(item.shape[-2], item.shape[-1], key, self.index)
+        pixels: Tensor = self.resized(item, *box)
+        return (pixels.flip(-1) if flip else pixels).contiguous()
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
         return self.plain.encode(batch)

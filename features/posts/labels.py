@@ -27,9 +27,15 @@ class NoLabelError(ValueError):
 def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> None:
     """Those of the files that exist: lines `id,label`; labels keep their spelling, an empty one or `null` is none."""
     folder = Folder(root / "data")
-    for name in files:
-        if (root / name).is_file():
-            _read_file(root / name, folder, posts)
+    for name in (name for name in files if (root / name).is_file()):
+        for number, (line, text) in enumerate(_lines(root / name, posts)):
+            id, comma, label = (part.strip() for part in text.rpartition(","))
+            if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
+                continue
+            if not id or not comma or "," in id:
+                posts.report(name, line, f"{_quoted(text)} is not `id,label`")
+            elif posts.claim(id, name, line):
+                _add(folder, posts, id, None if label.lower() in {"", "null"} else label, name, line)
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 
@@ -87,17 +93,6 @@ def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     reasons = [reason if len(dropped) == 1 else f"{count} {reason}" for reason, count in dropped.most_common()]
     listed = f" ({', '.join(reasons)})" if reasons else ""
     return f"label rule {rule}: kept {kept}, dropped {dropped.total()}{listed}"
-
-
-def _read_file(path: Path, folder: Folder, posts: PostCollector) -> None:
-    for number, (line, text) in enumerate(_lines(path, posts)):
-        id, comma, label = (part.strip() for part in text.rpartition(","))
-        if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
-            continue
-        if not id or not comma or "," in id:
-            posts.report(path.name, line, f"{_quoted(text)} is not `id,label`")
-        elif posts.claim(id, path.name, line):
-            _add(folder, posts, id, None if label.lower() in {"", "null"} else label, path.name, line)
 
 
 def _add(folder: Folder, posts: PostCollector, id: str, label: str | None, file: str, line: int) -> None:

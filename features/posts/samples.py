@@ -53,16 +53,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All posts of one data set, in the order of its files, and its problems.
-
-    `notes` are lines that `msa check` prints, such as the kept and dropped counts of a label rule.
-    """
+    """All posts of one data set, in the order of its files, and its problems."""
 
     root: Path
     layout: str
     samples: Sequence[Sample]
     problems: Sequence[Problem] = ()
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # lines that `msa check` prints, such as the kept and dropped counts of a label rule
 
     @property
     def labels(self) -> list[str]:

@@ -29,6 +29,8 @@ _CLOSED_TAG = re.compile(r"[#＃]([^#＃\s]+)[#＃]")  # Weibo
 _OPEN_TAG = re.compile(r"(?<!\w)[#＃](?=\w)")
 _ENDLESS = re.compile(r"&#[0-9]{4000,};?")  # more digits than Python turns into a number
 _SPACE = re.compile(r"\s+")
+_EMOJI_STYLE = re.compile("[\ufe00-\ufe0f]")  # variation selectors, which are marks
+_WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})  # letters, digits and their marks
 
 
 def read_lines(path: Path) -> list[str | None]:
@@ -99,18 +101,10 @@ def _social(text: str) -> str:
 
 def _strict(text: str) -> str:
     text = _social(text).lower().replace("'", "").replace("’", "")  # "don't" stays one word
-    kept = "".join(character if _is_wordlike(character) else " " for character in text)
+    text = _EMOJI_STYLE.sub(" ", text)
+    kept = "".join(character if unicodedata.category(character) in _WORDLIKE else " " for character in text)
     return " ".join(word for word in kept.split() if word not in STOP_WORDS)
 
-
-def _is_wordlike(character: str) -> bool:
-    """Letters, digits and their marks, in any script; not emoji variation selectors."""
-    if "\ufe00" <= character <= "\ufe0f":
-        return False
-    return unicodedata.category(character) in _WORDLIKE
-
-
-_WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})
 
 CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "social": _social, "strict": _strict}
 
