@@ -120,30 +120,23 @@ def torchvision_stages(name: str) -> list[Stage]:
     import torch
     from torchvision.models import get_model_weights
 
+    family = _family(name)
+    last, ends = LAYERS[family]
     side = get_model_weights(name).IMAGENET1K_V1.transforms().crop_size[0]
     with torch.device("meta"):
         model = build_torchvision(name)
-        nodes = stage_nodes(name, model)
+        found = [
+            node
+            for node, module in model.named_modules()
+            if re.fullmatch(ends, node) and (family not in POOLED or isinstance(module, torch.nn.MaxPool2d))
+        ]
+        nodes = [last, *found[-2::-1]]
         maps = cut_torchvision(model, nodes)(torch.empty(1, 3, side, side))
     shapes = {node: maps[node].shape for node in nodes}
     return [
         Stage(node, shape[-1] if len(shape) == 3 or _is_channels_last(name, node) else shape[1])
         for node, shape in shapes.items()
     ]
-
-
-def stage_nodes(name: str, model: nn.Module) -> list[str]:
-    """The graph nodes of a model's stages, from the last to the first."""
-    from torch import nn
-
-    family = _family(name)
-    last, stages = LAYERS[family]
-    ends = [
-        node
-        for node, module in model.named_modules()
-        if re.fullmatch(stages, node) and (family not in POOLED or isinstance(module, nn.MaxPool2d))
-    ]
-    return [last, *ends[-2::-1]]
 
 
 def modern_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

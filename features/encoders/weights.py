@@ -59,7 +59,7 @@ def load_state(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         raise ValueError(f"weights file {str(file)!r} does not exist; check the path")
-    state: Any = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+    state = _read(file)
     for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
@@ -137,29 +137,22 @@ def fetch_url(url: str, *, local_files_only: bool) -> Path:
     return file
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
+def _read(file: Path) -> Any:
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    safe = file.suffix == ".safetensors"
     try:
-        state: dict[str, Tensor] = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{str(file)!r} is not a whole safetensors file: {_first_line(error)}") from error
-    return state
-
-
-def _read_torch(file: Path) -> Any:
-    import torch
-
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{str(file)!r} is refused: it holds more than tensors, and reading it could run code; "
             "save the model's state_dict() alone, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{str(file)!r} is not a whole PyTorch weights file: {_first_line(error)}") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        kind = "safetensors" if safe else "PyTorch weights"
+        raise ValueError(f"{str(file)!r} is not a whole {kind} file: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

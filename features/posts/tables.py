@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,8 @@ MEMES_NAMES = {"image": "img"}
 SPLITS = {"training": "train", "dev": "val", "valid": "val", "validation": "val", "eval": "val", "testing": "test"}
 
 
-@dataclass(frozen=True)
-class Table:
-    """The file's column names and its rows: line number (1-based) and cells, stripped, empty ones left out."""
-
-    columns: Sequence[str]
-    rows: Sequence[tuple[int, Mapping[str, str]]]
+# The column names, and the rows: line number (1-based) and cells, stripped, empty ones left out.
+Table = tuple[Sequence[str], Sequence[tuple[int, Mapping[str, str]]]]
 
 
 def find_tables(path: Path) -> list[Path]:
@@ -136,11 +131,11 @@ def _read(
 ) -> None:
     shown = file.relative_to(root).as_posix()
     load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
-    table = load(file, shown, posts)
-    column = _find_columns(file, table.columns, asked, usual)
+    columns, rows = load(file, shown, posts)
+    column = _find_columns(file, columns, asked, usual)
     folder = Folder(file.parent)
     prefix = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
-    for number, (line, row) in enumerate(table.rows, start=1):
+    for number, (line, row) in enumerate(rows, start=1):
         cells = {canonical: row[name] for canonical, name in column.items() if name in row}
         if "id" in column:
             id = cells.get("id")
@@ -182,7 +177,7 @@ def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
         try:
             cells = [cell.strip() for cell in next(reader)]
         except StopIteration:
-            return Table(columns, rows)
+            return columns, rows
         except csv.Error as error:
             posts.report(shown, line, f"not a row of a table: {error}")
             continue
@@ -212,7 +207,7 @@ def _load_json_lines(file: Path, shown: str, posts: PostCollector) -> Table:
                 continue
             columns |= dict.fromkeys(cells)
             rows.append((line, {name: cell for name, cell in cells.items() if cell}))
-    return Table(list(columns), rows)
+    return list(columns), rows
 
 
 def _flat(record: Any) -> dict[str, str]:
