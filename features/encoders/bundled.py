@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -106,19 +102,14 @@ def open_lite(name: str, options: EncoderOptions) -> Source:
         from .vision import CLASSIFIERS
 
         verify_sha256(file, specs[0].weights.removeprefix("sha256:"))
-        model = timm.create_model(specs[0].architecture, pretrained=False)
-        load_into(model, timm_names(load_state(file), model), ignore_head=CLASSIFIERS)
+        model, state = timm.create_model(specs[0].architecture, pretrained=False), load_state(file)
+        own = model.state_dict()
+        if "_conv_stem.weight" in state and len(state) == len(own):  # efficientnet-pytorch: other names, same order
+            state = dict(zip(own, state.values(), strict=True))
+        load_into(model, state, ignore_head=CLASSIFIERS)
         return timm_encoder(specs, model, runtime)
 
     return Source(specs, load)
-
-
-def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the state of the efficientnet-pytorch implementation, which has the same tensors in the same order."""
-    own = list(model.state_dict())
-    if "_conv_stem.weight" not in state or len(own) != len(state):
-        return state
-    return dict(zip(own, state.values(), strict=True))
 
 
 def open_minilm(options: EncoderOptions) -> Source:

@@ -59,7 +59,9 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
 
         if options.weights:
             model = timm.create_model(architecture, pretrained=False, num_classes=0)
-            load_into(model, load_state(options.weights), ignore_head=timm_heads(published))
+            own = published.get("classifier") or ()  # may have another name, or belong to another task
+            heads = [f"{name}." for name in ([own] if isinstance(own, str) else own)]
+            load_into(model, load_state(options.weights), ignore_head=(*CLASSIFIERS, *heads))
         else:
             overlay = {"file": str(fetch_weights(published, options.local_files_only)), "custom_load": False}
             model = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
@@ -169,11 +171,9 @@ def timm_preprocess(model: Any) -> dict[str, object]:
 
     config: dict[str, Any] = resolve_model_data_config(model)
     channels, height, width = config["input_size"]
-    known = config["interpolation"] in ("bilinear", "bicubic", "nearest") and config["crop_mode"] in (
-        "center",
-        "squash",
-    )
-    if not known or height != width or channels != 3:
+    resized = config["interpolation"] in ("bilinear", "bicubic", "nearest")
+    cropped = config["crop_mode"] in ("center", "squash") and height == width
+    if not (resized and cropped and channels == 3):
         raise ValueError(f"the preprocessing of this timm model is not supported: {config}; choose another model")
     return config
 
@@ -187,12 +187,6 @@ def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ..
         raise ValueError(f"{type(model).__name__} of timm does not end in one feature map or token sequence")
     classed = features.ndim == 3 and getattr(model, "cls_token", None) is not None
     return tuple(_tokens(model, features).shape), classed
-
-
-def timm_heads(published: Mapping[str, Any]) -> tuple[str, ...]:
-    """How the keys of a model's classifier begin, or of one for another task."""
-    own = published.get("classifier") or ()
-    return (*CLASSIFIERS, *(f"{name}." for name in ([own] if isinstance(own, str) else own)))
 
 
 def _tokens(model: Any, features: Tensor) -> Tensor:

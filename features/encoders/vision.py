@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,9 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
     def load(runtime: Runtime) -> ImageEncoder:
         file = options.weights or fetch_url(published.url, local_files_only=options.local_files_only)
         model = build_torchvision(name)
-        load_into(model, modern_keys(load_state(file)), ignore_head=CLASSIFIERS)
+        old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # names in the published files of DenseNet
+        state = {old.sub(r"\1\2", key): value for key, value in load_state(file).items()}
+        load_into(model, state, ignore_head=CLASSIFIERS)
         return torchvision_encoder(name, specs, model, runtime)
 
     return Source(specs, load)
@@ -137,12 +139,6 @@ def torchvision_stages(name: str) -> list[Stage]:
         Stage(node, shape[-1] if len(shape) == 3 or _is_channels_last(name, node) else shape[1])
         for node, shape in shapes.items()
     ]
-
-
-def modern_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the published DenseNet files, which predate the current module names."""
-    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-    return {old.sub(r"\1\2", key): value for key, value in state.items()}
 
 
 def _family(name: str) -> str:

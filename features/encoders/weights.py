@@ -67,15 +67,10 @@ def load_state(file: Path) -> dict[str, Tensor]:
 
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{str(file)!r} must hold a state dict of named tensors; got {_describe(state)}")
-    return strip_prefixes(dict(state))
-
-
-def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop wrapper prefixes that all keys have."""
-    for prefix in (p for _ in PREFIXES for p in PREFIXES):
+    for prefix in PREFIXES * len(PREFIXES):  # in any order
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return dict(state)
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, ignore_head: Sequence[str] = ()) -> None:
@@ -151,12 +146,11 @@ def _read(file: Path) -> Any:
             "save the model's state_dict() alone, best as .safetensors"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        kind = "safetensors" if safe else "PyTorch weights"
-        raise ValueError(f"{str(file)!r} is not a whole {kind} file: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        kind, reason = (
+            "safetensors" if safe else "PyTorch weights",
+            (str(error) or type(error).__name__).splitlines()[0],
+        )
+        raise ValueError(f"{str(file)!r} is not a whole {kind} file: {reason}") from error
 
 
 def _describe(state: object) -> str:

@@ -70,17 +70,17 @@ class WordEncoder(Encoder):
 
     def encode(self, batch: Sequence[Sequence[str]]) -> tuple[Encoded, ...]:
         tokens = [self.fitted.vectors[[self.index[word] for word in words]] for words in batch]
-        return tuple(Encoded(self._pool(spec.pool, batch, tokens), list(tokens)) for spec in self.specs)
+        return tuple(
+            Encoded(np.stack([self._pool(spec.pool, *item) for item in zip(batch, tokens, strict=True)]), list(tokens))
+            for spec in self.specs
+        )
 
-    def _pool(
-        self, pool: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
+    def _pool(self, pool: str, words: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.inference is not None:
             with self.inferring:
-                return np.stack([self.inference.vector(words) for words in batch])
-        if pool == "last":
-            return np.stack([vectors[-1] for vectors in tokens])
-        return np.stack([vectors.mean(0) if pool == "mean" else vectors.max(0) for vectors in tokens])
+                return self.inference.vector(words)
+        pooled: NDArray[np.float32] = {"last": vectors[-1], "mean": vectors.mean(0), "max": vectors.max(0)}[pool]
+        return pooled
 
 
 class Inference:

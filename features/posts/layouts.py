@@ -81,24 +81,16 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
     """
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
-    name = _detect(data) if layout == "auto" else _named(data, layout)
+    if layout != "auto" and layout not in LAYOUTS:
+        near = get_close_matches(layout, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
+        raise ValueError(f"unknown layout {layout!r}; did you mean {', '.join(near)}? (or auto)")
+    candidates = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}
+    name = next((name for name, one in candidates.items() if one.detect(data)), None)
+    if name is None and layout == "auto":
+        looked_for = "; ".join(f"{one.files} ({name})" for name, one in LAYOUTS.items())
+        raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
+    if name is None:
+        raise ValueError(f"layout {layout!r} needs {LAYOUTS[layout].files}; {str(data)!r} has none; try auto")
     posts = PostCollector()
     LAYOUTS[name].read(data, posts, options)
     return Corpus(data if data.is_dir() else data.parent, name, posts.samples, posts.problems, posts.notes)
-
-
-def _detect(data: Path) -> str:
-    found = next((name for name, layout in LAYOUTS.items() if layout.detect(data)), None)
-    if found is not None:
-        return found
-    looked_for = "; ".join(f"{layout.files} ({name})" for name, layout in LAYOUTS.items())
-    raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
-
-
-def _named(data: Path, name: str) -> str:
-    if name not in LAYOUTS:
-        near = get_close_matches(name, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
-        raise ValueError(f"unknown layout {name!r}; did you mean {', '.join(near)}? (or auto)")
-    if not LAYOUTS[name].detect(data):
-        raise ValueError(f"layout {name!r} needs {LAYOUTS[name].files}; {str(data)!r} has none; try auto")
-    return name
