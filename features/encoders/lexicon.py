@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,11 @@ class Lexicon(Encoder):
                 *(math.log1p(sum(good)), math.log1p(sum(bad))),
                 *(max(good, default=0.0) / STRONGEST, max(bad, default=0.0) / STRONGEST),
                 (sum(good) - sum(bad)) / max(known, 1) / STRONGEST,
-                *map(math.log1p, (len(good), len(bad), _count(s > 0 for s in signs), _count(s < 0 for s in signs))),
-                math.log1p(_count(max(t, default=0) > 0 for t in tagged)),
-                *map(math.log1p, (_count(min(t, default=0) < 0 for t in tagged), len(tags))),
+                *map(math.log1p, (len(good), len(bad), sum(s > 0 for s in signs), sum(s < 0 for s in signs))),
+                math.log1p(sum(max(t, default=0) > 0 for t in tagged)),
+                *map(math.log1p, (sum(min(t, default=0) < 0 for t in tagged), len(tags))),
                 *map(math.log1p, (plain.count("!"), plain.count("?"))),
-                _count(len(word) > 1 and word.isupper() for word in words) / max(len(words), 1),
+                sum(len(word) > 1 and word.isupper() for word in words) / max(len(words), 1),
                 math.log1p(len(words)),
             ],
             np.float32,
@@ -122,7 +122,3 @@ class Lexicon(Encoder):
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> tuple[Encoded, ...]:
         return tuple(Encoded(np.stack(batch), [row[None] for row in batch]) for _ in self.specs)
-
-
-def _count(truths: Iterable[bool]) -> int:
-    return sum(truths)

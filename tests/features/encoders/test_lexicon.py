@@ -9,7 +9,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 
-from msa.features.encoders import lexicon, zoo
+from msa.features.encoders import lexicon
 from msa.features.encoders.encoder import Encoder, EncoderOptions
 from msa.features.encoders.lexicon import MOST_WORDS, NUMBERS
 from msa.features.encoders.runtime import Runtime
@@ -103,8 +103,7 @@ def test_another_dictionary_or_none_is_refused(tmp_path: Path, monkeypatch: pyte
 
 def test_it_is_listed_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [e.here for e in list_encoders() if e.name == "lexicon"] == [True]
-    for module in (lexicon, zoo):
-        monkeypatch.setattr(module, "lexicon_folder", lambda: None)
+    monkeypatch.setattr(lexicon, "lexicon_folder", lambda: None)
     assert [e.here for e in list_encoders() if e.name == "lexicon"] == [False]
     with pytest.raises(ValueError, match="the dictionary of 'lexicon' is gone"):
         open_encoder("lexicon", "text")
