@@ -38,9 +38,9 @@ class EncoderRequest:
 
     def pairs(self) -> list[tuple[Modality, str]]:
         """Every (modality, name), in order; the name `none` leaves a modality out."""
-        modalities: tuple[tuple[Modality, tuple[str, ...]], ...] = (("image", self.image), ("text", self.text))
-        named = [(modality, name) for modality, names in modalities for name in names if name != "none"]
-        return list(dict.fromkeys(named))
+        pairs: list[tuple[Modality, str]] = [("image", name) for name in self.image]
+        pairs += [("text", name) for name in self.text]
+        return [pair for pair in dict.fromkeys(pairs) if pair[1] != "none"]
 
     def files(self) -> dict[tuple[Modality, str], Path]:
         """The local weights file of each encoder that has one. Raises ValueError for an ambiguous one."""

@@ -14,6 +14,8 @@ from .samples import read_file
 MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs seconds for so many
 MAX_CLEANING = 10_000_000  # characters that `clean_text` may process in its repeated passes
 
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its marks
+
 # Words without sentiment. Negations and contrasts (not, no, never, nor, but, …) are left out on purpose.
 STOP_WORDS = frozenset(
     """a about am an and are as at be been being by did do does doing for from had has have having he her hers
@@ -48,7 +50,7 @@ def decode_lines(raw: bytes) -> list[str | None]:
 
     The encoding of most lines is tried first, so that a few damaged ones do not change that of the whole file.
     """
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if raw.startswith(UTF_16):
         raw = _characters(raw).encode()
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in raw:
@@ -110,14 +112,11 @@ CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "socia
 
 
 def _characters(raw: bytes) -> str:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = _try(raw, "utf-16")
-    else:
-        text = _try(raw, "utf-8-sig")
-        text = _try(raw, "gb18030") if text is None else text
-    if text is None:
-        raise BadItem("neither UTF-8, UTF-16 nor GB18030")
-    return text
+    for encoding in ("utf-16",) if raw.startswith(UTF_16) else ("utf-8-sig", "gb18030"):
+        text = _try(raw, encoding)
+        if text is not None:
+            return text
+    raise BadItem("neither UTF-8, UTF-16 nor GB18030")
 
 
 def _try(raw: bytes, encoding: str) -> str | None:
