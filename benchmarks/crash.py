@@ -51,15 +51,15 @@ def main() -> None:
         for stage, count in stages.items():
             print(f"  {stage}: {count}")
 
-    with tempfile.TemporaryDirectory() as folder, crash.nursery.Nursery() as nest:
-        whole = crash.Harness(nest, Path(folder, "whole"), slow=0.004)
+    with tempfile.TemporaryDirectory() as folder, crash.fork_server.ForkServer() as server:
+        whole = crash.Harness(server, Path(folder, "whole"), slow=0.004)
         print(f"rows: {len(whole.expected)} in {len(whole.complaints)} stores; {whole.seconds:.2f} s uninterrupted")
         trial("random SIGKILLs", whole, [lambda: whole.kills(KILLS, rng)])
         trial("losses of power", whole, [lambda: whole.power_losses(LOSSES, rng)])
         for number in (2, 3):
             calls = [lambda n=number, k=kill: whole.rivals(n, rng, kill=k) for kill in (False, True) * (RIVALS // 2)]
             trial(f"{number} extracts on one cache, in half of the trials one killed", whole, calls)
-        small = crash.Harness(nest, Path(folder, "small"), count=20)
+        small = crash.Harness(server, Path(folder, "small"), count=20)
         operations = range(1, small.operations() + 1)
         for code, lasting, name in ((errno.ENOSPC, True, "disk full from"), (errno.EIO, False, "I/O error at")):
             calls = [lambda a=at, c=code, t=lasting: small.fault(a, c, lasting=t) for at in operations]

@@ -1,4 +1,4 @@
-"""What an encoder is: a spec that decides every byte it writes, and how one is opened by name."""
+"""The spec of an encoder and its fingerprint, the names of modalities and number formats, and BadItem."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from typing import Literal
 
 Modality = Literal["image", "text"]
 Clean = Literal["none", "social", "strict"]
-Dtype = Literal["float16", "float32", "uint8", "int32"]  # the whole numbers are those of pass-through encoders
+SourceKind = Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
+Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders
 
 
 class BadItem(ValueError):  # noqa: N818 (the item is bad; the run goes on)
-    """One post's image or text cannot be embedded; the message is the reason that the user reads."""
+    """One post's image or text cannot be embedded; the message is the reason for the user."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Everything that decides the bytes of an embedding, and nothing else.
+    """Everything that determines the bytes of an embedding, and nothing else.
 
-    Device, batch size, workers and runtime are absent on purpose: they must not change the numbers.
+    Device, batch size, workers and runtime are left out on purpose: they must not change the numbers.
     """
 
     name: str
     modality: Modality
-    source: Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
+    source: SourceKind
     architecture: str
-    weights: str  # 'sha256:…' of the file, a hub revision, a torchvision id; what it was tuned on, where it was
+    weights: str  # 'sha256:…' of the file, a hub revision or a torchvision id; of a tuned encoder, its record too
     layer: str  # which feature map or hidden state
     pool: str  # how tokens become one vector
     preprocess: str  # canonical JSON of the preprocessing
@@ -45,7 +46,7 @@ class EncoderSpec:
 
     @property
     def raw(self) -> bool:
-        """Whether nothing is encoded: tokens are what a tower of its own is trained on, and are always kept."""
+        """Whether it encodes nothing: its tokens are the input of a trained tower and are always stored."""
         return self.source == "raw"
 
     @property
@@ -54,7 +55,7 @@ class EncoderSpec:
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.name).strip('-.')[-60:]}-{self.fingerprint}"
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return canonical(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> EncoderSpec:

@@ -1,4 +1,4 @@
-"""Arrays on disk that are filled in place: npy files in a folder, or one safetensors file."""
+"""Memory-mapped arrays to be filled in place: npy files in a folder, or one safetensors file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {"float32": "F32", "float16": "F16", "int32": "I32", "int64": "I64", "ui
 def npy_arrays(
     folder: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
 ) -> dict[str, NDArray[Any]]:
-    """Make a folder of `NAME.npy` to be filled, `NAME.txt` with a text a line, and `NAME.json` for each fact.
+    """Make a folder of `NAME.npy` to be filled, `NAME.txt` with one text per line, and `NAME.json` for each fact.
 
     Raises ValueError for a text that holds a line break.
     """
@@ -43,9 +43,9 @@ def _npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[An
 def safetensors_arrays(
     path: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
 ) -> dict[str, NDArray[Any]]:
-    """Make one safetensors file to be filled; texts are uint8 tensors of UTF-8, one a line, facts its metadata.
+    """Make one safetensors file to be filled; texts are uint8 tensors of UTF-8, one per line, facts its metadata.
 
-    The library's own writer wants every tensor in memory. Raises ValueError for a text that holds a line break.
+    The library's own writer needs every tensor in memory. Raises ValueError for a text that holds a line break.
     """
     lines = {name: np.frombuffer(_lines(name, values), np.uint8) for name, values in texts.items()}
     whole = shapes | {name: (content.dtype, content.shape) for name, content in lines.items()}
@@ -65,7 +65,7 @@ def safetensors_arrays(
 
 
 def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Give a file room for an array and map it; a full disk is an error here, not a signal when it is filled."""
+    """Reserve room for an array in a file and map it, so that a full disk is an error here and not a signal later."""
     size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if not size:
         return np.empty(shape, dtype)
@@ -80,5 +80,5 @@ def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]
 def _lines(name: str, values: Sequence[str]) -> bytes:
     for value in values:
         if "\n" in value or "\r" in value:
-            raise ValueError(f"{name} are written one a line, and {value!r} holds a line break; rename it")
+            raise ValueError(f"{name} are written one per line, but {value!r} holds a line break; rename it")
     return "".join(f"{value}\n" for value in values).encode()

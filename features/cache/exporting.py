@@ -1,4 +1,4 @@
-"""`msa cache export`: one encoder's embeddings as npy files, safetensors or Parquet, in the order of posts or keys."""
+"""`msa cache export`: writes one encoder's embeddings as npy, safetensors or Parquet, in the order of posts or keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK_BYTES = 64 << 20  # of a row group of a Parquet file
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: n rows, their tokens together (None: pooled vectors alone), and what is not in it."""
+    """The result of an export: rows, tokens in all (None: pooled vectors alone), and notes on what was left out."""
 
     path: Path
     format: Format
@@ -42,18 +42,9 @@ class Exported:
         return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """One line, then what is not in it."""
+        """One line, then the notes."""
         tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows, in which order: a content key per row, and where posts were given, their ids."""
-
-    keys: list[str]
-    ids: list[str] | None
-    notes: list[str]
 
 
 def pick_spec(cache: Path, name: str) -> EncoderSpec:
@@ -65,10 +56,10 @@ def pick_spec(cache: Path, name: str) -> EncoderSpec:
     if found:
         raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
     near = near_names(name, [spec.name for spec in specs])
-    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists what is there{near}")
+    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists all{near}")
 
 
-def export(
+def export_embeddings(
     cache: Path,
     name: str,
     to: Path,
@@ -77,7 +68,7 @@ def export(
     format: Format | Literal["auto"] = "auto",
     tokens: bool = True,
 ) -> Exported:
-    """Write the embeddings of one encoder to `to`, which must not exist; a killed export leaves nothing there.
+    """Write the embeddings of one encoder to `to`, which must not exist; a killed export leaves no file there.
 
     With a corpus there is a row for each post that has the modality, in its order; without, one per content key.
     Memory does not grow with the rows. Raises ValueError, and StoreError for a damaged cache.
@@ -87,31 +78,31 @@ def export(
     if to.exists():
         raise ValueError(f"{str(to)!r} exists already; delete it, or give another name with --to")
     if chosen == "parquet":
-        import pyarrow  # noqa: F401 (missing, it shall be said before the work)
+        import pyarrow  # noqa: F401 (to fail before the work where it is missing)
     store = Store(cache / spec.slug, spec)
     store.verify()
-    selection = Selection(store.keys, None, []) if corpus is None else _select(store, corpus)
-    if not selection.keys:
+    texts, notes = ({"keys": store.keys}, []) if corpus is None else _select(store, corpus)
+    keys = texts["keys"]
+    if not keys:
         raise ValueError(f"{spec.slug} holds no row to export" + ("" if corpus is None else " of these posts"))
-    notes = list(selection.notes)
-    lacking = int((~store.find(selection.keys, tokens=True)).sum()) if tokens else 0
+    lacking = int((~store.find(keys, tokens=True)).sum()) if tokens else 0
     if lacking:
         tokens = False
-        notes.append(f"{lacking} rows have no tokens in the cache, so that pooled vectors alone were written")
+        notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
     try:
-        total = _write(store, selection, temp, chosen, tokens)
+        total = _write(store, texts, temp, chosen, tokens)
         temp.rename(to)
     finally:
         if temp.is_dir():
             shutil.rmtree(temp)
         temp.unlink(missing_ok=True)
-    return Exported(to, chosen, spec.slug, len(selection.keys), total, notes)
+    return Exported(to, chosen, spec.slug, len(keys), total, notes)
 
 
-def _select(store: Store, corpus: Corpus) -> Selection:
-    """A row per post that is stored; what has no such content, or is known as bad, is left out and counted."""
+def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[str]]:
+    """Keys and ids of a row per post that is stored, and notes; posts without good content are left out and counted."""
     modality = store.spec.modality
     keys = hash_corpus(corpus).keys(modality)
     known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
@@ -124,27 +115,25 @@ def _select(store: Store, corpus: Corpus) -> Selection:
     rows = [(key, post.id) for key, post in zip(keys, corpus.samples, strict=True) if key is not None and known[key]]
     left = len(corpus.samples) - len(rows)
     notes = [f"{left} posts without a readable {modality} are left out"] if left else []
-    return Selection([key for key, _ in rows], [name for _, name in rows], notes)
+    return {"keys": [key for key, _ in rows], "ids": [name for _, name in rows]}, notes
 
 
-def _write(store: Store, selection: Selection, path: Path, format: Format, tokens: bool) -> int | None:
+def _write(store: Store, texts: Mapping[str, list[str]], path: Path, format: Format, tokens: bool) -> int | None:
     """Write the rows as one file or folder; return the number of tokens, None where they are left out."""
-    spec = store.spec
-    shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(selection.keys), spec.width))}
+    spec, keys = store.spec, texts["keys"]
+    shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(keys), spec.width))}
     offsets = None
     if tokens:
-        offsets = np.concatenate(([0], np.cumsum(store.lengths(selection.keys)))).astype(np.int64)
+        offsets = np.concatenate(([0], np.cumsum(store.lengths(keys)))).astype(np.int64)
         shapes["tokens"] = (np.dtype(spec.dtype), (int(offsets[-1]), spec.width))
         shapes["offsets"] = (offsets.dtype, offsets.shape)
-    texts = {"keys": selection.keys} | ({} if selection.ids is None else {"ids": selection.ids})
-    if format == "safetensors":
-        _fill(store, selection.keys, offsets, safetensors_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
-    elif format == "npy":
-        _fill(store, selection.keys, offsets, npy_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    if format != "parquet":
+        make_arrays = safetensors_arrays if format == "safetensors" else npy_arrays
+        _fill(store, keys, offsets, make_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
     else:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order, written in theirs
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order
             arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
-            _fill(store, selection.keys, offsets, arrays)
+            _fill(store, keys, offsets, arrays)
             _write_parquet(path, spec, arrays, texts)
     return None if offsets is None else int(offsets[-1])
 
@@ -152,16 +141,16 @@ def _write(store: Store, selection: Selection, path: Path, format: Format, token
 def _fill(
     store: Store, keys: Sequence[str], offsets: NDArray[np.int64] | None, arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Deal stored rows to their places: pooled (N, D), and with offsets (N+1,) tokens (sum of T, D)."""
-    places: dict[str, list[int]] = {}
+    """Copy stored rows into the arrays: pooled (N, D), and with offsets (N+1,) tokens (sum of T, D)."""
+    rows_of: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
-        places.setdefault(key, []).append(row)
+        rows_of.setdefault(key, []).append(row)
     if offsets is not None:
         arrays["offsets"][:] = offsets
-    distinct = list(places)
+    distinct = list(rows_of)
     for positions, block in store.read(distinct, tokens=offsets is not None):
         for at, position in enumerate(positions):
-            for row in places[distinct[int(position)]]:
+            for row in rows_of[distinct[int(position)]]:
                 arrays["pooled"][row] = block.pooled[at]
                 if offsets is not None and block.tokens is not None and block.offsets is not None:
                     item = block.tokens[block.offsets[at] : block.offsets[at + 1]]

@@ -1,4 +1,4 @@
-"""Embeddings made elsewhere, as .npy files and a list of ids: opened without loading, checked before they are kept."""
+"""Opens and checks embeddings that other programs made: .npy files and a list of ids, memory-mapped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ImportedArrays:
-    """N embeddings as they were given: pooled (N, D), tokens (sum of T, D) with offsets (N+1,) or neither, ids (N)."""
+    """N embeddings in their own format: pooled (N, D), tokens (sum of T, D) with offsets (N+1,) or neither, ids (N)."""
 
     pooled: NDArray[Any]
     ids: Sequence[str]
@@ -25,22 +25,22 @@ class ImportedArrays:
 
     @property
     def dtype(self) -> Any:
-        """Number format that tokens are stored in: half precision stays half."""
+        """Number format of the stored tokens: half precision stays half."""
         return "float16" if self.tokens is not None and self.tokens.dtype == np.float16 else "float32"
 
     def blocks(self) -> Iterator[range]:
-        """Rows of bounded size together."""
+        """Row ranges whose vectors have a bounded size."""
         size = self.pooled.nbytes + (0 if self.tokens is None else self.tokens.nbytes)
         step = max(1, CHUNK_BYTES * len(self.ids) // max(1, size))
         for start in range(0, len(self.ids), step):
             yield range(start, min(start + step, len(self.ids)))
 
     def vectors(self, rows: range) -> NDArray[np.float32]:
-        """Their pooled vectors (n, D), as they are stored."""
+        """Pooled vectors (n, D) in the format of the store."""
         return np.asarray(self.pooled[rows.start : rows.stop], np.float32)
 
     def words(self, rows: range) -> NDArray[np.floating]:
-        """Their tokens (sum of T, D), as they are stored."""
+        """Tokens (sum of T, D) in the format of the store."""
         if self.tokens is None:
             return np.empty((0, self.pooled.shape[1]), self.dtype)
         return np.asarray(self.tokens[self.offsets[rows.start] : self.offsets[rows.stop]], self.dtype)
@@ -53,16 +53,16 @@ def read_arrays(pooled: Path, ids: Path, tokens: Path | None = None, offsets: Pa
     names = _names(ids)
     vectors = _floats(pooled, "(rows, width)")
     if len(vectors) != len(names):
-        raise ValueError(f"{pooled} has {len(vectors)} rows, {ids} {len(names)} ids; one line per row is wanted")
+        raise ValueError(f"{pooled} has {len(vectors)} rows, but {ids} has {len(names)} ids; give one id per row")
     arrays = ImportedArrays(vectors, names)
     if tokens is not None and offsets is not None:
         words = _floats(tokens, "(all tokens, width)")
         if words.shape[1] != vectors.shape[1]:
             raise ValueError(
-                f"{tokens} is {words.shape[1]} wide, {pooled} {vectors.shape[1]}; one width for both is wanted"
+                f"{tokens} is {words.shape[1]} wide, but {pooled} is {vectors.shape[1]}; they must have one width"
             )
         arrays = ImportedArrays(vectors, names, words, _cuts(offsets, len(names), len(words)))
-    with np.errstate(over="ignore"):  # what is beyond the stored format becomes infinity, and is refused as such
+    with np.errstate(over="ignore"):  # a value beyond the stored format becomes infinity, which is refused
         for block in arrays.blocks():
             for path, part in ((pooled, arrays.vectors(block)), (tokens, arrays.words(block))):
                 if not np.isfinite(part).all():
@@ -74,15 +74,13 @@ def _names(path: Path) -> list[str]:
     try:
         names = path.read_text("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: UTF-8 text with an id a line is wanted ({error})") from error
+        raise ValueError(f"{path}: is not UTF-8 text ({error}); write one id per line") from error
     names = names[:-1] if names[-1] == "" else names
     if not names:
-        raise ValueError(f"{path} is empty; an id a line is wanted")
+        raise ValueError(f"{path} is empty; write one id per line")
     (twice, count), repeated = Counter(names).most_common(1)[0], len(names) - len(set(names))
     if repeated:
-        raise ValueError(
-            f"{path}: {repeated} ids are repeated, {twice!r} stands {count} times; one row a post is wanted"
-        )
+        raise ValueError(f"{path}: {repeated} ids are repeated, {twice!r} occurs {count} times; give one row per post")
     return names
 
 
@@ -90,14 +88,14 @@ def _cuts(path: Path, rows: int, tokens: int) -> NDArray[np.int64]:
     cuts = _load(path)
     whole = cuts.dtype.kind in "iu" and cuts.shape == (rows + 1,)
     if not whole or cuts[0] != 0 or cuts[-1] != tokens or (np.diff(cuts.astype(np.int64)) < 0).any():
-        raise ValueError(f"{path}: {rows + 1} rising integers from 0 to {tokens} are wanted")
+        raise ValueError(f"{path}: must hold {rows + 1} rising integers from 0 to {tokens}")
     return np.asarray(cuts, np.int64)
 
 
 def _floats(path: Path, wanted: str) -> NDArray[Any]:
     array = _load(path)
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
-        raise ValueError(f"{path}: an array {wanted} of floats is wanted; got {array.dtype} {array.shape}")
+        raise ValueError(f"{path}: must be an array {wanted} of floats; got {array.dtype} {array.shape}")
     return array
 
 
@@ -105,4 +103,4 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
-        raise ValueError(f"{path}: not an array of numbers as numpy.save writes it ({error})") from error
+        raise ValueError(f"{path}: is not an array of numbers ({error}); write it with numpy.save") from error

@@ -1,4 +1,4 @@
-"""`msa cache import`: embeddings made elsewhere, joined to posts by id and stored by content like any others."""
+"""`msa cache import`: joins embeddings made elsewhere to posts by id and stores them by content, like all others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALIKE = 0.9999  # cosine of two vectors of the same content, embedded in differe
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: rows = stored + cached + duplicate + other; `missing` posts have no row among them."""
+    """The result of an import: rows = stored + cached + duplicate + other; `missing` items have no row."""
 
     name: str
     modality: Modality
@@ -33,9 +33,9 @@ class Imported:
     path: str
     rows: int
     stored: int
-    cached: int  # in the store already
-    duplicate: int  # of a content that an earlier row has
-    other: int  # of posts that have no such content, or none that can be read
+    cached: int  # stored before
+    duplicate: int  # of the same content as an earlier row
+    other: int  # of posts without readable content of this modality
     missing: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,17 +43,17 @@ class Imported:
         return asdict(self)
 
     def to_text(self) -> str:
-        """What became of every row, and what is lacking."""
+        """Where every row went, and what is missing."""
         notes = [
             f"{self.rows} rows of {self.name}: {self.stored} stored, {self.cached} stored before, "
             f"{self.duplicate} duplicates: {self.path}"
         ]
         if self.other:
-            notes.append(f"{self.other} rows are of posts without a readable {self.modality} and were left out")
+            notes.append(f"{self.other} rows belong to posts without a readable {self.modality} and were left out")
         if self.missing:
             notes.append(
-                f"{self.missing} items have no embedding: errors.jsonl names them, heads take their {self.modality} as "
-                "missing, --append brings them"
+                f"{self.missing} items have no embedding and are listed in errors.jsonl; heads treat their "
+                f"{self.modality} as missing; add them with --append"
             )
         return "\n".join(notes)
 
@@ -61,11 +61,10 @@ class Imported:
 def import_embeddings(
     corpus: Corpus, cache: Path, arrays: ImportedArrays, *, name: str, modality: Modality, append: bool = False
 ) -> Imported:
-    """Store embeddings by the content of the posts that their ids name; the spec is made of the arrays themselves.
+    """Store embeddings by the content of the posts that their ids name; the spec's `weights` is a digest of the arrays.
 
-    `append` adds rows to what was imported under this name before. Raises ValueError for unknown ids, for posts of
-    one content whose vectors differ (those are of more than this content, and the cache knows rows by content
-    alone), and for a name that is taken.
+    `append` adds rows to an earlier import of this name. Raises ValueError for unknown ids, for a name that is taken,
+    and for posts of equal content whose vectors differ, since the cache identifies rows by content alone.
     """
     contents = hash_corpus(corpus)
     keys = _keys(corpus, contents, arrays.ids, modality)
@@ -103,28 +102,24 @@ def _keys(corpus: Corpus, contents: Contents, ids: Sequence[str], modality: Moda
     by_id: dict[str, str | None] = {}
     for post, key in zip(corpus.samples, contents.keys(modality), strict=True):
         if by_id.setdefault(post.id, key) != key:
-            raise ValueError(f"id {post.id!r} stands for several posts of {corpus.root}; ids must tell posts apart")
+            raise ValueError(f"id {post.id!r} belongs to several posts of {corpus.root}; ids must be unique")
     unknown = [name for name in ids if name not in by_id]
     if unknown:
         raise ValueError(
-            f"{len(unknown)} of {len(ids)} ids are of no post in {corpus.root}, {unknown[0]!r} for one; its ids look "
-            f"like {next(iter(by_id), None)!r}"
+            f"{len(unknown)} of {len(ids)} ids belong to no post in {corpus.root}, such as {unknown[0]!r}; "
+            f"its ids look like {next(iter(by_id), None)!r}"
         )
     return [by_id[name] for name in ids]
 
 
 def _first_rows(arrays: ImportedArrays, keys: Sequence[str | None]) -> dict[str, int]:
-    """The first row of each content; a later one may differ by no more than another batch makes."""
+    """The first row of each content; a later one may differ only as much as another batch makes it."""
     first: dict[str, int] = {}
     for row, key in enumerate(keys):
         if key is None or (earlier := first.setdefault(key, row)) == row:
             continue
-        _refuse_unlike(
-            arrays,
-            row,
-            arrays.vectors(range(earlier, earlier + 1))[0],
-            f"post {arrays.ids[earlier]!r} of the same content",
-        )
+        vector = arrays.vectors(range(earlier, earlier + 1))[0]
+        _refuse_unlike(arrays, row, vector, f"that of post {arrays.ids[earlier]!r} of the same content")
     return first
 
 
@@ -132,13 +127,13 @@ def _refuse_changed(store: Store, arrays: ImportedArrays, rows: dict[str, int]) 
     keys = list(rows)
     for positions, block in store.read(keys, tokens=False):
         for position, pooled in zip(positions, block.pooled, strict=True):
-            _refuse_unlike(arrays, rows[keys[int(position)]], pooled, "what was imported for it before")
+            _refuse_unlike(arrays, rows[keys[int(position)]], pooled, "the one imported for it before")
 
 
 def _refuse_unlike(arrays: ImportedArrays, row: int, other: NDArray[np.float32], whose: str) -> None:
     if cosines(arrays.vectors(range(row, row + 1)), other[None])[0] < ALIKE:
         raise ValueError(
-            f"the vector of post {arrays.ids[row]!r} differs from that of {whose}; embeddings are kept by content, "
+            f"the vector of post {arrays.ids[row]!r} differs from {whose}; embeddings are stored by content, "
             "so equal content must have equal vectors"
         )
 
@@ -146,9 +141,9 @@ def _refuse_unlike(arrays: ImportedArrays, row: int, other: NDArray[np.float32],
 def _spec(
     cache: Path, arrays: ImportedArrays, keys: Sequence[str | None], *, name: str, modality: Modality, append: bool
 ) -> EncoderSpec:
-    """What names these embeddings: the digest of the arrays and of the content that each row belongs to."""
+    """The spec of these embeddings, identified by a digest of the arrays and of the content of each row."""
     if name in {*ENCODERS, *ALIASES, "none", ""}:
-        raise ValueError(f"--name {name!r} is taken by msa itself; give the embeddings a name of their own")
+        raise ValueError(f"--name {name!r} is a name of msa's own; give the embeddings another one")
     width = arrays.pooled.shape[1]
     digest = hashlib.sha256(repr((arrays.pooled.shape, str(arrays.pooled.dtype), arrays.dtype)).encode())
     digest.update("\n".join(key or "" for key in keys).encode() + arrays.offsets.tobytes())
@@ -173,30 +168,29 @@ def _spec(
     if not append:
         if there and there != [spec]:
             raise ValueError(
-                f"{modality} embeddings named {name!r} are in {str(cache)!r} already; add rows to them by --append, or "
-                "give another --name"
+                f"{modality} embeddings named {name!r} are in {str(cache)!r} already; add rows to them with --append, "
+                "or give another --name"
             )
         return spec
     if len(there) != 1 or there[0].source != "import":
-        raise ValueError(f"--append: no imported {modality} embeddings named {name!r} in {str(cache)!r}")
+        raise ValueError(f"--append: no imported {modality} embeddings named {name!r} in {str(cache)!r}; leave it out")
     if (there[0].width, there[0].dtype) != (width, arrays.dtype):
         raise ValueError(
-            f"--append: {there[0].slug} is {there[0].width} wide, {there[0].dtype}; got {width}, {arrays.dtype}"
+            f"--append: {there[0].slug} has width {there[0].width} and {there[0].dtype}; got {width} and {arrays.dtype}"
         )
     if any(part.has_tokens != (arrays.tokens is not None) for part in Store(cache / there[0].slug, there[0]).parts):
-        raise ValueError(f"--append: bring tokens for all rows of {there[0].slug}, or for none")
+        raise ValueError(f"--append: give tokens for all rows of {there[0].slug}, or for none")
     return there[0]
 
 
 def _note_missing(corpus: Corpus, contents: Contents, store: Store) -> int:
-    """Write the posts that have the content but no embedding into errors.jsonl; return how many items they are."""
+    """List the posts that have the content but no embedding in errors.jsonl; return the number of items."""
     modality = store.spec.modality
     keys = contents.keys(modality)
     there = dict(zip(keys, store.find([key or "" for key in keys]), strict=True))
     records, posts = [], set()
     for post, key in zip(corpus.samples, keys, strict=True):
-        origin = post.image if modality == "image" else post.text
-        file = origin.name if isinstance(origin, Path) else post.id
+        file = post.file_name(modality)
         posts.add((post.id, file))
         if key is not None and not there[key]:
             records.append(BadRecord(post.id, key, file, "no embedding was imported"))

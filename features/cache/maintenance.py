@@ -1,4 +1,4 @@
-"""`msa cache ls`, `merge` and `gc`: what the stores hold, as one file each, without what no data set uses."""
+"""`msa cache ls`, `merge` and `gc`: lists the stores, merges their parts, drops rows that no data set uses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ..encoders.word_vectors import FITTED_FILE
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
-from ..spec import EncoderSpec, Modality
+from ..spec import Modality
 from ..store.errors import read_errors, update_errors
 from ..store.parts import data_bytes
 from ..store.store import Store, stored_specs
 from ..text_table import table
 
-REBUILT = ("spec.json", "origin.json", "errors.jsonl", "tuned.json")  # what `msa extract` writes anew into a folder
+REBUILT = ("spec.json", "origin.json", "errors.jsonl", "tuned.json")  # `msa extract` writes these again
 
 
 @dataclass(frozen=True)
 class StoreEntry:
-    """One line of `msa cache ls`: `tokens` is how many token vectors there are, None where only pooled ones are."""
+    """One line of `msa cache ls`. `tokens` is the number of token vectors, None for pooled vectors alone."""
 
     name: str
     modality: Modality
@@ -62,8 +62,8 @@ class CacheList:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What `msa cache merge` did to one store."""
+class MergedStore:
+    """Parts and bytes of one store before and after `msa cache merge`."""
 
     slug: str
     parts_before: int
@@ -73,10 +73,10 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class Merge:
-    """The stores of a cache, before and after."""
+class MergeReport:
+    """The result of `msa cache merge`."""
 
-    stores: Sequence[Merged]
+    stores: Sequence[MergedStore]
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
@@ -92,8 +92,8 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a collection drops of one store, or would drop; `removed`: the whole folder goes. `bytes` is approximate."""
+class StoreGarbage:
+    """Unused rows of one store. `removed`: the whole folder is deleted. `bytes` is approximate before it is done."""
 
     slug: str
     kept: int
@@ -103,10 +103,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Collection:
-    """What `msa cache gc` did, or (`done` False) would do."""
+class GarbageReport:
+    """The result of `msa cache gc`; with `done` False, what it would do."""
 
-    stores: Sequence[Sweep]
+    stores: Sequence[StoreGarbage]
     done: bool
     notes: Sequence[str] = ()
 
@@ -115,9 +115,9 @@ class Collection:
         return {"done": self.done, "encoders": [asdict(store) for store in self.stores], "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """One line per store, then what remains to be said."""
+        """One line per store, then the notes."""
         lines = [
-            [s.slug, str(s.kept), str(s.dropped), f"{s.bytes / 1e6:.1f}", "goes" if s.removed else "stays"]
+            [s.slug, str(s.kept), str(s.dropped), f"{s.bytes / 1e6:.1f}", "removed" if s.removed else "kept"]
             for s in self.stores
         ]
         text = table(["folder", "rows kept", "rows dropped", "MB freed", "folder"], lines)
@@ -126,7 +126,7 @@ class Collection:
 
 
 def open_stores(cache: Path) -> list[Store]:
-    """The stores of a cache, by folder name; ValueError where there is none. Writes nothing."""
+    """The stores of a cache, by folder name. Writes nothing. Raises ValueError where there is none."""
     stores = [Store(cache / spec.slug, spec) for spec in stored_specs(cache)]
     if not stores:
         raise ValueError(f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache")
@@ -134,12 +134,12 @@ def open_stores(cache: Path) -> list[Store]:
 
 
 def list_cache(cache: Path) -> CacheList:
-    """Look at every store of a cache, which may be empty or absent. Raises StoreError for a torn one."""
+    """List every store of a cache, which may be empty or absent. Raises StoreError for a torn one."""
     return CacheList(cache, [_entry(Store(cache / spec.slug, spec)) for spec in stored_specs(cache)])
 
 
 def _entry(store: Store) -> StoreEntry:
-    spec: EncoderSpec = store.spec
+    spec = store.spec
     tokens = int(store.lengths(store.keys).sum()) if any(part.has_tokens for part in store.parts) else None
     return StoreEntry(
         name=spec.name,
@@ -157,32 +157,32 @@ def _entry(store: Store) -> StoreEntry:
     )
 
 
-def merge_cache(cache: Path) -> Merge:
+def merge_cache(cache: Path) -> MergeReport:
     """Rewrite the small parts of every store as one. Raises ValueError for an empty cache or a damaged part."""
     merged = []
     for store in open_stores(cache):
         before = len(store.parts), store.bytes
         store.merge()
-        merged.append(Merged(store.spec.slug, before[0], len(store.parts), before[1], store.bytes))
-    return Merge(merged)
+        merged.append(MergedStore(store.spec.slug, before[0], len(store.parts), before[1], store.bytes))
+    return MergeReport(merged)
 
 
-def collect(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Collection:
-    """Drop every row whose content no post of the corpora has; without `yes` only say what would go.
+def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> GarbageReport:
+    """Drop every row whose content no post of the corpora has; without `yes` only report what would be dropped.
 
-    Raises ValueError for an empty cache, a corpus without posts, or posts that cannot be read: their rows would go.
+    Raises ValueError for an empty cache, a corpus without posts, or unreadable posts, whose rows would be lost.
     """
     stores = open_stores(cache)
     used: dict[Modality, set[str]] = {"image": set(), "text": set()}
     notes = []
     for corpus in corpora:
         if not corpus.samples:
-            raise ValueError(f"no posts in {corpus.root}, so every row would go; `msa check` shows what was read")
+            raise ValueError(f"no posts in {corpus.root}, so all rows would be dropped; see `msa check`")
         contents = hash_corpus(corpus)
         unreadable = [bad for bad in contents.bad if bad.key is None]
         if unreadable:
             raise ValueError(
-                f"{len(unreadable)} files cannot be read, so their rows would go; first: {unreadable[0].file} "
+                f"{len(unreadable)} files cannot be read, so their rows would be dropped; first: {unreadable[0].file} "
                 f"({unreadable[0].reason})"
             )
         for modality, keys in used.items():
@@ -190,12 +190,12 @@ def collect(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Collection:
             keys.update(bad.key for bad in contents.bad if bad.modality == modality and bad.key is not None)
         if corpus.problems:
             notes.append(
-                f"{len(corpus.problems)} problems in {corpus.root}: their posts count as gone; see `msa check`"
+                f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
             )
-    return Collection([_sweep(store, used[store.spec.modality], yes) for store in stores], yes, notes)
+    return GarbageReport([_drop_unused(store, used[store.spec.modality], yes) for store in stores], yes, notes)
 
 
-def _sweep(store: Store, used: set[str], yes: bool) -> Sweep:
+def _drop_unused(store: Store, used: set[str], yes: bool) -> StoreGarbage:
     unused = [key for key in store.keys if key not in used]
     kept = len(store) - len(unused)
     lengths = store.lengths(unused)
@@ -203,12 +203,12 @@ def _sweep(store: Store, used: set[str], yes: bool) -> Sweep:
     freed = data_bytes(store.spec, int(with_tokens.sum()), int(lengths.sum()))
     freed += data_bytes(store.spec, int((~with_tokens).sum()), None)
     records = {record.key for record in read_errors(store.folder)}
-    # what was fitted on a corpus lies nowhere else, and runs that were trained on it need it to predict
-    goes = not kept and not records & {None, *used} and not (store.folder / FITTED_FILE).exists()
+    # fitted vectors exist nowhere else, and runs that were trained on them need them to predict
+    removed = not kept and not records & {None, *used} and not (store.folder / FITTED_FILE).exists()
     if yes:
         before = store.bytes
         store.merge(used)
         update_errors(store.folder, {key for key in records if key is not None and key not in used}, [])
-        goes = goes and store.remove_empty(REBUILT)
+        removed = removed and store.remove_empty(REBUILT)
         freed = before - store.bytes
-    return Sweep(store.spec.slug, kept, len(unused), freed, goes)
+    return StoreGarbage(store.spec.slug, kept, len(unused), freed, removed)

@@ -1,4 +1,4 @@
-"""`msa cache verify`: every part against its checksum, and a sample of rows against the encoder that wrote them."""
+"""`msa cache verify`: compares every part with its checksum, and a sample of rows with the output of their encoder."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoder
-from ..encoders.runtime import choose_runtime
 from ..encoders.sources import reopen
-from ..extraction.embed import batches, decode
+from ..extraction.embed import batches, decode, preprocess
 from ..extraction.settings import ExtractSettings
 from ..messages import explain
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
-from ..posts.text import clean_text
 from ..spec import BadItem, EncoderSpec
 from ..store.errors import read_errors
 from ..store.parts import StoreError, open_part, verify_part
 from ..store.store import Store, read_spec
 from ..text_table import table
 
-CHUNK = 64  # posts that are decoded together
-# the least cosine between stored and encoded anew; ids have none, and are the same or not
+CHUNK = 64  # posts decoded together
+# least cosine between a stored row and the same encoded again; ids must be equal
 POOLED, TOKENS = 0.9999, {"float32": 0.9999, "float16": 0.999, "uint8": 0.999, "int32": 1.0}
 Item = tuple[NDArray[np.float32], NDArray[Any] | None]  # pooled (D,), tokens (T, D)
 
 
 @dataclass
 class StoreCheck:
-    """What was found of one folder. `compared` rows were encoded anew; `unopened` says why none could be."""
+    """The findings of one folder. `compared` rows were encoded again; `unopened` is why none could be."""
 
     slug: str
     parts: int = 0
     bytes: int = 0
     damage: list[str] = field(default_factory=list)
     compared: int = 0
-    pooled_cosine: float | None = None  # the least of all rows
-    token_cosine: float | None = None  # the least of all tokens of all rows
-    difference: float | None = None  # the largest between two numbers
+    pooled_cosine: float | None = None  # least of all rows
+    token_cosine: float | None = None  # least of all tokens of all rows
+    difference: float | None = None  # largest between two numbers
     mismatches: list[str] = field(default_factory=list)
     unopened: str | None = None
 
@@ -54,7 +52,7 @@ class StoreCheck:
 
 @dataclass(frozen=True)
 class Verification:
-    """All folders of a cache; `sampled`: posts were given to encode a sample of."""
+    """The findings of a cache; `sampled`: posts were given, so that a sample was encoded."""
 
     checks: Sequence[StoreCheck]
     sampled: bool
@@ -84,9 +82,9 @@ class Verification:
             for check in self.checks
         ]
         notes = [note for check in self.checks for note in (*check.damage, *check.mismatches)]
-        notes += [f"{c.slug} was not encoded anew: {c.unopened}" for c in self.checks if c.unopened]
+        notes += [f"{c.slug} was not encoded again: {c.unopened}" for c in self.checks if c.unopened]
         if not self.sampled:
-            notes.append("checksums only; give the posts, and a sample of them is encoded anew and compared")
+            notes.append("checksums only; give the posts to encode a sample of them again and compare it")
         return "\n".join([table(header, lines), *notes])
 
 
@@ -99,9 +97,10 @@ def verify_cache(
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
 ) -> Verification:
-    """Check every folder of a cache; go on after a fault, so that all are named. Nothing is written.
+    """Check every folder of a cache and report all faults. Nothing is written.
 
-    `sample` rows per store that `corpus` holds are encoded anew, drawn by `seed`. Raises ValueError for an empty cache.
+    `sample` rows per store, drawn by `seed` among those of `corpus`, are encoded again. Raises ValueError for an empty
+    cache.
     """
     folders = sorted({path.parent for what in ("*/spec.json", "*/part-*.h5") for path in cache.glob(what)})
     if not folders:
@@ -110,7 +109,7 @@ def verify_cache(
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:
         contents = hash_corpus(corpus)
-        runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
+        runtime = settings.choose_runtime()
         for folder, check in zip(folders, checks, strict=True):
             if check.damage:
                 check.unopened = "it is damaged"
@@ -132,7 +131,7 @@ def verify_cache(
 
 
 def check_folder(folder: Path) -> StoreCheck:
-    """Compare every part of one folder with its checksum and its spec, and read what else lies there."""
+    """Compare every part of one folder with its checksum and its spec, and read its notes."""
     check = StoreCheck(folder.name)
     spec = None
     for read in (read_spec, read_errors):
@@ -161,14 +160,11 @@ def check_folder(folder: Path) -> StoreCheck:
 
 def _draw(corpus: Corpus, contents: Contents, store: Store, sample: int, seed: int) -> dict[str, Sample]:
     """Stored keys that the corpus holds, drawn at random, and for each a post that has the content."""
-    posts: dict[str, Sample] = {}
-    for key, post in zip(contents.keys(store.spec.modality), corpus.samples, strict=True):
-        if key is not None:
-            posts.setdefault(key, post)
-    distinct = sorted(posts)
+    first = contents.first(store.spec.modality)
+    distinct = sorted(first)
     stored = [key for key, there in zip(distinct, store.find(distinct), strict=True) if there]
     drawn = np.random.default_rng(seed).permutation(len(stored))[:sample]
-    return {stored[at]: posts[stored[at]] for at in sorted(drawn.tolist())}
+    return {stored[at]: corpus.samples[first[stored[at]]] for at in sorted(drawn.tolist())}
 
 
 def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], encoder: Encoder, budget: int) -> None:
@@ -177,35 +173,35 @@ def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], encod
         keys = [key for key, has in zip(posts, with_tokens, strict=True) if has == tokens]
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
-            anew = dict(zip(chunk, _encode(store.spec, encoder, chunk, posts, budget), strict=True))
+            again = dict(zip(chunk, _encode(store.spec, encoder, chunk, posts, budget), strict=True))
             for positions, rows in store.read(chunk, tokens=tokens):
                 split: list[Any] = [None] * len(positions)
                 if rows.tokens is not None and rows.offsets is not None:
                     split = np.split(rows.tokens, rows.offsets[1:-1])
                 for position, pooled, item in zip(positions, rows.pooled, split, strict=True):
                     key = chunk[int(position)]
-                    _judge(check, store.spec, posts[key].id, (pooled, item), anew[key])
+                    _compare_row(check, store.spec, posts[key].id, (pooled, item), again[key])
 
 
-def _judge(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, anew: Item | str) -> None:
-    """Compare one stored row with the same encoded anew, or with the reason why it cannot be."""
+def _compare_row(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, again: Item | str) -> None:
+    """Compare one stored row with the same encoded again; `again` is a reason where it cannot be."""
     check.compared += 1
-    if isinstance(anew, str):
-        check.mismatches.append(f"{spec.slug}: post {post} is stored, but cannot be encoded: {anew}")
+    if isinstance(again, str):
+        check.mismatches.append(f"{spec.slug}: post {post} is stored, but cannot be encoded: {again}")
         return
-    pooled = float(cosines(stored[0][None], anew[0][None])[0])
+    pooled = float(cosines(stored[0][None], again[0][None])[0])
     check.pooled_cosine = min(pooled, 1.0 if check.pooled_cosine is None else check.pooled_cosine)
-    wrong = [] if pooled >= POOLED else [f"pooled vectors have cosine {_digits(pooled)}, at least {POOLED} is wanted"]
-    far = np.abs(stored[0] - anew[0]).max()
-    if stored[1] is not None and anew[1] is not None:
-        if len(stored[1]) != len(anew[1]):
-            wrong.append(f"{len(stored[1])} tokens are stored, {len(anew[1])} come out")
-        elif len(anew[1]):
-            least = _least_cosine(stored[1], anew[1])
+    wrong = [] if pooled >= POOLED else [f"pooled vectors have cosine {_digits(pooled)}, below {POOLED}"]
+    far = np.abs(stored[0] - again[0]).max()
+    if stored[1] is not None and again[1] is not None:
+        if len(stored[1]) != len(again[1]):
+            wrong.append(f"{len(stored[1])} tokens are stored, the encoder gives {len(again[1])}")
+        elif len(again[1]):
+            least = _least_cosine(stored[1], again[1])
             check.token_cosine = min(least, 1.0 if check.token_cosine is None else check.token_cosine)
-            far = max(far, np.abs(stored[1].astype(np.float32) - anew[1].astype(np.float32)).max())
+            far = max(far, np.abs(stored[1].astype(np.float32) - again[1].astype(np.float32)).max())
             if least < TOKENS[spec.dtype]:
-                wrong.append(f"tokens have cosine {_digits(least)}, at least {TOKENS[spec.dtype]} is wanted")
+                wrong.append(f"tokens have cosine {_digits(least)}, below {TOKENS[spec.dtype]}")
     check.difference = max(float(far), check.difference or 0.0)
     if wrong:
         check.mismatches.append(f"{spec.slug}: post {post} differs from its encoder's output: {'; '.join(wrong)}")
@@ -214,13 +210,12 @@ def _judge(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, anew: 
 def _encode(
     spec: EncoderSpec, encoder: Encoder, keys: Sequence[str], posts: Mapping[str, Sample], budget: int
 ) -> list[Item | str]:
-    """Decode and encode posts as extraction does: a row each as it would be stored, or why there is none."""
+    """Decode and encode posts as an extraction does: for each a row in its stored format, or why there is none."""
     results: list[Item | str] = [""] * len(keys)
     prepared: dict[int, Any] = {}
     for at, key in enumerate(keys):
         try:
-            item = decode(posts[key], spec.modality)
-            prepared[at] = encoder.preprocess(clean_text(item, spec.clean) if spec.modality == "text" else item, key)
+            prepared[at] = preprocess(encoder, spec, decode(posts[key], spec.modality), key)
         except BadItem as error:
             results[at] = str(error)
     which = next(n for n, own in enumerate(encoder.specs) if own.fingerprint == spec.fingerprint)
@@ -239,18 +234,18 @@ def _least_cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def cosines(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Cosine of each row of two arrays (n, D); 1 where both are nothing beside the longest row, 0 where only one is."""
+    """Cosine of each row of two arrays (n, D); 1 where both rows are about zero, 0 where only one is."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    nothing = 1e-6 * max(lengths[0].max(), lengths[1].max())
-    silent = [length <= nothing for length in lengths]
+    tiny = 1e-6 * max(lengths[0].max(), lengths[1].max())
+    zero = [length <= tiny for length in lengths]
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = (a * b).sum(1) / (lengths[0] * lengths[1])
-    found[silent[0] | silent[1]] = 0.0
-    found[silent[0] & silent[1]] = 1.0
+    found[zero[0] | zero[1]] = 0.0
+    found[zero[0] & zero[1]] = 1.0
     return np.nan_to_num(found, nan=0.0)
 
 
 def _digits(cosine: float | None) -> str:
-    """Rounded down, so that a cosine below a limit does not read as the limit; equal rows are 1 but for 1e-9."""
+    """Rounded down, so that a cosine below a limit does not look like the limit; equal rows are 1 but for 1e-9."""
     return "-" if cosine is None else f"{np.floor((cosine + 1e-9) * 1e6) / 1e6:.6f}"

@@ -1,1 +1,1 @@
-"""Frozen encoders: found by name, opened, run; one source of encoders a file."""
+"""Frozen encoders: found by name, opened and run; one file per source of encoders."""

@@ -1,4 +1,4 @@
-"""What every encoder offers: options to open it with, a model that embeds batches, and what it returns."""
+"""The interface of all encoders: options, an unloaded source, a loaded model, and the batch it returns."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .runtime import Runtime
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """What a user may ask of an encoder besides its name. None or () means the encoder's own default.
+    """Options of an encoder besides its name. None or () means the encoder's own default.
 
-    The last three are about texts: one set of options serves both modalities, and `open_encoder` drops them for images.
+    The last three are for texts: one set of options serves both modalities, and `open_encoder` drops them for images.
     """
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
     local_files_only: bool = False
-    dtype: Dtype = "float16"  # pass-through encoders have their own
+    dtype: Dtype = "float16"  # pass-through encoders ignore it
     layers: tuple[int, ...] = ()  # -1 is the last
     pools: tuple[str, ...] = ()
-    whole: bool = False  # stretch the whole picture to the model's square, instead of a crop
+    whole: bool = False  # resize the whole picture to the model's square instead of cropping it
     clean: Clean = "none"
     max_length: int | None = None
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)
@@ -41,15 +41,15 @@ class Encoded(NamedTuple):
 
 
 class Encoder(Protocol):
-    """A loaded model. Both methods are thread-safe; `encode` runs the model, no gradient, eval mode."""
+    """A loaded model in eval mode, without gradients. Its methods are thread-safe."""
 
     specs: tuple[EncoderSpec, ...]
 
     def preprocess(self, item: Any, key: str = "") -> Any:
         """Turn one decoded item (uint8 RGB tensor (3, H, W), or cleaned text) into the model's input, on the CPU.
 
-        `key` is the item's content key, from which an augmented view draws. Raises BadItem when nothing can be
-        embedded (no known word, say).
+        `key` is the item's content key, which seeds an augmented view. Raises BadItem for an item that cannot be
+        embedded, such as a text without a known word.
         """
         ...
 
@@ -58,30 +58,43 @@ class Encoder(Protocol):
         ...
 
     def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
-        """Embed prepared items, in order: one result per spec, out of one forward pass."""
+        """Embed prepared items, in order, in one forward pass; one result per spec."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder found but not loaded: what it gives (several layers or poolings are several specs), how to load it."""
+    """An encoder that is not loaded yet: a spec for each layer and pooling asked for, and how to load it."""
 
     specs: tuple[EncoderSpec, ...]
     load: Callable[[Runtime], Encoder]
 
     @property
     def spec(self) -> EncoderSpec:
-        """The first spec, which for most encoders is the only one."""
+        """The first spec, for most encoders the only one."""
         return self.specs[0]
 
 
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, without importing it; None where it is missing."""
+    found = importlib.util.find_spec(package)
+    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+
+
 def require(package: str, name: str, *, extra: str) -> None:
-    """Raise ValueError with the line to install where an optional package is missing; import nothing."""
+    """Raise ValueError, with the line that installs it, where an optional package is missing; imports nothing."""
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"encoder {name!r} needs {package}, which is missing: pip install 'msa-pipeline[{extra}]'")
 
 
 def refuse_weights(name: str, options: EncoderOptions) -> None:
-    """Raise ValueError where a weights file is given to an encoder that has no use for one."""
+    """Raise ValueError where a weights file is given to an encoder that takes none."""
     if options.weights is not None:
-        raise ValueError(f"{name!r} takes no weights file; got {str(options.weights)!r}")
+        raise ValueError(f"{name!r} takes no weights file; got {str(options.weights)!r}; leave out --weights")
+
+
+def choose_length(name: str, asked: int | None, *, limit: int, least: int = 3, unit: str = "") -> int:
+    """Word pieces or words kept of a text: `limit` by default. Raises ValueError outside `least` to `limit`."""
+    if asked is not None and not least <= asked <= limit:
+        raise ValueError(f"max length of {name!r} must be {least} to {limit}{unit}; got {asked}")
+    return limit if asked is None else asked

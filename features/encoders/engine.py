@@ -1,4 +1,4 @@
-"""A frozen model made ready to run: by torch on any device, or by OpenVINO on a CPU."""
+"""Engines that run a frozen tower: torch on any device, OpenVINO on a CPU."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from .runtime import Runtime
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TOLERANCE = 1e-3  # of the largest value: far more than rounding, far less than another function
+TOLERANCE = 1e-3  # relative to the largest value: far above rounding, far below a different function
 
-# tensors in on the CPU, tensors out on the CPU; callable by several threads at once
-Engine = Callable[..., "list[Tensor]"]
+# takes and returns tensors on the CPU; thread-safe
+TowerEngine = Callable[..., "list[Tensor]"]
 
 
-def open_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> Engine:
-    """Prepare a tower whose `forward` takes tensors and returns a list of tensors.
+def open_tower_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> TowerEngine:
+    """The engine for a tower whose `forward` takes tensors and returns a list of tensors.
 
-    `half` allows half precision where a GPU computes; a CPU is slower in it. Nothing heavy happens before the
-    first call.
+    `half` allows half precision on a GPU; a CPU is slower in it. Nothing heavy happens before the first call.
     """
     frozen = tower.eval().requires_grad_(False)
     if runtime.engine == "openvino":
@@ -33,7 +32,7 @@ def open_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> Engine:
 
 
 class TorchEngine:
-    """One copy of the weights on the device, in the memory order that convolutions like best."""
+    """One copy of the weights on the device, in the channels-last memory format."""
 
     def __init__(self, tower: nn.Module, runtime: Runtime, *, half: bool) -> None:
         import torch
@@ -42,7 +41,7 @@ class TorchEngine:
         self.half = half and self.device.type in ("cuda", "mps")
         self.tower: Any = tower.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if runtime.compile:
-            self.tower = torch.compile(self.tower)  # marks as dynamic what turns out to vary
+            self.tower = torch.compile(self.tower)  # shapes that vary become dynamic
         self.stream = local()
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
@@ -50,13 +49,13 @@ class TorchEngine:
 
         if self.device.type == "cpu":
             if torch.get_num_threads() != 1:
-                torch.set_num_threads(1)  # holds for the calling thread, which is a stream
+                torch.set_num_threads(1)  # for the calling thread, which is a stream
             return self._forward(inputs)
         if self.device.type != "cuda":
             return [output.cpu() for output in self._forward(self._moved(inputs))]
         if not hasattr(self.stream, "stream"):
             self.stream.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            self.stream.stream.wait_stream(torch.cuda.default_stream(self.device))  # the weights came over that one
+            self.stream.stream.wait_stream(torch.cuda.default_stream(self.device))  # it copied the weights
         with torch.cuda.stream(self.stream.stream):
             return [output.cpu() for output in self._forward(self._moved(inputs))]
 
@@ -76,54 +75,45 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """The same tower compiled for the CPU at the first call, with one stream of one thread per stream.
+    """The tower compiled for the CPU at the first call, with one inference stream of one thread per stream.
 
-    A tower that OpenVINO cannot read, or reads as another function than torch does, is left to torch; `reason` is why.
+    A tower that OpenVINO cannot read, or whose outputs it changes, runs on torch instead.
     """
 
     def __init__(self, tower: nn.Module, runtime: Runtime) -> None:
         self.tower: nn.Module | None = tower
         self.runtime = runtime
-        self.compiling = Lock()
-        self.compiled: Any = None
-        self.fallback: TorchEngine | None = None
-        self.reason: str | None = None
-        self.absent: list[bool] = []  # which inputs were None when it was compiled, and must be again
-        self.stream = local()
+        self.preparing = Lock()
+        self.run: TowerEngine | None = None
 
     def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
-        with self.compiling:
+        with self.preparing:
             if self.tower is not None:
-                self._prepare(self.tower, inputs)
+                self.run = self._prepare(self.tower, inputs)
                 self.tower = None  # the compiled model has weights of its own
-        if self.fallback is not None:
-            return self.fallback(*inputs)
-        assert self.absent == [tensor is None for tensor in inputs]
-        if not hasattr(self.stream, "request"):
-            self.stream.request = self.compiled.create_infer_request()
-        return _infer(self.stream.request, inputs)
+        assert self.run is not None
+        return self.run(*inputs)
 
-    def _prepare(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> None:
-        self.absent = [tensor is None for tensor in inputs]
+    def _prepare(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> TowerEngine:
         try:
-            self.compiled = self._compile(tower, inputs)
-            if not agree(tower, self.compiled, inputs):
-                self.reason = "OpenVINO gives other numbers than torch"
-        except Exception as error:  # of the tracer, of the reader or of the compiler: torch can do without all three
-            self.reason = f"OpenVINO cannot read it: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
-        if self.reason is not None:
-            log = logging.getLogger(__name__)
-            log.setLevel(logging.WARNING)  # OpenVINO raises the level of all others when it fails
-            log.warning("%s is left to torch: %s", type(tower).__name__, self.reason)
-            self.compiled, self.fallback = None, TorchEngine(tower, self.runtime, half=False)
+            compiled = self._compile(tower, inputs)
+            if same_outputs(tower, compiled, inputs):
+                return CompiledTower(compiled, absent=[tensor is None for tensor in inputs])
+            reason = "OpenVINO gives other numbers than torch"
+        except Exception as error:  # of the tracer, the reader or the compiler; torch needs none of them
+            reason = f"OpenVINO cannot read it: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+        log = logging.getLogger(__name__)
+        log.setLevel(logging.WARNING)  # OpenVINO raises the level of all loggers when it fails
+        log.warning("%s runs on torch: %s", type(tower).__name__, reason)
+        return TorchEngine(tower, self.runtime, half=False)
 
     def _compile(self, tower: nn.Module, inputs: Sequence[Tensor | None]) -> Any:
-        # its telemetry would report each conversion to a server, from a process that it forks
+        # its telemetry would fork a process that reports each conversion to a server
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
         import torch
 
-        # a batch of 1 would be folded in
+        # a batch of 1 would become a constant
         example = tuple(torch.cat([tensor, tensor])[:2] for tensor in inputs if tensor is not None)
 
         class Whole(torch.nn.Module):
@@ -135,7 +125,7 @@ class OpenVinoEngine:
                 return outputs
 
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # of the tracer: what Python decides here is the same for every batch
+            warnings.simplefilter("ignore")  # of the tracer: Python's decisions here are the same for every batch
             traced = torch.jit.trace(Whole(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(traced, example_input=example)
         for port, tensor in zip(model.inputs, example, strict=True):
@@ -149,13 +139,28 @@ class OpenVinoEngine:
                 "NUM_STREAMS": self.runtime.streams,
                 "INFERENCE_NUM_THREADS": self.runtime.streams,
                 "INFERENCE_PRECISION_HINT": "f32",
-                "ENABLE_CPU_PINNING": False,  # several processes on one machine would sit on the same cores
+                "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
             },
         )
 
 
-def agree(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> bool:
-    """Whether a compiled tower gives what torch gives, on inputs of another shape than it was traced with."""
+class CompiledTower:
+    """A model that OpenVINO compiled; `absent` marks the inputs that were None then, and must be again."""
+
+    def __init__(self, compiled: Any, *, absent: list[bool]) -> None:
+        self.compiled = compiled
+        self.absent = absent
+        self.requests = local()
+
+    def __call__(self, *inputs: Tensor | None) -> list[Tensor]:
+        assert self.absent == [tensor is None for tensor in inputs]
+        if not hasattr(self.requests, "own"):
+            self.requests.own = self.compiled.create_infer_request()
+        return _infer(self.requests.own, inputs)
+
+
+def same_outputs(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> bool:
+    """Whether a compiled tower gives the outputs of torch, on inputs of another shape than it was traced with."""
     import torch
 
     def other(tensor: Tensor) -> Tensor:
@@ -163,7 +168,7 @@ def agree(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> b
         return rows if tensor.ndim == 4 else rows[:, : max(3, tensor.shape[1] // 2)]
 
     sample = [None if tensor is None else other(tensor).contiguous() for tensor in inputs]
-    torch.set_num_threads(1)  # of this stream
+    torch.set_num_threads(1)  # for this stream
     with torch.inference_mode():
         expected: list[Tensor] = tower(*sample)
     got = _infer(compiled.create_infer_request(), sample)

@@ -1,4 +1,4 @@
-"""The Hugging Face model types that can be read, and what their configs do not say."""
+"""The supported model types of Hugging Face, and facts about them that their configs lack."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CLASSED = ("cls", *PATCHES)
 
 @dataclass(frozen=True)
 class Family:
-    """What the config does not say about a model type. The first of `pools` is its default."""
+    """Facts about a model type that its config lacks. The first of `pools` is its default."""
 
     pools: tuple[str, ...]
-    tower: tuple[str, str] | None = None  # model class and part of the config, where two models share a file
-    offset: bool = False  # positions are counted from the padding id, as RoBERTa does
+    tower: tuple[str, str] | None = None  # model class and section of the config, where two models share a file
+    offset: bool = False  # positions start after the padding id, as in RoBERTa
     padded: bool = False  # always padded to its full length and unmasked, as SigLIP was trained
-    masked: bool = False  # given a mask even where all tokens are real, or OpenVINO could not read the model
+    masked: bool = False  # needs a mask even where all tokens are real, or OpenVINO cannot read the model
     prefix: int = 0  # tokens of an image before its patches: class, distillation
 
 
@@ -79,9 +79,9 @@ def read_config(folder: Path, modality: Modality) -> tuple[Any, Family, Any]:
 
 
 def find_stages(config: Any, model_class: Any, modality: Modality) -> list[Stage]:
-    """The hidden states that a model gives, from the last to the first, which is what its embeddings give.
+    """The hidden states of a model, from the last to the first, which is the output of its embeddings.
 
-    Of an image model the widths differ where it narrows its map: it is run without weights to see them.
+    The widths of an image model may differ from layer to layer: it is run on the meta device to find them.
     """
     if modality == "text":
         widths = [int(config.hidden_size)] * (config.num_hidden_layers + 1)

@@ -1,4 +1,4 @@
-"""Where a Hugging Face model's files lie, on this machine or on the hub, and what identifies them."""
+"""Finds the files of a Hugging Face model, on this machine or on the hub, and computes their digests."""
 
 from __future__ import annotations
 
@@ -14,23 +14,15 @@ from .weights import sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
 TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
-VOLATILE = {  # what a config says besides what computes
-    *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"),
-    *(
-        "id2label",
-        "label2id",
-        "num_labels",
-        "problem_type",
-        "finetuning_task",
-        "task_specific_params",
-        "use_cache",
-    ),
+VOLATILE = {  # entries of a config that do not change the numbers
+    *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
+    *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
 }
 
 
 @dataclass(frozen=True)
 class Repo:
-    """Where a model's files lie: a local folder, or a snapshot in the hub's cache, whose folder is the revision."""
+    """The files of a model: a local folder, or a snapshot in the hub's cache, whose folder name is the revision."""
 
     name: str
     folder: Path
@@ -62,7 +54,7 @@ def find_repo(name: str, options: EncoderOptions) -> Repo:
         return Repo(local.resolve().name, local, None, True)
     folder = _snapshot(name, SMALL_FILES, revision=None, local_files_only=options.local_files_only)
     if not (folder / "config.json").exists():
-        raise ValueError(f"{name!r} has no config.json here; it is no transformers model, or not downloaded")
+        raise ValueError(f"{name!r} has no config.json here; it is not a transformers model, or not downloaded")
     return Repo(name, folder, folder.name, options.local_files_only)
 
 
@@ -83,7 +75,7 @@ def config_digest(folder: Path) -> str:
 
 
 def tokenizer_digests(folder: Path) -> dict[str, str]:
-    """Hash of each file that decides how text becomes word pieces. Raises ValueError when there is none."""
+    """Hash of each file that determines how text becomes word pieces. Raises ValueError when there is none."""
     names = ("tokenizer.json",) if (folder / "tokenizer.json").exists() else TOKENIZER_FILES
     found = {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
     if not found:
@@ -109,7 +101,7 @@ def _digest(settings: object) -> str:
 
 
 def _snapshot(repo: str, patterns: Sequence[str], *, revision: str | None, local_files_only: bool) -> Path:
-    """Folder of the repository's files of one revision, of its top level only. Raises ValueError."""
+    """Folder with the repository's top-level files of one revision. Raises ValueError."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -124,4 +116,6 @@ def _snapshot(repo: str, patterns: Sequence[str], *, revision: str | None, local
         )
     except (OSError, ValueError) as error:
         how = "run once without --local-files-only" if local_files_only else "check the name and the connection"
-        raise ValueError(f"{repo!r} is not in the hub's cache and not to be had; {how}, or give a folder") from error
+        raise ValueError(
+            f"{repo!r} is not in the hub's cache and was not downloaded; {how}, or give a folder"
+        ) from error

@@ -11,46 +11,37 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, Modality, canonical
-from .encoder import Encoder, EncoderOptions, Source
+from ..spec import EncoderSpec, Modality
+from .encoder import Encoder, EncoderOptions, Source, choose_length
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
-from .variants import Stage, expand, last_alone, layer_names, unmistakable
+from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 from .weights import load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
 DEFAULT_LIMIT = 256  # word pieces; a post is far shorter
-HEADS = (  # of tasks, of the other tower, and of pre-training: parts of a checkpoint that no encoder uses
-    *(
-        "classifier.",
-        "cls.",
-        "cls_classifier.",
-        "distillation_classifier.",
-        "fc.",
-        "head.",
-        "heads.",
-        "lm_head.",
-    ),
+UNUSED_PARTS = (  # of a checkpoint: heads of tasks and of pre-training, and the other tower
+    *("classifier.", "cls.", "cls_classifier.", "distillation_classifier.", "fc.", "head.", "heads.", "lm_head."),
     *("pre_classifier.", "predictions.", "qa_outputs.", "score.", "sop_classifier.", "vocab_", "decoder."),
     *("discriminator_predictions.", "generator_", "mask_predictions.", "lm_predictions.", "pooler."),
     *("logit_", "text_model.", "text_projection.", "vision_model.", "visual_projection."),
 )
-POOLINGS = {  # of sentence-transformers, as it writes them now and as it once did
+POOLINGS = {  # names in sentence-transformers, now and in earlier versions -> ours
     **{"cls": "cls", "lasttoken": "last", "max": "max", "mean": "mean"},
     **{"pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"},
     **{"pooling_mode_max_tokens": "max", "pooling_mode_mean_tokens": "mean"},
 }
-UNUSED = ("mask_token",)  # learned for masked pre-training only
+PRETRAINING = "mask_token"  # learned for masked pre-training only
 
 
 def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> Source:
     """A hub id or a local folder with config.json; the modality picks CLIP's tower. Raises ValueError.
 
     Layer -1 is the last hidden state as the model defines it, after its final layer norm where it has one; -2, -3, …
-    are what transformers calls hidden_states[-2], …, which no such norm has touched. The pooling that the files of
-    sentence-transformers name is the model's own; a dense layer or a norm behind it is left out.
+    are hidden_states[-2], … of transformers, before that norm. The default pooling is the one that the files of
+    sentence-transformers name; a dense layer or a norm after it is left out.
     """
     repo = find_repo(name, options)
     config, family, model_class = read_config(repo.folder, modality)
@@ -65,33 +56,28 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
     length: int | None = None
     pools = family.pools
     if modality == "image":
-        preprocess = canonical(_image_processor(repo.folder).to_dict())
+        preprocess = _image_processor(repo.folder).to_dict()
     else:
-        length = choose_length(name, options.max_length, _length_limit(config, family, repo.folder))
-        tokenizer = tokenizer_digests(repo.folder)
-        if _normalization(repo.folder):
-            tokenizer |= {"normalization": f"emoji {_emoji(name)}"}
-        preprocess = canonical({"tokenizer": tokenizer, "truncation": "right", "max_length": length})
+        limit = _length_limit(config, family, repo.folder)
+        asked = min(limit, DEFAULT_LIMIT) if options.max_length is None else options.max_length
+        length = choose_length(name, asked, limit=limit)
+        preprocess = {"tokenizer": _tokenizer(name, repo), "truncation": "right", "max_length": length}
         own = _own_pool(repo, pools, asked=bool(options.pools))
-        pools = (own, *(pool for pool in pools if pool != own))
+        pools = tuple(dict.fromkeys([own, *pools]))
     width = int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
-    spec = EncoderSpec(
-        name=unmistakable(repo.name),
+    last = [Stage("last_hidden_state", width)]
+    specs = make_specs(
+        options,
+        name=safe_base_name(repo.name),
         modality=modality,
         source="transformers",
         architecture=f"{model_class.__name__}:{config_digest(repo.folder)}",
         weights=weights,
-        layer="last_hidden_state",
-        pool=pools[0],
         preprocess=preprocess,
-        width=width,
-        dtype=options.dtype,
-        clean=options.clean,
+        stages=last if only_last_layer(options) else find_stages(config, model_class, modality),
+        pools=pools,
         max_length=length,
     )
-
-    stages = [Stage(spec.layer, width)] if last_alone(options) else find_stages(config, model_class, modality)
-    specs = expand(spec, options, stages=stages, pools=pools)
 
     def load(runtime: Runtime) -> Encoder:
         files = [options.weights] if options.weights else repo.weight_files()
@@ -128,19 +114,16 @@ def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path]
     return ImageEncoder(specs, resize, tower, runtime)
 
 
-def choose_length(name: str, asked: int | None, limit: int) -> int:
-    """Word pieces kept of a text, special ones included. Raises ValueError beyond what the model can take."""
-    if asked is None:
-        return min(limit, DEFAULT_LIMIT)
-    if not 2 < asked <= limit:  # start and end alone take two
-        raise ValueError(f"max length of {name!r} must be 3 to {limit}; got {asked}")
-    return asked
+def _tokenizer(name: str, repo: Repo) -> dict[str, str]:
+    """What determines the word pieces of a text: digests, and the version of emoji where the tokenizer uses it."""
+    found = tokenizer_digests(repo.folder)
+    return found | {"normalization": f"emoji {_emoji(name)}"} if _normalization(repo.folder) else found
 
 
 def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
-    """The pooling that sentence-transformers wrote beside the model, else the family's. Raises ValueError.
+    """The pooling that sentence-transformers wrote beside the model, else the family's.
 
-    One that does not exist here must be replaced by the user: `asked` says that this was done.
+    Raises ValueError for one that does not exist here, unless the user chose another (`asked`).
     """
     listing = repo.folder / "modules.json"
     modules = json.loads(listing.read_text("utf-8")) if listing.exists() else []
@@ -150,8 +133,9 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
     file = repo.folder / inside / "config.json"
     if not file.exists() and repo.revision:
         file = fetch_hub(repo.name, f"{inside}/config.json", local_files_only=repo.local_files_only)
-    said = json.loads(file.read_text("utf-8"))
-    mode = said.get("pooling_mode") or [key for key, on in said.items() if key.startswith("pooling_mode_") and on]
+    settings = json.loads(file.read_text("utf-8"))
+    mode = settings.get("pooling_mode")
+    mode = mode or [key for key, on in settings.items() if key.startswith("pooling_mode_") and on]
     modes = [mode] if isinstance(mode, str) else mode
     own = POOLINGS.get(modes[0], modes[0]) if len(modes) == 1 else "+".join(modes)
     if own in pools:
@@ -162,9 +146,9 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
 
 
 def _normalization(folder: Path) -> bool:
-    """Whether this is BERTweet's tokenizer, made to spell users, links and emoji as in its training, which is optional.
+    """Whether this is BERTweet's tokenizer with its normalization of users, links and emoji, as in its training.
 
-    A folder may switch that off in so many words.
+    A folder's settings may switch that off.
     """
     settings = tokenizer_settings(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -173,16 +157,16 @@ def _normalization(folder: Path) -> bool:
 
 
 def _emoji(name: str) -> str:
-    """The version of the package that spells emoji. Raises ValueError: without it, the tokenizer would drop them."""
+    """The version of the package that names emoji. Raises ValueError without it: the tokenizer would drop them."""
     if importlib.util.find_spec("emoji") is None:
-        raise ValueError(f"{name!r} needs emoji, to read emoji as it was trained to: pip install emoji")
+        raise ValueError(f"{name!r} needs the package emoji, as in its training: pip install emoji")
     return metadata.version("emoji")
 
 
 def _length_limit(config: Any, family: Family, folder: Path) -> int:
     positions = config.max_position_embeddings - (config.pad_token_id + 1 if family.offset else 0)
-    said = tokenizer_settings(folder).get("model_max_length")
-    return int(min(positions, said)) if isinstance(said, (int, float)) else int(positions)
+    own = tokenizer_settings(folder).get("model_max_length")
+    return int(min(positions, own)) if isinstance(own, (int, float)) else int(positions)
 
 
 def _image_processor(folder: Path) -> Any:
@@ -204,7 +188,7 @@ def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path
     import torch
 
     config, _, model_class = read_config(folder, specs[0].modality)
-    config.use_cache = False  # keys and values are kept for the next word, and there is none
+    config.use_cache = False  # keys and values would be kept for a next word
     state = {key: value for file in files for key, value in load_state(file).items()}
     with _quiet():
         model, found = model_class.from_pretrained(
@@ -212,13 +196,13 @@ def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path
             config=config,
             state_dict=state,
             dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
+            ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
-    spare = UNUSED if any(spec.pool == "pooler" for spec in specs) else (*UNUSED, "pooler.")
+    spare = (PRETRAINING,) if any(spec.pool == "pooler" for spec in specs) else (PRETRAINING, "pooler.")
     refuse_keys(
         missing=(key for key in found["missing_keys"] if not any(part in key for part in spare)),
-        left_over=(key for key in found["unexpected_keys"] if not key.startswith(HEADS) and UNUSED[0] not in key),
+        left_over=(k for k in found["unexpected_keys"] if not k.startswith(UNUSED_PARTS) and PRETRAINING not in k),
         wrong_shape=(f"{key} {tuple(got)} for {tuple(own)}" for key, got, own in found["mismatched_keys"]),
     )
     return model
@@ -226,7 +210,7 @@ def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers while it loads: what it would report is checked and raised here instead."""
+    """Silence transformers while it loads; what it would report is checked and raised here instead."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

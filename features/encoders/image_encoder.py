@@ -1,4 +1,4 @@
-"""A loaded image encoder: pixels to the model's size on the CPU, everything after that in one tower."""
+"""A loaded image encoder: resizes images on the CPU; the tower does the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 from ..spec import EncoderSpec
 from .encoder import Encoded
-from .engine import open_engine
+from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import ImageTower, ask_states, flatten_map, pick_states
 
@@ -26,7 +26,7 @@ class ImageEncoder:
         self.specs = tuple(specs)
         self.resize = resize
         self.tower = tower
-        self.engine = open_engine(tower, runtime, half=self.specs[0].dtype == "float16")
+        self.engine = open_tower_engine(tower, runtime, half=self.specs[0].dtype == "float16")
 
     def preprocess(self, item: Tensor, key: str = "") -> Tensor:
         """Resize and crop one image to uint8 (3, h, w); the tower normalises."""
@@ -37,7 +37,7 @@ class ImageEncoder:
         return 1
 
     def collate(self, batch: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Prepared items as what the tower takes: pixels (B, 3, h, w)."""
+        """Input of the tower: pixels (B, 3, h, w)."""
         return (torch.stack(list(batch)),)
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
@@ -45,7 +45,7 @@ class ImageEncoder:
 
 
 class MapBackbone(nn.Module):
-    """A model as a tower's backbone; `features` gives its tokens (B, T, D), one tensor per layer."""
+    """A model as a tower's backbone; `features` returns its tokens (B, T, D), one tensor per layer."""
 
     def __init__(self, model: nn.Module, features: Callable[[Any, Tensor], list[Tensor]]) -> None:
         super().__init__()
@@ -57,14 +57,9 @@ class MapBackbone(nn.Module):
 
 
 def resize_and_crop(
-    image: Tensor,
-    *,
-    resize_size: Sequence[int],
-    crop_size: Sequence[int],
-    interpolation: str,
-    antialias: bool,
+    image: Tensor, *, resize_size: Sequence[int], crop_size: Sequence[int], interpolation: str, antialias: bool
 ) -> Tensor:
-    """Resize a uint8 tensor (3, H, W), short side or both, and crop the centre: uint8 all the way."""
+    """Resize a uint8 tensor (3, H, W), short side or both, and crop the centre; the result is uint8."""
     image = F.resize(image, list(resize_size), InterpolationMode(interpolation), antialias=antialias)
     cropped: Tensor = F.center_crop(image, list(crop_size) * (2 if len(crop_size) == 1 else 1))
     return cropped
@@ -85,9 +80,9 @@ class PixelModel(nn.Module):
 
 
 def split_processor(processor: Any) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
-    """A transformers image processor as its geometry, uint8 to uint8, and the numbers a tower normalises by.
+    """Split a transformers image processor into resizing, uint8 to uint8, and the tower's normalisation.
 
-    One whose normalisation is not of that form stays whole: it yields floats, which the tower leaves as they are.
+    A processor that cannot be split so is kept whole: it returns floats, which the tower does not change.
     """
 
     def whole(image: Tensor, **switches: bool) -> Tensor:

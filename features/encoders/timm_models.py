@@ -10,11 +10,11 @@ from threading import local
 from typing import TYPE_CHECKING, Any
 
 from ..near_names import near_names
-from ..spec import EncoderSpec, canonical
+from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
-from .variants import WHOLE, Stage, expand, last_alone, layer_names
-from .vision import HEADS
+from .variants import WHOLE, Stage, layer_names, make_specs, only_last_layer
+from .vision import CLASSIFIERS
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
@@ -29,33 +29,30 @@ LAST = "forward_features"
 def open_timm(name: str, options: EncoderOptions) -> Source:
     """`timm:NAME` without its classifier. Raises ValueError.
 
-    Layer -1 is what forward_features gives. The others are the places that the model's own feature_info names, as
-    they leave the module; the last of these counts as layer -1 where forward_features only normalises it.
+    Layer -1 is the output of forward_features. The others are the outputs of the modules that the model's feature_info
+    names; the last of these counts as layer -1 where forward_features only normalises it.
     """
     require("timm", name, extra="offline")
     architecture = name.removeprefix("timm:")
-    sketch = sketch_timm(architecture)
-    preprocess = timm_preprocess(sketch) | (WHOLE if options.whole else {})
-    shape, classed = timm_shape(sketch, preprocess)
-    published = dict(sketch.pretrained_cfg)
+    meta = build_meta_model(architecture)
+    preprocess = timm_preprocess(meta) | (WHOLE if options.whole else {})
+    shape, classed = timm_shape(meta, preprocess)
+    published = dict(meta.pretrained_cfg)
     if options.weights is None and not (published.get("hf_hub_id") or published.get("url")):
         raise ValueError(f"timm has no weights of {name!r}; pass --weights FILE")
     if options.weights is None and options.local_files_only:
         fetch_weights(published, local_files_only=True)
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="image",
         source="timm",
         architecture=str(published["architecture"]),
-        weights=weights_id([options.weights]) if options.weights else said_weights(published),
-        layer=LAST,
-        pool="cls" if classed else "mean",
-        preprocess=canonical(preprocess),
-        width=shape[-1],
-        dtype=options.dtype,
+        weights=weights_id([options.weights]) if options.weights else published_weights_id(published),
+        preprocess=preprocess,
+        stages=[Stage(LAST, shape[-1])] if only_last_layer(options) else timm_stages(meta, preprocess),
+        pools=("cls", "mean", "max") if classed else ("mean", "max"),
     )
-    stages = [Stage(LAST, shape[-1])] if last_alone(options) else timm_stages(sketch, preprocess)
-    specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:
         import timm
@@ -71,14 +68,14 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
     return Source(specs, load)
 
 
-def said_weights(published: Mapping[str, Any]) -> str:
-    """What a spec says of the weights that timm publishes: repository and tag, or a file's name with its hash."""
+def published_weights_id(published: Mapping[str, Any]) -> str:
+    """`weights` of a spec for weights that timm publishes: repository and tag, or a file's name with its hash."""
     hub = published.get("hf_hub_id")
     return f"timm:{hub}:{published.get('tag', '')}" if hub else f"timm:{torch_hub_file(published['url']).name}"
 
 
 def fetch_weights(published: Mapping[str, Any], local_files_only: bool) -> Path:
-    """The published weights on this machine, downloaded if allowed. Raises ValueError."""
+    """The file of published weights, downloaded if allowed. Raises ValueError."""
     if hub := published.get("hf_hub_id"):
         filename = published.get("hf_hub_filename") or "model.safetensors"
         return fetch_hub(hub, filename, local_files_only=local_files_only)
@@ -90,16 +87,16 @@ def fetch_weights(published: Mapping[str, Any], local_files_only: bool) -> Path:
 
 
 def timm_encoder(specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtime) -> ImageEncoder:
-    """Wrap a timm model that carries its weights; the preprocessing is what the specs say."""
+    """Wrap a timm model with its weights; the specs hold the preprocessing."""
     from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
     from .tower import ImageTower
 
     config = json.loads(specs[0].preprocess)
     layers = layer_names(specs)
-    taps = Taps(model, [layer for layer in layers if layer != LAST])
+    hooks = LayerHooks(model, [layer for layer in layers if layer != LAST])
 
     def features(own: Any, pixels: Tensor) -> list[Tensor]:
-        maps = taps(own, pixels)
+        maps = hooks(own, pixels)
         return [_tokens(own, maps[layer]) for layer in layers]
 
     backbone, prefix = MapBackbone(model, features), int(getattr(model, "num_prefix_tokens", 0) or 0)
@@ -116,46 +113,47 @@ def timm_encoder(specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtim
     return ImageEncoder(specs, resize, tower, runtime)
 
 
-class Taps:
-    """What the named modules of a model give while forward_features runs; several threads may run it at once."""
+class LayerHooks:
+    """Collects the outputs of named modules while forward_features runs; thread-safe."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        self.seen = local()
+        self.outputs = local()
         for name in names:
-            model.get_submodule(name).register_forward_hook(partial(self._keep, name))
+            model.get_submodule(name).register_forward_hook(partial(self._store, name))
 
     def __call__(self, model: Any, pixels: Tensor) -> dict[str, Any]:
-        self.seen.maps = {}
+        self.outputs.maps = {}
         last = model.forward_features(pixels)
-        return {**self.seen.maps, LAST: last}
+        return {**self.outputs.maps, LAST: last}
 
-    def _keep(self, name: str, module: nn.Module, given: object, output: Any) -> None:
+    def _store(self, name: str, module: nn.Module, inputs: object, output: Any) -> None:
         from torch import Tensor
 
-        # the next module may work in place
-        self.seen.maps[name] = output.clone() if isinstance(output, Tensor) else output
+        # cloned, as the next module may work in place
+        self.outputs.maps[name] = output.clone() if isinstance(output, Tensor) else output
 
 
 def timm_stages(model: Any, preprocess: Mapping[str, Any]) -> list[Stage]:
-    """The stages of a sketched model, from the last to the first. Raises ValueError where timm names none."""
+    """The stages of a model on the meta device, from the last to the first. Raises ValueError where timm names none."""
     import torch
 
     named = [(str(info["module"]), int(info["num_chs"])) for info in getattr(model, "feature_info", [])]
     modules = dict(model.named_modules())
     named = [(module, width) for module, width in named if module in modules]
-    maps = Taps(model, [module for module, _ in named])(model, torch.empty(1, *preprocess["input_size"], device="meta"))
+    pixels = torch.empty(1, *preprocess["input_size"], device="meta")
+    maps = LayerHooks(model, [module for module, _ in named])(model, pixels)
     tokens = {name: _tokens(model, map).shape for name, map in maps.items() if isinstance(map, torch.Tensor)}
     last = tokens.pop(LAST)
     inner = [Stage(module, width) for module, width in named if module in tokens and tokens[module][-1] == width]
     if not inner:
-        raise ValueError(f"timm names no layers of {type(model).__name__}; the last, -1, is the only one there is")
+        raise ValueError(f"timm names no layers of {type(model).__name__}; use the last, -1")
     if tokens[inner[-1].layer] == last:
         inner.pop()
     return [Stage(LAST, last[-1]), *reversed(inner)]
 
 
-def sketch_timm(architecture: str) -> Any:
-    """The model without memory for its weights. Raises ValueError for a name or tag that timm does not have."""
+def build_meta_model(architecture: str) -> Any:
+    """The model on the meta device, without memory for weights. Raises ValueError for an unknown name or tag."""
     import timm
     import torch
 
@@ -170,21 +168,22 @@ def sketch_timm(architecture: str) -> Any:
 
 
 def timm_preprocess(model: Any) -> dict[str, object]:
-    """What timm itself would do to an image for this model. Raises ValueError for what tensors cannot do."""
+    """The preprocessing that timm gives this model. Raises ValueError where it cannot be done on tensors."""
     from timm.data import resolve_model_data_config
 
     config: dict[str, Any] = resolve_model_data_config(model)
+    channels, height, width = config["input_size"]
     known = config["interpolation"] in ("bilinear", "bicubic", "nearest") and config["crop_mode"] in (
         "center",
         "squash",
     )
-    if not known or config["input_size"][1] != config["input_size"][2] or config["input_size"][0] != 3:
-        raise ValueError(f"timm model needs an unsupported preprocessing: {config}; choose another model")
+    if not known or height != width or channels != 3:
+        raise ValueError(f"the preprocessing of this timm model is not supported: {config}; choose another model")
     return config
 
 
 def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ...], bool]:
-    """Shape (1, T, D) of the tokens, and whether the first is a class token. Raises ValueError without one map."""
+    """Shape (1, T, D) of the tokens, and whether the first is a class token. Raises ValueError for other outputs."""
     import torch
 
     features = model.forward_features(torch.empty(1, *preprocess["input_size"], device="meta"))
@@ -195,9 +194,9 @@ def timm_shape(model: Any, preprocess: Mapping[str, Any]) -> tuple[tuple[int, ..
 
 
 def timm_heads(published: Mapping[str, Any]) -> tuple[str, ...]:
-    """How the keys of a model's classifiers begin, its own and those of another task."""
+    """How the keys of a model's classifier begin, or of one for another task."""
     own = published.get("classifier") or ()
-    return (*HEADS, *(f"{name}." for name in ([own] if isinstance(own, str) else own)))
+    return (*CLASSIFIERS, *(f"{name}." for name in ([own] if isinstance(own, str) else own)))
 
 
 def _tokens(model: Any, features: Tensor) -> Tensor:

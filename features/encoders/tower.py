@@ -1,4 +1,4 @@
-"""Around a backbone: normalise pixels, pick layers, pool tokens; one module, so that it can be compiled whole."""
+"""Towers: a backbone with normalisation and pooling as one module, so that it can be compiled whole."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from .variants import layer_names
 class Tower(nn.Module):
     """A backbone with the poolings of its specs.
 
-    The backbone maps its inputs to (layers, pooler): tokens (B, T, D) per layer, and the model's own vector (B, D)
-    where it has one. Output: the tokens of each layer, then one pooled (B, D) per spec, as one list.
+    The backbone maps its inputs to (layers, pooler): tokens (B, T, D) per layer, and the model's own pooled vector
+    (B, D) or None. Output: a list of the tokens of each layer, then one pooled (B, D) per spec.
     """
 
-    prefix = 0  # tokens before the patches, which 'mean' and 'max' leave out
+    prefix = 0  # tokens before the patches; 'mean' and 'max' skip them
 
     def __init__(self, backbone: nn.Module, specs: Sequence[EncoderSpec]) -> None:
         super().__init__()
         self.backbone = backbone
         self.layers = layer_names(specs)
         self.dtype = torch.float16 if specs[0].dtype == "float16" else torch.float32
-        self.ways = [(self.layers.index(spec.layer), spec.pool) for spec in specs]
+        self.poolings = [(self.layers.index(spec.layer), spec.pool) for spec in specs]
 
     def pooled(self, layers: Sequence[Tensor], pooler: Tensor | None, mask: Tensor | None) -> list[Tensor]:
         """Tokens of each layer, then the pooled vector of each spec; mask (B, T) marks real tokens, None: all are."""
         vectors = []
-        for layer, way in self.ways:
-            if way == "pooler":
+        for layer, pool in self.poolings:
+            if pool == "pooler":
                 assert pooler is not None
                 vectors.append(pooler.float())
             else:
-                skip = self.prefix if way in ("mean", "max") else 0
+                skip = self.prefix if pool in ("mean", "max") else 0
                 tokens = layers[layer][:, skip:] if skip else layers[layer]
-                vectors.append(pool_tokens(tokens.float(), mask, way))
+                vectors.append(pool_tokens(tokens.float(), mask, pool))
         return [*layers, *vectors]
 
     def encoded(self, outputs: Sequence[Tensor], lengths: Sequence[int] | None = None) -> tuple[Encoded, ...]:
-        """Give each spec its part of the outputs: tokens cut to their real lengths, in the format of the store.
+        """Split the outputs by spec: tokens cut to their real lengths, in the format of the store.
 
         Without lengths all tokens are real, and each layer may have its own number of them.
         """
@@ -55,11 +55,11 @@ class Tower(nn.Module):
             for layer in outputs[: len(self.layers)]
         ]
         vectors = [output.numpy() for output in outputs[len(self.layers) :]]
-        return tuple(Encoded(vector, tokens[layer]) for vector, (layer, _) in zip(vectors, self.ways, strict=True))
+        return tuple(Encoded(vector, tokens[layer]) for vector, (layer, _) in zip(vectors, self.poolings, strict=True))
 
 
 class ImageTower(Tower):
-    """uint8 pixels (B, 3, h, w) in; they are scaled and normalised here, a quarter of the bytes to move."""
+    """Takes uint8 pixels (B, 3, h, w) and normalises them here: a quarter of the bytes of floats to move."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """Ids (B, T) in, with the kinds of tokens (B, T) where the model knows them, and a mask where lengths differ."""
+    """Takes ids (B, T), token types (B, T) where the model has them, and a mask where lengths differ."""
 
     def __init__(self, backbone: nn.Module, specs: Sequence[EncoderSpec], *, unmasked: bool) -> None:
         super().__init__(backbone, specs)
-        self.unmasked = unmasked  # the model attends to padding, as it was trained; only pooling looks at the mask
+        self.unmasked = unmasked  # the model attends to padding, as in its training; only pooling uses the mask
 
     def forward(self, ids: Tensor, kinds: Tensor | None = None, mask: Tensor | None = None) -> list[Tensor]:
         layers, pooler = self.backbone(ids, kinds, None if self.unmasked else mask)
@@ -114,12 +114,12 @@ def pool_tokens(tokens: Tensor, mask: Tensor | None, how: str) -> Tensor:
 
 
 def ask_states(layers: Sequence[str]) -> dict[str, bool]:
-    """What to ask a transformers model for, besides its last hidden state, to have these layers."""
+    """Arguments of a transformers model that make it return these layers."""
     return {"output_hidden_states": True} if set(layers) - {"last_hidden_state"} else {}
 
 
 def pick_states(output: Any, layers: Sequence[str]) -> list[Tensor]:
-    """The layers out of what a transformers model gives: `last_hidden_state`, or `hidden_states[-2]` and before."""
+    """The layers in the output of a transformers model: `last_hidden_state`, or `hidden_states[-2]` and before."""
     found = re.compile(r"hidden_states\[(-\d+)\]")
     return [
         output.hidden_states[int(inner[1])] if (inner := found.fullmatch(layer)) else output.last_hidden_state

@@ -1,4 +1,4 @@
-"""Files of word vectors in the open formats: word2vec text and binary, GloVe text. Pickles are refused."""
+"""Reads files of word vectors in open formats: word2vec text and binary, GloVe text. Pickles are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Layout = Literal["binary", "text", "bare"]
+VectorFormat = Literal["binary", "text", "bare"]
 HEAD_BYTES = 1 << 16
 
 
@@ -26,8 +26,8 @@ class WordVectors:
     sampling: NDArray[np.uint32] | None = None
 
 
-def sniff(path: Path) -> tuple[Layout, int]:
-    """Layout and width D of a vectors file: word2vec binary or text, or GloVe text without a header; .gz too.
+def sniff(path: Path) -> tuple[VectorFormat, int]:
+    """Format and width D of a vectors file: word2vec binary or text, or GloVe text without a header; also as .gz.
 
     Raises ValueError for anything else, above all for gensim's own pickled format, which could run code.
     """
@@ -48,7 +48,7 @@ def sniff(path: Path) -> tuple[Layout, int]:
         return ("text" if _is_row(rest.partition(b"\n")[0].split(), width) else "binary"), width
     if len(fields) > 2 and _is_row(fields, len(fields) - 1):
         return "bare", len(fields) - 1
-    raise ValueError(f"{str(path)!r} should be in word2vec format (text or binary) or GloVe text; got {first[:40]!r}")
+    raise ValueError(f"{str(path)!r} must be word2vec text or binary, or GloVe text; it begins {first[:40]!r}")
 
 
 def _is_row(fields: Sequence[bytes], width: int) -> bool:
@@ -58,21 +58,21 @@ def _is_row(fields: Sequence[bytes], width: int) -> bool:
         return False
 
 
-def read_vectors(path: Path, layout: Layout) -> WordVectors:
-    """Read a vectors file of a known layout. Raises ValueError when it is damaged."""
+def read_vectors(path: Path, format: VectorFormat) -> WordVectors:
+    """Read a vectors file of a known format. Raises ValueError when it is damaged."""
     from gensim.models import KeyedVectors
 
     try:
-        if layout == "bare":
+        if format == "bare":
             return _read_bare(path)
-        vectors = KeyedVectors.load_word2vec_format(str(path), binary=layout == "binary", unicode_errors="replace")
+        vectors = KeyedVectors.load_word2vec_format(str(path), binary=format == "binary", unicode_errors="replace")
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"vectors file {str(path)!r} is damaged: {error}; download it anew") from error
+        raise ValueError(f"vectors file {str(path)!r} is damaged: {error}; download it again") from error
     return WordVectors(vectors.index_to_key, vectors.vectors)
 
 
 def _read_bare(path: Path) -> WordVectors:
-    """GloVe text. A few of its words hold spaces, so the numbers are counted from the end of the line."""
+    """GloVe text. Some of its words hold spaces, so the numbers are counted from the end of the line."""
     _, width = sniff(path)
     rows: dict[str, NDArray[np.float32]] = {}
     with _open(path) as file:

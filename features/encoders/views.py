@@ -1,4 +1,4 @@
-"""Augmented views: a random crop, perhaps mirrored, that an image's own bytes decide, embedded by the plain encoder."""
+"""Augmented views: random crops and flips of an image, seeded by its content key, for the plain encoder."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 KIND = "random-resized-crop+flip"
 SEED = 0
-SCALE = (0.35, 1.0)  # share of the area that is kept; less often loses what the post is about
+SCALE = (0.35, 1.0)  # share of the area; smaller crops often lose the subject
 RATIO = (3 / 4, 4 / 3)  # width over height of the crop, before it is resized
 TRIES = 10
 PILLOW = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # as transformers does it on uint8 tensors
 
-# encoders in use, so that the views of an image and the plain one run through one copy of the weights
+# loaded encoders in use, so that the views of an image and the plain one share one copy of the weights
 _loaded: WeakValueDictionary[tuple[tuple[EncoderSpec, ...], Runtime], Encoder] = WeakValueDictionary()
 _loading = RLock()
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A box inside an image, in pixels, and whether it is mirrored."""
+    """A box inside an image, in pixels, and whether it is flipped."""
 
     top: int
     left: int
@@ -43,27 +43,27 @@ class Crop:
 
 
 def view_spec(spec: EncoderSpec, index: int) -> EncoderSpec:
-    """The spec of view `index` (1, 2, …) of an image encoder. Raises ValueError for a text, or a view of a view."""
+    """The spec of view `index` (1, 2, …) of an image encoder. Raises ValueError for a text encoder or another view."""
     if spec.modality != "image":
         raise ValueError(f"views are of images; {spec.name!r} serves {spec.modality}")
     if index < 1:
         raise ValueError(f"views are counted from 1; got view {index} of {spec.name!r}")
     plain = json.loads(spec.preprocess)
     if "view" in plain:
-        raise ValueError(f"{spec.name!r} is a view already; name the plain encoder")
+        raise ValueError(f"{spec.name!r} is a view itself; name the plain encoder")
     view = {"kind": KIND, "index": index, "seed": SEED, "scale": SCALE, "ratio": RATIO}
     return replace(spec, name=f"{spec.name}@view{index}", preprocess=canonical(plain | {"view": view}))
 
 
 def view_source(source: Source, index: int) -> Source:
-    """View `index` (1, 2, …) of an image encoder as an encoder of its own; see `view_spec` and `share`."""
+    """View `index` (1, 2, …) of an image encoder as an encoder of its own; see `view_spec` and `share_loaded`."""
     specs = tuple(view_spec(spec, index) for spec in source.specs)
-    shared = share(source)
+    shared = share_loaded(source)
     return Source(specs, lambda runtime: ViewEncoder(specs, shared.load(runtime), index))
 
 
-def share(source: Source) -> Source:
-    """The same source; while its encoder is in use, whoever loads an equal one for the same runtime gets that one."""
+def share_loaded(source: Source) -> Source:
+    """The same source, whose `load` returns an equal encoder that is still in use with the same runtime, if any."""
 
     def load(runtime: Runtime) -> Encoder:
         with _loading:
@@ -76,23 +76,23 @@ def share(source: Source) -> Source:
 
 
 class ViewEncoder:
-    """A loaded image encoder that sees a crop of each image instead of the whole."""
+    """A loaded image encoder that gets a crop of each image."""
 
     def __init__(self, specs: Sequence[EncoderSpec], plain: Encoder, index: int) -> None:
-        """Learn the pixels that `plain` takes; raise ValueError where a crop cannot be arrays to them."""
+        """Find the input size of `plain`. Raises ValueError where it is not fixed, or the interpolation unknown."""
         self.specs = tuple(specs)
         self.plain = plain
         self.index = index
         self.resized = _resized_crop(specs[0].name, json.loads(specs[0].preprocess), _size(specs[0].name, plain))
 
     def preprocess(self, item: Tensor, key: str = "") -> Tensor:
-        """Crop and resize one image (3, H, W) to the plain encoder's size, uint8 (3, h, w); `key` decides the crop."""
+        """Crop and resize one image (3, H, W) to the plain encoder's size, uint8 (3, h, w); `key` seeds the crop."""
         crop = draw_crop(item.shape[-2], item.shape[-1], key, self.index)
         pixels: Tensor = self.resized(item, crop.top, crop.left, crop.height, crop.width)
         return (pixels.flip(-1) if crop.flip else pixels).contiguous()
 
     def length(self, prepared: Tensor) -> int:
-        """What the plain encoder says."""
+        """The cost that the plain encoder gives it."""
         return self.plain.length(prepared)
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
@@ -100,12 +100,11 @@ class ViewEncoder:
 
 
 def draw_crop(height: int, width: int, key: str, index: int, *, seed: int = SEED) -> Crop:
-    """The crop of one view of one image: area within SCALE, form within RATIO, flipped every other time.
+    """The crop of one view of one image: area within SCALE, aspect ratio within RATIO, flipped with probability 1/2.
 
-    Drawn from content key, index and seed alone. As in torchvision, an image that no drawn box fits is cropped about
-    its centre.
+    Depends on content key, index and seed alone. As in torchvision, an image that no drawn box fits gets a centre crop.
     """
-    draw = Random(f"{key} {index} {seed}").random  # the one method whose numbers Python promises to keep
+    draw = Random(f"{key} {index} {seed}").random  # the one method whose numbers Python guarantees
     flip = draw() < 0.5
     for _ in range(TRIES):
         area = height * width * (SCALE[0] + draw() * (SCALE[1] - SCALE[0]))
@@ -118,13 +117,13 @@ def draw_crop(height: int, width: int, key: str, index: int, *, seed: int = SEED
 
 
 def _size(name: str, plain: Encoder) -> list[int]:
-    """Height and width of what an encoder makes of any image. Raises ValueError where that varies or is not uint8."""
+    """Height and width of an encoder's input. Raises ValueError where they vary or the input is not uint8."""
     import torch
 
-    made = [plain.preprocess(torch.zeros(3, *shape, dtype=torch.uint8)) for shape in ((48, 64), (64, 48))]
-    if made[0].shape != made[1].shape or any(pixels.dtype != torch.uint8 for pixels in made):
-        raise ValueError(f"{name!r} cannot be made: its encoder takes pixels of no fixed size; leave out --views")
-    return list(made[0].shape[-2:])
+    inputs = [plain.preprocess(torch.zeros(3, *shape, dtype=torch.uint8)) for shape in ((48, 64), (64, 48))]
+    if inputs[0].shape != inputs[1].shape or any(pixels.dtype != torch.uint8 for pixels in inputs):
+        raise ValueError(f"{name!r} cannot be made: its encoder has no fixed input size; leave out --views")
+    return list(inputs[0].shape[-2:])
 
 
 def _resized_crop(name: str, preprocess: dict[str, Any], size: list[int]) -> Callable[..., Any]:
@@ -134,6 +133,6 @@ def _resized_crop(name: str, preprocess: dict[str, Any], size: list[int]) -> Cal
 
     how = preprocess.get("interpolation") or PILLOW.get(preprocess.get("resample", -1))
     if how is None:
-        raise ValueError(f"{name!r} cannot be made: its encoder says no interpolation that crops can follow")
+        raise ValueError(f"{name!r} cannot be made: its encoder names no known interpolation; leave out --views")
     antialias = preprocess.get("antialias", True)
     return partial(F.resized_crop, size=size, interpolation=InterpolationMode(how), antialias=antialias)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..spec import EncoderSpec, canonical
+from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source
-from .variants import Stage, expand, last_alone, layer_names
+from .variants import Stage, layer_names, make_specs, only_last_layer
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .image_encoder import ImageEncoder
     from .runtime import Runtime
 
-LAYERS = {  # torchvision family -> the graph node that holds the last map or the last hidden state
+LAYERS = {  # torchvision family -> graph node of the last map or the last hidden state
     "alexnet": "features",
     "convnext": "features",
     "densenet": "relu",
@@ -32,7 +33,7 @@ LAYERS = {  # torchvision family -> the graph node that holds the last map or th
     "vit": "encoder",
     "wide_resnet": "layer4",
 }
-STAGES = {  # torchvision family -> the modules that end its stages; the node above takes the place of the last
+STAGES = {  # torchvision family -> modules that end its stages; the node above replaces the last of them
     "alexnet": r"features\.\d+",
     "convnext": r"features\.[1357]",
     "densenet": r"features\.denseblock\d",
@@ -47,89 +48,77 @@ STAGES = {  # torchvision family -> the modules that end its stages; the node ab
     "wide_resnet": r"layer\d",
 }
 POOLED = ("alexnet", "vgg")  # their stages end in max-pooling
-HEADS = (
-    "classifier.",
-    "fc.",
-    "head.",
-    "heads.",
-    "AuxLogits.",
-)  # classifiers, of this model or of another task
+CLASSIFIERS = ("classifier.", "fc.", "head.", "heads.", "AuxLogits.")  # how their keys begin
 
 
 def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Source:
     """A torchvision classification model without its classifier. Raises ValueError.
 
     Layer -1 is the last map or, of a vision transformer, the last hidden state after its layer norm; -2, -3, … are
-    the stages or blocks before it, as they leave them.
+    the outputs of the stages or blocks before it.
     """
     from torchvision.models import get_model_weights
 
     published = get_model_weights(name).IMAGENET1K_V1
     transform = published.transforms()
     if options.whole:
-        transform.resize_size = transform.crop_size * 2  # both sides, so that nothing is left to crop
+        transform.resize_size = transform.crop_size * 2  # both sides, so that no crop remains
     layer = LAYERS[_family(name)]
-    classed = layer == "encoder"
     file = options.weights or torch_hub_file(published.url)
     if options.weights is None and options.local_files_only and not file.exists():
         raise ValueError(f"weights of {name!r} are not here; download {published.url} and pass --weights FILE")
-    spec = EncoderSpec(
+    specs = make_specs(
+        options,
         name=name,
         modality="image",
         source="torchvision",
         architecture=name,
         weights=weights_id([file]) if options.weights else f"torchvision:{published}:{file.name}",
-        layer=layer,
-        pool="cls" if classed else "mean",
-        preprocess=canonical(
-            {
-                "antialias": transform.antialias,
-                "crop_size": transform.crop_size,
-                "interpolation": transform.interpolation.value,
-                "mean": transform.mean,
-                "resize_size": transform.resize_size,
-                "std": transform.std,
-            }
-        ),
-        width=width,
-        dtype=options.dtype,
+        preprocess={
+            "antialias": transform.antialias,
+            "crop_size": transform.crop_size,
+            "interpolation": transform.interpolation.value,
+            "mean": transform.mean,
+            "resize_size": transform.resize_size,
+            "std": transform.std,
+        },
+        stages=[Stage(layer, width)] if only_last_layer(options) else torchvision_stages(name),
+        pools=("cls", "mean", "max") if layer == "encoder" else ("mean", "max"),
     )
-    stages = [Stage(layer, width)] if last_alone(options) else torchvision_stages(name)
-    specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:
-        from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
-        from .tower import ImageTower, flatten_map
-
         if options.weights is None:
             fetch_url(published.url, file)
         model = build_torchvision(name)
-        load_into(model, modern_keys(load_state(file)), ignore_head=HEADS)
-        layers = layer_names(specs)
-
-        def features(extractor: Any, pixels: Tensor) -> list[Tensor]:
-            maps = extractor(pixels)
-            return [flatten_map(maps[node], channels_last=_is_channels_last(name, node)) for node in layers]
-
-        backbone = MapBackbone(cut_torchvision(model, layers), features)
-        tower = ImageTower(backbone, specs, mean=transform.mean, std=transform.std, prefix=int(classed))
-        resize = partial(
-            resize_and_crop,
-            resize_size=transform.resize_size,
-            crop_size=transform.crop_size,
-            interpolation=transform.interpolation.value,
-            antialias=transform.antialias,
-        )
-        return ImageEncoder(specs, resize, tower, runtime)
+        load_into(model, modern_keys(load_state(file)), ignore_head=CLASSIFIERS)
+        return torchvision_encoder(name, specs, model, runtime)
 
     return Source(specs, load)
+
+
+def torchvision_encoder(name: str, specs: Sequence[EncoderSpec], model: nn.Module, runtime: Runtime) -> ImageEncoder:
+    """Wrap a torchvision model with its weights; the specs hold the preprocessing."""
+    from .image_encoder import ImageEncoder, MapBackbone, resize_and_crop
+    from .tower import ImageTower, flatten_map
+
+    config = json.loads(specs[0].preprocess)
+    layers = layer_names(specs)
+
+    def features(extractor: Any, pixels: Tensor) -> list[Tensor]:
+        maps = extractor(pixels)
+        return [flatten_map(maps[node], channels_last=_is_channels_last(name, node)) for node in layers]
+
+    backbone = MapBackbone(cut_torchvision(model, layers), features)
+    prefix = int(LAYERS[_family(name)] == "encoder")  # the class token
+    tower = ImageTower(backbone, specs, mean=config.pop("mean"), std=config.pop("std"), prefix=prefix)
+    return ImageEncoder(specs, partial(resize_and_crop, **config), tower, runtime)
 
 
 def build_torchvision(name: str) -> nn.Module:
     """The model with random weights."""
     from torchvision.models import get_model
 
-    # the published weights of Inception were trained on another normalisation, which the model itself undoes
+    # Inception's published weights need another normalisation, which the model itself applies
     extra = {"init_weights": False, "transform_input": True} if name == "inception_v3" else {}
     model: nn.Module = get_model(name, weights=None, **extra).eval()
     return model
@@ -144,7 +133,7 @@ def cut_torchvision(model: nn.Module, layers: Sequence[str]) -> nn.Module:
 
 
 def torchvision_stages(name: str) -> list[Stage]:
-    """The stages of a model, from the last to the first; no weights are made."""
+    """The stages of a model, from the last to the first, found without weights."""
     import torch
     from torchvision.models import get_model_weights
 
@@ -174,7 +163,7 @@ def stage_nodes(name: str, model: nn.Module) -> list[str]:
 
 
 def modern_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the published DenseNet files, which are older than the present module names."""
+    """Rename the keys of the published DenseNet files, which predate the current module names."""
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
     return {old.sub(r"\1\2", key): value for key, value in state.items()}
 

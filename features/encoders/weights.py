@@ -1,4 +1,4 @@
-"""Weights files: fetching and hashing them, reading them without running code, loading them key by key."""
+"""Weights files: downloads and hashes them, reads them without running code, loads them key by key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 TOLERATED = ("num_batches_tracked", "position_ids")  # buffers that older files lack or have in excess
-SHOWN = 5
+SHOWN_KEYS = 5
 
 
 def sha256_file(path: Path) -> str:
@@ -29,18 +29,18 @@ def sha256_file(path: Path) -> str:
 
 
 def weights_id(files: Sequence[Path]) -> str:
-    """'sha256:…' of one file, or of the names and hashes of several shards; folders do not enter."""
+    """'sha256:…' of one file, or of the names and hashes of several shards, whatever their folder."""
     if len(files) == 1:
         return f"sha256:{sha256_file(files[0])}"
     lines = sorted(f"{file.name} {sha256_file(file)}\n" for file in files)
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
-def verify(path: Path, sha256: str) -> None:
+def verify_sha256(path: Path, sha256: str) -> None:
     """Raise ValueError unless the file's digest begins with `sha256`."""
     found = sha256_file(path)
     if not found.startswith(sha256):
-        raise ValueError(f"{str(path)!r} should have sha256 {sha256}; got {found}; install or download it anew")
+        raise ValueError(f"{str(path)!r} should have sha256 {sha256}; got {found}; install or download it again")
 
 
 def shards(index: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def shards(index: Path) -> list[Path]:
 def load_state(file: Path) -> dict[str, Tensor]:
     """Read a state dict on the CPU, unwrapped and without a common `module.` or `model.` prefix.
 
-    Takes .safetensors, or anything that `torch.load(weights_only=True)` reads; raises ValueError for the rest.
+    Takes .safetensors and whatever `torch.load(weights_only=True)` reads. Raises ValueError for anything else.
     """
     if not file.is_file():
         raise ValueError(f"weights file {str(file)!r} does not exist; check the path")
@@ -66,12 +66,12 @@ def load_state(file: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{str(file)!r} should hold a state dict of named tensors; got {_describe(state)}")
+        raise ValueError(f"{str(file)!r} must hold a state dict of named tensors; got {_describe(state)}")
     return strip_prefixes(dict(state))
 
 
 def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop wrapper prefixes that every key carries."""
+    """Drop wrapper prefixes that all keys have."""
     for prefix in (p for _ in PREFIXES for p in PREFIXES):
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -81,20 +81,18 @@ def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, ignore_head: Sequence[str] = ()) -> None:
     """Copy `state` into `model`; keys that begin with one of `ignore_head` may be missing or left over.
 
-    Raises ValueError that names the keys when any other is missing, left over or of another shape.
+    Raises ValueError that names the other keys that are missing, left over or of another shape.
     """
     own = model.state_dict()
-    wrong = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape and not key.startswith(tuple(ignore_head))
-    ]
-    refuse_keys(
-        missing=(key for key in own.keys() - state.keys() if not key.startswith(tuple(ignore_head))),
-        left_over=(key for key in state.keys() - own.keys() if not key.startswith(tuple(ignore_head))),
-        wrong_shape=wrong,
-    )
     fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    ours, theirs = ({key for key in keys if not key.startswith(tuple(ignore_head))} for keys in (own, state))
+    refuse_keys(
+        missing=ours - theirs,
+        left_over=theirs - ours,
+        wrong_shape=(
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in (ours & theirs) - fitting.keys()
+        ),
+    )
     model.load_state_dict(fitting, strict=False)
 
 
@@ -106,7 +104,7 @@ def refuse_keys(*, missing: Iterable[str], left_over: Iterable[str], wrong_shape
         "of another shape": sorted(wrong_shape),
     }
     found = [
-        f"{len(keys)} {kind} ({', '.join(keys[:SHOWN])}{', …' if len(keys) > SHOWN else ''})"
+        f"{len(keys)} {kind} ({', '.join(keys[:SHOWN_KEYS])}{', …' if len(keys) > SHOWN_KEYS else ''})"
         for kind, keys in kinds.items()
         if keys
     ]
@@ -122,7 +120,7 @@ def torch_hub_file(url: str) -> Path:
 
 
 def fetch_url(url: str, file: Path) -> None:
-    """Download unless there; check the hash that stands in the file's name. Raises ValueError."""
+    """Download a file unless it exists, and check the hash in its name. Raises ValueError."""
     import torch
 
     if not file.exists():
@@ -130,8 +128,8 @@ def fetch_url(url: str, file: Path) -> None:
         try:
             torch.hub.download_url_to_file(url, str(file), progress=sys.stderr.isatty())
         except OSError as error:
-            raise ValueError(f"cannot download {url} ({error}); fetch it elsewhere, pass --weights FILE") from error
-    verify(file, file.stem.rsplit("-", 1)[-1])
+            raise ValueError(f"cannot download {url} ({error}); fetch it elsewhere and pass --weights FILE") from error
+    verify_sha256(file, file.stem.rsplit("-", 1)[-1])
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

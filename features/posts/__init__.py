@@ -1,1 +1,1 @@
-"""Posts as they lie on disk: every reader, and the content keys of images and texts."""
+"""Posts on disk: the readers of all data layouts, and the content keys of images and texts."""

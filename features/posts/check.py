@@ -1,4 +1,4 @@
-"""What `msa check` finds: rows, labels, missing parts, problems and duplicates of a corpus."""
+"""`msa check`: counts the rows, labels, missing parts, problems and duplicates of a corpus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .samples import Corpus, Problem
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Content that stands more than once: how many contents, rows that carry them, and contents with unlike labels."""
+    """Repeated content: the number of groups, their rows, and the groups with different labels."""
 
     groups: int
     rows: int
@@ -26,7 +26,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The findings; rows count posts, missing parts are absent or empty ones, problems include undecodable files."""
+    """The findings. Rows are posts; missing parts are absent or empty; problems include undecodable files."""
 
     layout: str
     rows: int
@@ -44,7 +44,7 @@ class CheckReport:
         return asdict(self) | {"problems": [asdict(p) for p in self.problems], "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """A plain text table, one finding a line, then the notes and problems."""
+        """One finding per line, then the notes and problems."""
         table: list[tuple[str, str]] = [("layout", self.layout), ("rows", str(self.rows))]
         table += [(f"  {label}", str(count)) for label, count in self.labels.items()]
         table += [("  unlabelled", str(self.unlabelled))]
@@ -60,7 +60,7 @@ class CheckReport:
 
 
 def check_corpus(corpus: Corpus, *, workers: int = 4) -> CheckReport:
-    """Read and decode everything once, in threads, and report; raises nothing for bad files."""
+    """Read and decode everything once, in threads; bad files are reported, not raised."""
     contents = hash_corpus(corpus, workers=workers)
     labels = [sample.label for sample in corpus.samples]
     return CheckReport(
@@ -72,21 +72,15 @@ def check_corpus(corpus: Corpus, *, workers: int = 4) -> CheckReport:
         missing_image=sum(contents.missing("image")),
         missing_text=sum(contents.missing("text")),
         problems=[*corpus.problems, *_undecodable(corpus, contents, workers)],
-        duplicates={
-            "text": _duplicates(contents.text_keys, labels),
-            "image": _duplicates(contents.image_keys, labels),
-        },
+        duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
         notes=corpus.notes,
     )
 
 
 def _undecodable(corpus: Corpus, contents: Contents, workers: int) -> list[Problem]:
-    """Bad texts and images in the order of the posts; content that stands often is decoded once."""
+    """Bad texts and images in the order of the posts; repeated content is decoded once."""
     found = {(b.index, b.modality): (b.file, b.reason) for b in contents.bad}
-    first: dict[str, int] = {}
-    for index, key in enumerate(contents.image_keys):
-        if key is not None:
-            first.setdefault(key, index)
+    first = contents.first("image")
 
     def reason(index: int) -> str | None:
         image = corpus.samples[index].image
@@ -106,19 +100,19 @@ def _undecodable(corpus: Corpus, contents: Contents, workers: int) -> list[Probl
         why = None if key is None else reasons[key]
         if why is not None:
             found[index, "image"] = (str(corpus.samples[index].image), why)
-    return [Problem(_shown(file, corpus.root), None, why) for _, (file, why) in sorted(found.items())]
+    return [Problem(_relative(file, corpus.root), None, why) for _, (file, why) in sorted(found.items())]
 
 
 def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:
-    carried: dict[str, list[str | None]] = {}
+    labels_of: dict[str, list[str | None]] = {}
     for key, label in zip(keys, labels, strict=True):
         if key is not None:
-            carried.setdefault(key, []).append(label)
-    repeated = [members for members in carried.values() if len(members) > 1]
-    unlike = sum(len(set(members) - {None}) > 1 for members in repeated)
-    return Duplicates(len(repeated), sum(map(len, repeated)), unlike)
+            labels_of.setdefault(key, []).append(label)
+    groups = [group for group in labels_of.values() if len(group) > 1]
+    across_labels = sum(len(set(group) - {None}) > 1 for group in groups)
+    return Duplicates(len(groups), sum(map(len, groups)), across_labels)
 
 
-def _shown(file: str, root: Path) -> str:
+def _relative(file: str, root: Path) -> str:
     path = Path(file)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else file

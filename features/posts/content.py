@@ -1,4 +1,4 @@
-"""Content keys: what a post's image and text are by their bytes, so that equal content is one row everywhere."""
+"""Content keys: digests of images and texts, so that equal content is one row everywhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..spec import BadItem, Modality
 from .samples import Corpus, Sample
 from .text import read_text
 
-_CHUNK = 64  # posts per task: a file takes microseconds, a task of a thread pool as many
+_CHUNK = 64  # posts per task of a thread pool, which costs as much as reading a file
 
 
 @dataclass(frozen=True)
 class BadContent:
-    """An image that cannot be read, or a text that cannot be read or decoded; key of its bytes where there are any."""
+    """An image that cannot be read, or a text that cannot be read or decoded; with the key of its bytes, if any."""
 
     index: int
     modality: Modality
@@ -28,7 +28,7 @@ class BadContent:
 
 @dataclass(frozen=True)
 class Contents:
-    """Per post, the key of its image and of its text; None where there is none, or where it is listed in `bad`."""
+    """The keys of each post's image and text; None where there is none, or where it is listed in `bad`."""
 
     image_keys: list[str | None]
     text_keys: list[str | None]
@@ -37,24 +37,32 @@ class Contents:
     def keys(self, modality: Modality) -> list[str | None]:
         return self.image_keys if modality == "image" else self.text_keys
 
+    def first(self, modality: Modality) -> dict[str, int]:
+        """Each distinct key -> index of the first post that has it, in the order of the posts."""
+        found: dict[str, int] = {}
+        for index, key in enumerate(self.keys(modality)):
+            if key is not None:
+                found.setdefault(key, index)
+        return found
+
     def missing(self, modality: Modality) -> list[bool]:
-        """Per post, whether it has no such content at all: no file, or an empty text. Bad content is not missing."""
+        """Whether each post has no such content: no file, or an empty text. Bad content is not missing."""
         bad = {b.index for b in self.bad if b.modality == modality}
         return [key is None and index not in bad for index, key in enumerate(self.keys(modality))]
 
 
 def content_key(raw: bytes) -> str:
-    """32 hex digits of the bytes."""
+    """Digest of the bytes, 32 hex digits."""
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def text_key(text: str) -> str:
-    """32 hex digits of a decoded text: the same for every encoding of it."""
+    """Digest of a decoded text, 32 hex digits, the same whatever its encoding."""
     return content_key(text.encode("utf-8", "surrogatepass"))
 
 
 def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
-    """Read every file once and key its content, in `workers` threads; nothing is decoded but text."""
+    """Read every file once, in `workers` threads, and compute its content key; only text is decoded."""
     samples = list(enumerate(corpus.samples))
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     contents = Contents([None] * len(samples), [None] * len(samples), [])
@@ -82,9 +90,9 @@ def hash_corpus(corpus: Corpus, *, workers: int = 4) -> Contents:
 def duplicate_groups(
     image_keys: Sequence[str | None], text_keys: Sequence[str | None], groups: Sequence[str | None]
 ) -> list[int]:
-    """Group number per post: posts that share an image, a text or a user's group, directly or through others.
+    """Group number of each post: posts that share an image, a text or a user's group, directly or through others.
 
-    Numbered from 0 in order of first appearance; None is shared with nobody.
+    Groups are numbered from 0 in order of first appearance; None is shared with no post.
     """
     parent = list(range(len(image_keys)))
 

@@ -1,4 +1,4 @@
-"""The files of a data folder: found by name or by stem, each directory listed once, never outside the folder."""
+"""Finds the files of a data folder by name or by stem, never outside the folder, and collects posts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT_SUFFIXES = (".txt",)
 def inside(name: str) -> PurePosixPath:
     """Return `name` as a relative path; raise ValueError when it is empty or leaves the folder.
 
-    Any `..` is refused, also one that seems to come back: behind a symbolic link it would not.
+    Any `..` is refused, even one that seems to return: after a symbolic link it would not.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or PureWindowsPath(name).drive:
@@ -29,21 +29,21 @@ def inside(name: str) -> PurePosixPath:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one directory: by exact name, and by (stem, lower-case suffix), best spelling first."""
+    """The files of one directory, by exact name and by (stem, lower-case suffix)."""
 
     names: frozenset[str]
     stems: dict[tuple[str, str], list[str]]
 
 
 class Folder:
-    """Looks files up below `root`; names are checked by `inside`."""
+    """Looks up files below `root`, listing each directory once; names are checked by `inside`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._listings: dict[str, Listing] = {}
 
     def find(self, name: str) -> Path | None:
-        """The file called `name`, else the one that differs only in the case of its extension, else None."""
+        """The file `name`, else one that differs only in the case of its extension, else None."""
         path = inside(name)
         listing = self._listing(str(path.parent))
         if path.name in listing.names:
@@ -78,8 +78,8 @@ class Folder:
 
 
 @dataclass
-class Posts:
-    """What a reader has gathered so far. A repeated id is reported and the first one kept."""
+class PostCollector:
+    """Collects the posts, problems and notes of a reader. A repeated id is reported; the first is kept."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -90,9 +90,9 @@ class Posts:
         self.problems.append(Problem(file, line, reason))
 
     def claim(self, id: str, file: str, line: int) -> bool:
-        """Take an id for one post; report it and return False when it is taken already."""
+        """Reserve an id for one post; report it and return False where it is taken."""
         if id in self._seen:
-            self.report(file, line, f"id {id!r} stands already in {self._seen[id]}; the first one is kept")
+            self.report(file, line, f"id {id!r} is already in {self._seen[id]}; the first one is kept")
             return False
         self._seen[id] = f"{file}:{line}"
         return True
@@ -104,7 +104,7 @@ class Posts:
         self.samples.append(sample)
 
     def pick(self, found: list[Path], id: str, file: str, line: int) -> Path | None:
-        """The first of the files found for an id; more than one is reported."""
+        """The first of the files found for an id; others are reported."""
         if len(found) > 1:
             others = ", ".join(path.name for path in found[1:])
             self.report(file, line, f"post {id!r} has several files: {found[0].name} is used, not {others}")

@@ -1,7 +1,6 @@
-"""Image of a post: the bytes of any common format to one uint8 RGB tensor.
+"""Decodes images of all common formats to uint8 RGB, by content and not by file name.
 
-Pillow alone, opened by content: it decodes as fast as torchvision.io, gives the same pixels, covers every mode,
-and does not print libjpeg's warnings to stderr.
+Pillow is as fast as torchvision.io, gives the same pixels, covers every mode, and does not print libjpeg's warnings.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -32,23 +32,25 @@ from ..spec import BadItem
 if TYPE_CHECKING:
     import torch
 
-MAX_MEGAPIXELS = 50  # beyond, decoding and resizing one image can take longer than 5 s on a busy core
-MAX_RATIO = 100  # long side over short: an encoder's resizing, which goes by the short side, makes 256x25600 of it
-MAX_SCANS = 2000  # passes of a JPEG over its pixels, times megapixels: a few bytes can ask for one more pass
-BAND = 2**18  # pixels turned into RGB at a time: a copy that fits a processor's cache
-MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python, pixel by pixel
+Pixels = NDArray[np.uint8]
+
+MAX_MEGAPIXELS = 50  # above, decoding and resizing one image can take over 5 s on a busy core
+MAX_RATIO = 100  # long side over short: resizing the short side to 256 makes it 256x25600
+MAX_SCANS = 2000  # scans of a JPEG times megapixels: a few bytes can add one more scan
+BAND = 2**18  # pixels converted to RGB at a time: a copy that fits a processor's cache
+MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python
 
 _quiet_lock = threading.Lock()
 
 
 class _Jpeg(JpegImageFile):
     def getexif(self) -> Image.Exif:
-        """Nothing: Pillow reads the resolution here, and would warn about or fail on damaged metadata."""
+        """Empty: Pillow reads the resolution here, and would warn of damaged metadata or fail on it."""
         return Image.Exif()
 
 
-# Opened by these classes, not by Image.open, which would also start decoders of rare formats, warn of its own
-# size limit, and refuse larger images before their size can be told.
+# Image.open is not used: it would start decoders of rare formats, warn of its own size limit, and refuse larger images
+# before their size is known.
 FORMATS: dict[str, tuple[tuple[bytes, ...], type[ImageFile.ImageFile]]] = {
     "JPEG": ((b"\xff\xd8\xff",), _Jpeg),
     "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
@@ -58,7 +60,7 @@ FORMATS: dict[str, tuple[tuple[bytes, ...], type[ImageFile.ImageFile]]] = {
     "WEBP": ((b"RIFF",), WebPImageFile),
 }
 
-# EXIF orientation to what puts the image upright.
+# EXIF orientation -> the transposition that makes the image upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -73,15 +75,15 @@ UPRIGHT = {
 def decode_image(raw: bytes) -> torch.Tensor:
     """Decode an image file to uint8 RGB (3, H, W): upright, first frame, transparent parts white. Thread-safe.
 
-    The format is told by content, never by file name. Raises BadItem with the reason for anything else.
+    Detects the format by content, never by file name. Raises BadItem with the reason for anything else.
     """
     import torch
 
     return torch.from_numpy(decode_pixels(raw)).permute(2, 0, 1)  # (3, H, W)
 
 
-def decode_pixels(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The same as an array (H, W, 3), for callers that need no tensor."""
+def decode_pixels(raw: bytes) -> Pixels:
+    """Decode to an array (H, W, 3), without torch."""
     if not raw:
         raise BadItem("empty file")
     kind = next((name for name, (starts, _) in FORMATS.items() if raw.startswith(starts)), None)
@@ -100,20 +102,20 @@ def decode_pixels(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
         raise BadItem(_reason(raw, kind, error)) from error
 
 
-def _decode(raw: bytes, kind: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _decode(raw: bytes, kind: str) -> Pixels:
     if kind == "TIFF":
         _silence_tiff()
     image: Image.Image = FORMATS[kind][1](io.BytesIO(raw))
     _refuse_excess(image, raw)
     image.load()
-    turn = UPRIGHT.get(_orientation(image.info.get("exif")))  # Pillow turns TIFF by itself
+    turn = UPRIGHT.get(_orientation(image.info.get("exif")))  # Pillow transposes TIFF itself
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
     return _pixels(image if turn is None else image.transpose(turn))
 
 
-def _pixels(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """RGB (H, W, 3) of an image of any 8-bit mode; a large one band by band, which takes a third of the time."""
+def _pixels(image: Image.Image) -> Pixels:
+    """RGB (H, W, 3) of an image of any 8-bit mode; a large one is converted in bands, in a third of the time."""
     width, height = image.size
     rows = max(1, BAND // width)
     if rows >= height:
@@ -134,7 +136,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _refuse_excess(image: Image.Image, raw: bytes) -> None:
-    """Raise BadItem, before anything is decoded, for what would take memory or time out of proportion."""
+    """Raise BadItem, before decoding, for an image that would take excessive memory or time."""
     width, height = image.size
     pixels, size = width * height, f"{width}x{height} pixels"
     if pixels > MAX_MEGAPIXELS * 1_000_000:
@@ -144,13 +146,13 @@ def _refuse_excess(image: Image.Image, raw: bytes) -> None:
     if isinstance(image, BmpImageFile) and image.tile[0][0] == "bmp_rle" and pixels > MAX_RUN_LENGTH * 1_000_000:
         raise BadItem(f"{size} in run-length code: over its limit of {MAX_RUN_LENGTH} megapixels")
     most = MAX_SCANS * 1_000_000 // max(pixels, 1)
-    # Counting marks is quick, but previews and trailers may hold some; only then is the file walked through.
+    # Counting marks is quick, but previews and trailers may hold some; only then is the file parsed.
     if isinstance(image, JpegImageFile) and raw.count(b"\xff\xda") > most and (scans := _scans(raw)) > most:
         raise BadItem(f"{scans} scans of {size}: over the limit of {most} for this size")
 
 
 def _scans(raw: bytes) -> int:
-    """How many scans a JPEG has up to its end mark, outside its other segments."""
+    """Number of scans of a JPEG before its end mark, outside its other segments."""
     count, at = 0, 2
     while mark := _MARK.search(raw, at):
         at, code = mark.end(), raw[mark.end() - 1]
@@ -164,14 +166,12 @@ def _scans(raw: bytes) -> int:
 _MARK = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of a segment or the end; in a scan, FF 00 and FF D0 to D7 are data
 
 
-def _eight_bits(
-    deep: np.ndarray[tuple[int, ...], np.dtype[np.generic]], mode: str
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Grey of more than 8 bits (H, W) to 8: the high byte of 16 bits; wider numbers have no scale, so min to max."""
+def _eight_bits(deep: NDArray[np.generic], mode: str) -> Pixels:
+    """Convert grey (H, W) to 8 bits: the high byte of 16 bits; wider numbers have no scale, so from min to max."""
     if mode.startswith("I;16"):
         return (deep.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
     low, high = float("inf"), float("-inf")
-    for row in deep:  # row by row, as the whole in float64 would take gigabytes
+    for row in deep:  # row by row, as the whole image in float64 would take gigabytes
         finite = _finite(row)
         low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     scale = 255 / (high - low) if high > low else 0.0
@@ -181,9 +181,7 @@ def _eight_bits(
     return eight
 
 
-def _finite(
-    row: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _finite(row: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.nan_to_num(row.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
@@ -212,7 +210,7 @@ def _reason(raw: bytes, kind: str, error: Exception) -> str:
 
 @cache
 def _silence_tiff() -> None:
-    """Keep Pillow's log and libtiff from writing to stderr what is raised anyway; unreachable libtiff goes on."""
+    """Keep Pillow's log and, where it can be reached, libtiff from printing errors that are raised anyway."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with suppress(AttributeError, OSError):
         library = ctypes.CDLL(_imaging.__file__)

@@ -1,4 +1,4 @@
-"""Label files that stand beside a `data/` folder of `<id>.jpg` and `<id>.txt`: course, MVSA, and ID-label."""
+"""Reads label files beside a `data/` folder of `<id>.jpg` and `<id>.txt`: course, MVSA and ID-label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, Posts
+from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, PostCollector
 from .samples import Sample
 from .text import read_lines
 
@@ -21,26 +21,19 @@ UNDECODABLE = "neither UTF-8 nor GB18030; save the file as UTF-8"
 
 
 class NoLabelError(ValueError):
-    """A label rule finds no label for a post; the message is the reason that is counted."""
+    """A label rule gives a post no label; the message is the reason."""
 
 
-def read_course(root: Path, posts: Posts) -> None:
-    """`train.txt`, then `test_without_label.txt`: lines `guid,tag`; the tag null or nothing is no label."""
+def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> None:
+    """Those of the files that exist: lines `id,label`; labels keep their spelling, an empty one or `null` is none."""
     folder = Folder(root / "data")
-    for name in COURSE_FILES:
+    for name in files:
         if (root / name).is_file():
-            _read_pairs(root / name, folder, posts)
+            _read_file(root / name, folder, posts)
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 
-def read_id_label(root: Path, posts: Posts) -> None:
-    """`ID-label.txt`: lines `id,label`; the labels stay as they are spelled."""
-    folder = Folder(root / "data")
-    _read_pairs(root / ID_LABEL_FILE, folder, posts)
-    _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
-
-
-def read_mvsa(root: Path, posts: Posts, *, rule: LabelRule) -> None:
+def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     """`labelResultAll.txt`: `id`, then one `text,image` pair of labels per annotator, between tabs."""
     folder = Folder(root / "data")
     dropped: Counter[str] = Counter()
@@ -52,7 +45,7 @@ def read_mvsa(root: Path, posts: Posts, *, rule: LabelRule) -> None:
         pairs = [tuple(part.strip().lower() for part in column.split(",")) for column in columns]
         if not id or not pairs or any(len(p) != 2 or not set(p) <= set(POLARITIES) for p in pairs):
             wanted = "`id`, a tab, and `text,image` pairs of " + ", ".join(POLARITIES)
-            posts.report(MVSA_FILE, line, f"{_shown(text)} is not {wanted}")
+            posts.report(MVSA_FILE, line, f"{_quoted(text)} is not {wanted}")
             continue
         if not posts.claim(id, MVSA_FILE, line):
             continue
@@ -68,10 +61,10 @@ def read_mvsa(root: Path, posts: Posts, *, rule: LabelRule) -> None:
 
 
 def combine(text: Sequence[str], image: Sequence[str], *, rule: LabelRule) -> str:
-    """One label from the annotators' text and image labels; raise NoLabelError where the rule gives none.
+    """One label from the annotators' text and image labels. Raises NoLabelError where the rule gives none.
 
-    First each modality's majority of annotators (one annotator is his own), then the rule: `text` or `image` take
-    that modality's; `agree` wants both equal; `paper` (Xu and Mao, 2017) also lets a neutral one yield to a polar one.
+    Each modality takes the majority of its annotators, then the rule applies: `text` and `image` take that modality's
+    label; `agree` needs both equal; `paper` (Xu and Mao, 2017) also replaces a neutral label by a polar one.
     """
     return RULES[rule](text, image)
 
@@ -108,12 +101,11 @@ RULES: dict[LabelRule, Callable[[Sequence[str], Sequence[str]], str]] = {
 
 def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     reasons = [reason if len(dropped) == 1 else f"{count} {reason}" for reason, count in dropped.most_common()]
-    return f"label rule {rule}: kept {kept}, dropped {dropped.total()}" + (
-        f" ({', '.join(reasons)})" if reasons else ""
-    )
+    listed = f" ({', '.join(reasons)})" if reasons else ""
+    return f"label rule {rule}: kept {kept}, dropped {dropped.total()}{listed}"
 
 
-def _read_pairs(path: Path, folder: Folder, posts: Posts) -> None:
+def _read_file(path: Path, folder: Folder, posts: PostCollector) -> None:
     first = True
     for line, text in _lines(path, posts):
         id, comma, label = (part.strip() for part in text.rpartition(","))
@@ -122,12 +114,12 @@ def _read_pairs(path: Path, folder: Folder, posts: Posts) -> None:
         if header:
             continue
         if not id or not comma or "," in id:
-            posts.report(path.name, line, f"{_shown(text)} is not `id,label`")
+            posts.report(path.name, line, f"{_quoted(text)} is not `id,label`")
         elif posts.claim(id, path.name, line):
             _add(folder, posts, id, None if label.lower() in {"", "null"} else label, path.name, line)
 
 
-def _add(folder: Folder, posts: Posts, id: str, label: str | None, file: str, line: int) -> None:
+def _add(folder: Folder, posts: PostCollector, id: str, label: str | None, file: str, line: int) -> None:
     try:
         images, texts = folder.candidates(id, IMAGE_SUFFIXES), folder.candidates(id, TEXT_SUFFIXES)
     except ValueError as error:
@@ -137,8 +129,8 @@ def _add(folder: Folder, posts: Posts, id: str, label: str | None, file: str, li
     posts.add(Sample(id, image, text, label), file, line)
 
 
-def _lines(path: Path, posts: Posts) -> Iterator[tuple[int, str]]:
-    """Line number and text of every line that is not blank; undecodable ones are reported."""
+def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
+    """Line number and text of every line that is not blank; undecodable lines are reported."""
     for line, text in enumerate(read_lines(path), start=1):
         if text is None:
             posts.report(path.name, line, UNDECODABLE)
@@ -146,10 +138,10 @@ def _lines(path: Path, posts: Posts) -> Iterator[tuple[int, str]]:
             yield line, text
 
 
-def _note_unlisted(folder: Folder, posts: Posts, listed: Sequence[str]) -> None:
+def _note_unlisted(folder: Folder, posts: PostCollector, listed: Sequence[str]) -> None:
     if unlisted := folder.stems().difference(listed):
-        posts.notes.append(f"{len(unlisted)} posts in data/ stand in no label file and are left out")
+        posts.notes.append(f"{len(unlisted)} posts in data/ are in no label file and are left out")
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")

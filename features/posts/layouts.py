@@ -1,4 +1,4 @@
-"""Layouts: how posts lie on disk, told by what is there or by name, and read into one Corpus."""
+"""Data layouts: detected automatically or chosen by name, and read into one Corpus."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 from . import labels, tables
-from .folder import Posts
+from .folder import PostCollector
 from .labels import LabelRule
 from .samples import Corpus
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read: `label_rule` for MVSA; `columns` maps id, image, text, label, split, group to a table's names."""
+    """`label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to the names in a table."""
 
     label_rule: LabelRule = "paper"
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -31,19 +31,19 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a layout looks for, whether a path has it, and how it is read."""
+    """A description of the files it needs, how it is detected at a path, and how it is read."""
 
-    wanted: str
+    files: str
     detect: Callable[[Path], bool]
-    read: Callable[[Path, Posts, ReadOptions], None]
+    read: Callable[[Path, PostCollector, ReadOptions], None]
 
 
-# In the order of detection: the layouts told by a file of a fixed name come first.
+# In the order of detection: layouts with a file of a fixed name come first.
 LAYOUTS: dict[str, Layout] = {
     "course": Layout(
         "data/ beside train.txt or test_without_label.txt",
         lambda path: (path / "data").is_dir() and any((path / f).is_file() for f in labels.COURSE_FILES),
-        lambda path, posts, options: labels.read_course(path, posts),
+        lambda path, posts, options: labels.read_pairs(path, posts, files=labels.COURSE_FILES),
     ),
     "mvsa": Layout(
         "data/ beside labelResultAll.txt",
@@ -53,7 +53,7 @@ LAYOUTS: dict[str, Layout] = {
     "id-label": Layout(
         "data/ beside ID-label.txt",
         lambda path: (path / "data").is_dir() and (path / labels.ID_LABEL_FILE).is_file(),
-        lambda path, posts, options: labels.read_id_label(path, posts),
+        lambda path, posts, options: labels.read_pairs(path, posts, files=[labels.ID_LABEL_FILE]),
     ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",
@@ -76,13 +76,13 @@ LAYOUTS: dict[str, Layout] = {
 def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = ReadOptions()) -> Corpus:
     """Read all posts of a folder, or of one table file, in the order of its files.
 
-    What is wrong with single lines or files is in the corpus's problems. Raises ValueError when `data` does not
-    exist, `layout` is unknown, nothing of it is there, or a table lacks its columns.
+    Faults of single lines and files are in the corpus's problems. Raises ValueError where `data` does not exist,
+    `layout` is unknown or does not match, or a table lacks its columns.
     """
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
     name = _detect(data) if layout == "auto" else _named(data, layout)
-    posts = Posts()
+    posts = PostCollector()
     LAYOUTS[name].read(data, posts, options)
     return Corpus(data if data.is_dir() else data.parent, name, posts.samples, posts.problems, posts.notes)
 
@@ -91,7 +91,7 @@ def _detect(data: Path) -> str:
     for name, layout in LAYOUTS.items():
         if layout.detect(data):
             return name
-    looked_for = "; ".join(f"{layout.wanted} ({name})" for name, layout in LAYOUTS.items())
+    looked_for = "; ".join(f"{layout.files} ({name})" for name, layout in LAYOUTS.items())
     raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
 
 
@@ -100,5 +100,5 @@ def _named(data: Path, name: str) -> str:
         near = get_close_matches(name, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
         raise ValueError(f"unknown layout {name!r}; did you mean {', '.join(near)}? (or auto)")
     if not LAYOUTS[name].detect(data):
-        raise ValueError(f"layout {name!r} wants {LAYOUTS[name].wanted}; {str(data)!r} has none; try auto")
+        raise ValueError(f"layout {name!r} needs {LAYOUTS[name].files}; {str(data)!r} has none; try auto")
     return name

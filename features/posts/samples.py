@@ -1,4 +1,4 @@
-"""Posts as data: what a reader returns and everything downstream consumes."""
+"""Posts as data: what the readers return and every later step takes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..spec import Modality
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One post. `image` is a file; `text` is a file still to be decoded, or the text itself; either may be absent."""
+    """One post. `image` is a file; `text` is a file that is not decoded yet, or the text itself; None where absent."""
 
     id: str
     image: Path | None
@@ -18,10 +20,20 @@ class Sample:
     split: str | None = None
     group: str | None = None
 
+    def file(self, modality: Modality) -> Path | None:
+        """The file of its image or text; None where there is none, or the text stands in a table."""
+        content = self.image if modality == "image" else self.text
+        return content if isinstance(content, Path) else None
+
+    def file_name(self, modality: Modality) -> str:
+        """Name of that file in an error record; the id of the post where there is no file."""
+        file = self.file(modality)
+        return self.id if file is None else file.name
+
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in the data: which file, which line (1-based; None for a whole file), and what."""
+    """A fault in the data: the file, the line (1-based; None for a whole file), and the reason."""
 
     file: str
     line: int | None
@@ -33,9 +45,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All posts of one data set, in the order of its files, and what was wrong with it.
+    """All posts of one data set, in the order of its files, and its problems.
 
-    `notes` are lines for the reader of `msa check`, such as the kept and dropped counts of a label rule.
+    `notes` are lines that `msa check` prints, such as the kept and dropped counts of a label rule.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Tables of posts: CSV, TSV and JSON lines, plain or as Hugging Face ImageFolder and Hateful Memes lay them out."""
+"""Reads tables of posts: CSV, TSV and JSON lines, plain or in the layouts of ImageFolder and Hateful Memes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .folder import Folder, Posts
+from .folder import Folder, PostCollector
 from .labels import UNDECODABLE
 from .samples import Sample
 from .text import read_lines
@@ -20,20 +20,13 @@ from .text import read_lines
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 CANONICAL = ("id", "image", "text", "label", "split", "group")
 
-# What each layout calls the canonical columns, besides the canonical name itself; the first one present is taken.
+# Other names of the canonical columns in each layout; the first one present is taken.
 TABLE_NAMES: Mapping[str, tuple[str, ...]] = {}
 IMAGEFOLDER_NAMES: Mapping[str, tuple[str, ...]] = {"image": ("file_name",), "text": ("caption",)}
 MEMES_NAMES: Mapping[str, tuple[str, ...]] = {"image": ("img",)}
 
-# One name per split, whatever a data set calls it; any other name is kept.
-SPLITS = {
-    "training": "train",
-    "dev": "val",
-    "valid": "val",
-    "validation": "val",
-    "eval": "val",
-    "testing": "test",
-}
+# Other names of the splits; any other name is kept.
+SPLITS = {"training": "train", "dev": "val", "valid": "val", "validation": "val", "eval": "val", "testing": "test"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Table:
 
 
 def find_tables(path: Path) -> list[Path]:
-    """The file itself, or the tables that lie directly in the folder; a `posts.*` among several is the one."""
+    """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
         return [path] if path.suffix.lower() in TABLE_SUFFIXES else []
     tables = sorted(p for p in path.iterdir() if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
@@ -78,7 +71,7 @@ def find_memes(path: Path) -> list[Path]:
     return files if any("img" in _first_keys(file) for file in files) else []
 
 
-def read_table(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
+def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """One table; image paths are relative to it. Rows without an id column are numbered from 1."""
     tables = find_tables(path)
     if len(tables) != 1:
@@ -89,34 +82,34 @@ def read_table(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
     _read(tables[0], tables[0].parent, posts, _Naming(columns, TABLE_NAMES))
 
 
-def read_imagefolder(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
-    """Every metadata file; the id of a post is its `file_name` below the root, its split the name of the sub-folder."""
+def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
+    """All metadata files; the id of a post is its `file_name` below the root, its split the name of the sub-folder."""
     for file in find_metadata(path):
         split = None if file.parent == path else _known_split(file.parent.name)
         _read(file, path, posts, _Naming(columns, IMAGEFOLDER_NAMES), split=split, by_image=True)
 
 
-def read_memes(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
-    """Every JSON lines file of the data set; its split is the file's name."""
+def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
+    """All JSON lines files of the data set; the split is the name of the file."""
     for file in find_memes(path):
         _read(file, file.parent, posts, _Naming(columns, MEMES_NAMES), split=_known_split(file.stem.split("_")[0]))
 
 
 def split_name(name: str) -> str:
-    """`name` in the one spelling of its split: dev, valid, validation and eval are val, test_seen is test."""
+    """The canonical name of a split: dev, valid, validation and eval are val, test_seen is test."""
     stem = re.split(r"[_-]", name.strip().lower())[0]
     return SPLITS.get(stem, stem if stem in SPLITS.values() else name)
 
 
 @dataclass(frozen=True)
 class _Naming:
-    """Which column plays which part: as the user says, else by its own name, else as the layout calls it."""
+    """Finds the canonical columns: by the user's choice, else by their own name, else by the layout's names."""
 
     asked: Mapping[str, str]
     usual: Mapping[str, tuple[str, ...]]
 
     def resolve(self, columns: Sequence[str], file: Path) -> dict[str, str]:
-        """Canonical name to the file's column; ValueError when there is neither image nor text."""
+        """Canonical name -> the file's column. Raises ValueError where there is neither image nor text."""
         spelled = {column.casefold(): column for column in reversed(columns)}
         found: dict[str, str] = {}
         for canonical in CANONICAL:
@@ -128,8 +121,8 @@ class _Naming:
             found |= {canonical: present[0]} if present else {}
         if "image" not in found and "text" not in found:
             raise ValueError(
-                f"{file} has no column for the image or the text, only {_shown(columns) or 'none'}; "
-                "say which column is which (columns: image, text)"
+                f"{file} has no column for the image or the text, only {_listed(columns) or 'none'}; "
+                "name them with --column image=NAME or --column text=NAME"
             )
         return found
 
@@ -137,18 +130,18 @@ class _Naming:
         name = self.asked[canonical]
         if name not in columns:
             near = get_close_matches(name, columns) or list(columns)
-            raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_shown(near)}?")
+            raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_listed(near)}?")
         return name
 
 
-def _shown(columns: Sequence[str]) -> str:
-    """Column names for a message of one line: long or unprintable ones are quoted, many are cut short."""
+def _listed(columns: Sequence[str]) -> str:
+    """Column names for a message of one line; long and unprintable names are quoted, long lists are cut."""
     names = [name if name.isprintable() and len(name) <= 40 else repr(name[:40]) for name in columns[:20]]
     return ", ".join([*names, "…"] if len(columns) > 20 else names)
 
 
 def _read(
-    file: Path, root: Path, posts: Posts, naming: _Naming, *, split: str | None = None, by_image: bool = False
+    file: Path, root: Path, posts: PostCollector, naming: _Naming, *, split: str | None = None, by_image: bool = False
 ) -> None:
     shown = file.relative_to(root).as_posix()
     load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
@@ -184,7 +177,7 @@ def _read(
         posts.add(Sample(id, image, cells.get("text"), cells.get("label"), part, cells.get("group")), shown, line)
 
 
-def _load_separated(file: Path, shown: str, posts: Posts) -> Table:
+def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
     lines = read_lines(file)
     undecodable = [number for number, text in enumerate(lines, start=1) if text is None]
     reader = csv.reader(
@@ -216,7 +209,7 @@ def _load_separated(file: Path, shown: str, posts: Posts) -> Table:
             rows.append((line, {name: cell for name, cell in zip(columns, cells, strict=True) if cell}))
 
 
-def _load_json_lines(file: Path, shown: str, posts: Posts) -> Table:
+def _load_json_lines(file: Path, shown: str, posts: PostCollector) -> Table:
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, str]]] = []
     for line, text in enumerate(read_lines(file), start=1):
@@ -234,7 +227,7 @@ def _load_json_lines(file: Path, shown: str, posts: Posts) -> Table:
 
 
 def _flat(record: Any) -> dict[str, str]:
-    """The object's cells as stripped strings, '' for null; values that are lists or objects are left out."""
+    """The cells of an object as stripped strings, '' for null; lists and objects are left out."""
     if not isinstance(record, dict):
         raise ValueError(f"a JSON {type(record).__name__}")
     cells: dict[str, str] = {}
@@ -249,7 +242,7 @@ def _flat(record: Any) -> dict[str, str]:
 
 
 def _first_keys(file: Path) -> Iterator[str]:
-    """The keys of the first record of a JSON lines file; none when it is not one."""
+    """The keys of the first record of a JSON lines file; none for any other file."""
     try:
         with file.open("rb") as stream:
             first = next((line for line in stream if line.strip()), b"")

@@ -1,4 +1,4 @@
-"""Text of a post: bytes to characters, and optional cleaning."""
+"""Decodes texts from bytes, and cleans them on request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ..spec import BadItem, Clean
 
-MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs a second or two for these
-MAX_CLEANING = 10_000_000  # characters that `clean_text` passes over, which it does again while anything changes
+MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs seconds for so many
+MAX_CLEANING = 10_000_000  # characters that `clean_text` may process in its repeated passes
 
-# Words that carry no sentiment. Negations and contrasts (not, no, never, nor, but, …) are absent on purpose.
+# Words without sentiment. Negations and contrasts (not, no, never, nor, but, …) are left out on purpose.
 STOP_WORDS = frozenset(
     """a about am an and are as at be been being by did do does doing for from had has have having he her hers
     him his i im in into is it its ive just me my of on or our ours own she so some such than that thats the
@@ -31,7 +31,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def read_lines(path: Path) -> list[str | None]:
-    """The lines of a label file or table, as `decode_lines` gives them; ValueError when it cannot be read."""
+    """The lines of a label file or table, as `decode_lines` returns them. Raises ValueError."""
     try:
         return decode_lines(path.read_bytes())
     except OSError as error:
@@ -41,9 +41,9 @@ def read_lines(path: Path) -> list[str | None]:
 
 
 def decode_lines(raw: bytes) -> list[str | None]:
-    """Decode a label file or table line by line, without line ends; None where a line is in no known encoding.
+    """Decode a label file or table line by line, without line ends; None for a line in no known encoding.
 
-    Few damaged lines among good UTF-8 do not turn the whole file into GB18030, and the reverse.
+    The encoding of most lines is tried first, so that a few damaged ones do not change that of the whole file.
     """
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raw = _characters(raw).encode()
@@ -67,7 +67,7 @@ def decode_text(raw: bytes) -> str:
 
 
 def read_text(source: Path | str) -> str:
-    """Return the text of a file, or of a str that is a text already; raise BadItem when it cannot be had."""
+    """The text of a file, or of a str that is the text itself. Raises BadItem."""
     if isinstance(source, str):
         return _normalise(source)
     try:
@@ -78,15 +78,15 @@ def read_text(source: Path | str) -> str:
 
 
 def clean_text(text: str, level: Clean) -> str:
-    """Clean a text; cleaning twice changes nothing more. The result may be empty.
+    """Clean a text; cleaning it twice changes nothing more. The result may be empty.
 
-    `none` returns it unchanged. `social` drops links, @mentions and retweet marks, resolves HTML entities, takes
-    the # off tags and collapses white space. `strict` also lower-cases, and drops special characters and stop words.
+    `none` returns it unchanged. `social` drops links, @mentions and retweet marks, resolves HTML entities, strips
+    the # of tags and collapses white space. `strict` also lower-cases, and drops special characters and stop words.
     Raises BadItem for a text so nested that this would take seconds.
     """
     if level not in CLEANERS:
         raise ValueError(f"unknown cleaning {level!r}; choose one of {', '.join(CLEANERS)}")
-    # What one pass removes can join two halves of a link or an entity: repeat until nothing changes.
+    # A removal can join two halves of a link or an entity: repeat until nothing changes.
     work = 0
     while (cleaned := CLEANERS[level](text)) != text:
         text, work = cleaned, work + len(text)
@@ -109,7 +109,7 @@ def _strict(text: str) -> str:
 
 
 def _is_wordlike(character: str) -> bool:
-    """Letters, digits and the marks that belong to them, in any script; emoji variation selectors are none."""
+    """Letters, digits and their marks, in any script; not emoji variation selectors."""
     if "\ufe00" <= character <= "\ufe0f":
         return False
     return unicodedata.category(character) in _WORDLIKE
@@ -117,11 +117,7 @@ def _is_wordlike(character: str) -> bool:
 
 _WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})
 
-CLEANERS: dict[Clean, Callable[[str], str]] = {
-    "none": lambda text: text,
-    "social": _social,
-    "strict": _strict,
-}
+CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "social": _social, "strict": _strict}
 
 
 def _characters(raw: bytes) -> str:
@@ -147,6 +143,6 @@ def _normalise(text: str) -> str:
         raise BadItem("binary, not text")
     if len(text) > MAX_CHARACTERS:
         raise BadItem(f"{len(text)} characters: over the limit of {MAX_CHARACTERS}")
-    # JSON may spell half a surrogate pair, which no encoder or hash can take.
+    # JSON may hold half a surrogate pair, which no encoder or hash accepts.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()

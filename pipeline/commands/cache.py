@@ -84,7 +84,7 @@ def export(
     from ...features.cache import exporting
 
     corpus = None if data is None else reading.read_from(data)
-    show(exporting.export(cache, name, to, corpus, format=format, tokens=tokens), as_json)
+    show(exporting.export_embeddings(cache, name, to, corpus, format=format, tokens=tokens), as_json)
 
 
 @command(
@@ -130,4 +130,4 @@ def gc(
     """
     from ...features.cache import maintenance
 
-    show(maintenance.collect(cache, [reading.read_from(path) for path in data], yes=yes), as_json)
+    show(maintenance.collect_garbage(cache, [reading.read_from(path) for path in data], yes=yes), as_json)

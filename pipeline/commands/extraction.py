@@ -68,7 +68,7 @@ def extract(
     request = EncoderRequest(encoders.image, encoders.text, options, tuple(weights), views)
     settings, shard = machines.settings(replace(compute, tokens=tokens)), machines.read_shard()
     if dry_run:
-        show(dry.forecast(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
+        show(dry.estimate(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
         return
     with progress("items") as tick:
         extraction = extract.extract_corpus(

@@ -30,7 +30,7 @@ def vectors(count: int = 6, width: int = 4) -> np.ndarray:
     return found
 
 
-def bring(cache: Path, arrays: ImportedArrays, **options: Any) -> Imported:
+def import_arrays(cache: Path, arrays: ImportedArrays, **options: Any) -> Imported:
     return import_embeddings(POSTS, cache, arrays, **{"name": "mine", "modality": "text", **options})
 
 
@@ -45,7 +45,7 @@ def files(folder: Path, ids: str = "p0\np1\np2\np3\np4\np5\n", **arrays: Any) ->
 def test_every_row_is_accounted_for_and_a_second_import_does_nothing(tmp_path: Path) -> None:
     arrays = ImportedArrays(vectors(5), ["p5", "p4", "p1", "p0", "p3"])
     arrays.pooled[4] = arrays.pooled[2]
-    done = bring(tmp_path, arrays)
+    done = import_arrays(tmp_path, arrays)
     assert (done.rows, done.stored, done.cached, done.duplicate, done.other, done.missing) == (5, 3, 0, 1, 1, 1)
     (spec,) = stored_specs(tmp_path)
     assert (spec.name, spec.source, spec.dtype, spec.fingerprint) == ("mine", "import", "float32", done.fingerprint)
@@ -56,65 +56,67 @@ def test_every_row_is_accounted_for_and_a_second_import_does_nothing(tmp_path: P
     for positions, rows in store.read([text_key(text) for text in ("six", "two", "one")], tokens=False):
         for position, pooled in zip(positions, rows.pooled, strict=True):
             np.testing.assert_array_equal(pooled, arrays.pooled[[0, 2, 3][position]])
-    again = bring(tmp_path, arrays)
+    again = import_arrays(tmp_path, arrays)
     assert (again.stored, again.cached, again.fingerprint) == (0, 3, done.fingerprint)
 
 
 @pytest.mark.parametrize("change", ["vector", "row order", "format"])
 def test_other_embeddings_are_another_encoder(tmp_path: Path, change: str) -> None:
-    first = bring(tmp_path / "a", ImportedArrays(vectors(3), ["p0", "p1", "p2"]))
+    first = import_arrays(tmp_path / "a", ImportedArrays(vectors(3), ["p0", "p1", "p2"]))
     other = vectors(3)
     other[2, 0] += change == "vector"
     ids = ["p2", "p1", "p0"] if change == "row order" else ["p0", "p1", "p2"]
-    second = bring(tmp_path / "b", ImportedArrays(other.astype(np.float64) if change == "format" else other, ids))
+    second = import_arrays(
+        tmp_path / "b", ImportedArrays(other.astype(np.float64) if change == "format" else other, ids)
+    )
     assert first.fingerprint != second.fingerprint
 
 
 def test_one_content_has_one_vector(tmp_path: Path) -> None:
     alike = vectors()
     alike[3] *= 1 + 1e-6
-    assert bring(tmp_path / "a", ImportedArrays(alike, [f"p{n}" for n in range(6)])).duplicate == 1
+    assert import_arrays(tmp_path / "a", ImportedArrays(alike, [f"p{n}" for n in range(6)])).duplicate == 1
     alike[3] = -alike[3]
     with pytest.raises(ValueError, match="post 'p3' differs from that of post 'p1' of the same content"):
-        bring(tmp_path / "b", ImportedArrays(alike, [f"p{n}" for n in range(6)]))
+        import_arrays(tmp_path / "b", ImportedArrays(alike, [f"p{n}" for n in range(6)]))
     assert not (tmp_path / "b").exists()
 
 
 def test_more_rows_join_what_was_imported_before(tmp_path: Path) -> None:
     everything = vectors()
-    bring(tmp_path, ImportedArrays(everything[:2], ["p0", "p1"]))
-    with pytest.raises(ValueError, match=r"'mine' are in .* already; add rows to them by --append"):
-        bring(tmp_path, ImportedArrays(everything[2:3], ["p2"]))
-    done = bring(tmp_path, ImportedArrays(everything[1:3], ["p3", "p2"]), append=True)
+    import_arrays(tmp_path, ImportedArrays(everything[:2], ["p0", "p1"]))
+    with pytest.raises(ValueError, match=r"'mine' are in .* already; add rows to them with --append"):
+        import_arrays(tmp_path, ImportedArrays(everything[2:3], ["p2"]))
+    done = import_arrays(tmp_path, ImportedArrays(everything[1:3], ["p3", "p2"]), append=True)
     assert (done.stored, done.cached, done.missing) == (1, 1, 1)
     (spec,) = stored_specs(tmp_path)
     assert len(Store(tmp_path / spec.slug, spec)) == 3
-    for arrays, said in (
-        (ImportedArrays(-everything[:1], ["p0"]), "differs from that of what was imported for it before"),
-        (ImportedArrays(vectors(1, 7), ["p5"]), "is 4 wide"),
-        (ImportedArrays(everything[:1], ["p5"], everything[:1], np.array([0, 1])), "bring tokens for all rows"),
+    for arrays, message in (
+        (ImportedArrays(-everything[:1], ["p0"]), "differs from the one imported for it before"),
+        (ImportedArrays(vectors(1, 7), ["p5"]), "has width 4"),
+        (ImportedArrays(everything[:1], ["p5"], everything[:1], np.array([0, 1])), "give tokens for all rows"),
     ):
-        with pytest.raises(ValueError, match=said):
-            bring(tmp_path, arrays, append=True)
+        with pytest.raises(ValueError, match=message):
+            import_arrays(tmp_path, arrays, append=True)
     with pytest.raises(ValueError, match="no imported text embeddings named 'other'"):
-        bring(tmp_path, ImportedArrays(everything[:1], ["p0"]), name="other", append=True)
+        import_arrays(tmp_path, ImportedArrays(everything[:1], ["p0"]), name="other", append=True)
 
 
 @pytest.mark.parametrize(
-    ("ids", "name", "said"),
+    ("ids", "name", "message"),
     [
-        (["p0", "p9"], "mine", "1 of 2 ids are of no post in posts, 'p9' for one; its ids look like 'p0'"),
-        (["p0", "p1"], "minilm", "'minilm' is taken"),
-        (["p0", "p1"], "none", "'none' is taken"),
+        (["p0", "p9"], "mine", "1 of 2 ids belong to no post in posts, such as 'p9'; its ids look like 'p0'"),
+        (["p0", "p1"], "minilm", "'minilm' is a name of msa's own"),
+        (["p0", "p1"], "none", "'none' is a name of msa's own"),
     ],
 )
 def test_what_cannot_be_joined_is_refused_and_leaves_nothing(
-    tmp_path: Path, ids: list[str], name: str, said: str
+    tmp_path: Path, ids: list[str], name: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
-        bring(tmp_path / "cache", ImportedArrays(vectors(2), ids), name=name)
+    with pytest.raises(ValueError, match=message):
+        import_arrays(tmp_path / "cache", ImportedArrays(vectors(2), ids), name=name)
     twice = Corpus(Path("posts"), "table", [Sample("p0", None, "one"), Sample("p0", None, "two")])
-    with pytest.raises(ValueError, match="'p0' stands for several posts"):
+    with pytest.raises(ValueError, match="'p0' belongs to several posts"):
         import_embeddings(twice, tmp_path / "cache", ImportedArrays(vectors(1), ["p0"]), name="mine", modality="text")
     assert not (tmp_path / "cache").exists()
 
@@ -125,13 +127,13 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (lambda f: files(f, "p0\np1\n"), r"pooled\.npy has 6 rows, .*ids\.txt 2 ids"),
-        (lambda f: files(f, "p0\np1\np1\np2\np3\np4\n"), "1 ids are repeated, 'p1' stands 2 times"),
+        (lambda f: files(f, "p0\np1\n"), r"pooled\.npy has 6 rows, .*ids\.txt has 2 ids"),
+        (lambda f: files(f, "p0\np1\np1\np2\np3\np4\n"), "1 ids are repeated, 'p1' occurs 2 times"),
         (lambda f: files(f, ""), "is empty"),
         (lambda f: files(f, pooled=vectors()[0]), r"got float32 \(4,\)"),
-        (lambda f: files(f, pooled=np.ones((6, 4), np.int64)), "of floats is wanted; got int64"),
+        (lambda f: files(f, pooled=np.ones((6, 4), np.int64)), "of floats; got int64"),
         (lambda f: files(f, pooled=spoil(vectors(), np.nan)), "NaN or infinity in rows 0 to 5"),
         (lambda f: files(f, pooled=spoil(vectors().astype(np.float64), 1e300)), "NaN or infinity"),
         (lambda f: files(f, pooled=np.array([["a"]], object)), "not an array of numbers"),
@@ -143,10 +145,10 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
     ],
 )
 def test_files_that_are_not_what_they_should_be_are_named(
-    tmp_path: Path, make: Callable[[Path], dict[str, Path]], said: str
+    tmp_path: Path, make: Callable[[Path], dict[str, Path]], message: str
 ) -> None:
     given = make(tmp_path)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_arrays(**given)
     assert "\n" not in str(caught.value)
 
@@ -155,18 +157,18 @@ def test_bytes_that_are_no_array_are_named(tmp_path: Path) -> None:
     given = files(tmp_path)
     for content in (b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04rest", b"\x80\x04pickle"):
         given["pooled"].write_bytes(content)
-        with pytest.raises(ValueError, match=r"pooled\.npy: not an array"):
+        with pytest.raises(ValueError, match=r"pooled\.npy: is not an array"):
             read_arrays(**given)
     given = files(tmp_path)
     given["ids"].write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match=r"ids\.txt: UTF-8"):
+    with pytest.raises(ValueError, match=r"ids\.txt: is not UTF-8"):
         read_arrays(**given)
 
 
 def msa(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
     code = run_command([*arguments, "--json"])
-    said = capsys.readouterr()
-    return code, json.loads(said.out) if said.out else None, said.err
+    message = capsys.readouterr()
+    return code, json.loads(message.out) if message.out else None, message.err
 
 
 def test_a_head_trains_on_it_and_predicts_posts_whose_embeddings_came_along(
@@ -215,7 +217,7 @@ def test_a_head_trains_on_it_and_predicts_posts_whose_embeddings_came_along(
 
 
 def test_reopening_what_was_imported_fails_in_one_line_when_it_is_to_encode(tmp_path: Path) -> None:
-    bring(tmp_path, ImportedArrays(vectors(1), ["p0"]))
+    import_arrays(tmp_path, ImportedArrays(vectors(1), ["p0"]))
     (spec,) = stored_specs(tmp_path)
     source = reopen(spec, tmp_path)
     assert source.specs == (spec,)

@@ -1,4 +1,4 @@
-"""The cache is listed, merged and swept: exactly what a data set uses stays, whatever the parts look like."""
+"""The cache is listed, merged and cleaned: exactly the rows that a data set uses are kept, in whatever parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa.cli import run_command
-from msa.features.cache.maintenance import collect, list_cache, merge_cache
+from msa.features.cache.maintenance import collect_garbage, list_cache, merge_cache
 from msa.features.encoders.word_vectors import FITTED_FILE
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
@@ -53,8 +53,8 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def msa(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
     code = run_command([*arguments, "--json"])
-    said = capsys.readouterr()
-    return code, json.loads(said.out) if said.out else None, said.err
+    message = capsys.readouterr()
+    return code, json.loads(message.out) if message.out else None, message.err
 
 
 def test_ls_counts_rows_once_and_tokens_of_the_rows_that_are_read(tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ def test_gc_keeps_exactly_the_used_keys_as_they_were(
     with_tokens = {n for numbers, tokens in parts if tokens for n in numbers}
     posts = corpus("other", *(f"text {n}" for n in sorted(used)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "MERGE_LIMIT", limit)  # parts beyond it are swept one by one
+        patch.setattr(store_module, "MERGE_LIMIT", limit)  # larger parts are cleaned one by one
         before = everything(cache)
-        (would,) = collect(cache, [posts], yes=False).stores
+        (would,) = collect_garbage(cache, [posts], yes=False).stores
         assert everything(cache) == before
-        (did,) = collect(cache, [posts], yes=True).stores
+        (did,) = collect_garbage(cache, [posts], yes=True).stores
     assert (would.kept, would.dropped, would.removed) == (did.kept, did.dropped, did.removed)
     assert (did.kept, did.dropped) == (len(stored & used), len(stored - used))
     assert did.removed == (not stored & used) == (not (cache / SPEC.slug).exists())
@@ -125,12 +125,12 @@ def test_gc_killed_before_the_old_part_goes_has_lost_nothing(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            collect(tmp_path, [corpus("a", "bb")], yes=True)
+            collect_garbage(tmp_path, [corpus("a", "bb")], yes=True)
     store = Store(tmp_path / SPEC.slug, SPEC)
     assert len(store.parts) == 2
     assert len(store) == 3
     store.verify()
-    assert collect(tmp_path, [corpus("a", "bb")], yes=True).stores[0].kept == 2
+    assert collect_garbage(tmp_path, [corpus("a", "bb")], yes=True).stores[0].kept == 2
     assert len(Store(tmp_path / SPEC.slug, SPEC).parts) == 1
 
 
@@ -140,7 +140,7 @@ def test_gc_does_not_rewrite_a_damaged_part(tmp_path: Path) -> None:
     raw[-20] ^= 4
     path.write_bytes(raw)
     with pytest.raises(StoreError, match="checksum"):
-        collect(tmp_path, [corpus("a")], yes=True)
+        collect_garbage(tmp_path, [corpus("a")], yes=True)
     assert path.read_bytes() == raw
 
 
@@ -149,8 +149,8 @@ def test_gc_keeps_what_it_cannot_make_again_and_what_it_does_not_know(tmp_path: 
     for spec, file in ((fitted, FITTED_FILE), (strange, "notes.txt")):
         (write(tmp_path, ["a"], spec).folder / file).write_bytes(b"mine")
     update_errors(write(tmp_path, ["a"], bad).folder, [], [BadRecord("x", text_key("kept"), "x", "no known word")])
-    swept = {sweep.slug: sweep for sweep in collect(tmp_path, [corpus("kept")], yes=True).stores}
-    assert [(sweep.kept, sweep.dropped, sweep.removed) for sweep in swept.values()] == [(0, 1, False)] * 3
+    reports = {report.slug: report for report in collect_garbage(tmp_path, [corpus("kept")], yes=True).stores}
+    assert [(report.kept, report.dropped, report.removed) for report in reports.values()] == [(0, 1, False)] * 3
     assert (tmp_path / fitted.slug / FITTED_FILE).read_bytes() == b"mine"
     assert (tmp_path / strange.slug / "notes.txt").exists()
     assert [record.key for record in read_errors(tmp_path / bad.slug)] == [text_key("kept")]
@@ -159,9 +159,9 @@ def test_gc_keeps_what_it_cannot_make_again_and_what_it_does_not_know(tmp_path: 
 def test_gc_stops_where_it_cannot_see_what_is_used(tmp_path: Path) -> None:
     write(tmp_path / "cache", ["a"])
     unreadable = Corpus(tmp_path, "table", [Sample("p", tmp_path / "gone.jpg", "a")])
-    for posts, said in ((unreadable, "1 files cannot be read"), (corpus(), "no posts")):
-        with pytest.raises(ValueError, match=said):
-            collect(tmp_path / "cache", [posts], yes=True)
+    for posts, message in ((unreadable, "1 files cannot be read"), (corpus(), "no posts")):
+        with pytest.raises(ValueError, match=message):
+            collect_garbage(tmp_path / "cache", [posts], yes=True)
     assert len(Store(tmp_path / "cache" / SPEC.slug, SPEC)) == 1
 
 
@@ -211,7 +211,7 @@ def test_msa_toml_reaches_the_commands_of_the_group(
     assert msa(capsys, "cache", "verify")[1]["sampled"] is False
     code, _, err = msa(capsys, "cache", "gc")
     assert code == 2
-    assert "data" in err, "what gc may keep is always said on the command line"
+    assert "data" in err, "what gc may keep is always message on the command line"
     (tmp_path / "msa.toml").write_text("[cache-verify]\nsamples = 0\n")
     code, _, err = msa(capsys, "cache", "verify")
     assert code == 2

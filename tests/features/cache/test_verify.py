@@ -1,4 +1,4 @@
-"""Verification names every damaged file, finds rows that their encoder would not write, says what it cannot check."""
+"""Verification names every damaged file, finds rows that their encoder would not write, and what it cannot check."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from msa.cli import run_command
-from msa.features.cache import verify as parity
+from msa.features.cache import verify
 from msa.features.cache.verify import cosines, verify_cache
 from msa.features.encoders.encoder import Encoded, Source
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec
 from msa.features.store.parts import HEADER_BYTES
@@ -50,7 +50,7 @@ SOURCE = Source(Fake.specs, lambda runtime: Fake())
 
 @pytest.fixture(autouse=True)
 def opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "reopen", lambda spec, cache, local_files_only: SOURCE)
+    monkeypatch.setattr(verify, "reopen", lambda spec, cache, local_files_only: SOURCE)
 
 
 def corpus(texts: Sequence[str] = TEXTS) -> Corpus:
@@ -58,7 +58,7 @@ def corpus(texts: Sequence[str] = TEXTS) -> Corpus:
 
 
 def change(cache: Path, spec: EncoderSpec, edit: Callable[[str, Any, Any], tuple[Any, Any]]) -> None:
-    """Write a store's rows anew, edited, with checksums that are right."""
+    """Write a store's rows again, edited, with right checksums."""
     store = Store(cache / spec.slug, spec)
     old = list(store.read(store.keys, tokens=True))
     for part in store.parts:
@@ -74,7 +74,7 @@ def change(cache: Path, spec: EncoderSpec, edit: Callable[[str, Any, Any], tuple
 
 
 def test_what_was_extracted_is_what_the_encoder_gives(tmp_path: Path) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     found = verify_cache(tmp_path, corpus(), sample=15)
     assert found.ok
     assert [check.compared for check in found.checks] == [15, 15]
@@ -86,10 +86,10 @@ def test_what_was_extracted_is_what_the_encoder_gives(tmp_path: Path) -> None:
 
 
 def test_the_draw_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     drawn: list[str] = []
-    original = parity.decode
-    monkeypatch.setattr(parity, "decode", lambda post, modality: (drawn.append(post.id), original(post, modality))[1])
+    original = verify.decode
+    monkeypatch.setattr(verify, "decode", lambda post, modality: (drawn.append(post.id), original(post, modality))[1])
     seen = []
     for seed in (1, 1, 2):
         verify_cache(tmp_path, corpus(), sample=5, seed=seed)
@@ -100,7 +100,7 @@ def test_the_draw_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("what", ["pooled", "one token", "fewer tokens", "order"])
 def test_a_changed_row_is_found_though_its_checksum_is_right(tmp_path: Path, what: str) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     victim = Store(tmp_path / OTHER.slug, OTHER).keys[3]
 
     def edit(key: str, pooled: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,18 +123,18 @@ def test_a_changed_row_is_found_though_its_checksum_is_right(tmp_path: Path, wha
 
 
 def test_a_row_that_could_not_be_written_today_is_found(tmp_path: Path) -> None:
-    extract(corpus(["allowed"]), [SOURCE], tmp_path)
+    embed_corpus(corpus(["allowed"]), [SOURCE], tmp_path)
     writer = Writer(Store.open(tmp_path, SPEC), tokens=True)
-    writer.add(parity.hash_corpus(corpus(["forbidden"])).text_keys[0] or "", np.ones(4, np.float32), np.ones((1, 4)))
+    writer.add(verify.hash_corpus(corpus(["forbidden"])).text_keys[0] or "", np.ones(4, np.float32), np.ones((1, 4)))
     writer.flush()
     found = verify_cache(tmp_path, corpus(["allowed", "forbidden"]))
-    (said,) = [note for check in found.checks for note in check.mismatches]
-    assert "p1 is stored, but cannot be encoded: no known word" in said
+    (message,) = [note for check in found.checks for note in check.mismatches]
+    assert "p1 is stored, but cannot be encoded: no known word" in message
 
 
 def test_rows_without_tokens_are_compared_by_their_pooled_vectors(tmp_path: Path) -> None:
-    extract(corpus(TEXTS[:3]), [SOURCE], tmp_path, replace(parity.ExtractSettings(), tokens=False))
-    extract(corpus(TEXTS[3:5]), [SOURCE], tmp_path)
+    embed_corpus(corpus(TEXTS[:3]), [SOURCE], tmp_path, replace(verify.ExtractSettings(), tokens=False))
+    embed_corpus(corpus(TEXTS[3:5]), [SOURCE], tmp_path)
     found = verify_cache(tmp_path, corpus())
     assert found.ok
     assert [check.compared for check in found.checks] == [5, 5]
@@ -142,7 +142,7 @@ def test_rows_without_tokens_are_compared_by_their_pooled_vectors(tmp_path: Path
 
 def test_every_damaged_file_is_named_not_the_first_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for texts in (TEXTS[:5], TEXTS[5:9]):
-        extract(corpus(texts), [SOURCE], tmp_path, merge=False)
+        embed_corpus(corpus(texts), [SOURCE], tmp_path, merge=False)
     parts = sorted(tmp_path.glob("*/part-*.h5"))
     assert len(parts) == 4
     rng = np.random.default_rng(0)
@@ -164,22 +164,20 @@ def test_every_damaged_file_is_named_not_the_first_alone(tmp_path: Path, capsys:
     assert checks[SPEC.slug]["parts"] == 2
 
 
-def test_an_encoder_that_is_not_here_is_said_and_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+def test_an_encoder_that_is_not_here_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed_corpus(corpus(), [SOURCE], tmp_path)
 
     def reopen(spec: EncoderSpec, cache: Path, local_files_only: bool) -> Source:
         if spec == SPEC:
             raise ValueError("its weights are on another machine")
         return SOURCE
 
-    monkeypatch.setattr(parity, "reopen", reopen)
+    monkeypatch.setattr(verify, "reopen", reopen)
     found = verify_cache(tmp_path, corpus())
     checks = {check.slug: check for check in found.checks}
     assert found.ok
     assert (checks[SPEC.slug].compared, checks[OTHER.slug].compared) == (0, 32)
-    assert f"{SPEC.slug} was not encoded anew: its weights are on another machine" in found.to_text()
+    assert f"{SPEC.slug} was not encoded again: its weights are on another machine" in found.to_text()
     assert checks[OTHER.slug].unopened is None
     for check in verify_cache(tmp_path, corpus(["a text of other posts"])).checks:
         assert check.unopened == "none of its rows belongs to these posts"

@@ -1,4 +1,4 @@
-"""One model, two engines: OpenVINO gives what torch gives, whatever the batch, the stream and the company."""
+"""One model, two engines: OpenVINO gives what torch gives, whatever the batch and the stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import transformers as hf
 from torch import Tensor, nn
 
 from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
-from msa.features.encoders.engine import OpenVinoEngine, open_engine
+from msa.features.encoders.engine import CompiledTower, OpenVinoEngine, TorchEngine, open_tower_engine
 from msa.features.encoders.families import FAMILIES
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vision import build_torchvision
@@ -145,7 +145,7 @@ def test_families_agree(tmp_path: Path, kind: str, modality: Modality) -> None:
         asked.append(replace(FULL, pools=("pooler",)))
     for options in asked:
         vino = compare(open_encoder(str(folder), modality, options), items)
-        assert vino.engine.reason is None
+        assert isinstance(vino.engine.run, CompiledTower)
 
 
 @pytest.mark.slow
@@ -164,14 +164,14 @@ def test_image_models_agree(tmp_path: Path, name: str) -> None:
     torch.save(model.state_dict(), tmp_path / "w.pth")
     options = replace(FULL, weights=tmp_path / "w.pth", layers=(-1, -2), pools=("mean", "max"))
     vino = compare(open_encoder(name, "image", options), images((300, 400), (256, 199)))
-    assert vino.engine.reason is None
+    assert isinstance(vino.engine.run, CompiledTower)
 
 
 @pytest.mark.parametrize(
     ("name", "modality"), [pytest.param("efficientnet_lite0", "image", marks=pytest.mark.slow), ("minilm", "text")]
 )
-def test_numbers_do_not_depend_on_lanes_batches_or_company(name: str, modality: Modality) -> None:
-    """Bit by bit: alone, in company, in another order, by another number of streams, by several threads at once."""
+def test_numbers_do_not_depend_on_streams_or_batches(name: str, modality: Modality) -> None:
+    """Bit by bit: alone, in a batch, in another order, by another number of streams, by several threads at once."""
     items: list[Any] = [*TEXTS, "good morning", "good"] if modality == "text" else images((60, 80), (90, 50), (40, 40))
     options = replace(FULL, layers=(-1, -2), pools=("mean", "max"))
     source = open_encoder(name, modality, options)
@@ -211,18 +211,15 @@ class Foreign(nn.Module):
 @pytest.mark.parametrize(
     ("tower", "reason"), [(Odd(), "other numbers than torch"), (Foreign(), "OpenVINO cannot read it: .*matrix_exp")]
 )
-def test_what_openvino_misreads_is_left_to_torch(
-    tower: nn.Module, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    engine = open_engine(tower, VINO, half=False)
+def test_what_openvino_misreads_runs_on_torch(tower: nn.Module, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_tower_engine(tower, VINO, half=False)
     assert isinstance(engine, OpenVinoEngine)
     for width in (8, 5):
         ids = torch.arange(2 * width).view(2, width) % 3
         np.testing.assert_allclose(engine(ids)[0].numpy(), tower(ids)[0].numpy(), rtol=1e-6)
-    assert engine.compiled is None
-    assert caplog.messages == [f"{type(tower).__name__} is left to torch: {engine.reason}"]
-    assert engine.reason is not None
-    assert re.search(reason, engine.reason)
+    assert isinstance(engine.run, TorchEngine)
+    (message,) = caplog.messages
+    assert re.match(f"{type(tower).__name__} runs on torch: .*{reason}", message)
 
 
 class Masked(nn.Module):
@@ -235,23 +232,23 @@ class Masked(nn.Module):
 
 
 def test_an_absent_input_stays_absent() -> None:
-    engine = open_engine(Masked(), VINO, half=False)
+    engine = open_tower_engine(Masked(), VINO, half=False)
     assert isinstance(engine, OpenVinoEngine)
     ids, mask = torch.tensor([[4, 5, 6, 7]]), torch.tensor([[True, True, False, False]])
     assert engine(ids, None, mask)[0].flatten().tolist() == [4.0, 5.0, 0.0, 0.0]
-    assert engine.reason is None
+    assert isinstance(engine.run, CompiledTower)
 
 
 ALONE = """
 import sys, torch
-from msa.features.encoders.engine import OpenVinoEngine
+from msa.features.encoders.engine import CompiledTower, OpenVinoEngine
 from msa.features.encoders.runtime import Runtime
 class Double(torch.nn.Module):
     def forward(self, given):
         return [given.float() * 2]
 engine = OpenVinoEngine(Double(), Runtime(engine="openvino"))
 assert engine(torch.ones(1, 4))[0].tolist() == [[2.0] * 4]
-assert engine.reason is None
+assert isinstance(engine.run, CompiledTower)
 assert not getattr(sys.modules["openvino_telemetry"], "__file__", None)
 """
 

@@ -37,7 +37,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def build(model_class: Any = hf.BertModel, config: Any = None) -> Any:
-    """A model with fixed random weights, a tiny BERT unless told otherwise."""
+    """A model with fixed random weights, a tiny BERT by default."""
     torch.manual_seed(0)
     return model_class(config or hf.BertConfig(**TINY)).eval()
 

@@ -9,7 +9,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 
-from msa.features.encoders import lexicon
+from msa.features.encoders import lexicon, zoo
 from msa.features.encoders.encoder import Encoder, EncoderOptions
 from msa.features.encoders.lexicon import MOST_WORDS, NUMBERS
 from msa.features.encoders.runtime import Runtime
@@ -89,11 +89,11 @@ def test_the_spec_says_what_decides_the_numbers(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_another_dictionary_or_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = lexicon._folder()
+    folder = lexicon.lexicon_folder()
     assert folder is not None
     copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "vader_lexicon.txt").write_text("good\t9\n")
-    monkeypatch.setattr(lexicon, "_folder", lambda: tmp_path / "copy")
+    monkeypatch.setattr(lexicon, "lexicon_folder", lambda: tmp_path / "copy")
     with pytest.raises(ValueError, match=r"vader_lexicon\.txt' should have sha256"):
         open_encoder("lexicon", "text").load(Runtime())
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
@@ -103,7 +103,8 @@ def test_another_dictionary_or_none_is_refused(tmp_path: Path, monkeypatch: pyte
 
 def test_it_is_listed_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [e.here for e in list_encoders() if e.name == "lexicon"] == [True]
-    monkeypatch.setattr(lexicon, "_folder", lambda: None)
+    for module in (lexicon, zoo):
+        monkeypatch.setattr(module, "lexicon_folder", lambda: None)
     assert [e.here for e in list_encoders() if e.name == "lexicon"] == [False]
     with pytest.raises(ValueError, match="the dictionary of 'lexicon' is gone"):
         open_encoder("lexicon", "text")

@@ -1,4 +1,4 @@
-"""Models whose folder says more than transformers reads: sentence-transformers' pooling, BERTweet's tokenizer."""
+"""Models whose folder holds more than transformers reads: sentence-transformers' pooling, BERTweet's tokenizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def build(model_class: Any = hf.BertModel, config: Any = None) -> Any:
-    """A model with fixed random weights, a tiny BERT unless told otherwise."""
+    """A model with fixed random weights, a tiny BERT by default."""
     torch.manual_seed(0)
     return model_class(config or hf.BertConfig(**TINY)).eval()
 
@@ -162,7 +162,7 @@ def test_bertweet_needs_emoji_and_spells_what_tweets_hold(tmp_path: Path, monkey
         patch.setattr(
             "importlib.util.find_spec", lambda name, *more: None if name == "emoji" else find_spec(name, *more)
         )
-        with pytest.raises(ValueError, match=r"needs emoji, to read emoji .*: pip install emoji"):
+        with pytest.raises(ValueError, match=r"needs the package emoji.*: pip install emoji"):
             open_encoder(folder, "text")
     site = tmp_path / "site"  # stands in for the package, which spells each emoji as a word
     (site / "emoji-9.9.dist-info").mkdir(parents=True)

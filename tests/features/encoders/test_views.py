@@ -1,4 +1,4 @@
-"""A view is the crop that its image's key and its number decide, embedded by the plain encoder, loaded once for all."""
+"""A view is a crop seeded by its image's key and its number, embedded by the plain encoder, which is loaded once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from torchvision.transforms import functional as F
 
 from msa.features.encoders.encoder import Encoder, EncoderOptions, Source
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.views import RATIO, SCALE, Crop, draw_crop, share, view_source, view_spec
+from msa.features.encoders.views import RATIO, SCALE, Crop, draw_crop, share_loaded, view_source, view_spec
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction import embed as extraction
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import images
 from msa.features.posts.content import content_key
@@ -114,7 +114,7 @@ def test_a_view_of_a_spec_says_what_it_is_and_has_a_store_of_its_own() -> None:
     ("spec", "index", "message"),
     [
         (replace(SPEC, modality="text"), 1, "views are of images; 'plain' serves text"),
-        (view_spec(SPEC, 1), 2, "'plain@view1' is a view already"),
+        (view_spec(SPEC, 1), 2, "'plain@view1' is a view itself"),
         (SPEC, 0, "counted from 1; got view 0"),
     ],
 )
@@ -152,7 +152,7 @@ def test_crops_lie_inside_and_keep_what_they_promise(height: int, width: int) ->
 
 
 class Means:
-    """A model that resizes to 4x4 and says the mean of each quarter; one column per channel and half."""
+    """A model that resizes to 4x4 and returns the mean of each quarter; one column per channel and half."""
 
     def __init__(self, *specs: EncoderSpec) -> None:
         self.specs = specs
@@ -208,14 +208,14 @@ def test_an_extraction_loads_once_decodes_once_and_gives_the_same_in_any_order(
     plainly = images.decode_image
     monkeypatch.setattr(images, "decode_image", decode)
     plain = Source((SPEC,), load)
-    sources = [share(plain), *(view_source(plain, index) for index in (1, 2, 3))]
-    reports = extract(corpus, sources, tmp_path / "a", ExtractSettings(device="cpu", workers=4))
+    sources = [share_loaded(plain), *(view_source(plain, index) for index in (1, 2, 3))]
+    reports = embed_corpus(corpus, sources, tmp_path / "a", ExtractSettings(device="cpu", workers=4))
     assert [report.encoded for report in reports] == [12] * 4
     assert len(loads) == 1
     assert len(decoded) == len(set(decoded)) == 12
     backwards = replace(corpus, samples=corpus.samples[::-1])
     alone = [view_source(plain, 2)]
-    extract(backwards, alone, tmp_path / "b", ExtractSettings(device="cpu", workers=1, batch_images=1))
+    embed_corpus(backwards, alone, tmp_path / "b", ExtractSettings(device="cpu", workers=1, batch_images=1))
     np.testing.assert_array_equal(*(stored(tmp_path / part, alone[0].spec, corpus) for part in "ab"))
     everything = [stored(tmp_path / "a", source.spec, corpus) for source in sources]
     for one in range(4):
@@ -231,13 +231,13 @@ def test_a_shared_encoder_lives_as_long_as_someone_uses_it() -> None:
         loads.append(runtime)
         return Means(SPEC)
 
-    one, two = share(Source((SPEC,), load)), view_source(Source((SPEC,), load), 1)
+    one, two = share_loaded(Source((SPEC,), load)), view_source(Source((SPEC,), load), 1)
     held = two.load(Runtime())
     assert one.load(Runtime()) is held.plain  # type: ignore[attr-defined]
-    assert share(one).load(Runtime()) is held.plain  # type: ignore[attr-defined]
+    assert share_loaded(one).load(Runtime()) is held.plain  # type: ignore[attr-defined]
     assert len(loads) == 1
     one.load(Runtime(streams=3))
-    share(Source((replace(SPEC, weights="sha256:1"),), load)).load(Runtime())
+    share_loaded(Source((replace(SPEC, weights="sha256:1"),), load)).load(Runtime())
     assert len(loads) == 3
     del held
     gc.collect()
@@ -250,8 +250,8 @@ def test_an_encoder_that_takes_any_size_has_no_views() -> None:
         def preprocess(self, item: Tensor, key: str = "") -> Tensor:
             return item
 
-    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder takes pixels of no fixed size"):
+    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder has no fixed input size"):
         view_source(Source((SPEC,), lambda runtime: Whole(SPEC)), 1).load(Runtime())
     odd = replace(SPEC, preprocess='{"resample":5}')
-    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder says no interpolation"):
+    with pytest.raises(ValueError, match=r"'plain@view1' cannot be made: its encoder names no known interpolation"):
         view_source(Source((odd,), lambda runtime: Means(odd)), 1).load(Runtime())

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,8 +126,8 @@ def test_fit_is_stored_without_pickle_and_restored(tmp_path: Path, name: str) ->
     source = open_encoder(name, "text", options())
     encoder = source.load(Runtime())
     save_fitted(encoder, tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["fitted.safetensors"]
-    restored = load_fitted(tmp_path, source.spec).load(Runtime())
+    assert [file.name for file in (tmp_path / source.spec.slug).iterdir()] == ["fitted.safetensors"]
+    restored = load_fitted(source.specs, tmp_path).load(Runtime())
     texts = ["the dog ran on the log", "a lovely cat 天气", "unseen words and a day"]
     prepared = [encoder.preprocess(text) for text in texts]
     assert [restored.preprocess(text) for text in texts] == prepared
@@ -139,16 +140,22 @@ def test_fit_is_stored_without_pickle_and_restored(tmp_path: Path, name: str) ->
 def test_restoring_refuses_another_fit_a_missing_and_a_damaged_file(tmp_path: Path) -> None:
     source = open_encoder("gensim:word2vec", "text", options())
     with pytest.raises(ValueError, match="missing or damaged"):
-        load_fitted(tmp_path, source.spec)
+        load_fitted(source.specs, tmp_path)
     save_fitted(source.load(Runtime()), tmp_path)
+    folder = tmp_path / source.spec.slug
     other = open_encoder("gensim:word2vec", "text", options(corpus=CORPUS[:-1]))
     assert other.spec.fingerprint != source.spec.fingerprint
+    shutil.copytree(folder, tmp_path / other.spec.slug)
     with pytest.raises(ValueError, match="holds another fit"):
-        load_fitted(tmp_path, other.spec)
-    file = tmp_path / "fitted.safetensors"
-    file.write_bytes(file.read_bytes()[:-9])
+        load_fitted(other.specs, tmp_path)
+    file = folder / "fitted.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"format":"1"', b'"format":"9"'))
+    with pytest.raises(ValueError, match=r"format '9', but this msa reads format '1'.*run `msa extract`"):
+        load_fitted(source.specs, tmp_path)
+    file.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match="missing or damaged"):
-        load_fitted(tmp_path, source.spec)
+        load_fitted(source.specs, tmp_path)
 
 
 def test_nothing_is_saved_for_vectors_that_have_a_file(tmp_path: Path) -> None:
@@ -161,7 +168,7 @@ def test_nothing_is_saved_for_vectors_that_have_a_file(tmp_path: Path) -> None:
 def test_unusable_corpus_is_one_line(name: str) -> None:
     with pytest.raises(ValueError, match="got no text"):
         open_encoder(name, "text")
-    with pytest.raises(ValueError, match="no word that stands 2 times in 1 texts"):
+    with pytest.raises(ValueError, match="no word that occurs 2 times in 1 texts"):
         open_encoder(name, "text", options(corpus=("each word once",))).load(Runtime())
 
 
@@ -268,7 +275,7 @@ def test_pickled_vectors_are_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "v.txt"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="should be in word2vec format"):
+    with pytest.raises(ValueError, match="must be word2vec text or binary"):
         open_encoder(f"gensim:{file}", "text")
 
 

@@ -1,4 +1,4 @@
-"""Every name of the registry opens, and is as wide as the registry says; weights come from local files."""
+"""Every name of the registry opens, and is as wide as the registry lists; weights come from local files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIP_LARGE = hf.CLIPConfig(
     text_config=LARGE | {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
     vision_config=LARGE | {"patch_size": 14},
 )
-PUBLISHED: dict[str, Any] = {  # what the config.json of each hub id says of sizes
+PUBLISHED: dict[str, Any] = {  # the sizes in the config.json of each hub id
     "facebook/dinov2-base": hf.Dinov2Config(image_size=518, patch_size=14),
     "facebook/dinov2-large": hf.Dinov2Config(**LARGE, image_size=518, patch_size=14),
     "facebook/dinov2-small": hf.Dinov2Config(**MINI | {"num_hidden_layers": 12}, image_size=518, patch_size=14),
@@ -115,14 +115,14 @@ def test_torchvision_names_have_the_preprocessing_of_their_weights(name: str) ->
 
     spec = open_encoder(name, "image").spec
     weights = get_model_weights(name).IMAGENET1K_V1
-    given, said = json.loads(spec.preprocess), weights.transforms()
+    given, message = json.loads(spec.preprocess), weights.transforms()
     assert given == {
-        "antialias": said.antialias,
-        "crop_size": said.crop_size,
-        "interpolation": said.interpolation.value,
-        "mean": said.mean,
-        "resize_size": said.resize_size,
-        "std": said.std,
+        "antialias": message.antialias,
+        "crop_size": message.crop_size,
+        "interpolation": message.interpolation.value,
+        "mean": message.mean,
+        "resize_size": message.resize_size,
+        "std": message.std,
     }
     assert spec.weights == f"torchvision:{weights}:{weights.url.rpartition('/')[2]}"
 

@@ -139,7 +139,7 @@ def serve(*, encode: bool, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             case = make_case(int(line))
-            said = os.fstat(2).st_size
+            message = os.fstat(2).st_size
             began = time.process_time()
             signal.setitimer(signal.ITIMER_PROF, seconds)
             try:
@@ -150,8 +150,8 @@ def serve(*, encode: bool, seconds: float) -> None:
             signal.setitimer(signal.ITIMER_PROF, 0)
             used = time.process_time() - began
             sys.stderr.flush()
-            if os.fstat(2).st_size > said:
-                outcome, reason = "printed", os.pread(2, 500, said).decode(errors="replace")
+            if os.fstat(2).st_size > message:
+                outcome, reason = "printed", os.pread(2, 500, message).decode(errors="replace")
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start
             print(json.dumps(asdict(Result(case.number, outcome, reason, used, peak))), file=answers)
 
@@ -165,7 +165,7 @@ def _limit_memory() -> int:
 
 
 def _load() -> dict[str, Encoder]:
-    """The two embedded encoders, each having embedded one item, so that nothing is set up later."""
+    """The two bundled encoders, each after its first item, so that nothing is set up later."""
     import torch
 
     from msa.features.encoders.runtime import choose_runtime

@@ -105,7 +105,7 @@ def texts() -> dict[str, bytes]:
 
 @cache
 def tables() -> dict[str, tuple[str, bytes]]:
-    """Per layout, the file that says which posts there are: its path, and its bytes. See `lay_out` for the posts."""
+    """per layout, the file that lists its posts: its path, and its bytes. See `lay_out` for the posts."""
     rows = [{"id": n, "image": f"data/{n}.jpg", "text": f"post {n} 今天 #x", "label": "positive"} for n in (1, 2, 3)]
     csv = "id,image,text,label,split\n" + "".join(
         f'{n},data/{n}.jpg,"a ""quoted"", text\nof two lines {n}",positive,train\n' for n in (1, 2, 3)
@@ -155,7 +155,7 @@ def png(
 
 
 def tiff(width: int, height: int, *, bits: int, sample: int, rows: int, data: bytes) -> bytes:
-    """A deflated grey TIFF in one strip, whatever it says of its rows."""
+    """A deflated grey TIFF in one strip, whatever its header says of its rows."""
     tags = {256: width, 257: height, 258: bits, 259: 8, 262: 1, 273: 0, 277: 1, 278: rows, 279: len(data), 339: sample}
     tags[273] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())

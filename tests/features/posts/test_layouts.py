@@ -84,7 +84,7 @@ def test_files_join_by_stem_with_any_extension_case_several_dots_and_subfolders(
     names = [(s.image and s.image.relative_to(root).as_posix(), s.text and Path(s.text).name) for s in corpus.samples]
     assert names == [("data/1.JPG", "1.TXT"), ("data/a.b.jpeg", None), ("data/x/1.WebP", None), (None, None)]
     assert [p.reason for p in corpus.problems] == ["post '9' has neither image nor text"]
-    assert corpus.notes == ["2 posts in data/ stand in no label file and are left out"]
+    assert corpus.notes == ["2 posts in data/ are in no label file and are left out"]
 
 
 def test_two_images_of_one_id_are_reported_and_the_choice_is_fixed(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_errors_name_what_was_wanted(tmp_path: Path) -> None:
         read_corpus(tmp_path / "absent")
     with pytest.raises(ValueError, match="unknown layout 'cource'; did you mean course"):
         read_corpus(tmp_path, layout="cource")
-    with pytest.raises(ValueError, match=r"layout 'mvsa' wants data/ beside labelResultAll\.txt"):
+    with pytest.raises(ValueError, match=r"layout 'mvsa' needs data/ beside labelResultAll\.txt"):
         read_corpus(tmp_path, layout="mvsa")
     with pytest.raises(ValueError, match="no posts found") as error:
         read_corpus(tmp_path)

@@ -40,7 +40,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-nursery = load(Path(__file__).with_name("nursery.py"))
+fork_server = load(Path(__file__).with_name("fork_server.py"))
 power = load(Path(__file__).with_name("power.py"))
 
 
@@ -59,7 +59,7 @@ def rows(cache: Path) -> Iterator[tuple[Key, tuple[bytes, bytes]]]:
 
 
 def complaints(cache: Path) -> dict[str, list[Any]]:
-    """What `errors.jsonl` says, by encoder."""
+    """The records of `errors.jsonl`, by encoder."""
     return {spec.name: read_errors(cache / spec.slug) for spec in stored_specs(cache)}
 
 
@@ -74,8 +74,8 @@ def may_mount(folder: Path) -> bool:
 
 
 def unseen_flips(folder: Path, size: int, number: int, rng: random.Random) -> int:
-    """Flip one bit at a time anywhere in a part of `size` rows; how many a head would not be told of, part by name."""
-    (spec,) = nursery.Fake("text", 0).specs
+    """Flip one bit at a time anywhere in a part of `size` rows; how many would go unnoticed, by part."""
+    (spec,) = fork_server.Fake("text", 0).specs
     store = Store.open(folder, spec)
     writer = Writer(store, tokens=True)
     for row in range(size):
@@ -102,12 +102,12 @@ def unseen_flips(folder: Path, size: int, number: int, rng: random.Random) -> in
 class Harness:
     """An uninterrupted run, and a count of all that interrupted ones did and of every way in which they differed."""
 
-    def __init__(self, nest: Any, folder: Path, **settings: Any) -> None:
+    def __init__(self, server: Any, folder: Path, **settings: Any) -> None:
         """`folder` takes posts and caches; `settings` go to every child."""
-        self.nest = nest
+        self.server = server
         self.folder = folder
         self.settings = {"folder": folder / "posts", "count": 40, **settings}
-        nursery.posts(folder / "posts", self.settings["count"])
+        fork_server.posts(folder / "posts", self.settings["count"])
         self.count: Counter[str] = Counter()
         cache = folder / "whole" / "cache"
         self.start(cache)
@@ -161,8 +161,8 @@ class Harness:
 
     def operations(self) -> int:
         """How many times a run from half a cache to a whole one opens, writes, fsyncs, renames or removes."""
-        (ended,) = self.nest.run({**self.settings, "cache": self.begin(half=True), "fault": (0, 0, False)})
-        return int(ended.said)
+        (ended,) = self.server.run({**self.settings, "cache": self.begin(half=True), "fault": (0, 0, False)})
+        return int(ended.output)
 
     def fault(self, at: int, code: int, *, lasting: bool) -> None:
         """Operation `at` fails with an errno, and if lasting all after it; then resume on a sound disk."""
@@ -191,7 +191,7 @@ class Harness:
         children = [{**self.settings, "cache": cache, "delay": rng.uniform(0, self.seconds)} for _ in range(number)]
         if kill:
             children[0]["kill"] = rng.uniform(0, 2 * self.seconds)
-        for ended in self.nest.run(*children)[kill:]:
+        for ended in self.server.run(*children)[kill:]:
             self._tell(ended, (0,))
         self.count["rivals"] += number
         self.compare(cache)
@@ -209,13 +209,13 @@ class Harness:
 
     def start(self, cache: Path, allowed: Collection[int] = (0,), **settings: Any) -> Any:
         """One child on one cache; any other end than the allowed ones is a failure."""
-        (ended,) = self.nest.run({**self.settings, "cache": cache, **settings})
+        (ended,) = self.server.run({**self.settings, "cache": cache, **settings})
         self._tell(ended, allowed)
         return ended
 
     def _tell(self, ended: Any, allowed: Collection[int]) -> None:
-        if ended.status not in allowed or (ended.said and ended.status != 2):
-            self._count("failed", f"exit {ended.status}: {ended.said[-1000:]}")
+        if ended.status not in allowed or (ended.output and ended.status != 2):
+            self._count("failed", f"exit {ended.status}: {ended.output[-1000:]}")
 
     def _count(self, wrong: str, what: object) -> None:
         self.count[wrong] += 1
@@ -224,9 +224,9 @@ class Harness:
     def _refused(self, cache: Path, kept: Collection[Key], ended: Any) -> None:
         """After an error: one line that names the place, no temporary file, no row lost, and a rerun that ends well."""
         self.count["refusals" if ended.status else "no refusals"] += 1
-        line = ended.said.removesuffix("\n")
+        line = ended.output.removesuffix("\n")
         if ended.status and (not line.startswith("msa: ") or "\n" in line or str(cache) not in line):
-            self._count("unexplained", ended.said)
+            self._count("unexplained", ended.output)
         self.count["littered"] += len(list(cache.rglob(".*.tmp")))
         self.look(cache, kept)
         self.start(cache)
@@ -238,20 +238,20 @@ class Harness:
 
     def compare(self, cache: Path) -> None:
         """A run that got through must have left what the uninterrupted one left: each row once, each bad item named."""
-        found, copies, said = self._look(cache, self.expected)
+        found, copies, output = self._look(cache, self.expected)
         self.count["doubled"] += copies - len(found)
-        self.count["misreported"] += said != self.complaints
+        self.count["misreported"] += output != self.complaints
 
     def _look(self, cache: Path, kept: Collection[Key]) -> tuple[Found, int, dict[str, list[Any]]]:
         found: Found = {}
-        copies, said = 0, {}
+        copies, output = 0, {}
         try:
             for key, value in rows(cache):
                 self.count["misaligned"] += value != self.expected.get(key)
                 found[key] = value
                 copies += 1
-            said = complaints(cache)
+            output = complaints(cache)
         except ValueError as error:
             self._count("refused", error)
         self.count["lost"] += len(set(kept) - found.keys())
-        return found, copies, said
+        return found, copies, output

@@ -35,8 +35,8 @@ def crash() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def shared(crash: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with crash.nursery.Nursery() as nest:
-        yield crash.Harness(nest, tmp_path_factory.mktemp("crash"), slow=0.004)
+    with crash.fork_server.ForkServer() as server:
+        yield crash.Harness(server, tmp_path_factory.mktemp("crash"), slow=0.004)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_part_merged_away_while_it_is_opened_is_looked_for_again(
     crash: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash.unseen_flips(tmp_path, 3, 0, random.Random(0))
-    (spec,) = crash.nursery.Fake("text", 0).specs
+    (spec,) = crash.fork_server.Fake("text", 0).specs
     real, missing = h5py.File, [FileNotFoundError(errno.ENOENT, "unable to open file")]
 
     def opened(*given: Any, **options: Any) -> Any:

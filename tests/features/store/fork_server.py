@@ -1,6 +1,6 @@
-"""Children that extract, each forked from one warm process and killed, starved or cut off from power as it is told.
+"""Children that extract, forked from one warm process and killed, short of disk or cut off from power on request.
 
-Run as a script this is the nursery: it imports everything once and opens no HDF5 file, so that each child starts as
+Run as a script this is the server: it imports everything once and opens no HDF5 file, so that each child starts as
 clean as a new process, without its two seconds.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Source
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec, Modality
@@ -84,7 +84,7 @@ def run(folder: Path, cache: Path, *, count: int, slow: float, flush_bytes: int)
     fakes = (Fake("image", slow), Fake("text", slow, ("1", "2")))
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     settings = ExtractSettings(device="cpu", batch_images=4, batch_tokens=80, streams=2, workers=2)
-    extract(posts(folder, count), sources, cache, settings)
+    embed_corpus(posts(folder, count), sources, cache, settings)
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Ended:
     """How a child ended: its exit code or minus its signal, and all that it wrote to stderr."""
 
     status: int
-    said: str
+    output: str
 
 
-class Nursery:
+class ForkServer:
     """The warm process that children are forked from."""
 
-    def __enter__(self) -> Nursery:
+    def __enter__(self) -> ForkServer:
         command = [sys.executable, str(Path(__file__).resolve())]
         quiet = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet)
@@ -108,7 +108,7 @@ class Nursery:
         self.process.communicate(timeout=HANGS_AFTER)
 
     def run(self, *children: Mapping[str, Any]) -> list[Ended]:
-        """Run children at the same time; `child` says what each may be given."""
+        """Run children at the same time; see `child` for their settings."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(children, default=str) + "\n")
@@ -116,7 +116,7 @@ class Nursery:
         return [Ended(**end) for end in json.loads(self.process.stdout.readline())]
 
 
-def nursery() -> None:
+def serve() -> None:
     import torch  # noqa: F401 (decoding an image needs it)
 
     import msa.cli  # noqa: F401
@@ -130,9 +130,9 @@ def nursery() -> None:
             os.kill(pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
         ends = []
         for pid, pipe in born:
-            with os.fdopen(pipe, encoding="utf-8") as said:
-                text = said.read()
-            ends.append({"said": text, "status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
+            with os.fdopen(pipe, encoding="utf-8") as output:
+                text = output.read()
+            ends.append({"output": text, "status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
         print(json.dumps(ends), flush=True)
 
 
@@ -157,7 +157,7 @@ def child(
     slow: float = 0.0,
     flush_bytes: int = 3000,
     delay: float = 0.0,
-    kill: float | None = None,  # seconds after its birth; the nursery does it
+    kill: float | None = None,  # seconds after its start; the server does it
     limit: int | None = None,  # bytes that no file may exceed, as on a full disk, HDF5's own writes included
     fault: tuple[int, int, bool] | None = None,  # number of an operation, errno, and whether it lasts
     journal: str | None = None,  # file for the record of all operations
@@ -189,4 +189,4 @@ def child(
 
 
 if __name__ == "__main__":
-    nursery()
+    serve()
