@@ -2,47 +2,64 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+# Processes that run the tests, up to 1.5 GB each: a number, or auto for one per core; 0 runs them in pytest itself.
+JOBS ?= auto
 # A package index for torch and torchvision alone, such as https://download.pytorch.org/whl/cpu (smaller, no CUDA).
 TORCH_INDEX ?=
 
 BIN := $(VENV)/bin
+LOG := $(VENV)/install.log
+# Slow tests that start Ray clusters, kill processes or measure time and memory: they run one after another.
+ALONE := tests/features/extraction tests/features/fuzz tests/pipeline/sweeps
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-slow clean
+.PHONY: demo format lint types test test-slow clean
 .NOTPARALLEL:
 
 # The whole job on a small drawn corpus: extract, train, ablate, predict.
 demo: $(VENV)/.offline
-	$(BIN)/msa demo $(DEMO)
+	@$(BIN)/msa demo $(DEMO)
+	@echo "Before you type msa yourself: source $(BIN)/activate"
 
-# What a change must pass: style, types, and the tests that take seconds. No test needs the network.
-test: $(VENV)/.dev
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy features heads pipeline cli.py
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# mypy takes the package's name from its folder, which a clone may call anything; through this link it is msa.
+types: $(VENV)/.dev
+	@mkdir -p .mypy_cache && ln -sfn .. .mypy_cache/msa
+	$(BIN)/mypy $(addprefix .mypy_cache/msa/,features heads pipeline cli.py)
+
+# What a change must pass: style, types, and the tests that take seconds. No test needs the network.
+test: lint types
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(JOBS)
 
 # The tests that take minutes.
 test-slow: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow -n $(JOBS) $(ALONE:%=--ignore=%)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ALONE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# The stamps make a second run start at once; both extras are editable installs and share one environment.
-$(VENV)/.offline: pyproject.toml | $(VENV)/.made
-	$(BIN)/python -m pip install -e '.[offline]'
-	$(BIN)/python -c 'import torchvision'
-	touch $@
+# Run a command whose output is of interest only when it fails.
+quietly = $(1) >> $(LOG) 2>&1 || { cat $(LOG); exit 1; }
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.made
-	$(BIN)/python -m pip install -e '.[dev]'
-	$(BIN)/python -c 'import torchvision'
-	touch $@
+# The stamps make a second run start at once; both extras are editable installs and share one environment.
+$(VENV)/.offline $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(VENV)/.made
+	@echo "Installing into $(VENV) (about 3 minutes, 6 GB); pip writes to $(LOG) ..."
+	@$(call quietly,$(BIN)/python -m pip install -e '.[$*]')
+	@$(call quietly,$(BIN)/python -c 'import torchvision')
+	@touch $@
 
 # torch and torchvision must come from one index: a pair from two fails at `import torchvision`.
 $(VENV)/.made:
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "msa wants Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install torch torchvision --index-url $(TORCH_INDEX))
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "msa needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(if $(TORCH_INDEX),echo "Installing torch and torchvision from $(TORCH_INDEX) ...")
+	@$(if $(TORCH_INDEX),$(call quietly,$(BIN)/python -m pip install torch torchvision --index-url $(TORCH_INDEX)))
+	@touch $@

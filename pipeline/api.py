@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.encoders.sources import EncoderRequest
-from ..features.extraction.extract import Extraction, extract_corpus
+from ..features.extraction import extract as extraction
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.layouts import ReadOptions, read_corpus
 from .config.values import Grid
@@ -46,14 +46,14 @@ def extract(
     device: str = "auto",
     layout: str = "auto",
     label_rule: LabelRule = "paper",
-) -> Extraction:
+) -> extraction.Extraction:
     """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
     Raises ValueError for missing posts, encoders or weights.
     """
     corpus = read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule))
     settings = ExtractSettings(device=device, tokens=tokens)
-    return extract_corpus(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
+    return extraction.extract(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
 
 
 def load_features(

@@ -1,160 +1,135 @@
-"""The shape of the project: which way imports run, what is packaged, how large files are, how fast the help is."""
+"""The shape of the project: its rooms, the one direction of imports, no circles, small files, the field's words."""
 
 from __future__ import annotations
 
 import ast
-import shutil
+import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from source_files import ROOT, SOURCES, imports, relative, uses
 
-ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("features", "heads", "pipeline")
-HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py"}
-SOURCES = sorted([*ROOT.glob("*.py"), *(path for part in PARTS for path in (ROOT / part).rglob("*.py"))])
 PYTHON = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
-TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}
-TEXT |= {".typed"}
+PAGES = sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 
-
-def package(path: Path) -> str:
-    """The part of msa that a source file belongs to: 'features', …, or 'cli' for the root."""
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
-
-
-def imports(path: Path, *, top_level: bool = False) -> Iterator[str]:
-    """Absolute names of what a file imports: `..heads.base` in `pipeline/x.py` is `msa.heads.base`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    here = ["msa", *path.relative_to(ROOT).parts[:-1]]
-    for node in _at_import(tree) if top_level else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def _at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that run when the module is imported: not in functions, not under TYPE_CHECKING."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from _at_import(child)
-
-
-def uses(path: Path, module: str, *, top_level: bool = False) -> bool:
-    return any(f"{name}.".startswith(f"{module}.") for name in imports(path, top_level=top_level))
-
-
-def relative(paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in paths]
-
-
-@pytest.mark.parametrize(
-    ("part", "forbidden"),
-    [
-        ("features", ["msa.heads", "msa.pipeline", "msa.cli"]),
-        ("heads", ["msa.features", "msa.pipeline", "msa.cli"]),
-        ("pipeline", ["msa.cli"]),
-    ],
+# Rooms from the top to the bottom; those of one line may not import one another. "" is a part's own files.
+DIRECTION = (
+    ("cli",),
+    ("pipeline/commands",),
+    ("pipeline",),
+    ("pipeline/demo",),
+    ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
+    ("pipeline/evaluation",),
+    ("pipeline/runs",),
+    ("pipeline/fused",),
+    ("pipeline/training",),
+    ("pipeline/data",),
+    ("pipeline/config",),
+    ("pipeline/metrics",),
+    ("heads",),
+    ("features/cache",),
+    ("features/extraction",),
+    ("features/encoders",),
+    ("features/store",),
+    ("features/posts",),
+    ("features",),
 )
-def test_imports_run_one_way(part: str, forbidden: list[str]) -> None:
-    files = [path for path in SOURCES if package(path) == part]
-    assert files
-    assert relative([path for path in files for module in forbidden if uses(path, module)]) == []
+LEVELS = {room: level for level, rooms in enumerate(reversed(DIRECTION)) for room in rooms}
+LARGEST_FILE = 300  # lines
+LARGEST_ROOM = 25  # modules
+
+# Words of a private language, each with what PyTorch, scikit-learn and the papers say.
+BANNED = {
+    r"[Ss]top[ _-]rows?": "validation rows",
+    r"[Ss]cored[ _-]rows?": "test rows",
+    r"(?<![._])\b[Ff]loor\b(?!\()": "baseline",
+    r"(?<!I )\b[Gg]uess(es|ed)?\b": "prediction, or pseudo-label",
+    r"\b[Cc]hances\b": "probabilities",
+    r"\bCourse\b(?! layout)": "TrainingState",
+    r"\bTrainees?\b": "FusedHead",
+    r"\bKeepers?\b": "Checkpointer",
+    r"\bWorkplace\b": "CheckpointDir",
+    r"\b(Scenes?|LatestScene)\b": "FoldInputs",
+    r"\b[Cc]ompany\b": "fusion_key",
+    r"\bshare_out\b": "make_chunks",
+    r"\b[Dd]eal(s|t|ing)?\b": "split",
+    r"\banew\b": "again, or repeated with another seed",
+    r"\b([Cc]rew|[Hh]ired|[Bb]uried)\b": "WorkerPool, started, removed",
+    r"\b(Race|Racer|Leg|Station)\b": "Halving, Worker, Task, Rung",
+    r"\b[Bb]rought\b": "imported",
+    r"\b[Ll]anes?\b": "streams",
+    r"\b[Ww]orth\b": "contribution, or a plain verb",
+    r"\b[Aa]ssess\w*": "evaluate",
+    r"\bmembers_of\b": "ensemble_folds",
+    r"\b([Ss]peaks?|[Ss]aid|[Hh]eard|[Hh]ears)\b": "predict, logits, outputs",
+    r"(?<!--)[Oo]ptimiser": "optimizer",
+    r"[Hh]ow (the )?posts (may )?lie|[Tt]old by what": "data layouts, detected automatically",
+    r"beat(s|en)? by|has to beat": "baselines",
+}
 
 
-def test_the_guard_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    (tmp_path / "heads").mkdir()
-    path = tmp_path / "heads" / "x.py"
-    for line in ("from ..features import store", "from .. import features", "import msa.features.store.store as s"):
-        path.write_text(f"def f():\n    {line}\n", encoding="utf-8")
-        assert uses(path, "msa.features")
-        assert not uses(path, "msa.features", top_level=True)
-        assert not uses(path, "msa.feature")
-    path.write_text("try:\n    from msa.features import store\nfinally:\n    pass\n", encoding="utf-8")
-    assert uses(path, "msa.features", top_level=True)
+def room(path: Path) -> str:
+    """The room of a source file: 'features/posts', 'heads', …; 'cli' for the root."""
+    parts = path.relative_to(ROOT).parts
+    return "cli" if len(parts) == 1 else "/".join(parts[:-1])
 
 
-def test_one_file_alone_knows_hdf5() -> None:
-    users = [path for path in SOURCES if uses(path, "h5py")]
-    assert [package(path) for path in users] == ["features"], relative(users)
+def imported_files(path: Path) -> set[Path]:
+    """The source files that a file imports, by module or by name."""
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")[1:] if name.startswith("msa.") else []
+        files = [(ROOT / Path(*parts[:length])).with_suffix(".py") for length in (len(parts), len(parts) - 1) if length]
+        found |= set(next(([file] for file in files if file.is_file()), []))
+    return found
 
 
-def test_the_package_imports_itself_relatively() -> None:
-    absolute = [path for path in SOURCES if any(line.startswith(("import msa", "from msa")) for line in _lines(path))]
-    assert relative(absolute) == []
+def test_every_file_is_in_a_room_of_the_plan() -> None:
+    assert {room(path) for path in SOURCES} == set(LEVELS)
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+def test_imports_run_one_way() -> None:
+    backwards = [
+        f"{path.relative_to(ROOT)} → {other.relative_to(ROOT)}"
+        for path in SOURCES
+        for other in imported_files(path)
+        if room(other) != room(path) and LEVELS[room(other)] >= LEVELS[room(path)]
+    ]
+    assert backwards == []
 
 
-def test_cli_imports_nothing_heavy_before_a_command_runs() -> None:
-    assert [name for name in HEAVY if uses(ROOT / "cli.py", name, top_level=True)] == []
+def test_heads_and_features_do_not_know_each_other() -> None:
+    assert relative([path for path in SOURCES if room(path) == "heads" and uses(path, "msa.features")]) == []
+    assert relative([path for path in SOURCES if room(path).startswith("features") and uses(path, "msa.heads")]) == []
 
 
-def test_help_loads_no_heavy_library() -> None:
-    script = (
-        "import sys\nfrom msa.cli import main\nsys.argv = ['msa', '--help']\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        f"print('LOADED', sorted({HEAVY!r} & set(sys.modules)))\n"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert "train-head" in run.stdout
-    assert run.stdout.splitlines()[-1] == "LOADED []"
+def test_no_files_import_one_another_in_a_circle() -> None:
+    try:
+        TopologicalSorter({path: imported_files(path) for path in SOURCES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of files: {' → '.join(relative(error.args[1]))}")
 
 
-def test_the_package_list_is_the_folders() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    folders = [path.parent.relative_to(ROOT) for part in PARTS for path in (ROOT / part).rglob("__init__.py")]
-    named = ["msa", *(".".join(["msa", *folder.parts]) for folder in folders)]
-    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(named)
-    loose = [path for path in ROOT.glob("*/*.py") if (path.parent / "__init__.py").exists()]
-    assert {package(path) for path in loose} == set(PARTS)
-    assert relative(sorted(ROOT.glob("*.py"))) == ["__init__.py", "cli.py"]
+def test_no_room_and_no_file_is_too_large() -> None:
+    for folder in {path.parent for path in SOURCES}:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= LARGEST_ROOM, folder
+    assert relative([path for path in PYTHON if len(_lines(path)) > LARGEST_FILE]) == []
 
 
-def test_the_root_init_names_what_it_offers_and_imports_none_of_it() -> None:
-    path = ROOT / "__init__.py"
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    assert isinstance(body[0], ast.Expr)
-    assert isinstance(body[0].value, ast.Constant)
-    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
-    assert functions == ["__getattr__", "__dir__"]
-    assigned = [node for node in body if isinstance(node, ast.Assign)]
-    for node in assigned:
-        ast.literal_eval(node.value)
-    guarded = [node for node in body if isinstance(node, ast.If)]
-    assert [ast.unparse(node.test) for node in guarded] == ["TYPE_CHECKING"]
-    assert len(body) == 1 + len(functions) + len(assigned) + len(guarded)
-    assert list(imports(path, top_level=True)) == []
+def test_files_and_rooms_open_with_what_they_own() -> None:
+    assert relative([path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]) == []
 
 
-def test_importing_the_package_loads_nothing_and_each_name_leads_somewhere() -> None:
-    script = (
-        "import sys\nbefore = set(sys.modules)\nimport msa\n"
-        "print('LOADED', sorted({name.split('.')[0] for name in set(sys.modules) - before} - {'msa'}))\n"
-        "assert not hasattr(msa, 'FusionClassifer')\n"
-        "offered = [name for name in dir(msa) if not name.startswith('_') and name != 'TYPE_CHECKING']\n"
-        f"print('AFTER', sorted({HEAVY!r} & set(sys.modules)))\n"
-        "print('OFFERED', *offered)\n"
-        "print('NAMES', *(getattr(msa, name).__name__ for name in offered))\n"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    loaded, after, offered, names = run.stdout.splitlines()
-    assert (loaded, after) == ("LOADED []", "AFTER []")
-    assert offered.split()[1:] == names.split()[1:]
-    assert {"FeatureTable", "FusionClassifier", "extract", "load_features"} <= set(names.split())
+def test_tests_mirror_the_rooms() -> None:
+    rooms = {room(path) for path in SOURCES} - {"cli"}
+    mirrored = {str(path.parent.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert rooms - mirrored <= {"features", "pipeline", "pipeline/config"}
+    assert mirrored - rooms == {".", "features/fuzz"}
 
 
 def test_tests_have_no_root_conftest_and_no_packages() -> None:
@@ -165,20 +140,60 @@ def test_tests_have_no_root_conftest_and_no_packages() -> None:
     assert len(names) == len(set(names))
 
 
-def test_files_open_with_what_they_own_and_stay_small() -> None:
-    assert relative([path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]) == []
-    assert relative([path for path in PYTHON if len(_lines(path)) > 300]) == []
+def test_the_guard_sees_every_kind_of_import(tmp_path: Path) -> None:
+    (tmp_path / "heads").mkdir()
+    path = tmp_path / "heads" / "x.py"
+    for line in ("from ..features import store", "from .. import features", "import msa.features.store.store as s"):
+        path.write_text(f"def f():\n    {line}\n", encoding="utf-8")
+        assert uses(path, "msa.features", root=tmp_path)
+        assert not uses(path, "msa.features", root=tmp_path, top_level=True)
+        assert not uses(path, "msa.feature", root=tmp_path)
+    path.write_text("try:\n    from msa.features import store\nfinally:\n    pass\n", encoding="utf-8")
+    assert uses(path, "msa.features", root=tmp_path, top_level=True)
 
 
-def test_git_tracks_text_alone() -> None:
-    git = shutil.which("git")
-    if git is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    command = [git, "-C", str(ROOT), "-c", f"safe.directory={ROOT}", "ls-files", "-z"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    tracked = [ROOT / name for name in run.stdout.split("\0") if name]
-    assert tracked
-    present = [path for path in tracked if path.is_file()]
-    assert relative([path for path in present if path.suffix not in TEXT]) == []
-    assert relative([path for path in present if path.stat().st_size > 256 * 1024]) == []
-    assert relative([path for path in present if b"\0" in path.read_bytes()]) == []
+def test_one_file_alone_knows_hdf5_and_the_commands_alone_know_typer() -> None:
+    assert [room(path) for path in SOURCES if uses(path, "h5py")] == ["features/store"]
+    assert {room(path) for path in SOURCES if uses(path, "typer")} == {"cli", "pipeline/commands"}
+
+
+def test_the_package_imports_itself_relatively() -> None:
+    absolute = [path for path in SOURCES if any(line.startswith(("import msa", "from msa")) for line in _lines(path))]
+    assert relative(absolute) == []
+
+
+def banned(text: str) -> Iterator[str]:
+    """Every banned word in a text, with its line and what to say instead."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for pattern, instead in BANNED.items():
+            if match := re.search(pattern, line):
+                yield f"{number}: {match.group()!r} (say: {instead}): {line.strip()[:80]}"
+
+
+@pytest.mark.parametrize("path", [*PYTHON, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_are_those_of_the_field(path: Path) -> None:
+    if path != Path(__file__).resolve():
+        assert list(banned(path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_help_of_every_command_uses_the_words_of_the_field() -> None:
+    script = (
+        "import typer\nfrom msa.cli import app\n"
+        "def show(command, context):\n"
+        "    print(command.get_help(context))\n"
+        "    for name, inner in getattr(command, 'commands', {}).items():\n"
+        "        show(inner, type(context)(inner, parent=context, info_name=name))\n"
+        "root = typer.main.get_command(app)\n"
+        "show(root, root.make_context('msa', [], resilient_parsing=True))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "train-head" in run.stdout
+    assert list(banned(run.stdout)) == []
+
+
+def test_the_words_are_found() -> None:
+    assert len(list(banned("the stop rows\nwhat a head said\nmath.floor(x) // 2\na validation row\n"))) == 2
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,8 @@
-"""The READMEs say what is so: their commands run, their file tree is the tree, both languages agree."""
+"""The pages are true: their commands run, links, files and functions exist, both languages agree."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -16,30 +17,56 @@ from msa.pipeline.demo.demo import write_demo_corpus
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh.md")
-TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/"}
+COMMANDS = ("docs/commands.md", "docs/commands.zh.md")
+DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
+TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/", "docs/"}
 
 
-def blocks(name: str) -> list[list[str]]:
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[list[str]]:
     """The command lines of each bash block, without comments."""
-    found = re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    found = re.findall(r"```bash\n(.*?)```", read(page), re.DOTALL)
     return [[re.split(r"\s+# ", line)[0].strip() for line in block.splitlines() if line.strip()] for block in found]
+
+
+def inline_commands(page: str) -> list[str]:
+    return re.findall(r"`(msa [a-z][^`]*)`", read(page))
+
+
+def structure(page: str) -> list[str]:
+    """What two languages have in common: the levels of headings and the rows of tables, in order."""
+    return re.findall(r"^(#+ |\|)", read(page), re.MULTILINE)
 
 
 def test_both_languages_give_the_same_commands() -> None:
     assert blocks("README.md") == blocks("README.zh.md")
+    assert inline_commands(COMMANDS[0]) == inline_commands(COMMANDS[1])
+
+
+@pytest.mark.parametrize(("english", "chinese"), [READMES, COMMANDS])
+def test_both_languages_have_the_same_headings_and_rows(english: str, chinese: str) -> None:
+    assert structure(english) == structure(chinese)
 
 
 def test_the_first_screen_has_two_commands_that_the_makefile_knows() -> None:
     first = blocks("README.md")[0]
     assert first == ["make demo", "make test"]
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = read("Makefile")
     assert all(re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE) for line in first)
 
 
-def trees(name: str) -> set[str]:
+@pytest.mark.parametrize(("page", "most"), [*((name, 150) for name in READMES), ("CONTRIBUTING.md", 80)])
+def test_pages_stay_short(page: str, most: int) -> None:
+    assert len(read(page).splitlines()) <= most
+
+
+def trees(page: str) -> set[str]:
     """What a page's file tree names."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    tree = re.findall(r"```\n(cli\.py.*?)```", text, re.DOTALL)[0]
+    tree = re.findall(r"```\n(cli\.py.*?)```", read(page), re.DOTALL)[0]
     return {line.split()[0] for line in tree.splitlines()}
 
 
@@ -53,10 +80,28 @@ def test_the_users_tree_names_every_folder(name: str) -> None:
     assert trees(name) == TOP
 
 
-def example(name: str) -> str:
+def test_the_contributors_page_names_files_and_functions_that_exist() -> None:
+    """`room/file.py` and `room/file.py:name`, from the root, `features/` or `pipeline/`; NAME is the reader's."""
+    found = re.findall(r"`((?:\w+/)*(?!NAME)\w+\.py)(?::(\w+))?`", read("CONTRIBUTING.md"))
+    assert len(found) >= 20
+    for file, name in found:
+        paths = [path for part in ("", "features", "pipeline") if (path := ROOT / part / file).is_file()]
+        assert len(paths) == 1, file
+        assert name in {"", *defined(paths[0])}, f"{file}:{name}"
+
+
+def defined(path: Path) -> set[str]:
+    """Names that a file defines at its top: functions, classes, constants."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+        names |= {str(getattr(target, "name", getattr(target, "id", ""))) for target in targets}
+    return names
+
+
+def example(page: str) -> str:
     """The Python of a page, without comments."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return re.sub(r"\s+# .*", "", re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    return re.sub(r"\s+# .*", "", re.findall(r"```python\n(.*?)```", read(page), re.DOTALL)[0])
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,30 +115,29 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert probabilities.shape == (5, 3)
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_commands_in_the_tables_are_ones_that_msa_understands(name: str) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text_are_ones_that_msa_understands(page: str) -> None:
     """Words in capitals stand for a user's own; everything else is parsed as typed, without being run."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    found = [line for line in re.findall(r"`(msa [a-z][^`]*)`", text) if "--from" not in line]  # it wants a sweep
+    found = [line for line in inline_commands(page) if "--from" not in line]  # it needs a sweep
     lines = [shlex.split(line)[1:] for line in found]
-    assert len(lines) >= 25
+    assert len(lines) >= (45 if page in COMMANDS else 0)
     group: Any = typer.main.get_command(app)
     root = group.make_context("msa", [], resilient_parsing=True)
     for words in lines:
         command = group
         while hasattr(command, "commands") and words:
             command, words = command.commands[words[0]], words[1:]
-        if not hasattr(command, "commands"):
-            arguments = ["RUN"] if command.name in ("predict", "evaluate", "test") and not words else []
-            context = command.make_context(command.name, [*words, *arguments], parent=root)
+        if words:  # else the page only names the command
+            context = command.make_context(command.name, words, parent=root)
             assert context.command is command
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_links_lead_somewhere(name: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", read(page))
     assert links
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    assert [link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()] == []
+    assert [script for script in re.findall(r"benchmarks/\w+\.py", read(page)) if not (ROOT / script).exists()] == []
 
 
 def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,9 +151,9 @@ def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsy
             program, *arguments = shlex.split(line)
             assert program == "msa"
             code = run_command(arguments)
-            said = capsys.readouterr()
-            # One planted image of 64 is unreadable: more than one in a hundred, as `extract` then says.
-            assert code == (1 if arguments == ["extract"] else 0), f"{line}: {said.err}"
+            printed = capsys.readouterr()
+            # One planted image of 64 is unreadable: more than one in a hundred, for which `extract` exits with 1.
+            assert code == (1 if arguments == ["extract"] else 0), f"{line}: {printed.err}"
     finally:
         os.chdir(old)
     assert (tmp_path / "runs" / "attention" / "predictions" / "test_with_label.txt").exists()

@@ -55,7 +55,7 @@ class Extraction:
         return "\n".join([table(header, lines), *notes])
 
 
-def extract_corpus(
+def extract(
     corpus: Corpus,
     request: EncoderRequest,
     cache: Path,

@@ -71,7 +71,7 @@ def extract(
         show(dry.estimate(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
         return
     with progress("items") as tick:
-        extraction = extract.extract_corpus(
+        extraction = extract.extract(
             posts.read(), request, encoders.cache, settings, shard=shard, ray=machines.address, progress=tick
         )
     show(extraction, as_json)

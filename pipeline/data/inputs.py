@@ -99,7 +99,7 @@ def build_inputs(
     """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it.
 
     Raw tokens stay whole numbers: float32 would be four times as large, and `take` converts each batch. Tokens of
-    several encoders follow one another, each encoder's pooled vector first, brought to one width by their reductions
+    several encoders follow one another, each encoder's pooled vector first, reduced to one width by their reductions
     and zeros; position 0 is then the mean of those pooled vectors.
     """
     image = _side(table, table.image, "image", tokens, reductions or {}, hidden=without == "image")
@@ -144,7 +144,7 @@ def dims_of(inputs: Inputs, table: CachedFeatures) -> Dims:
 
 
 def _parts(table: CachedFeatures, modality: Modality, width: int) -> tuple[int, ...]:
-    """The widths of concatenated encoders; empty where tokens of several were brought to one width."""
+    """The widths of concatenated encoders; empty where tokens of several were reduced to one width."""
     widths = tuple(spec.width for spec in table.specs[modality])
     return widths if sum(widths) == width else ()
 

@@ -168,8 +168,8 @@ def test_what_is_no_layer_is_refused(text: str) -> None:
     ],
 )
 def test_saying_the_default_changes_no_fingerprint(name: str, modality: Modality, slug: str) -> None:
-    for said in (name, f"{name}@-1", f"{name}@mean", f"{name}@-1@mean"):
-        assert open_encoder(said, modality).spec.slug == slug
+    for spelling in (name, f"{name}@-1", f"{name}@mean", f"{name}@-1@mean"):
+        assert open_encoder(spelling, modality).spec.slug == slug
     asked = open_encoder(name, modality, EncoderOptions(layers=(-1, -2), pools=("mean", "max")))
     assert asked.specs[0].slug == slug
     assert [spec.name for spec in asked.specs] == [name, f"{name}@max", f"{name}@-2", f"{name}@-2@max"]
@@ -273,8 +273,8 @@ def test_extract_train_and_predict_by_variant_name(tmp_path: Path, capsys: pytes
         assert reopen(spec, cache).specs == (spec,)
         assert find_spec(cache, name, "text") == spec
         assert json.loads((cache / spec.slug / "origin.json").read_text())["name"] == name
-    for said, meant in (("minilm@-1", "minilm"), ("minilm@mean", "minilm"), ("minilm@-4@mean", "minilm@-4")):
-        assert find_spec(cache, said, "text") == specs[meant]
+    for spelling, meant in (("minilm@-1", "minilm"), ("minilm@mean", "minilm"), ("minilm@-4@mean", "minilm@-4")):
+        assert find_spec(cache, spelling, "text") == specs[meant]
     with pytest.raises(ValueError, match=r"no text features of 'minilm@-3'"):
         find_spec(cache, "minilm@-3", "text")
     where = ("--image", "none", "--text", "minilm@-4", "--cache", cache, "--runs", tmp_path / "runs")

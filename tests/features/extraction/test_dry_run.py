@@ -15,7 +15,7 @@ from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import dry_run as module
 from msa.features.extraction.dry_run import estimate
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.shard import Shard
 from msa.features.posts.samples import Corpus, Sample
@@ -51,7 +51,7 @@ def test_it_foretells_what_extraction_then_does(tmp_path: Path, posts: Corpus, t
     before = listing(tmp_path)
     seen = estimate(posts, request(posts), cache, settings)
     assert listing(tmp_path) == before
-    (estimated,), (report,) = seen.encoders, extract_corpus(posts, request(posts), cache, settings).encoders
+    (estimated,), (report,) = seen.encoders, extract(posts, request(posts), cache, settings).encoders
     assert (estimated.rows, estimated.missing, estimated.unreadable) == (62, 1, 0)
     assert (estimated.new, estimated.duplicate, estimated.cached) == (59, 2, 0)
     assert (report.encoded, report.bad, report.duplicate) == (58, 1, 2)
@@ -77,14 +77,14 @@ def test_a_sample_is_timed_and_the_rest_reckoned(
     (estimated,) = seen.encoders
     assert estimated.sampled == module.WARM_UP + module.FIRST
     assert seen.seconds == pytest.approx(estimated.seconds)
-    (report,) = extract_corpus(posts, request(posts), tmp_path / "cache").encoders
+    (report,) = extract(posts, request(posts), tmp_path / "cache").encoders
     assert estimated.bytes == pytest.approx(report.bytes, rel=0.6)
     assert "nothing was written" in seen.to_text()
 
 
 def test_merging_is_in_the_peak(tmp_path: Path, posts: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     half = replace(posts, samples=posts.samples[:30])
-    (old,) = extract_corpus(half, request(posts), tmp_path / "cache").encoders
+    (old,) = extract(half, request(posts), tmp_path / "cache").encoders
     seen = estimate(posts, request(posts), tmp_path / "cache")
     assert seen.peak_bytes == 2 * seen.bytes + old.bytes
     monkeypatch.setattr(module, "MERGE_LIMIT", old.bytes - 1)

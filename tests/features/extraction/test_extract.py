@@ -19,7 +19,7 @@ from torchvision import models
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.posts.content import content_key, text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
@@ -111,7 +111,7 @@ def test_a_torchvision_cache_equals_torchvision(tmp_path: Path, name: str) -> No
     posts = corpus(tmp_path)
     options = EncoderOptions(local_files_only=True, dtype="float32")
     request = EncoderRequest((name,), (), options, (f"{name}={tmp_path / 'weights.pth'}",))
-    (report,) = extract_corpus(posts, request, tmp_path / "cache").encoders
+    (report,) = extract(posts, request, tmp_path / "cache").encoders
     assert (report.encoded, report.bad) == (3, 0)
     for row, image in zip(cached(tmp_path / "cache", posts, "image"), pixels(posts), strict=True):
         with torch.inference_mode():
@@ -136,7 +136,7 @@ def test_a_bert_base_cache_equals_transformers(tmp_path: Path) -> None:
     folder = write(tmp_path / "bert-base-uncased", model)
     posts = corpus(tmp_path)
     options = EncoderOptions(local_files_only=True, dtype="float32")
-    extract_corpus(posts, EncoderRequest((), (str(folder),), options), tmp_path / "cache")
+    extract(posts, EncoderRequest((), (str(folder),), options), tmp_path / "cache")
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     for row, text in zip(cached(tmp_path / "cache", posts, "text"), TEXTS, strict=True):
         with torch.inference_mode():
@@ -153,7 +153,7 @@ def test_both_towers_of_a_clip_cache_equal_transformers(tmp_path: Path) -> None:
     folder = write(tmp_path / "clip-vit-base-patch32", model)
     posts = corpus(tmp_path)
     options = EncoderOptions(local_files_only=True, dtype="float32")
-    extract_corpus(posts, EncoderRequest((str(folder),), (str(folder),), options), tmp_path / "cache")
+    extract(posts, EncoderRequest((str(folder),), (str(folder),), options), tmp_path / "cache")
     processor, tokenizer = hf.AutoImageProcessor.from_pretrained(folder), hf.AutoTokenizer.from_pretrained(folder)
     for row, image in zip(cached(tmp_path / "cache", posts, "image"), pixels(posts), strict=True):
         with torch.inference_mode():
@@ -170,7 +170,7 @@ def test_both_towers_of_a_clip_cache_equal_transformers(tmp_path: Path) -> None:
 def test_word2vec_is_fitted_once_and_reopened_for_other_posts(tmp_path: Path) -> None:
     posts = corpus(tmp_path)
     request = EncoderRequest((), ("gensim:word2vec",))
-    (report,) = extract_corpus(posts, request, tmp_path / "cache").encoders
+    (report,) = extract(posts, request, tmp_path / "cache").encoders
     assert (report.encoded, report.bad) == (3, 0)
     (spec,) = stored_specs(tmp_path / "cache")
     encoder = reopen(spec, tmp_path / "cache").load(Runtime())
@@ -182,7 +182,7 @@ def test_what_is_fitted_does_not_see_the_test_rows(tmp_path: Path) -> None:
     posts = corpus(tmp_path)
     for number, (split, text) in enumerate([("test", "one"), ("test", "two"), ("train", "three")]):
         more = replace(posts, samples=[*posts.samples, Sample("more", None, f"{text} {text}", "a", split)])
-        extract_corpus(more, EncoderRequest((), ("gensim:word2vec",)), tmp_path / "cache")
+        extract(more, EncoderRequest((), ("gensim:word2vec",)), tmp_path / "cache")
         assert len(stored_specs(tmp_path / "cache")) == (1 if number < 2 else 2)
 
 
@@ -190,7 +190,7 @@ def test_a_vectors_file_is_found_again_from_its_cache(tmp_path: Path, monkeypatc
     (tmp_path / "vectors.txt").write_text("2 3\nlovely 1 0 2\nday 0 1 0\n")
     posts = corpus(tmp_path)
     monkeypatch.chdir(tmp_path)
-    extract_corpus(posts, EncoderRequest((), ("gensim:vectors.txt",)), tmp_path / "cache")
+    extract(posts, EncoderRequest((), ("gensim:vectors.txt",)), tmp_path / "cache")
     (spec,) = stored_specs(tmp_path / "cache")
     monkeypatch.chdir("/")
     assert reopen(spec, tmp_path / "cache").spec == spec
@@ -213,4 +213,4 @@ def test_weights_must_belong_to_one_encoder(tmp_path: Path, weights: tuple[str, 
     names = ("vgg16",) if "missing" in weights[0] else ("vgg16", "resnet18")
     request = replace(EncoderRequest(names, ("minilm",)), weights=given)
     with pytest.raises(ValueError, match=message):
-        extract_corpus(corpus(tmp_path), request, tmp_path / "cache")
+        extract(corpus(tmp_path), request, tmp_path / "cache")

@@ -21,7 +21,7 @@ from clusters import NODE, two_nodes, workers
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import ray_cluster
 from msa.features.extraction.embed import embed_corpus
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.ray_engine import extract_on_ray
 from msa.features.extraction.ray_worker import OpenRequest
@@ -225,4 +225,4 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
     request = EncoderRequest((), ("minilm",))
     with pytest.raises(RayRunError, match=r"no Ray cluster answers at '127.0.0.1:1' .*RAY_ADDRESS"):
-        extract_corpus(corpus(tmp_path, ["a"]), request, tmp_path / "cache", ray="127.0.0.1:1")
+        extract(corpus(tmp_path, ["a"]), request, tmp_path / "cache", ray="127.0.0.1:1")

@@ -21,7 +21,7 @@ from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import shard
 from msa.features.extraction.embed import embed_corpus
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.shard import Shard, read_shard, share_machine
@@ -205,23 +205,23 @@ def test_what_is_fitted_is_fitted_once_on_all_rows(tmp_path: Path, monkeypatch: 
     corpus = Corpus(tmp_path, "table", [Sample(str(n), None, f"one two {'three ' * (n % 6)}") for n in range(30)])
     request = EncoderRequest((), ("gensim:word2vec",), EncoderOptions(pools=("mean", "max")))
     for number in (2, 1):
-        done = extract_corpus(corpus, request, tmp_path / "shards", shard=Shard(number, 2))
+        done = extract(corpus, request, tmp_path / "shards", shard=Shard(number, 2))
         assert (done.rows, done.to_dict()["shard"]) == (15, f"{number}/2")
         assert f"shard {number}/2" in done.to_text()
         assert [report.encoded for report in done.encoders] == [3, 3]
         gc.collect()  # or the second would be given the first one's encoder
     assert fits == [30]
-    extract_corpus(corpus, request, tmp_path / "single")
+    extract(corpus, request, tmp_path / "single")
     assert content(tmp_path / "shards") == content(tmp_path / "single")
     assert [len(rows) for rows in content(tmp_path / "single").values()] == [6, 6]
 
 
 def test_a_shard_without_rows_is_done(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path, "table", [Sample("0", None, "one one"), Sample("1", None, "two two")])
-    done = extract_corpus(corpus, EncoderRequest((), ("gensim:word2vec",)), tmp_path / "cache", shard=Shard(3, 3))
+    done = extract(corpus, EncoderRequest((), ("gensim:word2vec",)), tmp_path / "cache", shard=Shard(3, 3))
     assert (done.rows, done.bad_share) == (0, 0.0)
     with pytest.raises(ValueError, match="no posts"):
-        extract_corpus(replace(corpus, samples=[]), EncoderRequest((), ("minilm",)), tmp_path, shard=Shard(1, 3))
+        extract(replace(corpus, samples=[]), EncoderRequest((), ("minilm",)), tmp_path, shard=Shard(1, 3))
 
 
 def msa(folder: Path, *arguments: str) -> subprocess.Popen[str]:

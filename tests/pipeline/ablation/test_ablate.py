@@ -214,7 +214,7 @@ def test_what_the_head_or_the_cache_lacks_raises_a_clear_error(monkeypatch: pyte
     for options, message in (
         ({"part": "balance", "how": "zero"}, "leave --modality and --how out"),
         ({"modality": "sound"}, "image, text or all"),
-        ({"how": "guess"}, "retrain, null"),
+        ({"how": "random"}, "retrain, null"),
         ({"seeds": 0}, "1 or more"),
         ({"posts": table(image=False)}, "both modalities"),
         ({"posts": table(raw=True), "how": "mean"}, "replaces embeddings"),

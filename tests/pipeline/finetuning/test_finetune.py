@@ -21,7 +21,7 @@ from msa.features.encoders.sources import EncoderRequest, reopen
 from msa.features.encoders.vision import build_torchvision
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction.embed import decode
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
@@ -75,7 +75,7 @@ def noise(count: int = N) -> Corpus:
 
 
 def load(corpus: Corpus, cache: Path, name: str) -> CachedFeatures:
-    extract_corpus(corpus, EncoderRequest((), (name,), LOCAL), cache)
+    extract(corpus, EncoderRequest((), (name,), LOCAL), cache)
     return load_features(corpus, cache, image=[], text=[find_spec(cache, name, "text")], tokens=False)
 
 
@@ -292,5 +292,5 @@ def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Mo
     assert np.isfinite(pooled[1]).all()
     assert np.abs(pooled[0] - pooled[1]).max() > 1e-4
     names = ((str(out),), ()) if modality == "image" else ((), (str(out),))
-    (report,) = extract_corpus(corpus, EncoderRequest(*names, LOCAL), cache).encoders
+    (report,) = extract(corpus, EncoderRequest(*names, LOCAL), cache).encoders
     assert (report.encoded, report.bad) == (16, 0)

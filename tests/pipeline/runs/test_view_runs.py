@@ -18,7 +18,7 @@ from torchvision.transforms import functional as F
 from msa.features.encoders import sources
 from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.views import view_source
-from msa.features.extraction.extract import extract_corpus
+from msa.features.extraction.extract import extract
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.store import stored_specs
@@ -105,7 +105,7 @@ def request(views: int) -> sources.EncoderRequest:
 def test_prediction_replays_the_averaged_scores_and_extracts_the_views_it_needs(
     posts: Corpus, tmp_path: Path, opened: list[str]
 ) -> None:
-    reports = extract_corpus(posts, request(2), tmp_path / "cache").encoders
+    reports = extract(posts, request(2), tmp_path / "cache").encoders
     there = [(report.name, report.encoded, report.missing) for report in reports]
     assert there == [*((name, N - 1, 1) for name in ("eye", "eye@view1", "eye@view2")), ("words", N, 0)]
     stage = DataConfig(tmp_path / "cache", ("eye",), ())
@@ -131,7 +131,7 @@ def test_prediction_replays_the_averaged_scores_and_extracts_the_views_it_needs(
 def test_a_run_that_does_not_average_needs_no_views_to_predict(
     posts: Corpus, tmp_path: Path, opened: list[str]
 ) -> None:
-    extract_corpus(posts, request(1), tmp_path / "cache")
+    extract(posts, request(1), tmp_path / "cache")
     stage = DataConfig(tmp_path / "cache", ("eye",), ())
     trained = train_head(posts, stage, HeadConfig("image", hidden=16, views=1), QUICK, runs=tmp_path / "runs")
     assert load_run(trained.run).views == ()
@@ -144,7 +144,7 @@ def test_a_run_that_does_not_average_needs_no_views_to_predict(
 def test_an_ablation_takes_views_and_still_refuses_a_head_that_does_not_look(
     posts: Corpus, tmp_path: Path, opened: list[str]
 ) -> None:
-    extract_corpus(posts, request(1), tmp_path / "cache")
+    extract(posts, request(1), tmp_path / "cache")
     stage = DataConfig(tmp_path / "cache", ("eye",), ("words",))
     config = HeadConfig("text", hidden=16, views=1, average_views=True)
     blind = ablate(posts, stage, config, QUICK, runs=tmp_path / "runs")
@@ -156,7 +156,7 @@ def test_an_ablation_takes_views_and_still_refuses_a_head_that_does_not_look(
 
 def test_a_view_in_a_cache_is_opened_again_by_its_name(posts: Corpus, tmp_path: Path) -> None:
     few = replace(posts, samples=posts.samples[:3])
-    extract_corpus(few, sources.EncoderRequest(("efficientnet_lite0",), (), views=1), tmp_path)
+    extract(few, sources.EncoderRequest(("efficientnet_lite0",), (), views=1), tmp_path)
     names = {spec.name: spec for spec in stored_specs(tmp_path)}
     assert set(names) == {"efficientnet_lite0", "efficientnet_lite0@view1"}
     for name, spec in names.items():
