@@ -32,8 +32,6 @@ class ExtractSettings:
 
     def choose_runtime(self) -> Runtime:
         """The runtime for this machine. Raises ValueError for a device or an engine that is not available."""
-        from ..encoders.runtime import choose_runtime
-
         return choose_runtime(self.device, self.runtime, streams=self.streams, compile=self.compile)
 
     def budget(self, modality: Modality, runtime: Runtime) -> int:
