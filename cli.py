@@ -122,9 +122,9 @@ def extract(
     request = EncoderRequest(tuple(encoders.image), tuple(encoders.text), options, tuple(weights), views)
     settings = machines.settings(compute.settings(tokens=tokens))
     if dry_run:
-        from .features.extraction.dry_run import forecast
+        from .features.extraction.dry_run import estimate
 
-        show(forecast(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
+        show(estimate(corpus, request, encoders.cache, settings, shard=machines.place()), as_json)
         return
     with progress("items") as tick:
         extraction = extract_corpus(

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from msa.features.encoders.encoder import EncoderOptions, Source
 from msa.features.encoders.runtime import available_cores, choose_runtime
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.images import decode_image
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus, Sample
@@ -148,7 +148,7 @@ def main() -> None:
         corpus = Corpus(given.data, "images", [Sample(post.id, post.image, None) for post in posts])
         source = Source(encoder.specs, lambda runtime: encoder)
         started = time.perf_counter()
-        (report,) = extract(corpus, [source], Path(folder, "loaded"))
+        (report,) = embed_corpus(corpus, [source], Path(folder, "loaded"))
         loaded = time.perf_counter() - started
         limits()
         command = [sys.executable, "-m", "msa.cli", "extract", str(given.data), "--cache", f"{folder}/cache"]

@@ -19,7 +19,7 @@ import numpy as np
 from common import judge
 
 from msa.features.spec import EncoderSpec
-from msa.features.store.parts import KEY, Rows, write_part
+from msa.features.store.parts import KEY, EmbeddingBlock, write_part
 from msa.features.store.store import Store
 
 LIMIT = 10.0
@@ -59,7 +59,7 @@ def main() -> None:
         for numbers in np.array_split(np.arange(given.rows), PARTS):
             vectors = np.zeros((len(numbers), given.width), np.float32)
             vectors[:, 0] = numbers
-            rows = Rows(np.array([f"{number:032x}".encode() for number in numbers], KEY), vectors)
+            rows = EmbeddingBlock(np.array([f"{number:032x}".encode() for number in numbers], KEY), vectors)
             write_part(store.folder, spec, iter([rows]), rows=len(numbers), token_rows=None)
         times = []
         for _ in range(RUNS):

@@ -21,10 +21,10 @@ import torch
 from common import DATA, judge
 from sentence_transformers import SentenceTransformer
 
-from msa.features.encoders.bundled import embedded_file
+from msa.features.encoders.bundled import bundled_file
 from msa.features.encoders.runtime import available_cores
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.content import text_key
 from msa.features.posts.layouts import read_corpus
@@ -50,7 +50,7 @@ def main() -> None:
         except BadItem:
             continue
     texts = [text for text in dict.fromkeys(texts) if text][: given.limit or None]
-    weights = embedded_file("minilm")
+    weights = bundled_file("minilm")
     assert weights is not None
     theirs = SentenceTransformer(str(weights.parent), device="cpu", model_kwargs={"torch_dtype": torch.float32})
     theirs.encode(texts[:64])
@@ -64,7 +64,7 @@ def main() -> None:
             started = time.perf_counter()
             source = open_encoder("minilm", "text")
             corpus = Corpus(Path(), "texts", [Sample(str(row), None, text) for row, text in enumerate(texts)])
-            extract(corpus, [source], Path(folder), ExtractSettings(device="cpu"))
+            embed_corpus(corpus, [source], Path(folder), ExtractSettings(device="cpu"))
             times["msa"].append(time.perf_counter() - started)
             store = Store.open(Path(folder), source.spec)
             keys = [text_key(text) for text in texts]

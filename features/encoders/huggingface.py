@@ -15,7 +15,7 @@ from ..spec import EncoderSpec, Modality, canonical
 from .encoder import Encoder, EncoderOptions, Source
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
-from .variants import Stage, expand, last_alone, layer_names, unmistakable
+from .variants import Stage, expand, layer_names, only_last_layer, safe_base_name
 from .weights import load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         pools = (own, *(pool for pool in pools if pool != own))
     width = int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
     spec = EncoderSpec(
-        name=unmistakable(repo.name),
+        name=safe_base_name(repo.name),
         modality=modality,
         source="transformers",
         architecture=f"{model_class.__name__}:{config_digest(repo.folder)}",
@@ -90,7 +90,7 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         max_length=length,
     )
 
-    stages = [Stage(spec.layer, width)] if last_alone(options) else find_stages(config, model_class, modality)
+    stages = [Stage(spec.layer, width)] if only_last_layer(options) else find_stages(config, model_class, modality)
     specs = expand(spec, options, stages=stages, pools=pools)
 
     def load(runtime: Runtime) -> Encoder:

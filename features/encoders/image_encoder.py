@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 from ..spec import EncoderSpec
 from .encoder import Encoded
-from .engine import open_engine
+from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import ImageTower, ask_states, flatten_map, pick_states
 
@@ -26,7 +26,7 @@ class ImageEncoder:
         self.specs = tuple(specs)
         self.resize = resize
         self.tower = tower
-        self.engine = open_engine(tower, runtime, half=self.specs[0].dtype == "float16")
+        self.engine = open_tower_engine(tower, runtime, half=self.specs[0].dtype == "float16")
 
     def preprocess(self, item: Tensor, key: str = "") -> Tensor:
         """Resize and crop one image to uint8 (3, h, w); the tower normalises."""

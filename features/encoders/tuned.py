@@ -1,4 +1,4 @@
-"""Encoders that `msa finetune` wrote: a base encoder, its new weights, and a record of every row they have seen."""
+"""Encoders that `msa finetune` wrote: a base encoder, its new weights, and a record of all rows used in training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..spec import EncoderSpec, Modality
-from ..store.durable import write_atomic
+from ..store.notes import dump_note, load_note, write_note
 from .encoder import Encoder, EncoderOptions, Source, refuse_weights
-from .variants import read_variant, unmistakable
+from .variants import parse_encoder_name, safe_base_name
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -25,10 +25,10 @@ Open = Callable[[str, Modality, EncoderOptions], Source]
 
 @dataclass(frozen=True)
 class TunedRecord:
-    """What an encoder was tuned on: fold `fold` of the stored split `split`, which `--folds` and `--seed` make.
+    """What an encoder was tuned on: fold `fold` of the stored split `split`, made by `--folds` and `--seed`.
 
-    `folds` None is the one 80/20 split. `trained` and `selected` are the content keys, image and text alike, of
-    the rows that it was fitted on, and of those that chose its epoch; sorted.
+    `folds` None is the single 80/20 split. `trained` and `selected` are the sorted content keys, of images and texts,
+    of its training rows and of the validation rows that chose its epoch.
     """
 
     base: str
@@ -43,17 +43,19 @@ class TunedRecord:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of everything above."""
-        return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()
+        """16 hex digits of all fields."""
+        fields = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.blake2b(fields.encode(), digest_size=8).hexdigest()
 
     @property
     def where(self) -> str:
-        """The split and fold, for a reader."""
+        """The split and fold, for a message."""
         cut = "its one 80/20 split" if self.folds is None else f"fold {self.fold} of {self.folds}"
         return f"stored split {self.split} ({cut}, seed {self.seed})"
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        """The content of its file, with the format version."""
+        return dump_note(asdict(self))
 
 
 def is_tuned(folder: Path) -> bool:
@@ -65,9 +67,9 @@ def read_record(folder: Path) -> TunedRecord:
     """The record in a tuned encoder's folder, or in that of its cache. Raises ValueError."""
     file = folder / RECORD
     try:
-        said = json.loads(file.read_text("utf-8"))
-        lists = {name: tuple(said[name]) for name in ("classes", "trained", "selected")}
-        return TunedRecord(**(said | lists))
+        fields = load_note(file.read_text("utf-8"))
+        lists = {name: tuple(fields[name]) for name in ("classes", "trained", "selected")}
+        return TunedRecord(**(fields | lists))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: not the record of a tuned encoder ({error!r}); tune it again") from error
 
@@ -75,19 +77,19 @@ def read_record(folder: Path) -> TunedRecord:
 def open_tuned(folder: Path, modality: Modality, options: EncoderOptions, open_base: Open) -> Source:
     """A folder that `msa finetune` wrote: its base encoder, opened by `open_base`, with the tuned weights.
 
-    The spec's `weights` carry the digest of the record, so that features never lose what the encoder has seen.
-    Raises ValueError for the wrong modality, weights beside its own, or a damaged folder.
+    The spec's `weights` carry the digest of the record, so that features stay linked to their encoder's training rows.
+    Raises ValueError for the wrong modality, a weights file of the user's, or a damaged folder.
     """
     record = read_record(folder)
     refuse_weights(str(folder), options)
     if record.modality != modality:
         raise ValueError(f"{str(folder)!r} serves {record.modality}, not {modality}; pass it as --{record.modality}")
     base = open_base(record.base, modality, replace(options, weights=folder / WEIGHTS))
-    name = f"tuned:{unmistakable(folder.resolve().name)}"
+    name = f"tuned:{safe_base_name(folder.resolve().name)}"
     specs = tuple(
         replace(
             spec,
-            name=name + read_variant(spec.name, local=False).suffix,
+            name=name + parse_encoder_name(spec.name, local=False).suffix,
             weights=f"{spec.weights}{MARK}{record.digest}",
         )
         for spec in base.specs
@@ -102,17 +104,15 @@ def open_tuned(folder: Path, modality: Modality, options: EncoderOptions, open_b
 
 
 def keep_record(folder: Path, spec: EncoderSpec, cached: Path) -> None:
-    """Write the record of a tuned encoder's folder into the folder of its cache, where it is not there yet."""
+    """Copy the record of a tuned encoder's folder into the folder of its cache."""
     if MARK in spec.weights and folder.is_dir():
-        content = read_record(folder).to_json().encode()
-        if not (cached / RECORD).exists() or (cached / RECORD).read_bytes() != content:
-            write_atomic(cached / RECORD, content)
+        write_note(cached / RECORD, asdict(read_record(folder)))
 
 
 def record_of(spec: EncoderSpec, cache: Path) -> TunedRecord | None:
-    """What a cached encoder was tuned on; None for one that never was.
+    """What a cached encoder was tuned on; None for one that was not tuned.
 
-    Raises ValueError where its record is gone or is another's: what it has seen is then unknown.
+    Raises ValueError where its record is missing or another's: its training rows are then unknown.
     """
     _, mark, digest = spec.weights.partition(MARK)
     if not mark:

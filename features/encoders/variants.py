@@ -30,7 +30,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Variant:
+class EncoderName:
     """A name taken apart. None: the encoder's own layer, its own pooling, the plain image.
 
     `whole`: the whole picture stretched to the model's square, where the encoder itself would crop it.
@@ -59,7 +59,7 @@ class Variant:
         )
 
 
-def read_variant(name: str, *, local: bool = True) -> Variant:
+def parse_encoder_name(name: str, *, local: bool = True) -> EncoderName:
     """Take a name apart from the right, one token of each kind at most; what matches no token stays in the base.
 
     With `local`, an existing path is a base as it is, whatever it holds.
@@ -74,12 +74,12 @@ def read_variant(name: str, *, local: bool = True) -> Variant:
             name, found[kind] = base, match[1]
     layer, view = found.get("layer"), found.get("view")
     whole = "whole" in found
-    return Variant(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None, whole)
+    return EncoderName(name, int(layer) if layer else None, found.get("pool"), int(view) if view else None, whole)
 
 
-def unmistakable(base: str) -> str:
+def safe_base_name(base: str) -> str:
     """The base name that a spec carries: that of a path which ends like a variant loses its '@'."""
-    return base if read_variant(base, local=False).base == base else base.replace("@", "_")
+    return base if parse_encoder_name(base, local=False).base == base else base.replace("@", "_")
 
 
 def read_layers(text: str) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def read_pools(text: str) -> tuple[str, ...]:
     return () if text == "auto" else tuple(part.strip() for part in text.split(","))
 
 
-def last_alone(options: EncoderOptions) -> bool:
+def only_last_layer(options: EncoderOptions) -> bool:
     """Whether no layer but the last is asked for, so that the others need not be looked up."""
     return set(options.layers) <= {-1}
 
@@ -129,7 +129,7 @@ def _variant(
             f"pool of {of!r} must be one of {', '.join(choices)}; got {asked!r}{near_names(asked, choices)}"
         )
     pool = asked or choices[0]
-    variant = Variant(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool, whole=whole)
+    variant = EncoderName(spec.name, None if layer == -1 else layer, None if pool == choices[0] else pool, whole=whole)
     stage = stages[-layer - 1]
     return replace(spec, name=spec.name + variant.suffix, layer=stage.layer, pool=pool, width=stage.width)
 

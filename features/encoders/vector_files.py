@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Layout = Literal["binary", "text", "bare"]
+VectorFormat = Literal["binary", "text", "bare"]
 HEAD_BYTES = 1 << 16
 
 
@@ -26,8 +26,8 @@ class WordVectors:
     sampling: NDArray[np.uint32] | None = None
 
 
-def sniff(path: Path) -> tuple[Layout, int]:
-    """Layout and width D of a vectors file: word2vec binary or text, or GloVe text without a header; .gz too.
+def sniff(path: Path) -> tuple[VectorFormat, int]:
+    """VectorFormat and width D of a vectors file: word2vec binary or text, or GloVe text without a header; .gz too.
 
     Raises ValueError for anything else, above all for gensim's own pickled format, which could run code.
     """
@@ -58,7 +58,7 @@ def _is_row(fields: Sequence[bytes], width: int) -> bool:
         return False
 
 
-def read_vectors(path: Path, layout: Layout) -> WordVectors:
+def read_vectors(path: Path, layout: VectorFormat) -> WordVectors:
     """Read a vectors file of a known layout. Raises ValueError when it is damaged."""
     from gensim.models import KeyedVectors
 

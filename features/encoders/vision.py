@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec import EncoderSpec, canonical
 from .encoder import EncoderOptions, Source
-from .variants import Stage, expand, last_alone, layer_names
+from .variants import Stage, expand, layer_names, only_last_layer
 from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_torchvision(name: str, options: EncoderOptions, *, width: int) -> Sourc
         width=width,
         dtype=options.dtype,
     )
-    stages = [Stage(layer, width)] if last_alone(options) else torchvision_stages(name)
+    stages = [Stage(layer, width)] if only_last_layer(options) else torchvision_stages(name)
     specs = expand(spec, options, stages=stages, pools=("cls", "mean", "max") if classed else ("mean", "max"))
 
     def load(runtime: Runtime) -> ImageEncoder:

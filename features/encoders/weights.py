@@ -36,7 +36,7 @@ def weights_id(files: Sequence[Path]) -> str:
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
-def verify(path: Path, sha256: str) -> None:
+def verify_sha256(path: Path, sha256: str) -> None:
     """Raise ValueError unless the file's digest begins with `sha256`."""
     found = sha256_file(path)
     if not found.startswith(sha256):
@@ -131,7 +131,7 @@ def fetch_url(url: str, file: Path) -> None:
             torch.hub.download_url_to_file(url, str(file), progress=sys.stderr.isatty())
         except OSError as error:
             raise ValueError(f"cannot download {url} ({error}); fetch it elsewhere, pass --weights FILE") from error
-    verify(file, file.stem.rsplit("-", 1)[-1])
+    verify_sha256(file, file.stem.rsplit("-", 1)[-1])
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
+from ..store.notes import FORMAT, check_format
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
-from .variants import Stage, expand, unmistakable
+from .variants import Stage, expand, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
 
@@ -128,7 +129,7 @@ class Inference:
         return int.from_bytes(hashlib.blake2b("\n".join(words).encode(), digest_size=4).digest(), "big")
 
 
-def open_static(name: str, options: EncoderOptions) -> Source:
+def open_gensim(name: str, options: EncoderOptions) -> Source:
     """`gensim:doc2vec`, `gensim:word2vec` (fitted on `options.corpus`) or `gensim:PATH`. Raises ValueError."""
     for package in ("gensim", "jieba"):
         require(package, name, extra="gensim")
@@ -154,13 +155,15 @@ def _open_fit(name: str, kind: Literal["doc2vec", "word2vec"], options: EncoderO
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         width=FIT["vector_size"],
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, fit(kind, [split_words(text) for text in corpus])))
+    return Source(
+        specs, lambda runtime: WordEncoder(specs, fit_word_vectors(kind, [split_words(text) for text in corpus]))
+    )
 
 
 def _open_file(path: Path, options: EncoderOptions) -> Source:
     layout, width = sniff(path)
     specs = _specs(
-        f"gensim:{unmistakable(path.name)}",
+        f"gensim:{safe_base_name(path.name)}",
         options,
         architecture="KeyedVectors",
         weights=weights_id([path]),
@@ -210,7 +213,7 @@ def _jieba() -> Any:
     return jieba
 
 
-def fit(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
+def fit_word_vectors(kind: Literal["doc2vec", "word2vec"], texts: Sequence[Sequence[str]]) -> WordVectors:
     """Fit on texts cut into words; the same texts in the same order give the same bytes. Raises ValueError."""
     from gensim.models import Doc2Vec, Word2Vec
     from gensim.models.doc2vec import TaggedDocument
@@ -243,7 +246,7 @@ def save_fitted(encoder: Encoder, folder: Path) -> None:
     words = json.dumps(list(fitted.words), ensure_ascii=False)
     for spec in encoder.specs:
         place = folder if spec == encoder.spec else folder.with_name(spec.slug)
-        facts = {"spec": spec.to_json(), "words": words}
+        facts = {"format": str(FORMAT), "spec": spec.to_json(), "words": words}
         write_atomic(place / FITTED_FILE, save({k: v for k, v in arrays.items() if v is not None}, metadata=facts))
 
 
@@ -256,10 +259,12 @@ def load_fitted(folder: Path, spec: EncoderSpec) -> Source:
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
             facts = file.metadata()
+            check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(
-            f"the fitted {spec.name} is missing or damaged in {str(folder)!r}; run `msa extract` on its corpus again"
+            f"the fitted {spec.name} is missing or damaged in {str(folder)!r} ({error}); run `msa extract` on its "
+            "corpus again"
         ) from error
     if EncoderSpec.from_json(facts["spec"]) != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")

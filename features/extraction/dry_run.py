@@ -1,4 +1,4 @@
-"""`msa extract --dry-run`: what an extraction would take, from a few timed batches. The cache is only looked at."""
+"""`msa extract --dry-run`: estimates time and disk from a few timed batches; writes nothing to the cache."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from ..encoders.runtime import Runtime, available_cores, choose_runtime
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
-from ..spec import BadItem, EncoderSpec, Modality
+from ..spec import BadItem, Modality
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..text_table import table
-from .embed import decode, extract
+from .embed import decode, embed_corpus
+from .plan import Target, find_missing
 from .settings import ExtractSettings
 from .shard import Shard
 
-WARM = 4  # items before the clock runs
+WARM_UP = 4  # items before the clock runs
 DECODED = 64  # images, to learn what decoding alone takes
 FIRST = 16  # items of the first timed run; each further one takes twice as many,
 ENOUGH_SECONDS = 3.0  # until one lasts that long or no item is left
 
 
 @dataclass(frozen=True)
-class EncoderForecast:
+class EncoderEstimate:
     """One spec. rows = missing + unreadable + duplicate + cached + new; `tokens` per item, None: pooled vectors alone.
 
     `seconds` are of embedding, `load_seconds` of loading the model; specs of one forward pass share both.
@@ -59,10 +60,10 @@ class EncoderForecast:
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """All specs, and together: bytes, seconds, and the most disk that it takes while parts are merged."""
+class Estimate:
+    """All specs, and their sums: bytes, seconds, and the peak of disk space while parts are merged."""
 
-    encoders: Sequence[EncoderForecast]
+    encoders: Sequence[EncoderEstimate]
     bytes: int
     seconds: float
     load_seconds: float
@@ -71,9 +72,7 @@ class Forecast:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        together = {name: value for name, value in vars(self).items() if name != "encoders"}
-        fits = self.peak_bytes <= self.free_bytes
-        return {"encoders": [asdict(encoder) for encoder in self.encoders], **together, "fits": fits}
+        return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
 
     def to_text(self) -> str:
         """One line per spec, then the sums."""
@@ -82,8 +81,9 @@ class Forecast:
         for e in self.encoders:
             tokens = "pooled" if e.tokens is None else f"{e.tokens:.1f}" if e.new else "-"
             counts = [str(n) for n in (e.rows, e.missing, e.duplicate, e.cached, e.new)]
-            took = [f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"]
-            lines.append([e.name, *counts, tokens, *took])
+            lines.append(
+                [e.name, *counts, tokens, f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"]
+            )
         notes = [
             f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad"
             for e in self.encoders
@@ -93,14 +93,14 @@ class Forecast:
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
             notes.append("the disk is too small; free some space, or leave out tokens by --no-tokens")
-        return "\n".join([table(header, lines), *notes, "nothing was written; without --dry-run it is done"])
+        return "\n".join([table(header, lines), *notes, "nothing was written; run it without --dry-run to extract"])
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A source on a few of the items that it lacks: seconds per item and of loading, how many were bad.
+class TimedRun:
+    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad.
 
-    `tokens` are those that an item has on average, by the spec's fingerprint.
+    `tokens`: fingerprint of a spec -> mean number of tokens per item.
     """
 
     sampled: int = 0
@@ -110,113 +110,111 @@ class Trial:
     tokens: Mapping[str, float] = field(default_factory=dict)
 
 
-def forecast(
+def estimate(
     corpus: Corpus,
     request: EncoderRequest,
     cache: Path,
     settings: ExtractSettings = ExtractSettings(),
     *,
     shard: Shard | None = None,
-) -> Forecast:
-    """Time every encoder on a few of the items that the cache lacks, drawn at random, in a temporary folder.
+) -> Estimate:
+    """Time every encoder on a random few of the items that the cache lacks, in a temporary folder.
 
-    Writes nothing into the cache. Of a `shard` it counts its rows; of a Ray cluster it knows nothing and times this
-    process. Raises ValueError for what `extract_corpus` would refuse.
+    Writes nothing into the cache. With a `shard` it counts only its rows; for a Ray cluster it times this process
+    alone. Raises ValueError for what `msa extract` would refuse.
     """
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     share = shard.take(corpus) if shard else corpus
     contents = hash_corpus(share)
     runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
-    encoders: list[EncoderForecast] = []
+    encoders: list[EncoderEstimate] = []
     merging, seconds, loading = [0], 0.0, 0.0
     lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}
     with tempfile.TemporaryDirectory() as folder:
         for source in open_sources(request, corpus, Path(folder)):
-            keys = contents.keys(source.spec.modality)
-            posts = dict(zip(reversed(keys), reversed(share.samples), strict=True))
-            distinct = list(dict.fromkeys(key for key in keys if key is not None))
+            items = contents.first(source.spec.modality)
             stores = [Store(cache / spec.slug, spec) for spec in source.specs]
-            lacking = [~store.find(distinct, tokens=settings.tokens or store.spec.raw) for store in stores]
-            todo = [distinct[int(at)] for at in np.flatnonzero(np.logical_or.reduce(lacking))]
-            trial = _try(replace(share, samples=[posts[key] for key in todo]), source, Path(folder), settings, runtime)
-            for store, lacks in zip(stores, lacking, strict=True):
-                tokens = settings.tokens or store.spec.raw
-                seen = _expect(store.spec, contents, len(distinct), int(lacks.sum()), trial, tokens=tokens)
-                merging.append(_merged_bytes(store, seen.bytes, seen.seconds, tokens))
-                encoders.append(seen)
-            seconds += trial.each * len(todo)
-            loading += trial.load_seconds
+            targets = [find_missing(store, items, tokens=settings.tokens) for store in stores]
+            todo = [key for key in items if any(key in target.todo for target in targets)]
+            posts = replace(share, samples=[share.samples[items[key]] for key in todo])
+            timed = _time_source(posts, source, Path(folder), settings, runtime)
+            for target in targets:
+                expected = _expect(target, contents, len(items), timed)
+                merging.append(_merged_bytes(target, expected.bytes, expected.seconds))
+                encoders.append(expected)
+            seconds += timed.each * len(todo)
+            loading += timed.load_seconds
             lacked[source.spec.modality].append(set(todo))
     seconds -= _shared_seconds(share, contents, lacked["image"], settings)
     total = sum(encoder.bytes for encoder in encoders)
-    return Forecast(encoders, total, seconds, loading, total + max(merging), _free_bytes(cache))
+    return Estimate(encoders, total, seconds, loading, total + max(merging), _free_bytes(cache))
 
 
-def _expect(
-    spec: EncoderSpec, contents: Contents, distinct: int, new: int, trial: Trial, *, tokens: bool
-) -> EncoderForecast:
-    """What embedding `new` items takes, by the trial; the share of bad ones among them is expected to be its own."""
+def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) -> EncoderEstimate:
+    """What embedding the target's items takes; as large a share of them is bad as in the timed run."""
+    spec, new = target.spec, len(target.todo)
     keys = contents.keys(spec.modality)
-    there, missing = sum(key is not None for key in keys), sum(contents.missing(spec.modality))
-    each = trial.tokens.get(spec.fingerprint, 0.0) if tokens else None
-    good = round(new * (1 - trial.bad / max(1, trial.sampled)))
-    return EncoderForecast(
+    present, missing = sum(key is not None for key in keys), sum(contents.missing(spec.modality))
+    each = timed.tokens.get(spec.fingerprint, 0.0) if target.tokens else None
+    good = round(new * (1 - timed.bad / max(1, timed.sampled)))
+    return EncoderEstimate(
         name=spec.name,
         modality=spec.modality,
         fingerprint=spec.fingerprint,
         rows=len(keys),
         missing=missing,
-        unreadable=len(keys) - there - missing,
-        duplicate=there - distinct,
+        unreadable=len(keys) - present - missing,
+        duplicate=present - distinct,
         cached=distinct - new,
         new=new,
-        sampled=trial.sampled,
-        bad_in_sample=trial.bad,
+        sampled=timed.sampled,
+        bad_in_sample=timed.bad,
         tokens=each,
         bytes=data_bytes(spec, good, None if each is None else good * each),
-        seconds=trial.each * new,
-        load_seconds=trial.load_seconds,
+        seconds=timed.each * new,
+        load_seconds=timed.load_seconds,
     )
 
 
-def _try(lacking: Corpus, source: Source, folder: Path, settings: ExtractSettings, runtime: Runtime) -> Trial:
-    """Extract random posts into a temporary cache: a few until the model is warm, then more and more until it lasts."""
-    if not lacking.samples:
-        return Trial()
+def _time_source(posts: Corpus, source: Source, folder: Path, settings: ExtractSettings, runtime: Runtime) -> TimedRun:
+    """Extract posts in random order into a temporary cache: a few to warm up, then more and more until it lasts."""
+    if not posts.samples:
+        return TimedRun()
     started = time.perf_counter()
     encoder = source.load(runtime)
     loaded = Source(source.specs, lambda runtime: encoder)
-    order = np.random.default_rng(0).permutation(len(lacking.samples)).tolist()
+    order = np.random.default_rng(0).permutation(len(posts.samples)).tolist()
 
     def run(start: int, stop: int) -> float:
-        part = replace(lacking, samples=[lacking.samples[at] for at in order[start:stop]])
-        return extract(part, [loaded], folder, settings, merge=False)[0].seconds
+        part = replace(posts, samples=[posts.samples[at] for at in order[start:stop]])
+        return embed_corpus(part, [loaded], folder, settings, merge=False)[0].seconds
 
-    done = min(WARM, len(order))
+    done = min(WARM_UP, len(order))
     run(0, done)
     load_seconds = time.perf_counter() - started
     each, size = 0.0, FIRST
     while done < len(order):
         stop = min(done + size, len(order))
         took = run(done, stop)
-        if not each or stop - done == size:  # a remainder says less than the longer run before it
+        if not each or stop - done == size:  # a remainder is less accurate than the longer run before it
             each = took / (stop - done)
         done, size = stop, 2 * size
         if took >= ENOUGH_SECONDS:
             break
     stores = [Store(folder / spec.slug, spec) for spec in source.specs]
     tokens = {store.spec.fingerprint: store.lengths(store.keys).sum() / max(1, len(store)) for store in stores}
-    return Trial(done, done - min(map(len, stores)), each, load_seconds, tokens)
+    return TimedRun(done, done - min(map(len, stores)), each, load_seconds, tokens)
 
 
-def _merged_bytes(store: Store, new: int, seconds: float, tokens: bool) -> int:
-    """Size of the file that new parts and the store's own are merged into, beside them for a moment."""
+def _merged_bytes(target: Target, new: int, seconds: float) -> int:
+    """Bytes of the file that `new` bytes of parts and the store's own are merged into, beside them for a moment."""
     if not new:
         return 0
     parts = max(ceil(new / FLUSH_BYTES), ceil(seconds / FLUSH_SECONDS))
+    stored = (part.bytes for part in target.store.parts if part.has_tokens == target.tokens)
     total = number = 0
-    for size in sorted([*(part.bytes for part in store.parts if part.has_tokens == tokens), *[new // parts] * parts]):
+    for size in sorted([*stored, *[new // parts] * parts]):
         if total + size <= MERGE_LIMIT:
             total += size
             number += 1
@@ -224,23 +222,22 @@ def _merged_bytes(store: Store, new: int, seconds: float, tokens: bool) -> int:
 
 
 def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str]], settings: ExtractSettings) -> float:
-    """What is saved because an image is decoded once for all encoders, while each was timed with decoding."""
+    """Seconds saved because an image is decoded once for all encoders, while each was timed with decoding."""
     together = set().union(*lacked)
     again = sum(map(len, lacked)) - len(together)
     if not again:
         return 0.0
-    posts = {key: post for key, post in zip(contents.image_keys, corpus.samples, strict=True) if key in together}
+    posts = [corpus.samples[row] for key, row in contents.first("image").items() if key in together]
     drawn = np.random.default_rng(0).permutation(len(posts))[:DECODED].tolist()
-    chosen = [list(posts.values())[at] for at in drawn]
 
-    def look(post: Sample) -> None:
+    def decode_post(post: Sample) -> None:
         with suppress(BadItem):
             decode(post, "image")
 
     started = time.perf_counter()
     with ThreadPoolExecutor(settings.workers or available_cores()) as pool:
-        list(pool.map(look, chosen))
-    return again * (time.perf_counter() - started) / len(chosen)
+        list(pool.map(decode_post, [posts[at] for at in drawn]))
+    return again * (time.perf_counter() - started) / len(drawn)
 
 
 def _free_bytes(cache: Path) -> int:

@@ -1,4 +1,4 @@
-"""Stage one: embed every post's image and text once, and account for each row."""
+"""The extraction loop: embeds each image and text once; decoding, encoding and writing overlap."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.store import Writer
-from .cost import Clock
-from .plan import EncoderReport, Task, make_task, settle
+from .cost import CostMeter
+from .plan import EncoderReport, EncoderTask, TaskResult, finish_task, plan_task
 from .settings import ExtractSettings
 
-TEXT_WINDOW = 4096  # texts that are sorted by length together
-HALF_INFINITY = 0x7C00  # its bits in float16; a NaN has more
-AHEAD = 32  # items that may wait prepared for an encoder at first,
-AHEAD_BYTES = 64 << 20  # and once their size is known: enough to decode while the model is loaded
+TEXT_WINDOW = 4096  # texts sorted by length together
+HALF_INFINITY = 0x7C00  # the bits of infinity in float16; those of a NaN are more
+AHEAD = 32  # items prepared ahead of an encoder while their size is unknown,
+AHEAD_BYTES = 64 << 20  # and once it is known: enough to decode while the model loads
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]  # encoder, items done, items to do
 
 
-def extract(
+def embed_corpus(
     corpus: Corpus,
     sources: Sequence[Source],
     cache: Path,
@@ -45,66 +45,75 @@ def extract(
     merge: bool = True,
     progress: Progress = lambda name, done, total: None,
 ) -> list[EncoderReport]:
-    """Embed what the cache lacks; return one report per spec. Bad items go to `errors.jsonl`, not up the stack.
+    """Embed what the cache lacks; return one report per spec. Bad items are listed in `errors.jsonl`, not raised.
 
-    Without `merge` the parts stay as they were written, for several processes that share the work.
+    `merge` False leaves the parts as they were written, for several processes that share the work.
     """
     contents = hash_corpus(corpus)
-    tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
         runtime = choose_runtime(settings.device, settings.runtime, streams=settings.streams, compile=settings.compile)
         for modality in ("image", "text"):
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
-                embed(corpus, group, settings, runtime, progress)
-    return [report for task in tasks for report in settle(corpus, contents, task, merge=merge)]
+                results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
+    return [
+        report
+        for task in tasks
+        for report in finish_task(corpus, contents, task, results.get(task, TaskResult()), merge=merge)
+    ]
 
 
-def embed(
-    corpus: Corpus, tasks: Sequence[Task], settings: ExtractSettings, runtime: Runtime, progress: Progress
-) -> None:
-    """Write what tasks of one modality lack, as parts; each item is decoded once; decode, encode and write overlap."""
+def embed_missing(
+    corpus: Corpus, tasks: Sequence[EncoderTask], settings: ExtractSettings, runtime: Runtime, progress: Progress
+) -> list[TaskResult]:
+    """Write what tasks of one modality lack, as parts; each item is decoded once. Returns one result per task."""
     index = {key: row for task in tasks for key, row in task.todo.items()}
-    workers = settings.workers or available_cores()
-    clock = Clock()
+    meter = CostMeter()
     with ExitStack() as stack:
         streams = stack.enter_context(ThreadPoolExecutor(runtime.streams))
-        lines = [stack.enter_context(_Line(task, settings, runtime, streams, clock, progress)) for task in tasks]
-        decoders = stack.enter_context(ThreadPoolExecutor(workers))
+        queues = [
+            stack.enter_context(EncoderQueue(task, settings, runtime, streams, meter, progress)) for task in tasks
+        ]
+        decoders = stack.enter_context(ThreadPoolExecutor(settings.workers or available_cores()))
 
-        def prepare(key: str) -> tuple[str, list[tuple[_Line, Any]]]:
-            return key, _prepare(corpus.samples[index[key]], key, lines)
+        def prepare(key: str) -> Prepared:
+            return key, _prepare(corpus.samples[index[key]], key, queues)
 
         for key, prepared in _map_ahead(decoders, prepare, index):
-            for line, item in prepared:
-                line.push(key, item)
+            for queue, item in prepared:
+                queue.push(key, item)
+    return [TaskResult(queue.bad, queue.seconds) for queue in queues]
 
 
-class _Line:
-    """One encoder's way from prepared items to its stores. Whatever ends the run, what was encoded is published."""
+class EncoderQueue:
+    """Takes one encoder's prepared items, encodes them in batches and writes the results to its stores.
+
+    On leaving the context, after an error too, everything that was encoded is published.
+    """
 
     def __init__(
         self,
-        task: Task,
+        task: EncoderTask,
         settings: ExtractSettings,
         runtime: Runtime,
         streams: ThreadPoolExecutor,
-        clock: Clock,
+        meter: CostMeter,
         progress: Progress,
     ) -> None:
         self.task = task
-        self.todo = task.todo
-        self.settings = settings
         self.runtime = runtime
         self.streams = streams
-        self.clock = clock
+        self.meter = meter
         self.progress = progress
+        self.bad: dict[str, str] = {}  # content key -> reason
+        self.seconds = 0.0
         self.budget = settings.budget(task.modality, runtime)
         self.window = TEXT_WINDOW if task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
         self.writers = [
-            Writer(target.store, tokens=settings.tokens or target.spec.raw, flush_seconds=settings.flush_seconds)
-            for target in task.targets
+            Writer(target.store, tokens=target.tokens, flush_seconds=settings.flush_seconds) for target in task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()
@@ -124,10 +133,10 @@ class _Line:
     def push(self, key: str, prepared: Any) -> None:
         self.waiting.append((key, prepared))
         if len(self.waiting) >= self.window:
-            self.drain()
+            self.submit_waiting()
 
-    def drain(self) -> None:
-        """Hand over what waits, longest first, so that a batch holds items of like length and memory peaks early."""
+    def submit_waiting(self) -> None:
+        """Submit batches, longest items first: a batch holds items of similar length, and memory peaks early."""
         lengths = [self.encoder.length(prepared) for _, prepared in self.waiting]
         order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
         for batch in batches([lengths[at] for at in order], self.budget):
@@ -139,12 +148,12 @@ class _Line:
         self.waiting.clear()
 
     def encode(self, prepared: Sequence[Any]) -> tuple[Encoded, ...]:
-        with self.clock.computing(self):
+        with self.meter.computing(self):
             return self.encoder.encode(prepared)
 
     def write(self, keys: Sequence[str], encoded: Future[tuple[Encoded, ...]]) -> None:
         results = encoded.result()
-        seconds = self.clock.take(self) / len(keys)
+        seconds = self.meter.take(self) / len(keys)
         for target, writer, result in zip(self.task.targets, self.writers, results, strict=True):
             for key, pooled, tokens in zip(keys, result.pooled, result.tokens, strict=True):
                 if key not in target.todo:
@@ -153,27 +162,29 @@ class _Line:
                     stored = tokens.astype(target.spec.dtype, copy=False)
                 reason = unstorable(target.spec, pooled, stored)
                 if reason:
-                    self.task.bad[key] = reason
+                    self.bad[key] = reason
                 else:
-                    writer.add(key, pooled, stored if writer.tokens else None, seconds=seconds)
+                    writer.add(key, pooled, stored if target.tokens else None, seconds=seconds)
         self.done += len(keys)
-        self.progress(self.task.source.spec.name, self.done, len(self.todo) - len(self.task.bad))
+        self.progress(self.task.source.spec.name, self.done, len(self.task.todo) - len(self.bad))
 
-    def __enter__(self) -> _Line:
+    def __enter__(self) -> EncoderQueue:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:
             if kind is None:
-                self.drain()
+                self.submit_waiting()
             while self.writes:
                 self.writes.popleft().result()
         finally:
             self.pool.shutdown()
             for writer in self.writers:
                 writer.flush()
-        for target in self.task.targets:
-            target.report.seconds = round(time.perf_counter() - self.started, 3)
+        self.seconds = time.perf_counter() - self.started
+
+
+Prepared = tuple[str, list[tuple[EncoderQueue, Any]]]  # content key, and the model input for each encoder that lacks it
 
 
 def load_once(source: Source, folder: Path, runtime: Runtime) -> Encoder:
@@ -183,14 +194,14 @@ def load_once(source: Source, folder: Path, runtime: Runtime) -> Encoder:
     with FileLock(folder / ".fit.lock"):
         try:
             return fitted_source(source.specs, folder.parent).load(runtime)
-        except ValueError:  # not there, or damaged
+        except ValueError:  # absent or damaged
             encoder = source.load(runtime)
             save_fitted(encoder, folder)
             return encoder
 
 
 def fitted_source(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
-    """The encoder whose fit lies in the cache folders of its specs. Raises ValueError where one of them lacks it."""
+    """The fitted encoder that the cache folders of its specs hold. Raises ValueError where one of them lacks it."""
     sources = [load_fitted(cache / spec.slug, spec) for spec in specs]
 
     def load(runtime: Runtime) -> Encoder:
@@ -211,7 +222,7 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
 
 
 def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[Any]) -> str | None:
-    """Why an embedding, as it would be stored, may not be: NaN, infinity, beyond half precision; None if it may."""
+    """Why an embedding in its stored format is refused: NaN, infinity, beyond half precision; None if it is fine."""
     if tokens.dtype == np.float16:  # numpy computes on halves 20 times slower than on their bits
         highest = (tokens.view(np.uint16) & 0x7FFF).max(initial=0)
         finite, beyond = highest <= HALF_INFINITY, highest == HALF_INFINITY
@@ -220,26 +231,6 @@ def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[A
     if not (finite and np.isfinite(pooled).all()):
         return f"{spec.name} gave NaN or infinity"
     return f"{spec.name} gave values beyond {spec.dtype}; use --dtype float32" if beyond else None
-
-
-def _prepare(sample: Sample, key: str, lines: Sequence[_Line]) -> list[tuple[_Line, Any]]:
-    """Decode one item and preprocess it for each encoder that lacks it; a failure is noted there."""
-    prepared = []
-    wanting = [line for line in lines if key in line.todo]
-    try:
-        item = decode(sample, wanting[0].task.modality)
-    except BadItem as error:
-        for line in wanting:
-            line.task.bad[key] = str(error)
-        return []
-    for line in wanting:
-        spec = line.task.source.spec
-        try:
-            given = clean_text(item, spec.clean) if spec.modality == "text" else item
-            prepared.append((line, line.encoder.preprocess(given, key)))
-        except BadItem as error:
-            line.task.bad[key] = str(error)
-    return prepared
 
 
 def decode(sample: Sample, modality: Modality) -> Any:
@@ -257,10 +248,31 @@ def decode(sample: Sample, modality: Modality) -> Any:
     return decode_image(raw)
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, call: Callable[[str], tuple[str, list[tuple[_Line, Any]]]], keys: Iterable[str]
-) -> Iterator[tuple[str, list[tuple[_Line, Any]]]]:
-    """Results in order, prepared ahead of the encoder within a bound of memory, not of the data."""
+def preprocess(encoder: Encoder, spec: EncoderSpec, item: Any, key: str) -> Any:
+    """Turn a decoded item into the encoder's input, cleaned as the spec says. Raises BadItem."""
+    return encoder.preprocess(clean_text(item, spec.clean) if spec.modality == "text" else item, key)
+
+
+def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:
+    """Decode one item and preprocess it for each encoder that lacks it; record what fails as bad."""
+    prepared = []
+    lacking = [queue for queue in queues if key in queue.task.todo]
+    try:
+        item = decode(sample, lacking[0].task.modality)
+    except BadItem as error:
+        for queue in lacking:
+            queue.bad[key] = str(error)
+        return []
+    for queue in lacking:
+        try:
+            prepared.append((queue, preprocess(queue.encoder, queue.task.source.spec, item, key)))
+        except BadItem as error:
+            queue.bad[key] = str(error)
+    return prepared
+
+
+def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[str], Prepared], keys: Iterable[str]) -> Iterator[Prepared]:
+    """Results in order, prepared ahead of the encoder; memory is bounded whatever the number of items."""
     iterator = iter(keys)
     pending = deque(pool.submit(call, key) for key in islice(iterator, AHEAD))
     while pending:

@@ -1,4 +1,4 @@
-"""`msa extract`: open the encoders that were asked for, embed the corpus, account for every row."""
+"""`msa extract`: opens the encoders, embeds the corpus, reports every row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
 from ..text_table import table
-from .embed import Progress, extract
+from .embed import Progress, embed_corpus
 from .plan import EncoderReport
 from .settings import ExtractSettings
 from .shard import Shard
@@ -18,7 +18,7 @@ from .shard import Shard
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did: rows read, one report per encoder, and what the reader could not read."""
+    """The result of an extraction: rows read, one report per encoder, and the problems of the reader."""
 
     rows: int
     encoders: Sequence[EncoderReport]
@@ -27,7 +27,7 @@ class Extraction:
 
     @property
     def bad_share(self) -> float:
-        """Bad items over items that are there, in the worst encoder."""
+        """Bad items over present items, of the worst encoder."""
         there = [(report.bad, self.rows - report.missing) for report in self.encoders]
         return max((bad / items for bad, items in there if items), default=0.0)
 
@@ -37,20 +37,12 @@ class Extraction:
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
     def to_text(self) -> str:
-        """One line per encoder, then where bad items are listed."""
+        """One line per encoder, then where its bad items are listed."""
         header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
-        lines = [
-            [
-                report.name,
-                *(
-                    str(n)
-                    for n in (self.rows, report.cached, report.encoded, report.duplicate, report.missing, report.bad)
-                ),
-                f"{report.seconds:.1f}",
-                f"{report.bytes / 1e6:.1f}",
-            ]
-            for report in self.encoders
-        ]
+        lines = []
+        for r in self.encoders:
+            counts = map(str, (self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad))
+            lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
         notes = [
             f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"
             for report in self.encoders
@@ -59,9 +51,7 @@ class Extraction:
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:
-            notes.append(
-                f"shard {self.shard} of the rows; after the last shard, `msa cache merge` makes one file of all"
-            )
+            notes.append(f"shard {self.shard} of the rows; after the last shard, `msa cache merge` joins the files")
         return "\n".join([table(header, lines), *notes])
 
 
@@ -77,19 +67,19 @@ def extract_corpus(
 ) -> Extraction:
     """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache.
 
-    A `shard` embeds its rows alone and leaves the parts unmerged. `ray` is the address of a cluster that computes,
-    empty for RAY_ADDRESS or one of this machine's own; None: this process computes.
+    With a `shard`, only its rows are embedded and the parts are left unmerged. `ray` is the address of a cluster that
+    computes, empty for RAY_ADDRESS or a cluster of this machine alone; None: this process computes.
     """
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     sources = open_sources(request, corpus, cache)
     if ray is not None:
         from .ray_engine import extract_on_ray
-        from .ray_worker import Recipe
+        from .ray_worker import OpenRequest
 
-        recipe = Recipe.of(request, sources, cache)
-        reports = extract_on_ray(corpus, sources, recipe, cache, settings, address=ray, progress=progress)
+        remote = OpenRequest.of(request, sources, cache)
+        reports = extract_on_ray(corpus, sources, remote, cache, settings, address=ray, progress=progress)
         return Extraction(len(corpus.samples), reports, corpus.problems)
     share = shard.take(corpus) if shard else corpus
-    reports = extract(share, sources, cache, settings, merge=shard is None, progress=progress)
+    reports = embed_corpus(share, sources, cache, settings, merge=shard is None, progress=progress)
     return Extraction(len(share.samples), reports, corpus.problems, shard)

@@ -1,9 +1,12 @@
-"""Before stage one: which items each encoder lacks. After it: where every row went."""
+"""Finds the items that each encoder lacks before an extraction, and accounts for every row after it."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ..encoders.encoder import Source
@@ -14,7 +17,7 @@ from ..store.errors import BadRecord, update_errors
 from ..store.store import Store
 
 
-@dataclass
+@dataclass(frozen=True)
 class EncoderReport:
     """Where each row went: rows = encoded + cached + duplicate + missing + bad. `bytes` on disk, all data sets."""
 
@@ -22,103 +25,121 @@ class EncoderReport:
     modality: Modality
     fingerprint: str
     path: str
-    encoded: int = 0
-    cached: int = 0
-    duplicate: int = 0
-    missing: int = 0
-    bad: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
+    encoded: int
+    cached: int
+    duplicate: int
+    missing: int
+    bad: int
+    seconds: float
+    bytes: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Target:
-    """One spec's store, and what it lacks: key -> index of the sample that stands for it."""
+    """The store of one spec and the items it lacks: content key -> index of the first post with that content."""
 
-    spec: EncoderSpec
     store: Store
-    report: EncoderReport
-    todo: dict[str, int]
+    tokens: bool  # store token vectors beside the pooled ones
+    todo: Mapping[str, int]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.store.spec
 
 
-@dataclass
-class Task:
-    """One encoder's work on one corpus: a target for each of its specs, and what turned out to be bad."""
+@dataclass(frozen=True, eq=False)
+class EncoderTask:
+    """One encoder's work on one corpus, with a target for each of its specs."""
 
     source: Source
     targets: list[Target]
-    bad: dict[str, str] = field(default_factory=dict)  # key -> reason
 
     @property
     def modality(self) -> Modality:
         return self.source.spec.modality
 
-    @property
+    @cached_property
     def todo(self) -> dict[str, int]:
-        """What at least one of the targets lacks, in the order of the corpus."""
-        if len(self.targets) == 1:
-            return self.targets[0].todo
+        """Items that at least one target lacks, in the order of the corpus."""
         lacking = {key: row for target in self.targets for key, row in target.todo.items()}
         return dict(sorted(lacking.items(), key=lambda pair: pair[1]))
 
 
-def make_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) -> Task:
+@dataclass(frozen=True)
+class TaskResult:
+    """What running a task gave: the reason for each bad item, by content key, and the seconds it took."""
+
+    bad: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def plan_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) -> EncoderTask:
     """Find what a cache lacks of one encoder."""
-    first: dict[str, int] = {}
-    for index, key in enumerate(contents.keys(source.spec.modality)):
-        if key is not None:
-            first.setdefault(key, index)
-    targets = []
-    for spec in source.specs:
-        store = Store.open(cache, spec)
-        known = store.find(list(first), tokens=tokens or spec.raw)
-        todo = {key: index for (key, index), there in zip(first.items(), known, strict=True) if not there}
-        report = EncoderReport(spec.name, spec.modality, spec.fingerprint, str(store.folder))
-        targets.append(Target(spec, store, report, todo))
-    return Task(source, targets)
+    items = contents.first(source.spec.modality)
+    return EncoderTask(source, [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs])
 
 
-def settle(corpus: Corpus, contents: Contents, task: Task, *, merge: bool = True) -> list[EncoderReport]:
-    """Count every row, write errors.jsonl, merge the parts."""
-    return [_settle(corpus, contents, target, task.bad, merge=merge) for target in task.targets]
+def find_missing(store: Store, items: Mapping[str, int], *, tokens: bool) -> Target:
+    """The items that a store lacks. `tokens` False accepts rows without tokens, except from pass-through encoders."""
+    tokens = tokens or store.spec.raw
+    found = store.find(list(items), tokens=tokens)
+    todo = {key: index for (key, index), stored in zip(items.items(), found, strict=True) if not stored}
+    return Target(store, tokens, todo)
 
 
-def _settle(corpus: Corpus, contents: Contents, target: Target, bad: dict[str, str], *, merge: bool) -> EncoderReport:
-    spec, report = target.spec, target.report
+def finish_task(
+    corpus: Corpus, contents: Contents, task: EncoderTask, result: TaskResult, *, merge: bool = True
+) -> list[EncoderReport]:
+    """Count every row, write errors.jsonl, merge the parts; return one report per spec."""
+    return [_finish_target(corpus, contents, target, result, merge=merge) for target in task.targets]
+
+
+def _finish_target(
+    corpus: Corpus, contents: Contents, target: Target, result: TaskResult, *, merge: bool
+) -> EncoderReport:
+    spec, store = target.spec, target.store
     unreadable = {found.index: found for found in contents.bad if found.modality == spec.modality}
+    counts: Counter[str] = Counter()
     records: list[BadRecord] = []
     seen: set[str] = set()
     posts: set[tuple[str, str]] = set()
     for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.modality), strict=True)):
-        origin = sample.image if spec.modality == "image" else sample.text
-        file = origin.name if isinstance(origin, Path) else sample.id
+        file = sample.file_name(spec.modality)
         posts.add((sample.id, file))
         if index in unreadable:
             records.append(BadRecord(sample.id, unreadable[index].key, file, unreadable[index].reason))
             key = unreadable[index].key
         elif key is None:
-            report.missing += 1
-        elif key in bad:
-            records.append(BadRecord(sample.id, key, file, bad[key]))
+            counts["missing"] += 1
+        elif key in result.bad:
+            records.append(BadRecord(sample.id, key, file, result.bad[key]))
         elif key in seen:
-            report.duplicate += 1
-        elif key in target.todo:
-            report.encoded += 1
+            counts["duplicate"] += 1
         else:
-            report.cached += 1
+            counts["encoded" if key in target.todo else "cached"] += 1
         if key is not None:
             seen.add(key)
-    report.bad = len(records)
-    mended = seen.difference(record.key for record in records if record.key)  # other posts may share what is bad still
-    update_errors(target.store.folder, mended, records, posts)
-    if merge and (report.encoded or _scattered(target.store)):
-        target.store.merge()
+    good = seen.difference(record.key for record in records if record.key)  # another post may share bad content
+    update_errors(store.folder, good, records, posts)
+    if merge and (counts["encoded"] or _can_merge(store)):
+        store.merge()
     else:
-        target.store.refresh()
-    report.bytes = target.store.bytes
-    return report
+        store.refresh()
+    return EncoderReport(
+        name=spec.name,
+        modality=spec.modality,
+        fingerprint=spec.fingerprint,
+        path=str(store.folder),
+        encoded=counts["encoded"],
+        cached=counts["cached"],
+        duplicate=counts["duplicate"],
+        missing=counts["missing"],
+        bad=len(records),
+        seconds=round(result.seconds, 3),
+        bytes=store.bytes,
+    )
 
 
-def _scattered(store: Store) -> bool:
-    """Whether other processes left parts that this one may merge."""
+def _can_merge(store: Store) -> bool:
+    """Whether other processes left several parts in a folder that this process may write."""
     return len(store.parts) > 1 and os.access(store.folder, os.W_OK)

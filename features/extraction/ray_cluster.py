@@ -1,4 +1,4 @@
-"""The cluster of `--engine ray`: the one at an address, or one of this machine's own for as long as a run takes."""
+"""Connects to the Ray cluster at an address, or starts one on this machine for the length of a run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def need_ray() -> None:
 def connected(address: str, *, store: int | None = SMALL_STORE) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at an address, or to one that lives as long as this context.
 
-    An empty `address` means that of RAY_ADDRESS, else a cluster of this machine alone, where what travels may take
-    `store` bytes (None: a share of the memory, as Ray sees fit). Raises RayRunError.
+    An empty `address` means that of RAY_ADDRESS, else a cluster of this machine alone, whose object store takes
+    `store` bytes (None: Ray's default, a share of the memory). Raises RayRunError.
     """
     import ray
 
@@ -42,7 +42,7 @@ def connected(address: str, *, store: int | None = SMALL_STORE) -> Iterator[Any]
         own["object_store_memory"] = store
     host, _, port = where.rpartition(":")
     try:
-        if port.isdecimal() and "://" not in where:  # where nobody listens, Ray waits for minutes and ends the process
+        if port.isdecimal() and "://" not in where:  # without a listener, Ray waits for minutes and exits
             if host in LOOPBACK:
                 host = ray.util.get_node_ip_address()  # as Ray does
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
@@ -53,7 +53,7 @@ def connected(address: str, *, store: int | None = SMALL_STORE) -> Iterator[Any]
             "for a cluster of this machine alone"
         ) from error
     try:
-        with redirect_stdout(sys.stderr):  # Ray prints there what dies, and it is no part of the result
+        with redirect_stdout(sys.stderr):  # Ray prints deaths to stdout, where the result goes
             yield ray
     finally:
         ray.shutdown()

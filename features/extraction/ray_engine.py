@@ -1,13 +1,13 @@
 """`msa extract --engine ray`: the workers of a Ray cluster embed bounded chunks of what the cache lacks.
 
-Posts and cache must lie on a file system that all nodes share: only paths, keys and reasons travel.
+Posts and cache must lie on a file system that all nodes share: only paths, keys and reasons are sent.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -20,163 +20,166 @@ from ..posts.samples import Corpus
 from ..spec import Modality
 from ..store.durable import temporary
 from .embed import Progress, load_once
-from .plan import EncoderReport, Target, Task, make_task, settle
+from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_task, plan_task
 from .ray_cluster import connected, need_ray
-from .ray_worker import SHARED, Chunk, Outcome, Recipe, Worker, item_file
+from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
 from .settings import ExtractSettings
-from .worker_pool import ATTEMPTS, POLL_SECONDS, Crew, Death, RayRunError
+from .worker_pool import ATTEMPTS, POLL_SECONDS, RayRunError, WorkerDied, WorkerPool
 
 FIRST_ITEMS = 256  # of a chunk, while it is not known how fast a worker is
 CHUNK_SECONDS = 10.0  # of work: what a death costs at most, and how rarely a worker's pipes run empty
 FEWEST, MOST = 16, 4096  # items of a chunk
-GRACE_SECONDS = 60.0  # for the chunks in hand when another has failed
+GRACE_SECONDS = 60.0  # for the chunks that still run when another has failed
 VISIBLE_SECONDS = 90.0  # until a network file system shows what other nodes wrote
 MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+BadItems = Mapping[EncoderTask, dict[str, str]]  # task -> content key -> reason
 
 
 def extract_on_ray(
     corpus: Corpus,
     sources: Sequence[Source],
-    recipe: Recipe,
+    request: OpenRequest,
     cache: Path,
     settings: ExtractSettings = ExtractSettings(),
     *,
     address: str = "",
     progress: Progress = lambda name, done, total: None,
 ) -> list[EncoderReport]:
-    """What `features.extract.extract` does, computed by a Ray cluster: the same content and the same reports.
+    """The work of `embed_corpus` on a Ray cluster: the same content and the same reports.
 
-    `recipe` opens the sources on a worker. An empty `address` means that of RAY_ADDRESS, else a cluster of this
+    `request` opens the sources on a worker. An empty `address` means that of RAY_ADDRESS, else a cluster of this
     machine alone that ends with the run. Raises RayRunError.
     """
     need_ray()
     contents = hash_corpus(corpus)
-    tasks = [make_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     for task in tasks:
         if task.todo and task.source.spec.weights.startswith("fit:"):  # on the whole corpus, which no worker has
             load_once(task.source, task.targets[0].store.folder, Runtime())
-    if any(task.todo for task in tasks):
+    pending = [task for task in tasks if task.todo]
+    results: dict[EncoderTask, TaskResult] = {}
+    if pending:
         started = time.perf_counter()
         mark = temporary(cache)
         try:
             mark.touch()
             with connected(address) as ray:
-                crew = Crew(ray, Worker, (recipe, mark.absolute(), settings), device=settings.device)
-                Driver(crew, corpus, tasks, progress).run()
+                pool = WorkerPool(ray, EmbedWorker, (request, mark.absolute(), settings), device=settings.device)
+                bad = Driver(pool, corpus, pending, progress).run()
         finally:
             mark.unlink(missing_ok=True)
-        _wait_for_files(tasks, tokens=settings.tokens)
-        for target in (target for task in tasks for target in task.targets if target.todo):
-            target.report.seconds = round(time.perf_counter() - started, 3)
-    return [report for task in tasks for report in settle(corpus, contents, task)]
+        _wait_for_files(bad)
+        seconds = time.perf_counter() - started
+        results = {task: TaskResult(found, seconds) for task, found in bad.items()}
+    return [report for task in tasks for report in finish_task(corpus, contents, task, results.get(task, TaskResult()))]
 
 
 class Driver:
-    """Deals chunks to the crew and gathers what came of them; what a dead worker had in hand is dealt again."""
+    """Assigns chunks to the workers and records their results; a dead worker's chunk goes to another one."""
 
-    def __init__(self, crew: Crew, corpus: Corpus, tasks: Sequence[Task], progress: Progress) -> None:
-        self.crew = crew
+    def __init__(self, pool: WorkerPool, corpus: Corpus, tasks: Sequence[EncoderTask], progress: Progress) -> None:
+        self.pool = pool
         self.corpus = corpus
-        self.tasks = [task for task in tasks if task.todo]
         self.progress = progress
-        self.done = {task.source.spec: 0 for task in self.tasks}
+        self.bad: dict[EncoderTask, dict[str, str]] = {task: {} for task in tasks}
+        self.done = dict.fromkeys(tasks, 0)
         self.rates: dict[Modality, float] = {}  # items a second of one worker
         self.lacking = {modality: self._lacking(modality) for modality in MODALITIES}
         self.left = sum(map(len, self.lacking.values()))
-        self.fresh = self.cut()
-        self.again: deque[Chunk] = deque()
+        self.new_chunks = self._make_chunks()
+        self.retries: deque[ItemChunk] = deque()
 
-    def run(self) -> None:
-        """Embed everything. Raises RayRunError for what no retry mends."""
+    def run(self) -> BadItems:
+        """Embed everything; return what was bad. Raises RayRunError for what no retry helps."""
         try:
-            while self.left or self.again or self.crew.running:
-                self.deal()
-                self.gather()
+            while self.left or self.retries or self.pool.running:
+                self.assign()
+                self.collect()
         except RayRunError:
             until = time.monotonic() + GRACE_SECONDS
-            while self.crew.running and time.monotonic() < until:
-                with suppress(RayRunError):  # the first is the one to tell
-                    self.gather()
+            while self.pool.running and time.monotonic() < until:
+                with suppress(RayRunError):  # only the first is reported
+                    self.collect()
             raise
         finally:
-            self.crew.dismiss()
+            self.pool.close()
+        return self.bad
 
-    def deal(self) -> None:
+    def assign(self) -> None:
         """Give each idle worker a chunk."""
-        self.crew.recruit()
-        while self.crew.idle and (self.again or self.left):
-            chunk = self.again.popleft() if self.again else next(self.fresh)
-            worker = self.crew.idle[0]
-            self.crew.give(worker, worker.embed.remote(chunk), chunk)
+        self.pool.start_workers()
+        while self.pool.idle and (self.retries or self.left):
+            chunk = self.retries.popleft() if self.retries else next(self.new_chunks)
+            worker = self.pool.idle[0]
+            self.pool.assign(worker, worker.embed.remote(chunk), chunk)
 
-    def gather(self) -> None:
-        """Take in what workers finished, or died over, within a moment."""
-        for _, chunk, outcome in self.crew.gather():
-            if isinstance(outcome, Death):
-                self.retry(chunk, outcome.error)
+    def collect(self) -> None:
+        """Record what workers finished within a moment; queue the chunks of those that died again."""
+        for _, chunk, outcome in self.pool.collect():
+            if isinstance(outcome, WorkerDied):
+                self._retry(chunk, outcome.error)
             else:
-                self.note(chunk, outcome)
+                self._record(chunk, outcome)
 
-    def retry(self, chunk: Chunk, error: Exception) -> None:
-        """Deal a chunk again, but not for ever."""
+    def _retry(self, chunk: ItemChunk, error: Exception) -> None:
         if chunk.attempt + 1 >= ATTEMPTS:
-            first = item_file(chunk.samples[0], chunk.modality) or f"the text of {chunk.samples[0].id}"
+            first = chunk.samples[0].file(chunk.modality) or f"the text of {chunk.samples[0].id}"
             raise RayRunError(
                 f"{ATTEMPTS} Ray workers died over the same {len(chunk.samples)} items, of which {first} is the first; "
                 "where memory was short, take smaller batches; what was written stays, run the command again"
             ) from error
-        self.again.append(replace(chunk, attempt=chunk.attempt + 1))
+        self.retries.append(replace(chunk, attempt=chunk.attempt + 1))
 
-    def note(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Keep what a chunk found bad, and how fast it went. A file that only the worker misses is the node's fault."""
-        for file in outcome.unseen:
+    def _record(self, chunk: ItemChunk, result: ChunkResult) -> None:
+        """Keep a chunk's bad items and its speed. Raises RayRunError where this machine sees a file the node lacks."""
+        for file in result.unseen:
             if file.exists():
-                raise RayRunError(f"node {outcome.node} does not see {file}; {SHARED}")
-        self.rates[chunk.modality] = len(chunk.samples) / max(outcome.seconds, 1e-3)
-        for task in self.tasks:
-            spec = task.source.spec
-            bad = outcome.bad.get(spec.fingerprint, {})
-            task.bad.update(bad)
+                raise RayRunError(f"node {result.node} does not see {file}; {SHARED}")
+        self.rates[chunk.modality] = len(chunk.samples) / max(result.seconds, 1e-3)
+        for task in self.bad:
+            bad = result.bad.get(task.source.spec.fingerprint, {})
+            self.bad[task].update(bad)
             keys = {key for target in task.targets for key in chunk.lacking.get(target.spec.fingerprint, ())}
             if keys:
-                self.done[spec] += len(keys) - len(bad)
-                self.progress(spec.name, self.done[spec], len(task.todo) - len(task.bad))
+                self.done[task] += len(keys) - len(bad)
+                self.progress(task.source.spec.name, self.done[task], len(task.todo) - len(self.bad[task]))
 
-    def cut(self) -> Iterator[Chunk]:
+    def _make_chunks(self) -> Iterator[ItemChunk]:
         """Chunks of about CHUNK_SECONDS, smaller towards the end so that no worker is left alone with the rest."""
         for modality in MODALITIES:
             items = iter(self.lacking[modality].items())
-            targets = [target for task in self.tasks if task.modality == modality for target in task.targets]
+            targets = [target for task in self.bad if task.modality == modality for target in task.targets]
             while some := list(islice(items, self._size(modality))):
                 self.left -= len(some)
                 samples = tuple(self.corpus.samples[row] for _, row in some)
-                yield Chunk(modality, samples, {t.spec.fingerprint: _positions(t, some) for t in targets})
+                yield ItemChunk(modality, samples, {t.spec.fingerprint: _positions(t, some) for t in targets})
 
     def _size(self, modality: Modality) -> int:
         fitting = int(self.rates[modality] * CHUNK_SECONDS) if modality in self.rates else FIRST_ITEMS
-        return max(FEWEST, min(fitting, MOST, self.left // (2 * max(1, len(self.crew)))))
+        return max(FEWEST, min(fitting, MOST, self.left // (2 * max(1, len(self.pool)))))
 
     def _lacking(self, modality: Modality) -> dict[str, int]:
         """Key -> row of every item that some spec lacks."""
-        return {key: row for task in self.tasks if task.modality == modality for key, row in task.todo.items()}
+        return {key: row for task in self.bad if task.modality == modality for key, row in task.todo.items()}
 
 
 def _positions(target: Target, items: Sequence[tuple[str, int]]) -> dict[str, int]:
     return {key: at for at, (key, _) in enumerate(items) if key in target.todo}
 
 
-def _wait_for_files(tasks: Sequence[Task], *, tokens: bool) -> None:
-    """Return once all that workers wrote is seen here; RayRunError where that does not come to be."""
+def _wait_for_files(bad: BadItems) -> None:
+    """Return once this machine sees all that the workers wrote. Raises RayRunError after VISIBLE_SECONDS."""
     until = time.monotonic() + VISIBLE_SECONDS
-    while lost := sum(_lost(target, task, tokens=tokens) for task in tasks for target in task.targets):
+    while lost := sum(_count_lost(target, found) for task, found in bad.items() for target in task.targets):
         if time.monotonic() > until:
             raise RayRunError(f"{lost} items that Ray workers wrote are not in the cache of this machine; {SHARED}")
         time.sleep(POLL_SECONDS)
 
 
-def _lost(target: Target, task: Task, *, tokens: bool) -> int:
-    wanted = [key for key in target.todo if key not in task.bad]
+def _count_lost(target: Target, bad: Mapping[str, str]) -> int:
+    wanted = [key for key in target.todo if key not in bad]
     if not wanted:
         return 0
     target.store.refresh()
-    return int((~target.store.find(wanted, tokens=tokens or target.spec.raw)).sum())
+    return int((~target.store.find(wanted, tokens=target.tokens)).sum())

@@ -1,4 +1,4 @@
-"""How an extraction runs: device, batch sizes, workers; none of it changes the numbers."""
+"""How an extraction runs: device, batch sizes, threads. None of it changes the numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..store.store import FLUSH_SECONDS
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How to run, none of which changes the numbers. 0 stands for what suits the machine.
+    """How to run; 0 means automatic.
 
-    `batch_images` images, or `batch_tokens` word pieces, make a forward pass; `workers` threads decode.
+    A forward pass takes `batch_images` images or `batch_tokens` word pieces; `workers` threads decode.
     """
 
     device: str = "auto"
@@ -32,7 +32,7 @@ class ExtractSettings:
                 raise ValueError(f"{name.replace('_', ' ')} must be 0 (automatic) or more; got {getattr(self, name)}")
 
     def budget(self, modality: Modality, runtime: Runtime) -> int:
-        """Cost of a forward pass: images, or word pieces. Small on a CPU, where a small batch stays in its cache."""
+        """Images or word pieces of a forward pass. Small on a CPU, where a small batch stays in its cache."""
         asked = self.batch_images if modality == "image" else self.batch_tokens
         cpu, gpu = (4, 128) if modality == "image" else (512, 32_768)
         return asked or (cpu if runtime.device == "cpu" else gpu)

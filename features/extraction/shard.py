@@ -1,4 +1,4 @@
-"""`msa extract --shard 2/8`: every eighth row from the second on, for processes that need not know of each other."""
+"""`msa extract --shard 2/8`: every eighth row from the second on, for processes that do not communicate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """Share `number` (1 to `count`) of a corpus: its rows number - 1, number - 1 + count, …, counted from 0."""
+    """Part `number` (1 to `count`) of a corpus: its rows number - 1, number - 1 + count, …, counted from 0."""
 
     number: int
     count: int
@@ -32,14 +32,14 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def take(self, corpus: Corpus) -> Corpus:
-        """The same corpus with this share of its rows."""
+        """The same corpus with only the rows of this shard."""
         return replace(corpus, samples=corpus.samples[self.number - 1 :: self.count])
 
 
 def read_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """`2/8`, or `auto` for the place that torchrun or Slurm gave this process. Raises ValueError."""
+    """`2/8`, or `auto` for the rank and world size that torchrun or Slurm gave this process. Raises ValueError."""
     if text == "auto":
-        return _placed(environment)
+        return _shard_of_rank(environment)
     form = re.fullmatch(r"(\d+)/(\d+)", text)
     if not form:
         raise ValueError(f"--shard wants I/N, as 2/8 for the second of eight, or auto; got {text!r}")
@@ -47,9 +47,9 @@ def read_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
 
 
 def share_machine(settings: ExtractSettings, environment: Mapping[str, str] = os.environ) -> ExtractSettings:
-    """Give each of the processes that torchrun or srun started on one machine a GPU of its own, or its share of cores.
+    """Give each process that torchrun or srun started on one machine a GPU of its own, or its share of the cores.
 
-    What was asked for by name or number stays; Slurm confines its tasks to their cores itself.
+    A device or a number that the user named stays; Slurm confines its tasks to their cores itself.
     """
     import torch
 
@@ -63,21 +63,21 @@ def share_machine(settings: ExtractSettings, environment: Mapping[str, str] = os
     return settings
 
 
-def _placed(environment: Mapping[str, str]) -> Shard:
-    """Place among the tasks of the array, times the place among the processes of each task."""
-    outer = _array(environment) if "SLURM_ARRAY_TASK_ID" in environment else None
-    inner = None
+def _shard_of_rank(environment: Mapping[str, str]) -> Shard:
+    """Rank and world size, counted over the tasks of a Slurm array and the processes of each task."""
+    array = _array(environment) if "SLURM_ARRAY_TASK_ID" in environment else None
+    process = None
     if "RANK" in environment:
-        inner = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
-    elif "SLURM_STEP_ID" in environment:  # a batch script that starts no srun has SLURM_PROCID 0 of many, and is alone
-        inner = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_NTASKS")
-    if outer is None and inner is None:
+        process = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+    elif "SLURM_STEP_ID" in environment:  # without srun, a batch script has SLURM_PROCID 0 but runs alone
+        process = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_NTASKS")
+    if array is None and process is None:
         raise ValueError(
             "--shard auto wants a process started by torchrun, srun or a Slurm array; got none of RANK, SLURM_STEP_ID "
             "and SLURM_ARRAY_TASK_ID in the environment; write I/N, as 2/8"
         )
-    (task, tasks), (rank, ranks) = outer or (0, 1), inner or (0, 1)
-    return Shard(task * ranks + rank + 1, tasks * ranks)
+    (task, tasks), (rank, world_size) = array or (0, 1), process or (0, 1)
+    return Shard(task * world_size + rank + 1, tasks * world_size)
 
 
 def _array(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def _array(environment: Mapping[str, str]) -> tuple[int, int]:
     name = "SLURM_ARRAY_TASK_"
     at, first, last, count = (_number(environment, name + end) for end in ("ID", "MIN", "MAX", "COUNT"))
     step = _number(environment, name + "STEP", default=1)
-    if count > 1 and step == 1:  # a list such as 1,3,5,7 says no step
+    if count > 1 and step == 1:  # Slurm gives no step for a list such as 1,3,5,7
         step = max(1, (last - first) // (count - 1))
     index, rest = divmod(at - first, step)
     if rest or (last - first) // step + 1 != count or not 0 <= index < count:

@@ -1,4 +1,4 @@
-"""The workers of `--engine ray`: hired on every node that has room, buried when they die, dismissed at the end."""
+"""The workers of `--engine ray`: started on every node that has room, removed when they die and at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ATTEMPTS = 4  # workers that may die while they start, or over one chunk, before the run ends
-LOOK_SECONDS = 1.0  # between looks at the cluster's nodes
+CHECK_SECONDS = 1.0  # between two looks at the cluster's nodes
 STARTING_SECONDS = 600.0  # without any worker
 POLL_SECONDS = 1.0
 
@@ -20,29 +20,30 @@ class RayRunError(ValueError):
 
 
 @dataclass(frozen=True)
-class Death:
-    """Why a worker is no more that had something in hand."""
+class WorkerDied:
+    """Takes the place of an outcome where the worker died before it returned one."""
 
     error: Exception
 
 
-class Crew:
+class WorkerPool:
     """One worker on each GPU; where the cluster has none, one on each node or, if `single`, on each core.
 
-    Nodes come and go. A worker is an instance of `kind`, made with `about`, `cores` and `gpu`, that has a `start`.
+    Nodes come and go. A worker is an actor of class `kind`, made from `arguments`, `cores` and `gpu`; it has a method
+    `start`.
     """
 
-    def __init__(self, ray: Any, kind: type, about: tuple[Any, ...], *, device: str, single: bool = False) -> None:
+    def __init__(self, ray: Any, kind: type, arguments: tuple[Any, ...], *, device: str, single: bool = False) -> None:
         """`ray` is the module, connected. Raises RayRunError for a device that the cluster lacks."""
         self.ray = ray
-        self.kind, self.about, self.single = kind, about, single
+        self.kind, self.arguments, self.single = kind, arguments, single
         self.nodes: dict[Any, str] = {}  # worker -> its node
         self.starting: dict[Any, Any] = {}  # reference -> worker
-        self.running: dict[Any, tuple[Any, Any]] = {}  # reference -> worker, and what it has in hand
+        self.running: dict[Any, tuple[Any, Any]] = {}  # reference -> worker, and the item it works on
         self.idle: deque[Any] = deque()
-        self.deaths = 0  # while starting, one after another
-        self.looked = 0.0
-        self.lonely = time.monotonic()  # since when there has been no worker
+        self.failed_starts = 0  # one after another
+        self.checked_at = 0.0
+        self.empty_since = time.monotonic()
         gpus = any(_gpus(node) for node in self._alive())
         if device.startswith("cuda") and not gpus:
             raise RayRunError(
@@ -54,37 +55,37 @@ class Crew:
         return len(self.nodes)
 
     @property
-    def places(self) -> int:
-        """How many workers the nodes of this moment have room for; 1 at least."""
+    def capacity(self) -> int:
+        """How many workers the nodes have room for now; at least 1."""
         return max(1, sum(map(self._wanted, self._alive())))
 
-    def recruit(self) -> None:
-        """Start a worker wherever one is lacking; raise RayRunError where none ever comes up."""
+    def start_workers(self) -> None:
+        """Start a worker wherever one is lacking. Raises RayRunError where none ever starts."""
         now = time.monotonic()
         if len(self) > len(self.starting):
-            self.lonely = now
-        elif now - self.lonely > STARTING_SECONDS:
+            self.empty_since = now
+        elif now - self.empty_since > STARTING_SECONDS:
             raise RayRunError(
                 f"no Ray worker started within {STARTING_SECONDS:.0f} s; see by `ray status` whether a node has its "
                 "cores free"
             )
-        if now - self.looked < LOOK_SECONDS:
+        if now - self.checked_at < CHECK_SECONDS:
             return
-        self.looked = now
+        self.checked_at = now
         for node in self._alive():
             name, wanted = node["NodeID"], self._wanted(node)
             for _ in range(wanted - list(self.nodes.values()).count(name)):
                 self._start(name, 1 if self.single else max(1, _cores(node) // wanted))
 
-    def give(self, worker: Any, reference: Any, item: Any) -> None:
-        """Note that a worker, idle until now, has an item in hand, and that its outcome will be at a reference."""
+    def assign(self, worker: Any, reference: Any, item: Any) -> None:
+        """Record that an idle worker now works on an item; its outcome will be at the reference."""
         self.idle.remove(worker)
         self.running[reference] = worker, item
 
-    def gather(self) -> Iterator[tuple[Any, Any, Any]]:
-        """What workers finished, or died over, within a moment: the worker, its item, and the outcome or a Death.
+    def collect(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Wait a moment, then yield each worker that finished or died: worker, item, outcome or WorkerDied.
 
-        Those that finished are idle again. Raises RayRunError for what a worker raised.
+        Those that finished are idle again. Raises RayRunError for an exception that a worker raised.
         """
         references = [*self.starting, *self.running]
         if not references:
@@ -93,57 +94,58 @@ class Crew:
         ready, _ = self.ray.wait(references, timeout=POLL_SECONDS)
         for reference in ready:
             if reference in self.starting:
-                self.receive(reference)
+                self._finish_start(reference)
                 continue
             worker, item = self.running.pop(reference)
             try:
                 outcome = self.ray.get(reference)
             except self.ray.exceptions.RayTaskError as error:
-                raise told(error) from error.cause
+                raise _run_error(error) from error.cause
             except self.ray.exceptions.RayError as error:
-                self.bury(worker)
-                outcome = Death(error)
+                self.remove(worker)
+                outcome = WorkerDied(error)
             else:
                 self.idle.append(worker)
             yield worker, item, outcome
 
-    def receive(self, reference: Any) -> None:
-        """Take in a worker that has started, or bury it. Raises RayRunError for what starting again cannot mend."""
-        worker = self.starting.pop(reference)
-        try:
-            self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            raise told(error) from error.cause
-        except self.ray.exceptions.RayError as error:
-            self.bury(worker)
-            self.deaths += 1
-            if self.deaths >= ATTEMPTS:
-                raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
-        else:
-            self.deaths = 0
-            self.idle.append(worker)
-
-    def bury(self, worker: Any) -> None:
-        """Forget a worker, and make sure that it is dead."""
+    def remove(self, worker: Any) -> None:
+        """Forget a worker and kill its process."""
         self.nodes.pop(worker, None)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(worker)
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
+        """Remove all workers."""
         for worker in list(self.nodes):
-            self.bury(worker)
+            self.remove(worker)
 
     def _start(self, node: str, cores: int) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        hired = self.ray.remote(self.kind).options(
+        actor = self.ray.remote(self.kind).options(
             num_cpus=cores,
             num_gpus=1 if self.gpu else 0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
-        worker = hired.remote(*self.about, cores=cores, gpu=self.gpu)
+        worker = actor.remote(*self.arguments, cores=cores, gpu=self.gpu)
         self.nodes[worker] = node
         self.starting[worker.start.remote()] = worker
+
+    def _finish_start(self, reference: Any) -> None:
+        """Make a worker that has started idle, or remove it. Raises RayRunError where another start would not help."""
+        worker = self.starting.pop(reference)
+        try:
+            self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise _run_error(error) from error.cause
+        except self.ray.exceptions.RayError as error:
+            self.remove(worker)
+            self.failed_starts += 1
+            if self.failed_starts >= ATTEMPTS:
+                raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
+        else:
+            self.failed_starts = 0
+            self.idle.append(worker)
 
     def _wanted(self, node: Mapping[str, Any]) -> int:
         if self.gpu:
@@ -154,8 +156,8 @@ class Crew:
         return [node for node in self.ray.nodes() if node["Alive"]]
 
 
-def told(error: Any) -> RayRunError:
-    """What a worker raised, as one line for the user."""
+def _run_error(error: Any) -> RayRunError:
+    """An exception that a worker raised, as one line for the user."""
     cause = error.cause
     kind = "" if isinstance(cause, (ValueError, OSError)) else f"{type(cause).__name__}: "
     return RayRunError(f"a Ray worker stopped: {kind}{_line(cause)}; what was written stays, run the command again")

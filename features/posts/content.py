@@ -37,6 +37,14 @@ class Contents:
     def keys(self, modality: Modality) -> list[str | None]:
         return self.image_keys if modality == "image" else self.text_keys
 
+    def first(self, modality: Modality) -> dict[str, int]:
+        """Each distinct key -> index of the first post that has it, in the order of the posts."""
+        found: dict[str, int] = {}
+        for index, key in enumerate(self.keys(modality)):
+            if key is not None:
+                found.setdefault(key, index)
+        return found
+
     def missing(self, modality: Modality) -> list[bool]:
         """Per post, whether it has no such content at all: no file, or an empty text. Bad content is not missing."""
         bad = {b.index for b in self.bad if b.modality == modality}

@@ -78,7 +78,7 @@ class Folder:
 
 
 @dataclass
-class Posts:
+class PostCollector:
     """What a reader has gathered so far. A repeated id is reported and the first one kept."""
 
     samples: list[Sample] = field(default_factory=list)

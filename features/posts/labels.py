@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, Posts
+from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, PostCollector
 from .samples import Sample
 from .text import read_lines
 
@@ -24,7 +24,7 @@ class NoLabelError(ValueError):
     """A label rule finds no label for a post; the message is the reason that is counted."""
 
 
-def read_course(root: Path, posts: Posts) -> None:
+def read_course(root: Path, posts: PostCollector) -> None:
     """`train.txt`, then `test_without_label.txt`: lines `guid,tag`; the tag null or nothing is no label."""
     folder = Folder(root / "data")
     for name in COURSE_FILES:
@@ -33,14 +33,14 @@ def read_course(root: Path, posts: Posts) -> None:
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 
-def read_id_label(root: Path, posts: Posts) -> None:
+def read_id_label(root: Path, posts: PostCollector) -> None:
     """`ID-label.txt`: lines `id,label`; the labels stay as they are spelled."""
     folder = Folder(root / "data")
     _read_pairs(root / ID_LABEL_FILE, folder, posts)
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 
-def read_mvsa(root: Path, posts: Posts, *, rule: LabelRule) -> None:
+def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     """`labelResultAll.txt`: `id`, then one `text,image` pair of labels per annotator, between tabs."""
     folder = Folder(root / "data")
     dropped: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     )
 
 
-def _read_pairs(path: Path, folder: Folder, posts: Posts) -> None:
+def _read_pairs(path: Path, folder: Folder, posts: PostCollector) -> None:
     first = True
     for line, text in _lines(path, posts):
         id, comma, label = (part.strip() for part in text.rpartition(","))
@@ -127,7 +127,7 @@ def _read_pairs(path: Path, folder: Folder, posts: Posts) -> None:
             _add(folder, posts, id, None if label.lower() in {"", "null"} else label, path.name, line)
 
 
-def _add(folder: Folder, posts: Posts, id: str, label: str | None, file: str, line: int) -> None:
+def _add(folder: Folder, posts: PostCollector, id: str, label: str | None, file: str, line: int) -> None:
     try:
         images, texts = folder.candidates(id, IMAGE_SUFFIXES), folder.candidates(id, TEXT_SUFFIXES)
     except ValueError as error:
@@ -137,7 +137,7 @@ def _add(folder: Folder, posts: Posts, id: str, label: str | None, file: str, li
     posts.add(Sample(id, image, text, label), file, line)
 
 
-def _lines(path: Path, posts: Posts) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
     """Line number and text of every line that is not blank; undecodable ones are reported."""
     for line, text in enumerate(read_lines(path), start=1):
         if text is None:
@@ -146,7 +146,7 @@ def _lines(path: Path, posts: Posts) -> Iterator[tuple[int, str]]:
             yield line, text
 
 
-def _note_unlisted(folder: Folder, posts: Posts, listed: Sequence[str]) -> None:
+def _note_unlisted(folder: Folder, posts: PostCollector, listed: Sequence[str]) -> None:
     if unlisted := folder.stems().difference(listed):
         posts.notes.append(f"{len(unlisted)} posts in data/ stand in no label file and are left out")
 

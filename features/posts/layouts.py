@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from . import labels, tables
-from .folder import Posts
+from .folder import PostCollector
 from .labels import LabelRule
 from .samples import Corpus
 
@@ -35,7 +35,7 @@ class Layout:
 
     wanted: str
     detect: Callable[[Path], bool]
-    read: Callable[[Path, Posts, ReadOptions], None]
+    read: Callable[[Path, PostCollector, ReadOptions], None]
 
 
 # In the order of detection: the layouts told by a file of a fixed name come first.
@@ -82,7 +82,7 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
     name = _detect(data) if layout == "auto" else _named(data, layout)
-    posts = Posts()
+    posts = PostCollector()
     LAYOUTS[name].read(data, posts, options)
     return Corpus(data if data.is_dir() else data.parent, name, posts.samples, posts.problems, posts.notes)
 

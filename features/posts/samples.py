@@ -1,4 +1,4 @@
-"""Posts as data: what a reader returns and everything downstream consumes."""
+"""PostCollector as data: what a reader returns and everything downstream consumes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..spec import Modality
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One post. `image` is a file; `text` is a file still to be decoded, or the text itself; either may be absent."""
+    """One post. `image` is a file; `text` is a file that is not decoded yet, or the text itself; None where absent."""
 
     id: str
     image: Path | None
@@ -17,6 +19,16 @@ class Sample:
     label: str | None = None
     split: str | None = None
     group: str | None = None
+
+    def file(self, modality: Modality) -> Path | None:
+        """The file of its image or text; None where there is none, or the text stands in a table."""
+        content = self.image if modality == "image" else self.text
+        return content if isinstance(content, Path) else None
+
+    def file_name(self, modality: Modality) -> str:
+        """Name of that file in an error record; the id of the post where there is no file."""
+        file = self.file(modality)
+        return self.id if file is None else file.name
 
 
 @dataclass(frozen=True)

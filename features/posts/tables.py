@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .folder import Folder, Posts
+from .folder import Folder, PostCollector
 from .labels import UNDECODABLE
 from .samples import Sample
 from .text import read_lines
@@ -78,7 +78,7 @@ def find_memes(path: Path) -> list[Path]:
     return files if any("img" in _first_keys(file) for file in files) else []
 
 
-def read_table(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
+def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """One table; image paths are relative to it. Rows without an id column are numbered from 1."""
     tables = find_tables(path)
     if len(tables) != 1:
@@ -89,14 +89,14 @@ def read_table(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
     _read(tables[0], tables[0].parent, posts, _Naming(columns, TABLE_NAMES))
 
 
-def read_imagefolder(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
+def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """Every metadata file; the id of a post is its `file_name` below the root, its split the name of the sub-folder."""
     for file in find_metadata(path):
         split = None if file.parent == path else _known_split(file.parent.name)
         _read(file, path, posts, _Naming(columns, IMAGEFOLDER_NAMES), split=split, by_image=True)
 
 
-def read_memes(path: Path, posts: Posts, *, columns: Mapping[str, str]) -> None:
+def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """Every JSON lines file of the data set; its split is the file's name."""
     for file in find_memes(path):
         _read(file, file.parent, posts, _Naming(columns, MEMES_NAMES), split=_known_split(file.stem.split("_")[0]))
@@ -148,7 +148,7 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def _read(
-    file: Path, root: Path, posts: Posts, naming: _Naming, *, split: str | None = None, by_image: bool = False
+    file: Path, root: Path, posts: PostCollector, naming: _Naming, *, split: str | None = None, by_image: bool = False
 ) -> None:
     shown = file.relative_to(root).as_posix()
     load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
@@ -184,7 +184,7 @@ def _read(
         posts.add(Sample(id, image, cells.get("text"), cells.get("label"), part, cells.get("group")), shown, line)
 
 
-def _load_separated(file: Path, shown: str, posts: Posts) -> Table:
+def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
     lines = read_lines(file)
     undecodable = [number for number, text in enumerate(lines, start=1) if text is None]
     reader = csv.reader(
@@ -216,7 +216,7 @@ def _load_separated(file: Path, shown: str, posts: Posts) -> Table:
             rows.append((line, {name: cell for name, cell in zip(columns, cells, strict=True) if cell}))
 
 
-def _load_json_lines(file: Path, shown: str, posts: Posts) -> Table:
+def _load_json_lines(file: Path, shown: str, posts: PostCollector) -> Table:
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, str]]] = []
     for line, text in enumerate(read_lines(file), start=1):

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent after a crash: written beside, fsynced, renamed, folder fsynced."""
+"""Crash-safe files, either whole or absent: written to a temporary name, fsynced, renamed, folder fsynced."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 
-ABANDONED_AFTER_SECONDS = 3600.0
+STALE_SECONDS = 3600.0
 
 
 def temporary(folder: Path) -> Path:
-    """A new name in `folder` for a file still being written; no reader looks at it."""
+    """A new name in `folder` for a file that is still being written; readers ignore it."""
     return folder / f".{os.getpid()}-{secrets.token_hex(6)}.tmp"
 
 
@@ -40,7 +40,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, that survive power loss together with what is published in them."""
+    """Make a folder and its parents so that they survive power loss, as the files published in them do."""
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
@@ -49,7 +49,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an I/O error the name of the file, which the system leaves out where it was open already."""
+    """Add the name of the file to an I/O error; the system leaves it out for a file that was open already."""
     try:
         yield
     except OSError as error:
@@ -59,9 +59,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class Sink:
-    """The file that HDF5 writes, which keeps the first error of the disk to itself until `check` raises it.
+    """The file that HDF5 writes. It hides the disk's first error from HDF5 until `check` raises it.
 
-    HDF5 cannot close a file that it failed to write: its errors hide the disk's, and the process crashes as it ends.
+    HDF5 cannot close a file that it failed to write: its errors hide the disk's, and the process crashes at exit.
     """
 
     def __init__(self, raw: RawIOBase) -> None:
@@ -71,7 +71,7 @@ class Sink:
         self.read, self.readinto = raw.read, raw.readinto
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of it; a disk that is filling up takes a piece first."""
+        """Write all of it; a disk that is nearly full accepts only a piece at first."""
         rest = memoryview(data)
         try:
             while rest and self.error is None:
@@ -86,7 +86,7 @@ class Sink:
             self.error = self.error or error
 
     def check(self) -> None:
-        """Raise the error of the disk, if there was one."""
+        """Raise the disk's first error, if there was one."""
         if self.error is not None:
             raise self.error
 
@@ -102,9 +102,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_stale_temporaries(folder: Path) -> None:
     """Delete temporary files that a killed process left more than an hour ago."""
-    horizon = time.time() - ABANDONED_AFTER_SECONDS
+    horizon = time.time() - STALE_SECONDS
     for temp in folder.glob(".*.tmp"):
         try:
             if temp.stat().st_mtime < horizon:

@@ -1,8 +1,7 @@
-"""`errors.jsonl`: which items of a store could not be embedded, and why. One line an item, newest run wins."""
+"""`errors.jsonl`: the items of a store that could not be embedded, and why; one line per item, the newest run wins."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from .durable import write_atomic
+from .notes import dump_note, load_note
 
 
 @dataclass(frozen=True)
 class BadRecord:
-    """One item that was reported instead of embedded. `key` is None where not even its bytes could be read."""
+    """One item that could not be embedded. `key` is None where not even its bytes could be read."""
 
     id: str
     key: str | None
@@ -23,22 +23,22 @@ class BadRecord:
 
 
 def read_errors(folder: Path) -> list[BadRecord]:
-    """All records of an encoder's folder; empty where nothing went wrong."""
+    """All records of an encoder's folder; empty without a file. Raises ValueError."""
     path = folder / "errors.jsonl"
     if not path.exists():
         return []
     try:
-        return [BadRecord(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        return [BadRecord(**load_note(line)) for line in path.read_text("utf-8").splitlines()]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({error}); delete it and run `msa extract` again") from error
+        raise ValueError(f"{path}: cannot be read ({error}); delete it and run `msa extract` again") from error
 
 
 def update_errors(
     folder: Path, seen: Collection[str], bad: Sequence[BadRecord], posts: Collection[tuple[str, str]] = ()
 ) -> None:
-    """Replace the records of all content keys, and of all posts (id, file), that a run has seen by those it found bad.
+    """Replace the records of the content keys and posts (id, file) that a run has seen by those it found bad.
 
-    Nothing is written where nothing changes, so that a cache which may only be read serves as well.
+    Nothing is written where nothing changes, so that a read-only cache works too.
     """
 
     def updated(old: Sequence[BadRecord]) -> list[BadRecord]:
@@ -50,5 +50,5 @@ def update_errors(
         old = read_errors(folder)
         records = updated(old)
         if records != old:
-            lines = (json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+            lines = (dump_note(asdict(record)) + "\n" for record in records)
             write_atomic(folder / "errors.jsonl", "".join(lines).encode())

@@ -1,9 +1,9 @@
-"""One part of the store: an immutable HDF5 file whose first 512 bytes hold a checksum of all the others.
+"""One part of the store: an immutable HDF5 file whose first 512 bytes hold its format version and checksums.
 
 Layout: `keys` (N,) 32 hex digits, with tokens `offsets` (N+1,) int64, then the embeddings: `pooled` (N, D) float32 and
-`tokens` (sum of T, D). HDF5 skips the leading block ("user block"), so h5py and HDFView open a part as it is.
-What stands before the embeddings has a checksum of its own, compared at every opening: on damage there HDF5 may hang.
-The attribute `seconds` is what extracting the rows took; parts without it are of unknown cost.
+`tokens` (sum of T, D). HDF5 skips the leading block ("user block"), so h5py and HDFView open a part directly.
+The bytes before the embeddings have a checksum of their own, compared at every opening: HDF5 may hang on damage there.
+The attribute `seconds` is the time that extracting the rows took; without it the cost is unknown.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import Sink, naming, publish, temporary
+from .notes import check_format
 
 HEADER_BYTES = 512
 COPY_BYTES = 16 << 20
@@ -40,7 +41,7 @@ class StoreError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rows:
+class EmbeddingBlock:
     """n embeddings: keys (n,), pooled (n, D) float32; tokens (sum of T, D) with offsets (n+1,), or neither."""
 
     keys: NDArray[np.bytes_]
@@ -51,13 +52,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Part:
-    """A published part: where it lies, what it holds, its keys (N,) in row order, and what extracting them took."""
+    """A published part: its file, its keys (N,) in row order, and the seconds that extracting them took."""
 
     path: Path
     bytes: int
     has_tokens: bool
     keys: NDArray[np.bytes_]
-    seconds: float = math.nan  # where nobody knows
+    seconds: float = math.nan  # unknown
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -106,7 +107,7 @@ def verify_part(path: Path) -> None:
 def write_part(
     folder: Path,
     spec: EncoderSpec,
-    blocks: Iterator[Rows],
+    blocks: Iterator[EmbeddingBlock],
     *,
     rows: int,
     token_rows: int | None,
@@ -114,8 +115,8 @@ def write_part(
 ) -> Path:
     """Write `rows` embeddings, given as blocks, as one new durable part; return its path.
 
-    `token_rows` is the sum of T over all rows, or None for a part without tokens. `seconds` is what extracting them
-    took, NaN where that is unknown.
+    `token_rows` is the sum of T over all rows, or None for a part without tokens. `seconds` is the time that
+    extracting them took, NaN if unknown.
     """
     temp = temporary(folder)
     try:
@@ -141,7 +142,7 @@ def write_part(
 
 
 def _fill(
-    file: h5py.File, spec: EncoderSpec, blocks: Iterator[Rows], rows: int, token_rows: int | None, sink: Sink
+    file: h5py.File, spec: EncoderSpec, blocks: Iterator[EmbeddingBlock], rows: int, token_rows: int | None, sink: Sink
 ) -> int:
     """Write all but the header; return the byte at which the embeddings begin, which are the last in the file."""
     file.attrs["spec"] = spec.to_json()
@@ -170,7 +171,9 @@ def _fill(
     return int(pooled.id.get_offset())
 
 
-def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+def read_part(
+    part: Part, wanted: NDArray[np.bool_], *, tokens: bool
+) -> Iterator[tuple[NDArray[np.int64], EmbeddingBlock]]:
     """Yield the wanted rows (mask (N,)) in blocks of bounded size: row numbers in the part, and the rows."""
     with h5py.File(part.path, "r", locking=False) as file:
         width = file["pooled"].shape[1]
@@ -187,14 +190,14 @@ def read_part(part: Part, wanted: NDArray[np.bool_], *, tokens: bool) -> Iterato
             numbers = rows + start
             pooled = file["pooled"][start:stop][rows]
             if offsets is None:
-                yield numbers, Rows(part.keys[numbers], pooled)
+                yield numbers, EmbeddingBlock(part.keys[numbers], pooled)
                 continue
             block = file["tokens"][offsets[start] : offsets[stop]]
             lengths = np.diff(offsets[start : stop + 1])
             if len(rows) < stop - start:
                 block = block[np.repeat(wanted[start:stop], lengths)]
             kept = np.concatenate(([0], np.cumsum(lengths[rows]))).astype(np.int64)
-            yield numbers, Rows(part.keys[numbers], pooled, block, kept)
+            yield numbers, EmbeddingBlock(part.keys[numbers], pooled, block, kept)
 
 
 def token_lengths(part: Part) -> NDArray[np.int64]:
@@ -205,7 +208,7 @@ def token_lengths(part: Part) -> NDArray[np.int64]:
 
 
 def data_bytes(spec: EncoderSpec, rows: int, token_rows: float | None) -> int:
-    """Bytes that rows take in a part, `token_rows` tokens together or pooled alone; HDF5 adds a few thousand a part."""
+    """Bytes that rows take in a part, with `token_rows` tokens in all or none; HDF5 adds a few thousand per part."""
     pooled = rows * (KEY.itemsize + spec.width * np.dtype(np.float32).itemsize)
     if token_rows is None:
         return pooled
@@ -222,8 +225,10 @@ def _read_header(path: Path) -> dict[str, Any]:
         block = file.read(HEADER_BYTES)
     try:
         header = json.loads(block.rstrip(b"\0"))
-        ours = isinstance(header, dict) and set(header) == FIELDS and header["msa"] == FORMAT
-        if not ours or block != _header_block(header):
+        if not isinstance(header, dict) or "msa" not in header or block != _header_block(header):
+            raise ValueError("foreign header")
+        check_format(header["msa"], FORMAT)
+        if set(header) != FIELDS:
             raise ValueError("foreign header")
     except (TypeError, ValueError) as error:
         raise StoreError(
@@ -233,7 +238,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _checksum(path: Path) -> str:
-    """CRC-32 of each block behind the header, and their digest: as fast as the disk, in threads, and no bit escapes."""
+    """Digest of the CRC-32 of each block behind the header; in threads, so that it is as fast as the disk."""
 
     def block(start: int) -> bytes:
         with path.open("rb") as file:
@@ -246,7 +251,7 @@ def _checksum(path: Path) -> str:
 
 
 def _index_checksum(path: Path, data: int) -> int:
-    """CRC-32 of what stands between the header and the embeddings: HDF5's own records, the keys and the offsets."""
+    """CRC-32 of the bytes between the header and the embeddings: HDF5's own records, the keys and the offsets."""
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
         return zlib.crc32(file.read(data - HEADER_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import make_folder, sweep_temporaries, write_atomic
-from .parts import KEY, Part, Rows, StoreError, open_part, read_part, token_lengths, verify_part, write_part
+from .durable import make_folder, remove_stale_temporaries
+from .notes import load_note, write_note
+from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
@@ -35,16 +36,16 @@ class Store:
 
     @classmethod
     def open(cls, cache: Path, spec: EncoderSpec) -> Store:
-        """Open, or begin, the store of `spec` under the cache folder."""
+        """Open the store of `spec` under the cache folder; create it if it is new."""
         folder = cache / spec.slug
         make_folder(folder)
         description = folder / "spec.json"
         if not description.exists():
-            write_atomic(description, spec.to_json().encode())
+            write_note(description, asdict(spec))
         return cls(folder, spec)
 
     def refresh(self) -> None:
-        """List the parts anew; those with tokens first, so that they win over pooled-only rows of the same key."""
+        """List the parts again; those with tokens first, so that they win over pooled-only rows of the same key."""
         while True:
             try:
                 parts = [open_part(path, self.spec) for path in sorted(self.folder.glob("part-*.h5"))]
@@ -84,17 +85,17 @@ class Store:
         return found
 
     def seconds(self, keys: Sequence[str]) -> float:
-        """What extracting these keys, all stored, took one process; NaN where a part of them does not say."""
+        """Seconds that extracting these keys, all stored, took; NaN where one of their parts does not say."""
         at, _ = self._find(keys, tokens=False)
         counts = np.bincount(self._part[at], minlength=len(self.parts))
         pairs = zip(self.parts, counts, strict=True)
         return sum((part.seconds * int(count) / len(part) for part, count in pairs if count), 0.0)
 
     def find(self, keys: Sequence[str], *, tokens: bool = False) -> NDArray[np.bool_]:
-        """Which of the keys (n,) are stored (with their tokens, if so asked): a mask (n,)."""
+        """Mask (n,) of the keys that are stored, with `tokens` those that have their tokens."""
         return self._find(keys, tokens=tokens)[1]
 
-    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], Rows]]:
+    def read(self, keys: Sequence[str], *, tokens: bool) -> Iterator[tuple[NDArray[np.int64], EmbeddingBlock]]:
         """Yield blocks of bounded size: positions in `keys` (distinct, all stored) and their rows, in disk order.
 
         Raises StoreError for a key that is not stored, or stored without tokens where they are asked for.
@@ -130,12 +131,12 @@ class Store:
             verify_part(part.path)
 
     def merge(self, used: Collection[str] | None = None) -> None:
-        """Rewrite small parts as one, drop doubled rows; safe to kill, safe beside readers and other extracts.
+        """Rewrite small parts as one without repeated rows; safe to kill, and beside readers and other extractions.
 
-        Where the `used` keys are given, all other rows are dropped too, from large parts as well.
+        With `used` keys, all other rows are dropped too, from large parts as well.
         """
         with FileLock(self.folder / ".lock"):
-            sweep_temporaries(self.folder)
+            remove_stale_temporaries(self.folder)
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
@@ -151,7 +152,7 @@ class Store:
             self.refresh()
 
     def _rewrite(self, group: list[int], wanted: NDArray[np.bool_], has_tokens: bool) -> None:
-        """Replace parts by one with those of their rows that are read and whose key is wanted (mask over the keys)."""
+        """Replace parts by one with their rows that the index uses and whose key is wanted (mask over keys)."""
         kept = {number: np.zeros(len(self.parts[number]), bool) for number in group}
         for number, mask in kept.items():
             mask[self._row[(self._part == number) & wanted]] = True
@@ -172,7 +173,7 @@ class Store:
             self.parts[number].path.unlink()
 
     def remove_empty(self, known: Sequence[str]) -> bool:
-        """Remove the folder of a store without parts, if nothing but the `known` files is in it; say whether it went.
+        """Remove the folder of a store without parts if it holds only `known` files; return whether it was removed.
 
         A part that another process publishes meanwhile is kept, and the folder with it.
         """
@@ -186,12 +187,12 @@ class Store:
         try:
             self.folder.rmdir()
         except OSError:
-            write_atomic(self.folder / "spec.json", self.spec.to_json().encode())
+            write_note(self.folder / "spec.json", asdict(self.spec))
             return False
         return True
 
     def _find(self, keys: Sequence[str], *, tokens: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Index of each key among the stored ones (n,), and whether it is really there (n,), tokens and all."""
+        """Index of each key among the stored ones (n,), and whether it is stored (n,), with its tokens if asked."""
         wanted = np.array(keys, dtype=KEY)
         if not len(self._keys):
             return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
@@ -225,7 +226,7 @@ class Writer:
     def add(
         self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
     ) -> None:
-        """Take one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
+        """Add one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
         self._seconds += seconds
         self._keys.append(key.encode())
         self._pooled.append(pooled)
@@ -238,7 +239,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what was collected as one part."""
+        """Publish the collected rows as one part."""
         if self._keys:
             count = sum(map(len, self._tokens)) if self.tokens else None
             write_part(
@@ -251,11 +252,11 @@ class Writer:
             )
         self._clear()
 
-    def _blocks(self) -> Iterator[Rows]:
-        """What was collected, some rows at a time, so that it is never in memory twice."""
+    def _blocks(self) -> Iterator[EmbeddingBlock]:
+        """The collected rows, a few at a time, so that they are never in memory twice."""
         for start in range(0, len(self._keys), BLOCK_ROWS):
             some = slice(start, start + BLOCK_ROWS)
-            rows = Rows(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+            rows = EmbeddingBlock(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
             if self.tokens:
                 offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
                 rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
@@ -268,10 +269,10 @@ def stored_specs(cache: Path) -> list[EncoderSpec]:
 
 
 def read_spec(folder: Path) -> EncoderSpec:
-    """The spec of one encoder's folder; StoreError where it is damaged or another's."""
+    """The spec of one encoder's folder. Raises StoreError where it is damaged or belongs to another folder."""
     description = folder / "spec.json"
     try:
-        spec = EncoderSpec.from_json(description.read_text("utf-8"))
+        spec = EncoderSpec(**load_note(description.read_text("utf-8")))
         if spec.slug != folder.name:
             raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
     except (TypeError, ValueError) as error:

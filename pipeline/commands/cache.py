@@ -68,9 +68,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write an encoder's embeddings for other programs: a row per post of DATA, or without it per content key."""
-    from ...features.cache.exporting import export as run
+    from ...features.cache.exporting import export_embeddings
 
-    show(run(cache, name, to, None if data is None else reading.corpus(data), format=format, tokens=tokens), as_json)
+    corpus = None if data is None else reading.corpus(data)
+    show(export_embeddings(cache, name, to, corpus, format=format, tokens=tokens), as_json)
 
 
 @app.command("import")
@@ -105,6 +106,6 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Drop the rows of content that none of these data sets has, and the folders that become empty."""
-    from ...features.cache.maintenance import collect
+    from ...features.cache.maintenance import collect_garbage
 
-    show(collect(cache, [reading.corpus(path) for path in data], yes=yes), as_json)
+    show(collect_garbage(cache, [reading.corpus(path) for path in data], yes=yes), as_json)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.encoders.sources import import_line
-from ...features.encoders.variants import Variant, read_variant, unmistakable
+from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
 from ...features.posts.content import Contents, content_key, duplicate_groups, hash_corpus
 from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
@@ -77,7 +77,7 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
     """The one cached encoder of that name, slug or fingerprint; ValueError where none or several answer to it."""
     specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
-    found = found or [spec for spec in specs if _answers(spec, read_variant(name))]
+    found = found or [spec for spec in specs if _answers(spec, parse_encoder_name(name))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -88,11 +88,11 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
     raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
 
 
-def _answers(spec: EncoderSpec, asked: Variant) -> bool:
+def _answers(spec: EncoderSpec, asked: EncoderName) -> bool:
     """Whether a name means this spec, where the name says what is the encoder's own anyway, or leaves out an owner."""
-    own = read_variant(spec.name, local=False)
+    own = parse_encoder_name(spec.name, local=False)
     return (
-        _short(unmistakable(asked.base)) == _short(own.base)
+        _short(safe_base_name(asked.base)) == _short(own.base)
         and (asked.layer or -1) == (own.layer or -1)
         and asked.pool in (own.pool, spec.pool)
         and (asked.whole, asked.view) == (own.whole, own.view)

@@ -20,7 +20,7 @@ from ...features.encoders.encoder import EncoderOptions, Source
 from ...features.encoders.runtime import Runtime, available_cores, pick_device
 from ...features.encoders.sources import absolute_name
 from ...features.encoders.tuned import MARK, RECORD, WEIGHTS, TunedRecord
-from ...features.encoders.variants import read_variant
+from ...features.encoders.variants import parse_encoder_name
 from ...features.encoders.zoo import open_encoder
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
@@ -123,7 +123,7 @@ def finetune(
 
 def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:
     """The encoder, if it is one that a gradient can reach. Raises ValueError."""
-    variant = read_variant(name)
+    variant = parse_encoder_name(name)
     if variant.suffix:
         raise ValueError(f"an encoder is tuned as a whole; leave out {variant.suffix!r} of {name!r}")
     if name.startswith("gensim:"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from ...features.extraction.worker_pool import ATTEMPTS, Crew, Death, RayRunError
+from ...features.extraction.worker_pool import ATTEMPTS, RayRunError, WorkerDied, WorkerPool
 from ..data.cached_features import CachedFeatures
 from .chunk import Runner
 from .engine import Found, Work
@@ -23,11 +23,11 @@ from .ray_chunks import Leg, Racer, Stop
 @contextmanager
 def open_workers(ray: Any, device: str) -> Iterator[Workers]:
     """One worker on each GPU of a cluster, or on each core where it has none or `device` is another, until the end."""
-    crew = Crew(ray, Racer, (), device=device, single=True)
+    crew = WorkerPool(ray, Racer, (), device=device, single=True)
     try:
         yield Workers(ray, crew)
     finally:
-        crew.dismiss()
+        crew.close()
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Station:
 class Workers:
     """The `Engine` of a race whose chunks train on a cluster."""
 
-    def __init__(self, ray: Any, crew: Crew) -> None:
+    def __init__(self, ray: Any, crew: WorkerPool) -> None:
         self.ray, self.crew = ray, crew
         self.stations: dict[Runner, Station] = {}
         self.numbers = count()
@@ -57,7 +57,7 @@ class Workers:
     @property
     def threads(self) -> int:
         """How many chunks train at a time."""
-        return self.crew.places
+        return self.crew.capacity
 
     def regroup(self, runners: list[Runner], wanted: set[int]) -> list[Runner]:
         """The same: a worker keeps what it holds."""
@@ -76,15 +76,15 @@ class Workers:
             for station in (self.stations[one.runner],)
         )
         while waiting or self.crew.running:
-            self.crew.recruit()
+            self.crew.start_workers()
             for worker in list(self.crew.idle):
                 leg = self._next(waiting, worker, by_number)
                 if leg is not None:
                     table = tables[leg.chunk]
-                    self.crew.give(worker, worker.reach.remote(table, table.hex(), leg), leg)
-            for worker, leg, outcome in self.crew.gather():
+                    self.crew.assign(worker, worker.reach.remote(table, table.hex(), leg), leg)
+            for worker, leg, outcome in self.crew.collect():
                 station = by_number[leg.chunk]
-                if isinstance(outcome, Death):
+                if isinstance(outcome, WorkerDied):
                     waiting.appendleft(_again(leg, station, outcome.error))
                     continue
                 station.home = worker

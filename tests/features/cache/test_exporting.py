@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from msa.cli import run_command
 from msa.features.cache import exporting
-from msa.features.cache.exporting import export, pick_spec
+from msa.features.cache.exporting import export_embeddings, pick_spec
 from msa.features.cache.imported_arrays import read_arrays
 from msa.features.cache.importing import import_embeddings
 from msa.features.posts.content import text_key
@@ -90,7 +90,9 @@ def test_every_format_holds_the_same_rows(
     texts = ["three", None, "one", "three", "", "four teen", "lorem ipsum"]
     write(tmp_path / "cache", ["one", "three"])
     write(tmp_path / "cache", ["four teen", "lorem ipsum", "of other posts"])
-    done = export(tmp_path / "cache", "owner/words", tmp_path / "to" / name, corpus(texts) if posts else None)
+    done = export_embeddings(
+        tmp_path / "cache", "owner/words", tmp_path / "to" / name, corpus(texts) if posts else None
+    )
     keys, ids, rows = exported(done.path, format)
     wanted = ["three", "one", "three", "four teen", "lorem ipsum"]
     if posts:
@@ -123,9 +125,9 @@ def test_what_goes_out_and_comes_back_is_the_same(
     write(folder / "cache", distinct, spec)
     if not distinct:
         with pytest.raises(ValueError, match="no row to export"):
-            export(folder / "cache", spec.slug, folder / "out", posts)
+            export_embeddings(folder / "cache", spec.slug, folder / "out", posts)
         return
-    export(folder / "cache", spec.slug, folder / "out", posts)
+    export_embeddings(folder / "cache", spec.slug, folder / "out", posts)
     files = [folder / "out" / name for name in ("pooled.npy", "ids.txt", "tokens.npy", "offsets.npy")]
     shuffled = list(posts.samples)
     order.shuffle(shuffled)
@@ -147,20 +149,20 @@ def test_what_goes_out_and_comes_back_is_the_same(
 def test_rows_without_tokens_are_exported_pooled_and_said(tmp_path: Path) -> None:
     write(tmp_path, ["one", "two"])
     write(tmp_path, ["three"], tokens=False)
-    done = export(tmp_path, "owner/words", tmp_path / "out")
+    done = export_embeddings(tmp_path, "owner/words", tmp_path / "out")
     assert done.tokens is None
     assert "1 rows have no tokens" in done.to_text()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["encoder.json", "keys.txt", "pooled.npy"]
-    assert export(tmp_path, "owner/words", tmp_path / "plain", tokens=False).notes == []
+    assert export_embeddings(tmp_path, "owner/words", tmp_path / "plain", tokens=False).notes == []
 
 
 def test_items_that_were_never_extracted_are_an_error_and_bad_ones_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, ["one"])
     posts = corpus(["one", "two"])
     with pytest.raises(ValueError, match="1 items have no embedding of owner/words; run `msa extract --text"):
-        export(tmp_path, "owner/words", tmp_path / "out", posts)
+        export_embeddings(tmp_path, "owner/words", tmp_path / "out", posts)
     update_errors(tmp_path / SPEC.slug, [], [BadRecord("p1", text_key("two"), "p1", "no known word")])
-    assert export(tmp_path, "owner/words", tmp_path / "out", posts).rows == 1
+    assert export_embeddings(tmp_path, "owner/words", tmp_path / "out", posts).rows == 1
 
 
 def test_a_failed_export_leaves_nothing_and_an_old_one_is_not_overwritten(
@@ -175,20 +177,20 @@ def test_a_failed_export_leaves_nothing_and_an_old_one_is_not_overwritten(
         patch.setattr(os, "posix_fallocate", full)
         for name in ("folder", "a.safetensors"):
             with pytest.raises(OSError, match="No space"):
-                export(tmp_path / "cache", "owner/words", tmp_path / name)
+                export_embeddings(tmp_path / "cache", "owner/words", tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     posts = Corpus(tmp_path, "table", [Sample("two\nlines", None, "one")])
     with pytest.raises(ValueError, match="line break"):
-        export(tmp_path / "cache", "owner/words", tmp_path / "out", posts)
+        export_embeddings(tmp_path / "cache", "owner/words", tmp_path / "out", posts)
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="exists already"):
-        export(tmp_path / "cache", "owner/words", tmp_path / "out")
+        export_embeddings(tmp_path / "cache", "owner/words", tmp_path / "out")
     (part,) = (tmp_path / "cache" / SPEC.slug).glob("part-*.h5")
     raw = bytearray(part.read_bytes())
     raw[-1] ^= 1
     part.write_bytes(raw)
     with pytest.raises(StoreError, match="checksum"):
-        export(tmp_path / "cache", "owner/words", tmp_path / "new")
+        export_embeddings(tmp_path / "cache", "owner/words", tmp_path / "new")
 
 
 def test_an_encoder_is_named_by_name_folder_or_fingerprint(tmp_path: Path) -> None:

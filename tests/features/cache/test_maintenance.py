@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa.cli import run_command
-from msa.features.cache.maintenance import collect, list_cache, merge_cache
+from msa.features.cache.maintenance import collect_garbage, list_cache, merge_cache
 from msa.features.encoders.word_vectors import FITTED_FILE
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
@@ -96,9 +96,9 @@ def test_gc_keeps_exactly_the_used_keys_as_they_were(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "MERGE_LIMIT", limit)  # parts beyond it are swept one by one
         before = everything(cache)
-        (would,) = collect(cache, [posts], yes=False).stores
+        (would,) = collect_garbage(cache, [posts], yes=False).stores
         assert everything(cache) == before
-        (did,) = collect(cache, [posts], yes=True).stores
+        (did,) = collect_garbage(cache, [posts], yes=True).stores
     assert (would.kept, would.dropped, would.removed) == (did.kept, did.dropped, did.removed)
     assert (did.kept, did.dropped) == (len(stored & used), len(stored - used))
     assert did.removed == (not stored & used) == (not (cache / SPEC.slug).exists())
@@ -125,12 +125,12 @@ def test_gc_killed_before_the_old_part_goes_has_lost_nothing(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            collect(tmp_path, [corpus("a", "bb")], yes=True)
+            collect_garbage(tmp_path, [corpus("a", "bb")], yes=True)
     store = Store(tmp_path / SPEC.slug, SPEC)
     assert len(store.parts) == 2
     assert len(store) == 3
     store.verify()
-    assert collect(tmp_path, [corpus("a", "bb")], yes=True).stores[0].kept == 2
+    assert collect_garbage(tmp_path, [corpus("a", "bb")], yes=True).stores[0].kept == 2
     assert len(Store(tmp_path / SPEC.slug, SPEC).parts) == 1
 
 
@@ -140,7 +140,7 @@ def test_gc_does_not_rewrite_a_damaged_part(tmp_path: Path) -> None:
     raw[-20] ^= 4
     path.write_bytes(raw)
     with pytest.raises(StoreError, match="checksum"):
-        collect(tmp_path, [corpus("a")], yes=True)
+        collect_garbage(tmp_path, [corpus("a")], yes=True)
     assert path.read_bytes() == raw
 
 
@@ -149,7 +149,7 @@ def test_gc_keeps_what_it_cannot_make_again_and_what_it_does_not_know(tmp_path: 
     for spec, file in ((fitted, FITTED_FILE), (strange, "notes.txt")):
         (write(tmp_path, ["a"], spec).folder / file).write_bytes(b"mine")
     update_errors(write(tmp_path, ["a"], bad).folder, [], [BadRecord("x", text_key("kept"), "x", "no known word")])
-    swept = {sweep.slug: sweep for sweep in collect(tmp_path, [corpus("kept")], yes=True).stores}
+    swept = {sweep.slug: sweep for sweep in collect_garbage(tmp_path, [corpus("kept")], yes=True).stores}
     assert [(sweep.kept, sweep.dropped, sweep.removed) for sweep in swept.values()] == [(0, 1, False)] * 3
     assert (tmp_path / fitted.slug / FITTED_FILE).read_bytes() == b"mine"
     assert (tmp_path / strange.slug / "notes.txt").exists()
@@ -161,7 +161,7 @@ def test_gc_stops_where_it_cannot_see_what_is_used(tmp_path: Path) -> None:
     unreadable = Corpus(tmp_path, "table", [Sample("p", tmp_path / "gone.jpg", "a")])
     for posts, said in ((unreadable, "1 files cannot be read"), (corpus(), "no posts")):
         with pytest.raises(ValueError, match=said):
-            collect(tmp_path / "cache", [posts], yes=True)
+            collect_garbage(tmp_path / "cache", [posts], yes=True)
     assert len(Store(tmp_path / "cache" / SPEC.slug, SPEC)) == 1
 
 

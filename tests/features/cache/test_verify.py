@@ -15,7 +15,7 @@ from msa.cli import run_command
 from msa.features.cache import verify as parity
 from msa.features.cache.verify import cosines, verify_cache
 from msa.features.encoders.encoder import Encoded, Source
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec
 from msa.features.store.parts import HEADER_BYTES
@@ -74,7 +74,7 @@ def change(cache: Path, spec: EncoderSpec, edit: Callable[[str, Any, Any], tuple
 
 
 def test_what_was_extracted_is_what_the_encoder_gives(tmp_path: Path) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     found = verify_cache(tmp_path, corpus(), sample=15)
     assert found.ok
     assert [check.compared for check in found.checks] == [15, 15]
@@ -86,7 +86,7 @@ def test_what_was_extracted_is_what_the_encoder_gives(tmp_path: Path) -> None:
 
 
 def test_the_draw_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     drawn: list[str] = []
     original = parity.decode
     monkeypatch.setattr(parity, "decode", lambda post, modality: (drawn.append(post.id), original(post, modality))[1])
@@ -100,7 +100,7 @@ def test_the_draw_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("what", ["pooled", "one token", "fewer tokens", "order"])
 def test_a_changed_row_is_found_though_its_checksum_is_right(tmp_path: Path, what: str) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
     victim = Store(tmp_path / OTHER.slug, OTHER).keys[3]
 
     def edit(key: str, pooled: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def test_a_changed_row_is_found_though_its_checksum_is_right(tmp_path: Path, wha
 
 
 def test_a_row_that_could_not_be_written_today_is_found(tmp_path: Path) -> None:
-    extract(corpus(["allowed"]), [SOURCE], tmp_path)
+    embed_corpus(corpus(["allowed"]), [SOURCE], tmp_path)
     writer = Writer(Store.open(tmp_path, SPEC), tokens=True)
     writer.add(parity.hash_corpus(corpus(["forbidden"])).text_keys[0] or "", np.ones(4, np.float32), np.ones((1, 4)))
     writer.flush()
@@ -133,8 +133,8 @@ def test_a_row_that_could_not_be_written_today_is_found(tmp_path: Path) -> None:
 
 
 def test_rows_without_tokens_are_compared_by_their_pooled_vectors(tmp_path: Path) -> None:
-    extract(corpus(TEXTS[:3]), [SOURCE], tmp_path, replace(parity.ExtractSettings(), tokens=False))
-    extract(corpus(TEXTS[3:5]), [SOURCE], tmp_path)
+    embed_corpus(corpus(TEXTS[:3]), [SOURCE], tmp_path, replace(parity.ExtractSettings(), tokens=False))
+    embed_corpus(corpus(TEXTS[3:5]), [SOURCE], tmp_path)
     found = verify_cache(tmp_path, corpus())
     assert found.ok
     assert [check.compared for check in found.checks] == [5, 5]
@@ -142,7 +142,7 @@ def test_rows_without_tokens_are_compared_by_their_pooled_vectors(tmp_path: Path
 
 def test_every_damaged_file_is_named_not_the_first_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for texts in (TEXTS[:5], TEXTS[5:9]):
-        extract(corpus(texts), [SOURCE], tmp_path, merge=False)
+        embed_corpus(corpus(texts), [SOURCE], tmp_path, merge=False)
     parts = sorted(tmp_path.glob("*/part-*.h5"))
     assert len(parts) == 4
     rng = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def test_every_damaged_file_is_named_not_the_first_alone(tmp_path: Path, capsys:
 def test_an_encoder_that_is_not_here_is_said_and_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract(corpus(), [SOURCE], tmp_path)
+    embed_corpus(corpus(), [SOURCE], tmp_path)
 
     def reopen(spec: EncoderSpec, cache: Path, local_files_only: bool) -> Source:
         if spec == SPEC:

@@ -21,7 +21,7 @@ import transformers as hf
 from torch import Tensor, nn
 
 from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
-from msa.features.encoders.engine import OpenVinoEngine, open_engine
+from msa.features.encoders.engine import OpenVinoEngine, open_tower_engine
 from msa.features.encoders.families import FAMILIES
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vision import build_torchvision
@@ -214,7 +214,7 @@ class Foreign(nn.Module):
 def test_what_openvino_misreads_is_left_to_torch(
     tower: nn.Module, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = open_engine(tower, VINO, half=False)
+    engine = open_tower_engine(tower, VINO, half=False)
     assert isinstance(engine, OpenVinoEngine)
     for width in (8, 5):
         ids = torch.arange(2 * width).view(2, width) % 3
@@ -235,7 +235,7 @@ class Masked(nn.Module):
 
 
 def test_an_absent_input_stays_absent() -> None:
-    engine = open_engine(Masked(), VINO, half=False)
+    engine = open_tower_engine(Masked(), VINO, half=False)
     assert isinstance(engine, OpenVinoEngine)
     ids, mask = torch.tensor([[4, 5, 6, 7]]), torch.tensor([[True, True, False, False]])
     assert engine(ids, None, mask)[0].flatten().tolist() == [4.0, 5.0, 0.0, 0.0]

@@ -14,7 +14,7 @@ from msa.features.cache.verify import verify_cache
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.passthrough import ROW, SIDE, VOCABULARY
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.store.store import Store
@@ -41,9 +41,9 @@ def corpus(folder: Path) -> Corpus:
 def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path) -> None:
     posts, cache = corpus(tmp_path), tmp_path / "cache"
     sources = [open_encoder("pixels", "image"), open_encoder("tokens", "text")]
-    image, text = extract(posts, sources, cache, QUICK)
+    image, text = embed_corpus(posts, sources, cache, QUICK)
     assert (image.encoded, image.bad, text.encoded, text.duplicate, text.missing) == (3, 1, 2, 1, 1)
-    assert [report.encoded for report in extract(posts, sources, cache, QUICK)] == [0, 0]
+    assert [report.encoded for report in embed_corpus(posts, sources, cache, QUICK)] == [0, 0]
     assert verify_cache(cache, posts).ok
     table = load_features(posts, cache, image=[sources[0].spec], text=[sources[1].spec], tokens=False, patches=(4, 4))
     assert table.image is not None
@@ -57,9 +57,9 @@ def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path) -> 
         assert np.array_equal(table.image.tokens[row].reshape(SIDE, SIDE, 3), shown.permute(1, 2, 0).numpy())
     from transformers import AutoTokenizer
 
-    from msa.features.encoders.bundled import embedded_file
+    from msa.features.encoders.bundled import bundled_file
 
-    tokenizer = AutoTokenizer.from_pretrained(str(embedded_file("minilm").parent), local_files_only=True)  # type: ignore[union-attr]
+    tokenizer = AutoTokenizer.from_pretrained(str(bundled_file("minilm").parent), local_files_only=True)  # type: ignore[union-attr]
     assert tokenizer.vocab_size == VOCABULARY
     for row in range(3):
         ids = tokenizer(TEXTS[row])["input_ids"]
@@ -99,7 +99,7 @@ def test_a_length_beyond_the_tokenizer_and_joined_raw_encoders_are_refused(tmp_p
         open_encoder("tokens", "text", EncoderOptions(max_length=300))
     one, two = open_encoder("tokens", "text"), open_encoder("tokens", "text", EncoderOptions(max_length=9))
     posts = corpus(tmp_path)
-    extract(posts, [one, two], tmp_path / "cache", QUICK)
+    embed_corpus(posts, [one, two], tmp_path / "cache", QUICK)
     assert len(Store.open(tmp_path / "cache", two.spec)) == 2
     with pytest.raises(ValueError, match="tokens and tokens cannot be joined"):
         load_features(posts, tmp_path / "cache", image=[], text=[one.spec, two.spec], tokens=True)

@@ -137,7 +137,7 @@ def test_fingerprints_of_the_defaults_are_pinned(name: str, modality: Modality) 
 
 @pytest.mark.parametrize(("name", "modality"), DEFAULTS)
 def test_the_same_file_given_by_hand_is_the_same_encoder(name: str, modality: Modality) -> None:
-    given = EncoderOptions(weights=embedded.embedded_file(name))
+    given = EncoderOptions(weights=embedded.bundled_file(name))
     assert open_encoder(name, modality, given).spec == open_encoder(name, modality).spec
 
 
@@ -157,19 +157,19 @@ def test_other_weights_than_the_pinned_are_refused(
 ) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"other")
-    monkeypatch.setattr(embedded, "embedded_file", lambda name: file)
+    monkeypatch.setattr(embedded, "bundled_file", lambda name: file)
     with pytest.raises(ValueError, match="should have sha256"):
         open_encoder(name, modality).load(Runtime())
 
 
 def test_another_tokenizer_than_the_pinned_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = embedded.embedded_file("minilm")
+    packed = embedded.bundled_file("minilm")
     assert packed is not None
     for file in packed.parent.iterdir():
         (tmp_path / file.name).symlink_to(file)
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "tokenizer.json").write_text("{}")
-    monkeypatch.setattr(embedded, "embedded_file", lambda name: tmp_path / packed.name)
+    monkeypatch.setattr(embedded, "bundled_file", lambda name: tmp_path / packed.name)
     with pytest.raises(ValueError, match=r"tokenizer\.json' should have sha256"):
         open_encoder("minilm", "text").load(Runtime())
 
@@ -179,7 +179,7 @@ def test_a_lite_equals_timm_and_takes_its_key_names(name: str, side: int, tmp_pa
     import timm
     from timm.data import resolve_model_data_config
 
-    file = embedded.embedded_file(name)
+    file = embedded.bundled_file(name)
     assert file is not None
     model: Any = timm.create_model(f"tf_{name}").eval()
     packed = torch.load(file, weights_only=True)
@@ -205,7 +205,7 @@ def test_a_lite_equals_timm_and_takes_its_key_names(name: str, side: int, tmp_pa
 def test_minilm_equals_a_direct_forward_and_is_cut_at_256() -> None:
     import transformers
 
-    file = embedded.embedded_file("minilm")
+    file = embedded.bundled_file("minilm")
     assert file is not None
     tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent)
     from msa.features.encoders.weights import load_state

@@ -16,7 +16,15 @@ from msa.features.encoders import bundled as embedded
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import reopen
-from msa.features.encoders.variants import Stage, Variant, expand, read_layers, read_pools, read_variant, unmistakable
+from msa.features.encoders.variants import (
+    EncoderName,
+    Stage,
+    expand,
+    parse_encoder_name,
+    read_layers,
+    read_pools,
+    safe_base_name,
+)
 from msa.features.encoders.word_vectors import load_fitted, save_fitted
 from msa.features.encoders.zoo import open_encoder
 from msa.features.spec import EncoderSpec, Modality
@@ -41,24 +49,24 @@ print([name for name in ("torch", "torchvision", "timm", "transformers", "gensim
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("minilm", Variant("minilm")),
-        ("minilm@-4", Variant("minilm", -4)),
-        ("minilm@max", Variant("minilm", None, "max")),
-        ("resnet50@-2@max", Variant("resnet50", -2, "max")),
-        ("efficientnet_lite0@view1", Variant("efficientnet_lite0", None, None, 1)),
-        ("vgg16@whole", Variant("vgg16", whole=True)),
-        ("vgg16@-2@max@whole@view2", Variant("vgg16", -2, "max", 2, whole=True)),
-        ("a/b@-12@cls@view3", Variant("a/b", -12, "cls", 3)),
-        ("gensim:v.txt@max", Variant("gensim:v.txt", None, "max")),
-        ("minilm@max@-4", Variant("minilm@max", -4)),  # the wrong way round: the base is no name
-        ("minilm@4", Variant("minilm@4")),
-        ("minilm@-0", Variant("minilm@-0")),
-        ("minilm@sum", Variant("minilm@sum")),
-        ("@max", Variant("@max")),
+        ("minilm", EncoderName("minilm")),
+        ("minilm@-4", EncoderName("minilm", -4)),
+        ("minilm@max", EncoderName("minilm", None, "max")),
+        ("resnet50@-2@max", EncoderName("resnet50", -2, "max")),
+        ("efficientnet_lite0@view1", EncoderName("efficientnet_lite0", None, None, 1)),
+        ("vgg16@whole", EncoderName("vgg16", whole=True)),
+        ("vgg16@-2@max@whole@view2", EncoderName("vgg16", -2, "max", 2, whole=True)),
+        ("a/b@-12@cls@view3", EncoderName("a/b", -12, "cls", 3)),
+        ("gensim:v.txt@max", EncoderName("gensim:v.txt", None, "max")),
+        ("minilm@max@-4", EncoderName("minilm@max", -4)),  # the wrong way round: the base is no name
+        ("minilm@4", EncoderName("minilm@4")),
+        ("minilm@-0", EncoderName("minilm@-0")),
+        ("minilm@sum", EncoderName("minilm@sum")),
+        ("@max", EncoderName("@max")),
     ],
 )
-def test_names_are_read_from_the_right(name: str, expected: Variant) -> None:
-    assert read_variant(name) == expected
+def test_names_are_read_from_the_right(name: str, expected: EncoderName) -> None:
+    assert parse_encoder_name(name) == expected
     assert expected.base + expected.suffix == name
 
 
@@ -66,11 +74,11 @@ def test_an_existing_path_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "model@max").mkdir()
     (tmp_path / "v@-2").write_text("good 1 2\n")
     folder, file = str(tmp_path / "model@max"), f"gensim:{tmp_path / 'v@-2'}"
-    assert read_variant(folder) == Variant(folder)
-    assert read_variant(f"{folder}@-2@max") == Variant(folder, -2, "max")
-    assert read_variant(file) == Variant(file)
-    assert read_variant(folder, local=False).pool == "max"
-    assert [unmistakable(name) for name in ("model@max", "model@v2", "model")] == ["model_max", "model@v2", "model"]
+    assert parse_encoder_name(folder) == EncoderName(folder)
+    assert parse_encoder_name(f"{folder}@-2@max") == EncoderName(folder, -2, "max")
+    assert parse_encoder_name(file) == EncoderName(file)
+    assert parse_encoder_name(folder, local=False).pool == "max"
+    assert [safe_base_name(name) for name in ("model@max", "model@v2", "model")] == ["model_max", "model@v2", "model"]
     pytest.importorskip("gensim")
     pytest.importorskip("jieba")
     assert [open_encoder(name, "text").spec.name for name in (file, f"{file}@max")] == [
@@ -162,11 +170,11 @@ def test_a_view_of_a_variant() -> None:
 
 def test_layers_of_the_defaults_are_those_of_their_libraries() -> None:
     from msa.features.encoders.families import find_stages, read_config
-    from msa.features.encoders.timm_models import sketch_timm, timm_stages
+    from msa.features.encoders.timm_models import build_meta_model, timm_stages
 
     for name, lite in embedded.LITES.items():
-        assert lite.stages == timm_stages(sketch_timm(f"tf_{name}"), lite.preprocess)
-    packed = embedded.embedded_file("minilm")
+        assert lite.stages == timm_stages(build_meta_model(f"tf_{name}"), lite.preprocess)
+    packed = embedded.bundled_file("minilm")
     assert packed is not None
     config, family, model_class = read_config(packed.parent, "text")
     assert list(embedded.MINILM_STAGES) == find_stages(config, model_class, "text")

@@ -24,7 +24,7 @@ from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.views import RATIO, SCALE, Crop, draw_crop, share, view_source, view_spec
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction import embed as extraction
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import images
 from msa.features.posts.content import content_key
@@ -209,13 +209,13 @@ def test_an_extraction_loads_once_decodes_once_and_gives_the_same_in_any_order(
     monkeypatch.setattr(images, "decode_image", decode)
     plain = Source((SPEC,), load)
     sources = [share(plain), *(view_source(plain, index) for index in (1, 2, 3))]
-    reports = extract(corpus, sources, tmp_path / "a", ExtractSettings(device="cpu", workers=4))
+    reports = embed_corpus(corpus, sources, tmp_path / "a", ExtractSettings(device="cpu", workers=4))
     assert [report.encoded for report in reports] == [12] * 4
     assert len(loads) == 1
     assert len(decoded) == len(set(decoded)) == 12
     backwards = replace(corpus, samples=corpus.samples[::-1])
     alone = [view_source(plain, 2)]
-    extract(backwards, alone, tmp_path / "b", ExtractSettings(device="cpu", workers=1, batch_images=1))
+    embed_corpus(backwards, alone, tmp_path / "b", ExtractSettings(device="cpu", workers=1, batch_images=1))
     np.testing.assert_array_equal(*(stored(tmp_path / part, alone[0].spec, corpus) for part in "ab"))
     everything = [stored(tmp_path / "a", source.spec, corpus) for source in sources]
     for one in range(4):

@@ -10,7 +10,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from msa.features.encoders.weights import fetch_url, load_into, load_state, sha256_file, shards, verify, weights_id
+from msa.features.encoders.weights import (
+    fetch_url,
+    load_into,
+    load_state,
+    sha256_file,
+    shards,
+    verify_sha256,
+    weights_id,
+)
 
 
 class Evil:
@@ -116,9 +124,9 @@ def test_weights_id_depends_on_content_not_on_the_folder(tmp_path: Path) -> None
 def test_verify_and_fetch_check_the_hash(tmp_path: Path) -> None:
     file = tmp_path / "w.bin"
     file.write_bytes(b"x")
-    verify(file, sha256_file(file))
+    verify_sha256(file, sha256_file(file))
     with pytest.raises(ValueError, match="should have sha256 00"):
-        verify(file, "00")
+        verify_sha256(file, "00")
     named = tmp_path / f"w-{sha256_file(file)[:8]}.pth"
     named.write_bytes(b"x")
     fetch_url("http://unused.invalid/x", named)

@@ -38,8 +38,8 @@ class Fake:
 
 
 @dataclass(frozen=True)
-class FakeRecipe:
-    """Stands for `msa.features.extraction.ray_worker.Recipe`."""
+class FakeRequest:
+    """Stands for `msa.features.extraction.ray_worker.OpenRequest`."""
 
     cache: Path
     folder: Path = Path()

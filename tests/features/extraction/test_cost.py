@@ -1,26 +1,26 @@
-"""What is dealt out to the encoders is the wall time, no more and no less, by how long each computes."""
+"""The wall time, no more and no less, is split among the encoders by how long each computes."""
 
 from __future__ import annotations
 
 import pytest
 
-from msa.features.extraction import cost as clock
-from msa.features.extraction.cost import Clock
+from msa.features.extraction import cost
+from msa.features.extraction.cost import CostMeter
 
 
-def test_wall_time_is_dealt_by_the_time_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wall_time_is_split_by_the_time_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now)
-    one = Clock()
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: now)
+    meter = CostMeter()
     now += 4.0  # reading, before anything is computed
-    assert one.take("a") == 0.0
-    for who, seconds in (("a", 1.0), ("b", 3.0)):
-        with one.computing(who):
+    assert meter.take("a") == 0.0
+    for encoder, seconds in (("a", 1.0), ("b", 3.0)):
+        with meter.computing(encoder):
             now += seconds
-    assert one.take("a") == pytest.approx(2.0)
+    assert meter.take("a") == pytest.approx(2.0)
     now += 1.0  # writing
-    with one.computing("a"):
+    with meter.computing("a"):
         now += 1.0
-    assert one.take("a") == pytest.approx(2.0)
-    assert one.take("a") == 0.0
-    assert one.take("b") == pytest.approx(6.0)
+    assert meter.take("a") == pytest.approx(2.0)
+    assert meter.take("a") == 0.0
+    assert meter.take("b") == pytest.approx(6.0)

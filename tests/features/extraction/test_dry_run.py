@@ -14,7 +14,7 @@ from msa.cli import run_command
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import dry_run as module
-from msa.features.extraction.dry_run import forecast
+from msa.features.extraction.dry_run import estimate
 from msa.features.extraction.extract import extract_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.shard import Shard
@@ -49,7 +49,7 @@ def listing(folder: Path) -> list[Path]:
 def test_it_foretells_what_extraction_then_does(tmp_path: Path, posts: Corpus, tokens: bool) -> None:
     cache, settings = tmp_path / "deep" / "cache", ExtractSettings(tokens=tokens)
     before = listing(tmp_path)
-    seen = forecast(posts, request(posts), cache, settings)
+    seen = estimate(posts, request(posts), cache, settings)
     assert listing(tmp_path) == before
     (foretold,), (report,) = seen.encoders, extract_corpus(posts, request(posts), cache, settings).encoders
     assert (foretold.rows, foretold.missing, foretold.unreadable) == (62, 1, 0)
@@ -64,7 +64,7 @@ def test_it_foretells_what_extraction_then_does(tmp_path: Path, posts: Corpus, t
     assert 0 < report.bytes - foretold.bytes < 10_000
     assert seen.free_bytes > seen.peak_bytes == seen.bytes == foretold.bytes
     before = listing(tmp_path)
-    (idle,) = forecast(replace(posts, samples=posts.samples[:-1]), request(posts), cache, settings).encoders
+    (idle,) = estimate(replace(posts, samples=posts.samples[:-1]), request(posts), cache, settings).encoders
     assert (idle.new, idle.cached, idle.bytes, idle.seconds, idle.load_seconds) == (0, 58, 0, 0, 0)
     assert listing(tmp_path) == before
 
@@ -73,9 +73,9 @@ def test_a_sample_is_timed_and_the_rest_reckoned(
     tmp_path: Path, posts: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ENOUGH_SECONDS", 0.0)
-    seen = forecast(posts, request(posts), tmp_path / "cache")
+    seen = estimate(posts, request(posts), tmp_path / "cache")
     (foretold,) = seen.encoders
-    assert foretold.sampled == module.WARM + module.FIRST
+    assert foretold.sampled == module.WARM_UP + module.FIRST
     assert seen.seconds == pytest.approx(foretold.seconds)
     (report,) = extract_corpus(posts, request(posts), tmp_path / "cache").encoders
     assert foretold.bytes == pytest.approx(report.bytes, rel=0.6)
@@ -85,14 +85,14 @@ def test_a_sample_is_timed_and_the_rest_reckoned(
 def test_merging_is_in_the_peak(tmp_path: Path, posts: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     half = replace(posts, samples=posts.samples[:30])
     (old,) = extract_corpus(half, request(posts), tmp_path / "cache").encoders
-    seen = forecast(posts, request(posts), tmp_path / "cache")
+    seen = estimate(posts, request(posts), tmp_path / "cache")
     assert seen.peak_bytes == 2 * seen.bytes + old.bytes
     monkeypatch.setattr(module, "MERGE_LIMIT", old.bytes - 1)
-    assert forecast(posts, request(posts), tmp_path / "cache").peak_bytes == seen.bytes
+    assert estimate(posts, request(posts), tmp_path / "cache").peak_bytes == seen.bytes
 
 
 def test_a_shard_counts_its_own_rows(tmp_path: Path, posts: Corpus) -> None:
-    rows = [forecast(posts, request(posts), tmp_path / "cache", shard=Shard(n, 3)).encoders[0].rows for n in (1, 2, 3)]
+    rows = [estimate(posts, request(posts), tmp_path / "cache", shard=Shard(n, 3)).encoders[0].rows for n in (1, 2, 3)]
     assert rows == [21, 21, 20]
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Source
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
@@ -65,7 +65,7 @@ def posts(folder: Path, texts: Sequence[str | None], *, images: bool = False) ->
 
 
 def run(corpus: Corpus, cache: Path, fake: Fake, **settings: Any) -> EncoderReport:
-    (report,) = extract(corpus, [Source(fake.specs, lambda runtime: fake)], cache, ExtractSettings(**settings))
+    (report,) = embed_corpus(corpus, [Source(fake.specs, lambda runtime: fake)], cache, ExtractSettings(**settings))
     total = report.encoded + report.cached + report.duplicate + report.missing + report.bad
     assert total == len(corpus.samples)
     return report
@@ -193,7 +193,7 @@ def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Pat
     fakes = [Fake(spec("text"), slow=0.03), Fake(quick, slow=0.01)]
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     started = time.perf_counter()
-    extract(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", streams=1, batch_tokens=10))
+    embed_corpus(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", streams=1, batch_tokens=10))
     wall = time.perf_counter() - started
     stores = [Store.open(tmp_path / "cache", fake.specs[0]) for fake in fakes]
     slow, fast = (store.seconds(store.keys) for store in stores)

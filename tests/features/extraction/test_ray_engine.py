@@ -20,11 +20,11 @@ from clusters import NODE, two_nodes, workers
 
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import ray_cluster
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.extract import extract_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.ray_engine import extract_on_ray
-from msa.features.extraction.ray_worker import Recipe
+from msa.features.extraction.ray_worker import OpenRequest
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.worker_pool import RayRunError
 from msa.features.posts.samples import Corpus, Sample
@@ -101,18 +101,18 @@ def in_mid_run(cache: Path, act: Callable[[], bool]) -> tuple[threading.Thread, 
 
 
 def on_ray(cluster: Any, fakes: Any, posts: Corpus, cache: Path, **more: Any) -> EncoderReport:
-    recipe = fakes.FakeRecipe(cache.absolute())
-    (report,) = extract_on_ray(posts, recipe.open(), recipe, cache, SETTINGS, address=cluster.address, **more)
+    request = fakes.FakeRequest(cache.absolute())
+    (report,) = extract_on_ray(posts, request.open(), request, cache, SETTINGS, address=cluster.address, **more)
     return report
 
 
 def alone(fakes: Any, posts: Corpus, cache: Path) -> EncoderReport:
-    (report,) = extract(posts, fakes.FakeRecipe(cache).open(), cache, SETTINGS)
+    (report,) = embed_corpus(posts, fakes.FakeRequest(cache).open(), cache, SETTINGS)
     return report
 
 
 def kill_one(cluster: Any) -> bool:
-    busy = workers(cluster, "Worker.embed")
+    busy = workers(cluster, "EmbedWorker.embed")
     if busy:
         os.kill(busy[0], signal.SIGKILL)
     return bool(busy)
@@ -204,10 +204,10 @@ def test_without_an_address_a_cluster_lives_as_long_as_the_run(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray_cluster, "available_cores", lambda: 1)
     posts = corpus(tmp_path, TEXTS[:60])
-    recipe = fakes.FakeRecipe(tmp_path / "cache")
+    request = fakes.FakeRequest(tmp_path / "cache")
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # a short path for sockets
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        (report,) = extract_on_ray(posts, recipe.open(), recipe, tmp_path / "cache", SETTINGS)
+        (report,) = extract_on_ray(posts, request.open(), request, tmp_path / "cache", SETTINGS)
         assert list(Path(folder).iterdir())
     assert report.encoded == 60
     assert not ray.is_initialized()
@@ -216,7 +216,9 @@ def test_without_an_address_a_cluster_lives_as_long_as_the_run(
 def test_without_ray_the_line_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
-        extract_on_ray(corpus(tmp_path, ["a"]), [], Recipe(EncoderRequest((), ()), (), tmp_path, tmp_path), tmp_path)
+        extract_on_ray(
+            corpus(tmp_path, ["a"]), [], OpenRequest(EncoderRequest((), ()), (), tmp_path, tmp_path), tmp_path
+        )
 
 
 def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:

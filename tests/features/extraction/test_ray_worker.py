@@ -12,8 +12,8 @@ import pytest
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest, open_sources
-from msa.features.extraction.embed import extract
-from msa.features.extraction.ray_worker import Chunk, Recipe, Worker
+from msa.features.extraction.embed import embed_corpus
+from msa.features.extraction.ray_worker import EmbedWorker, ItemChunk, OpenRequest
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
@@ -32,22 +32,22 @@ def corpus(folder: Path, texts: list[str]) -> Corpus:
     return Corpus(folder, "table", [Sample(f"p{n}", None, text) for n, text in enumerate(texts)])
 
 
-def worker(recipe: Any, cache: Path) -> Worker:
+def worker(request: Any, cache: Path) -> EmbedWorker:
     mark = cache / "mark"
     mark.touch()
-    return Worker(recipe, mark, SETTINGS, cores=1, gpu=False)
+    return EmbedWorker(request, mark, SETTINGS, cores=1, gpu=False)
 
 
-def chunk_of(posts: Corpus, fakes: Any) -> Chunk:
+def chunk_of(posts: Corpus, fakes: Any) -> ItemChunk:
     keys = {text_key(str(sample.text)): at for at, sample in enumerate(posts.samples)}
-    return Chunk("text", tuple(posts.samples), {fakes.SPEC.fingerprint: keys})
+    return ItemChunk("text", tuple(posts.samples), {fakes.SPEC.fingerprint: keys})
 
 
 def test_a_chunk_dealt_again_is_not_written_again(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
     posts = corpus(tmp_path, ["one", "two", "unknown", "three"])
     chunk = chunk_of(posts, fakes)
-    first, second = (worker(fakes.FakeRecipe(tmp_path / "cache"), tmp_path / "cache") for _ in range(2))
+    first, second = (worker(fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache") for _ in range(2))
     first.start()
     second.start()
     first.embed(
@@ -61,13 +61,15 @@ def test_a_chunk_dealt_again_is_not_written_again(tmp_path: Path, fakes: Any) ->
 
 def test_a_node_that_does_not_see_the_files_says_so(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
-    blind = Worker(fakes.FakeRecipe(tmp_path / "cache"), tmp_path / "cache" / "none", SETTINGS, cores=1, gpu=False)
+    blind = EmbedWorker(
+        fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache" / "none", SETTINGS, cores=1, gpu=False
+    )
     with pytest.raises(ValueError, match=r"does not see the cache folder .*cache; .*share"):
         blind.start()
-    seeing = worker(fakes.FakeRecipe(tmp_path / "cache"), tmp_path / "cache")
+    seeing = worker(fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache")
     seeing.start()
     gone = Corpus(tmp_path, "course", [Sample("1", None, tmp_path / "elsewhere" / "1.txt")])
-    chunk = Chunk("text", tuple(gone.samples), {fakes.SPEC.fingerprint: {"0" * 32: 0}})
+    chunk = ItemChunk("text", tuple(gone.samples), {fakes.SPEC.fingerprint: {"0" * 32: 0}})
     assert seeing.embed(chunk).unseen == [tmp_path / "elsewhere" / "1.txt"]
 
 
@@ -75,13 +77,13 @@ def test_what_travels_is_small_and_opens_the_same_encoders(tmp_path: Path) -> No
     posts = corpus(tmp_path, [f"one two three {n % 5}" for n in range(2000)])
     request = EncoderRequest((), ("minilm", "gensim:word2vec"), EncoderOptions(dtype="float32", pools=("mean", "max")))
     sources = open_sources(request, posts, tmp_path / "cache")
-    sent = pickle.dumps(Recipe.of(request, sources, tmp_path / "cache"))
+    sent = pickle.dumps(OpenRequest.of(request, sources, tmp_path / "cache"))
     assert len(sent) < 10_000
-    recipe: Recipe = pickle.loads(sent)
+    remote: OpenRequest = pickle.loads(sent)
     with pytest.raises(ValueError, match=r"gensim:word2vec.*missing"):
-        recipe.open()
-    extract(posts, sources[1:], tmp_path / "cache", SETTINGS)
-    assert [source.specs for source in recipe.open()] == [source.specs for source in sources]
-    other = replace(recipe, request=replace(recipe.request, options=EncoderOptions(max_length=9)))
+        remote.open()
+    embed_corpus(posts, sources[1:], tmp_path / "cache", SETTINGS)
+    assert [source.specs for source in remote.open()] == [source.specs for source in sources]
+    other = replace(remote, request=replace(remote.request, options=EncoderOptions(max_length=9)))
     with pytest.raises(ValueError, match="'minilm' is another on node"):
         other.open()

@@ -20,7 +20,7 @@ from msa.features.encoders import word_vectors as static
 from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import shard
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.extract import extract_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
@@ -58,7 +58,7 @@ def run(folder: Path, part: Shard | None = None) -> EncoderReport:
     corpus = Corpus(folder, "table", [Sample(f"p{n}", None, text) for n, text in enumerate(TEXTS)])
     share = part.take(corpus) if part else corpus
     settings = ExtractSettings(device="cpu", streams=1, batch_tokens=60, flush_seconds=0.02)
-    (report,) = extract(share, [Source((SPEC,), lambda _: Fake())], folder / "cache", settings, merge=part is None)
+    (report,) = embed_corpus(share, [Source((SPEC,), lambda _: Fake())], folder / "cache", settings, merge=part is None)
     assert report.encoded + report.cached + report.duplicate + report.missing + report.bad == len(share.samples)
     return report
 
@@ -195,13 +195,13 @@ def test_a_shard_reports_its_own_rows_and_merges_nothing(tmp_path: Path) -> None
 
 def test_what_is_fitted_is_fitted_once_on_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[int] = []
-    fit = static.fit
+    fit = static.fit_word_vectors
 
     def counted(kind: Any, texts: Sequence[Sequence[str]]) -> Any:
         fits.append(len(texts))
         return fit(kind, texts)
 
-    monkeypatch.setattr(static, "fit", counted)
+    monkeypatch.setattr(static, "fit_word_vectors", counted)
     corpus = Corpus(tmp_path, "table", [Sample(str(n), None, f"one two {'three ' * (n % 6)}") for n in range(30)])
     request = EncoderRequest((), ("gensim:word2vec",), EncoderOptions(pools=("mean", "max")))
     for number in (2, 1):

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Source
-from msa.features.extraction.embed import extract
+from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec, Modality
@@ -84,7 +84,7 @@ def run(folder: Path, cache: Path, *, count: int, slow: float, flush_bytes: int)
     fakes = (Fake("image", slow), Fake("text", slow, ("1", "2")))
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     settings = ExtractSettings(device="cpu", batch_images=4, batch_tokens=80, streams=2, workers=2)
-    extract(posts(folder, count), sources, cache, settings)
+    embed_corpus(posts(folder, count), sources, cache, settings)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from msa.features.cache.maintenance import collect
+from msa.features.cache.maintenance import collect_garbage
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
@@ -194,7 +194,7 @@ def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path
     with pytest.raises(ValueError, match=r"tuned.json: not the record of a tuned encoder"):
         load_features(noise(), cache, image=[], text=[spec], tokens=False)
     load(noise(), cache, name)  # extracting again brings it back
-    collect(cache, [Corpus(Path(), "table", [Sample("z", None, "w1", "a")])], yes=True)
+    collect_garbage(cache, [Corpus(Path(), "table", [Sample("z", None, "w1", "a")])], yes=True)
     assert not (cache / spec.slug).exists()
 
 

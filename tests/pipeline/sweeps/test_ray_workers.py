@@ -26,7 +26,7 @@ import cached_sweeps
 from cached_sweeps import CONCAT, TO_THE_END, told
 
 from msa.features.extraction import ray_cluster
-from msa.features.extraction.worker_pool import ATTEMPTS, Death, RayRunError
+from msa.features.extraction.worker_pool import ATTEMPTS, RayRunError, WorkerDied
 from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
 from msa.pipeline.data.prepare import prepare
@@ -67,7 +67,7 @@ class FakeWorker:
 class FakeCrew:
     """Two workers of this process, of which the one dies that has the n-th leg in hand, for each n in `deaths`."""
 
-    gpu, places = False, 2
+    gpu, capacity = False, 2
 
     def __init__(self, deaths: Callable[[int], bool]) -> None:
         self.deaths, self.legs, self.buried = deaths, 0, 0
@@ -75,24 +75,24 @@ class FakeCrew:
         self.running: dict[Any, Any] = {}
         self.nodes: dict[Any, str] = {}
 
-    def recruit(self) -> None:
+    def start_workers(self) -> None:
         while len(self.nodes) < 2:
             worker = FakeWorker()
             self.nodes[worker] = "here"
             self.idle.append(worker)
 
-    def give(self, worker: Any, reference: Any, item: Any) -> None:
+    def assign(self, worker: Any, reference: Any, item: Any) -> None:
         self.idle.remove(worker)
         self.running[reference] = worker, item
 
-    def gather(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Any]:
         reference = next(iter(self.running))
         worker, leg = self.running.pop(reference)
         self.legs += 1
         if self.deaths(self.legs):
             del self.nodes[worker]
             self.buried += 1
-            yield worker, leg, Death(RuntimeError("killed"))
+            yield worker, leg, WorkerDied(RuntimeError("killed"))
         else:
             self.idle.append(worker)
             yield worker, leg, worker.answer(reference)
