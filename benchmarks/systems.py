@@ -35,7 +35,7 @@ from msa.pipeline.evaluation.baselines import baseline_guesses
 from msa.pipeline.evaluation.comparison import judge as judge_folds
 from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.training.folds import train_folds
-from msa.pipeline.training.pseudo_labels import train_unlabelled
+from msa.pipeline.training.pseudo_labels import train_with_pseudo_labels
 
 EMBEDDED = {"image": "efficientnet_lite0", "text": "minilm"}
 PROBES: dict[int, list[Any]] = {}  # what the linear probe says of the test rows: the same for all recipes
@@ -103,7 +103,7 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
         PROBES[len(dealt)] = baseline_guesses(plain, dealt, seed=training.seed)["linear"]
     started = time.perf_counter()
     if method := options.get("unlabelled"):
-        results = train_unlabelled(features, dealt, head, training, method=method, device=device)
+        results = train_with_pseudo_labels(features, dealt, head, training, method=method, device=device)
     else:
         results = train_folds(features, dealt, head, training, device=device)
     seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""The stages as Python calls: extract the features of posts, and load them as scikit-learn's X, y and groups."""
+"""Python functions of both stages: extract the features of posts, and load them as scikit-learn's X, y and groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..features.posts.layouts import ReadOptions, read_corpus
 from .config.head_config import Grid
 from .data import cached_features as data
 from .data.cached_features import find_spec
-from .data.test_lock import lock
+from .data.test_posts import mark_test_posts
 from .estimators.feature_table import FeatureTable
 
 Names = str | Sequence[str] | None
@@ -27,7 +27,7 @@ IMAGE, TEXT = "efficientnet_lite0", "minilm"
 class Features(NamedTuple):
     """Posts with their features: X, labels y (None for unlabelled posts), duplicate groups and ids (N,) each.
 
-    Give `groups` to the splitter, and to `fit`, so that copies of a post stay on one side.
+    Give `groups` to the splitter, and to `fit`, so that copies of a post are always in the same part.
     """
 
     X: FeatureTable
@@ -47,9 +47,9 @@ def extract(
     layout: str = "auto",
     label_rule: LabelRule = "paper",
 ) -> Extraction:
-    """Embed the posts once, as `msa extract` does; None leaves a modality out. What is cached already is not encoded.
+    """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
-    Raises ValueError for posts, encoders or weights that are not there.
+    Raises ValueError for missing posts, encoders or weights.
     """
     corpus = read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule))
     settings = ExtractSettings(device=device, tokens=tokens)
@@ -71,7 +71,7 @@ def load_features(
     """Load the cached features of posts, the labelled or the unlabelled ones; None leaves a modality out.
 
     With `tokens` the table has those too, images' pooled to the grid `patches`; heads such as attention read them,
-    and they take many times the memory. Locked test posts, and copies of them, are left out.
+    and they take many times the memory. Test posts, and copies of them, are left out.
 
     Raises ValueError for posts that were not extracted, or where no such row is left.
     """
@@ -88,7 +88,7 @@ def load_features(
     )
     labels = np.array([label or "" for label in table.posts.labels])
     wanted = np.array([(label is not None) == (rows == "labelled") for label in table.posts.labels])
-    chosen = np.flatnonzero(wanted & ~lock(table.posts, folder / "splits").held)
+    chosen = np.flatnonzero(wanted & ~mark_test_posts(table.posts, folder / "splits").in_test_set)
     if not len(chosen):
         raise ValueError(f"no {rows} posts in {posts} outside the test split; `msa check` shows what was read")
     ids = np.array(table.posts.ids)[chosen]

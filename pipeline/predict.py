@@ -1,4 +1,4 @@
-"""`msa predict`: a stored run applied to posts, on features rebuilt by the very encoders that it was trained on."""
+"""`msa predict`: predictions of a stored run for posts, on features of the same encoders that it was trained on."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ from .runs.runs import Run, load_run, rounded, to_csv
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run says of n posts: their ids, the classes, probabilities (n, K) averaged over its heads and views."""
+    """A run's predictions for n posts: ids, classes, probabilities (n, K) averaged over its heads and views."""
 
     ids: list[str]
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
-    blind: tuple[str, ...] = ()  # ids of posts of which nothing could be read: their label is a guess without input
+    blind: tuple[str, ...] = ()  # ids of posts of which nothing could be read: predicted without input
 
     @property
     def labels(self) -> list[str]:
-        """The likeliest class of each post."""
+        """The most probable class of each post."""
         return [self.classes[int(best)] for best in self.probabilities.argmax(1)]
 
     def to_dict(self) -> dict[str, object]:
         """The object of `--json`."""
-        found = zip(self.ids, self.labels, self.probabilities, strict=True)
         return {
             "predictions": [
-                {"id": name, "label": label, "probabilities": dict(zip(self.classes, rounded(chance), strict=True))}
-                for name, label, chance in found
+                {"id": name, "label": label, "probabilities": dict(zip(self.classes, rounded(row), strict=True))}
+                for name, label, row in zip(self.ids, self.labels, self.probabilities, strict=True)
             ],
             "blind": list(self.blind),
         }
@@ -49,14 +48,14 @@ class Predictions:
         """One line per post: its label, then a probability per class."""
         lines = zip(self.ids, self.labels, self.probabilities, strict=True)
         return "\n".join(
-            f"{name}: {label} ({', '.join(f'{c} {p:.3f}' for c, p in zip(self.classes, chance, strict=True))})"
-            for name, label, chance in lines
+            f"{name}: {label} ({', '.join(f'{c} {p:.3f}' for c, p in zip(self.classes, row, strict=True))})"
+            for name, label, row in lines
         )
 
     def to_csv(self) -> str:
         """`id,label` and one probability per class."""
         lines = zip(self.ids, self.labels, self.probabilities, strict=True)
-        return to_csv(["id", "label", *self.classes], ([i, label, *rounded(chance)] for i, label, chance in lines))
+        return to_csv(["id", "label", *self.classes], ([name, label, *rounded(row)] for name, label, row in lines))
 
     def to_course(self) -> str:
         """The course's answer file: `guid,tag`."""
@@ -76,7 +75,7 @@ def predict_corpus(
     """Predict the posts of a corpus: `rows` is `unlabelled`, `all`, or `auto` (the unlabelled ones if there are any).
 
     Features that the cache lacks are extracted first. Raises ValueError where this machine's encoder would give
-    other numbers than the one that the run was trained with, or where no post is left to predict.
+    other features than the one that the run was trained with, or where no post is left to predict.
     """
     if rows not in ("auto", "unlabelled", "all"):
         raise ValueError(f"rows must be auto, unlabelled or all; got {rows!r}")
@@ -86,10 +85,10 @@ def predict_corpus(
     if not samples:
         raise ValueError("every post is labelled; use --rows all to predict them too")
     chosen = replace(corpus, samples=samples)
-    place = cache or run.cache
+    cache = cache or run.cache
     sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
-    embed_corpus(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
-    return _apply(run, chosen, place, settings.device)
+    embed_corpus(chosen, sources, cache, replace(settings, tokens=run.config.tokens), progress=progress)
+    return _predict(run, chosen, cache, settings.device)
 
 
 def predict_post(
@@ -100,7 +99,7 @@ def predict_post(
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
 ) -> Predictions:
-    """Predict one post from its file and its text; either may be missing. Nothing is left in any cache."""
+    """Predict one post from its file and its text; either may be missing. Nothing is cached."""
     if image is not None and not image.is_file():
         raise ValueError(f"there is no image file {str(image)!r}")
     if image is None and not text:
@@ -114,12 +113,12 @@ def predict_post(
         if bad:
             reason = read_errors(Path(bad[0].path))[0].reason
             raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
-        return _apply(run, post, Path(folder), settings.device)
+        return _predict(run, post, Path(folder), settings.device)
 
 
 @dataclass(frozen=True)
 class Written:
-    """Predictions and the files that hold them."""
+    """Predictions and the files that they were written to."""
 
     predictions: Predictions
     files: list[Path]
@@ -129,12 +128,12 @@ class Written:
         return self.predictions.to_dict() | {"files": [str(path) for path in self.files]}
 
     def to_text(self) -> str:
-        """How many of each class, and where they lie."""
+        """The number of posts of each class, and the files."""
         counts = Counter(self.predictions.labels)
         shares = ", ".join(f"{counts[label]} {label}" for label in self.predictions.classes)
         where = "\n".join(f"written: {path}" for path in self.files)
         blind = self.predictions.blind
-        warning = f"\nguessed, since neither image nor text could be read: {', '.join(blind)}" if blind else ""
+        warning = f"\npredicted without input, as nothing could be read: {', '.join(blind)}" if blind else ""
         return f"{len(self.predictions.ids)} posts predicted: {shares}{warning}\n{where}"
 
 
@@ -148,7 +147,7 @@ def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -
     return Written(predictions, [folder / name for name in files])
 
 
-def _apply(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
+def _predict(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
     table = load_run_features(run, corpus, cache)
     sides = [side.present for side in (table.image, table.text) if side is not None]
     blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~np.logical_or.reduce(sides)))

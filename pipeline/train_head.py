@@ -1,4 +1,4 @@
-"""`msa train-head`: train one head over the folds, stand it beside its baselines, write the run."""
+"""`msa train-head`: train one head over the folds, compare it with its baselines, write the run."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .metrics.tables import class_table, metric_table, scored_text
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
-from .training.pseudo_labels import train_unlabelled
+from .training.pseudo_labels import train_with_pseudo_labels
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A finished run: where it lies, its metrics over folds, its baselines', what they are worth, seconds."""
+    """A finished run: its folder, its metrics over folds, those of the baselines, and their evaluation."""
 
     run: Path
     fusion: str
@@ -75,26 +75,27 @@ def train_head(
 ) -> TrainedHead:
     """Train `config.fusion` on a cached corpus and write its run folder. Raises ValueError with a remedy.
 
-    With `checkpoint_every`, trainings are kept every so many epochs; the same call, once cut off, goes on there.
-    With `unlabelled`, the head also learns from posts without a label, and stands beside the one that does not.
+    With `checkpoint_every`, the state of trainings is saved every so many epochs; the same call goes on there after an
+    interruption. With `unlabelled`, the head also trains on posts without a label, and is compared with one that does
+    not.
     """
     started = time.perf_counter()
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
-    place = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
-    checkpointers = place.checkpointer if place else None
+    checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
+    checkpointers = checkpoints.checkpointer if checkpoints else None
     results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
-    guesses = baseline_guesses(table, folds, seed=training.seed)
+    predictions = baseline_guesses(table, folds, seed=training.seed)
     if unlabelled != "none":
-        guesses[SUPERVISED] = [result.logits.argmax(1) for result in results]
-        results = train_unlabelled(table, folds, config, training, method=unlabelled, device=device, done=done)
+        predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
+        results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
     metrics = summarise([result.metrics for result in results])
     labels = table.targets()
     baselines = {
-        system: summarise([score(labels[f.test], said, table.classes) for f, said in zip(folds, guess, strict=True)])
-        for system, guess in guesses.items()
+        system: summarise([score(labels[f.test], one, table.classes) for f, one in zip(folds, predicted, strict=True)])
+        for system, predicted in predictions.items()
     }
-    stops = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = judge(table, folds, [result.logits for result in results], stops, others=guesses)
+    valid = [(result.valid_rows, result.valid_logits) for result in results]
+    evaluation = judge(table, folds, [result.logits for result in results], valid, others=predictions)
     path = free_name(runs, name or config.fusion)
     seconds = round(time.perf_counter() - started, 2)
     trained = TrainedHead(path, config.fusion, metrics, baselines, evaluation, len(folds), data_config.repeats, seconds)
@@ -123,15 +124,15 @@ def train_head(
         | {"confusion": evaluation.confusion, "per_fold": [result.metrics for result in results]},
         report=report,
     )
-    if place:
-        place.clear()
+    if checkpoints:
+        checkpoints.clear()
     return trained
 
 
 def checkpoint_dir(
     runs: Path, every: int, table: CachedFeatures, folds: Sequence[Fold], config: HeadConfig, training: TrainConfig
 ) -> CheckpointDir:
-    """Where the unfinished trainings of this very run are kept: same posts, features, folds and settings."""
+    """The checkpoints of this run, identified by its posts, features, folds and settings."""
     specs = [spec.fingerprint for side in (table.image, table.text) if side for spec in side.specs]
     rows = [[part.tolist() for part in (fold.train, fold.valid, fold.test)] for fold in folds]
     identity = [asdict(config), asdict(training), specs, list(table.posts.ids), table.targets().tolist(), rows]

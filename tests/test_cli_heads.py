@@ -153,7 +153,7 @@ def test_locked_posts_are_reached_by_the_test_command_alone(
         assert looks[0]["metrics"] == looks[1]["metrics"]
         assert looks[0]["rows"] >= 10
         later = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--folds", "2", *QUICK)["run"]
-        locked = {key for path in splits.glob("locked-*.json") for key in json.loads(path.read_text())["keys"]}
+        locked = {key for path in splits.glob("test-set-*.json") for key in json.loads(path.read_text())["keys"]}
         assert locked.isdisjoint(json.loads((tmp_path / later / "split.json").read_text())["keys"].values())
     finally:
         for path in set(splits.glob("*")) - before:

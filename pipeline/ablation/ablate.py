@@ -15,7 +15,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
-from ..data.split import VALID_PARTS, ensemble_folds
+from ..data.split import ensemble_folds
 from ..runs.runs import free_name
 from ..training.fold_result import FoldResult
 from ..training.folds import FoldDone, train_experiments
@@ -168,7 +168,7 @@ def _load(
     tokens = any(one.tokens for one in configs)
     loaded = replace(configs[0], inputs="tokens" if tokens else "pooled")
     table, folds, device = prepare(corpus, data_config, loaded, seed=training.seed)
-    count = min(configs[0].ensemble_size, VALID_PARTS)
+    count = configs[0].ensemble_size
     for seed in range(training.seed + 1, training.seed + seeds):  # which deals the members' validation rows anew
         refuse_leaks(
             table, [one for fold in folds for one in ensemble_folds(table.posts, fold, count=count, seed=seed)]

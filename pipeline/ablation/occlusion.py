@@ -1,4 +1,4 @@
-"""A modality taken away from a trained head: its features set to zero, to their mean, to another post's, or hidden."""
+"""A trained head without a modality: its features set to zero, to their mean, to another post's, or masked."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ REMOVED: dict[str, tuple[Modality, ...]] = {
     "text": ("image",),
     "image": ("text",),
     "neither": ("image", "text"),
-}  # by what the head still sees
+}  # by what the head still reads
 Replacement = Literal["zero", "mean", "shuffle", "null"]
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What stands in for a modality of n test rows: `means` (L, D) of the training rows, or `orders` (n,) of others.
+    """Replaces a modality of n test rows, by `means` (L, D) of the training rows or `orders` (n,) of other test rows.
 
-    Masks stay as they are, but that "null" hides the modality and "shuffle" takes the other post's mask with its
-    features. The two modalities are shuffled apart from one another.
+    Masks stay as they are, except that "null" masks the modality and "shuffle" takes the other post's mask with its
+    features. The two modalities are shuffled independently.
     """
 
     how: Replacement
     means: Mapping[Modality, Tensor]
     orders: Mapping[Modality, Tensor]
 
-    def __call__(self, shown: Inputs, modality: Modality) -> Inputs:
-        """The test rows `shown` without that modality."""
+    def __call__(self, inputs: Inputs, modality: Modality) -> Inputs:
+        """The test rows `inputs` without that modality."""
         if self.how == "null":
-            return mask_modality(shown, modality)
-        vectors, mask = side(shown, modality)
+            return mask_modality(inputs, modality)
+        vectors, mask = side(inputs, modality)
         if self.how == "zero":
             vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
         elif self.how == "mean":
@@ -55,7 +55,7 @@ class Removal:
         else:
             order = self.orders[modality]
             vectors, mask = vectors[order], mask[order]
-        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
+        return inputs._replace(**{modality: vectors, f"{modality}_mask": mask})
 
 
 def predict_without(
@@ -77,9 +77,9 @@ def predict_without(
         for number, result in enumerate(results):
             views = prediction_views(table, config, result.reductions, device)
             rows = torch.from_numpy(result.fold.test).to(device)
-            # By fold and seed, so that no two of them pair the same posts.
-            draw = (seeds[number // folds], number % folds)
-            remove = removal(how, views[0], train=result.fold.train, scored=len(rows), seed=draw)
+            # One seed per fold and training seed, so that no two of them pair the same posts.
+            seed = (seeds[number // folds], number % folds)
+            remove = removal(how, views[0], train=result.fold.train, count=len(rows), seed=seed)
             whole = [Inputs(*(tensor[rows] for tensor in view)) for view in views]
             for key, removed in REMOVED.items():
                 shown = whole
@@ -90,9 +90,9 @@ def predict_without(
 
 
 def removal(
-    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], scored: int, seed: tuple[int, ...]
+    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], count: int, seed: tuple[int, ...]
 ) -> Removal:
-    """Prepare a removal from `scored` rows, given the inputs of all posts and which of them train.
+    """Prepare a removal from `count` test rows, given the inputs of all posts and the training rows.
 
     Raises ValueError where fewer than two rows are to be shuffled.
     """
@@ -102,15 +102,15 @@ def removal(
         if how == "mean":
             means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(inputs.text.device))
         if how == "shuffle":
-            order = others(scored, np.random.default_rng((*seed, number)))
+            order = others(count, np.random.default_rng((*seed, number)))
             orders[modality] = torch.from_numpy(order).to(inputs.text.device)
     return Removal(how, means, orders)
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """For each of n places another one, each once: a cycle through all of them in random order."""
+    """A permutation of n places that moves each one: a single cycle in random order."""
     if n < 2:
-        raise ValueError(f"{n} scored post cannot be given another's features; score more posts, or use --how mean")
+        raise ValueError(f"{n} test row cannot be given another's features; test more posts, or use --how mean")
     cycle = draw.permutation(n)
     order = np.empty(n, np.int64)
     order[cycle] = np.roll(cycle, 1)

@@ -30,8 +30,8 @@ from .split import Posts
 class ModalityTable:
     """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
 
-    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Of several
-    encoders the pooled vectors stand side by side, and `parts` are the encoders one by one where there are tokens.
+    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Pooled
+    vectors of several encoders are concatenated, and `parts` are the encoders one by one where there are tokens.
     `views` are the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own
     format. `seen` says which posts an encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
     """
@@ -74,10 +74,10 @@ class CachedFeatures:
 
 
 def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
-    """The one cached encoder of that name, slug or fingerprint; ValueError where none or several answer to it."""
+    """The one cached encoder of that name, slug or fingerprint; ValueError where none or several match."""
     specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
-    found = found or [spec for spec in specs if _answers(spec, parse_encoder_name(name))]
+    found = found or [spec for spec in specs if _matches(spec, parse_encoder_name(name))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -88,8 +88,8 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
     raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
 
 
-def _answers(spec: EncoderSpec, asked: EncoderName) -> bool:
-    """Whether a name means this spec, where the name says what is the encoder's own anyway, or leaves out an owner."""
+def _matches(spec: EncoderSpec, asked: EncoderName) -> bool:
+    """Whether a name means this spec although it names one of the encoder's defaults, or leaves its owner out."""
     own = parse_encoder_name(spec.name, local=False)
     return (
         _short(safe_base_name(asked.base)) == _short(own.base)
@@ -100,12 +100,12 @@ def _answers(spec: EncoderSpec, asked: EncoderName) -> bool:
 
 
 def _short(name: str) -> str:
-    """A name without the owner or folder before it, as users write it: the last part of an id or a path."""
+    """The last part of an id or a path: a name without its owner or folder, as users write it."""
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
 def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits look at them."""
+    """The content keys of a corpus, and its posts as splits read them."""
     contents = hash_corpus(corpus)
     groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
     posts = Posts(
@@ -132,9 +132,9 @@ def load_features(
     classes: Sequence[str] | None = None,
     views: Sequence[Sequence[EncoderSpec]] = (),
 ) -> CachedFeatures:
-    """Join a corpus with its cached features. Parts are compared with their checksums first.
+    """Join a corpus with its cached features. The checksums of all parts are verified first.
 
-    `patches` pools image tokens to a coarser grid (rows, columns). What a tower learns from has its tokens even where
+    `patches` pools image tokens to a coarser grid (rows, columns). The inputs of a tower have tokens even where
     `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
     posts that were never extracted, and StoreError for a damaged cache.
     """
@@ -179,7 +179,7 @@ def _load_modality(
     patches: Grid | None,
     remedy: str,
 ) -> ModalityTable:
-    """The encoders of one modality, side by side; `remedy` is the line that extracts what they lack."""
+    """The features of one modality, encoders concatenated; `remedy` is the command that extracts missing ones."""
     keys = contents.keys(specs[0].modality)
     for spec in specs:
         if not (cache / spec.slug).is_dir():
@@ -197,7 +197,7 @@ def _load_modality(
 
 
 def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
-    """A view that holds exactly the posts of the plain table: one that it could not embed shows its plain image."""
+    """A view with exactly the posts of the plain table: one that it lacks has its plain image instead."""
     held = view.present & plain.present
     pooled = np.where(held[:, None], view.pooled, plain.pooled)
     if view.tokens is None or plain.tokens is None:
@@ -213,7 +213,7 @@ def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
 def _load_encoder(
     store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str
 ) -> ModalityTable:
-    """Read one store; distinct keys are read once and then dealt to their rows."""
+    """Read one store; distinct keys are read once and then copied to their rows."""
     tokens = tokens or store.spec.raw
     distinct = sorted({key for key in keys if key is not None})
     known = store.find(distinct, tokens=tokens)
@@ -241,11 +241,11 @@ def _load_encoder(
             split = np.split(block.tokens, block.offsets[1:-1])
             for position, item in zip(positions, split, strict=True):
                 ragged[position] = coarsen(item, grid) if grid else item
-    dealt = np.zeros((len(keys), store.spec.width), np.float32)
-    dealt[present] = pooled[row[present]]
+    vectors = np.zeros((len(keys), store.spec.width), np.float32)
+    vectors[present] = pooled[row[present]]
     seconds = store.seconds(wanted)
     if not tokens:
-        return ModalityTable((store.spec,), present, dealt, seconds=seconds)
+        return ModalityTable((store.spec,), present, vectors, seconds=seconds)
     longest = max((len(item) for item in ragged), default=0)
     kind = np.dtype(store.spec.dtype if store.spec.raw else np.float32)
     padded = np.zeros((len(keys), longest, store.spec.width), kind)
@@ -254,7 +254,7 @@ def _load_encoder(
         if at >= 0:
             padded[index, : len(ragged[at])] = ragged[at]
             mask[index, : len(ragged[at])] = True
-    return ModalityTable((store.spec,), present, dealt, padded, mask, seconds=seconds)
+    return ModalityTable((store.spec,), present, vectors, padded, mask, seconds=seconds)
 
 
 def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def deal_groups(
+def split_groups(
     labels: NDArray[np.str_], groups: NDArray[np.int64], parts: int, *, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Deal n rows into `parts`, each the sorted places of its rows; rows of one group stay together.
+    """Split n rows into `parts`, each the sorted places of its rows; rows of one group stay together.
 
     Groups of unequal class counts come first, in shuffled order. Each goes where the classes are then spread most
     evenly over the parts; of several such, to the one with the fewest rows. scikit-learn weighs the parts one by one
@@ -25,14 +25,14 @@ def deal_groups(
     order = shuffled[np.argsort(-np.std(counts[shuffled], axis=1), kind="stable")]
 
     part_of = np.empty(len(sizes), np.int64)
-    dealt = np.zeros((parts, len(class_counts)))  # rows per part and class
+    filled = np.zeros((parts, len(class_counts)))  # rows per part and class
     here = np.eye(parts)[:, :, None]
     for group in order:
-        tried = (dealt + here * counts[group]) / class_counts  # (try, part, class): shares of each class
+        tried = (filled + here * counts[group]) / class_counts  # (try, part, class): shares of each class
         apart = tried - np.add.reduce(tried, 1, keepdims=True) / parts
         spread = np.sqrt(np.add.reduce(apart * apart, 1) / parts)
-        part = _best(np.add.reduce(spread, 1) / len(class_counts), dealt.sum(1))
-        dealt[part] += counts[group]
+        part = _best(np.add.reduce(spread, 1) / len(class_counts), filled.sum(1))
+        filled[part] += counts[group]
         part_of[group] = part
     return [np.flatnonzero(part_of[group_of] == part) for part in range(parts)]
 
@@ -40,8 +40,8 @@ def deal_groups(
 def _best(uneven: NDArray[np.float64], rows: NDArray[np.float64]) -> int:
     """The part with the least unevenness; where that is equal within rounding, the one with fewer rows."""
     best, least, fewest = 0, np.inf, np.inf
-    for part, (value, filled) in enumerate(zip(uneven.tolist(), rows.tolist(), strict=True)):
+    for part, (value, size) in enumerate(zip(uneven.tolist(), rows.tolist(), strict=True)):
         equal = abs(value - least) <= 1e-8 + 1e-5 * abs(least) if part else False
-        if value < least or (equal and filled < fewest):
-            best, least, fewest = part, value, filled
+        if value < least or (equal and size < fewest):
+            best, least, fewest = part, value, size
     return best

@@ -1,4 +1,4 @@
-"""From arrays to a head's inputs: tokens projected once to a smaller width, modalities masked out on request."""
+"""Inputs of heads from cached features: tokens are projected once to a smaller width, modalities can be masked."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Reduction:
 def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Reduction:
     """Principal axes of the tokens and pooled vectors of these rows about the origin, in units of their spread.
 
-    Not about the mean: a head begins with a LayerNorm, which would blow up what little a typical vector differs
-    from it. Fitted on at most FIT_VECTORS vectors, evenly taken. `width` above D keeps D axes.
+    Not about the mean: a head begins with a LayerNorm, which would magnify the small differences from it. Fitted on at
+    most FIT_VECTORS vectors, evenly spaced. `width` above D keeps D axes.
     """
     assert table.tokens is not None
     assert table.token_mask is not None
@@ -57,7 +57,7 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
 
 
 def reduction_names(modality: Modality, encoders: int) -> list[str]:
-    """What the reductions of a modality's encoders are called: the modality, then `.1`, `.2`, … behind it."""
+    """The names of the reductions of a modality's encoders: the modality, then with `.1`, `.2`, … appended."""
     return [modality if number == 0 else f"{modality}.{number}" for number in range(encoders)]
 
 
@@ -66,7 +66,7 @@ def fit_reductions(
 ) -> dict[str, Reduction]:
     """One reduction per encoder that has tokens wider than `width`; none for pooled vectors or `width=None`.
 
-    What a tower learns from is never reduced.
+    The inputs of a tower are never reduced.
     """
     if not tokens or width is None:
         return {}
@@ -83,7 +83,7 @@ def fit_reductions(
 def towers_of(
     specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool, width: int = 128, layers: int = 2
 ) -> Towers:
-    """The towers that a head needs for these encoders: one for each that passes its input through."""
+    """The towers that a head needs: one for each of these encoders that passes its input through."""
     raw = {modality: spec for modality, side in specs.items() for spec in side if spec.raw}
     vocabulary = json.loads(raw["text"].preprocess)["vocabulary"] if "text" in raw else 0
     return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens, width=width, layers=layers)
@@ -98,9 +98,9 @@ def build_inputs(
 ) -> Inputs:
     """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it.
 
-    Raw sides keep their tokens, and these their whole numbers: float32 would be four times as large, and a batch is
-    made so when it is taken. Tokens of several encoders stand one encoder after another, its own pooled vector first,
-    all arrays to one width by their reductions and zeros; position 0 is then the mean of those pooled vectors.
+    Raw tokens stay whole numbers: float32 would be four times as large, and `take` converts each batch. Tokens of
+    several encoders follow one another, each encoder's pooled vector first, brought to one width by their reductions
+    and zeros; position 0 is then the mean of those pooled vectors.
     """
     image = _side(table, table.image, "image", tokens, reductions or {}, hidden=without == "image")
     text = _side(table, table.text, "text", tokens, reductions or {}, hidden=without == "text")
@@ -121,14 +121,14 @@ def build_views(
     tokens: bool,
     reductions: Reductions | None = None,
 ) -> list[Inputs]:
-    """The `inputs` of `build_inputs` once more for each augmented view of the images; everything else is shared."""
+    """The `inputs` of `build_inputs` with each augmented view of the images; everything else is shared."""
     views = table.image.views if table.image else ()
     images = (_side(table, view, "image", tokens, reductions or {}, hidden=False)[0] for view in views)
     return [inputs._replace(image=image.to(inputs.image.device)) for image in images]
 
 
 def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torch.Generator) -> Inputs:
-    """Show each of these rows plain or in one of its views, as likely as one another; other rows stay plain."""
+    """Inputs with each of these rows plain or in one of its views, all equally likely; other rows stay plain."""
     which = torch.randint(len(views) + 1, (len(inputs.image),), generator=draw).to(rows.device)[rows]
     image = inputs.image.clone()
     for number, view in enumerate(views, 1):
@@ -138,13 +138,13 @@ def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torc
 
 
 def dims_of(inputs: Inputs, table: CachedFeatures) -> Dims:
-    """The widths that a head for these inputs of a table is built with."""
+    """The widths of a head for these inputs of a table."""
     image, text = inputs.image.shape[-1], inputs.text.shape[-1]
     return Dims(image, text, len(table.classes), _parts(table, "image", image), _parts(table, "text", text))
 
 
 def _parts(table: CachedFeatures, modality: Modality, width: int) -> tuple[int, ...]:
-    """The widths of encoders whose vectors stand side by side; tokens of several are all of one width."""
+    """The widths of concatenated encoders; empty where tokens of several were brought to one width."""
     widths = tuple(spec.width for spec in table.specs[modality])
     return widths if sum(widths) == width else ()
 
@@ -188,7 +188,7 @@ def _side(
 
 
 def _mask(part: ModalityTable) -> Tensor:
-    """Where one encoder has something (N, 1 + T): its pooled vector, then its tokens."""
+    """One encoder's mask (N, 1 + T): of its pooled vector, then of its tokens."""
     assert part.token_mask is not None
     return torch.cat([torch.from_numpy(part.present)[:, None], torch.from_numpy(part.token_mask)], 1)
 

@@ -1,9 +1,8 @@
-"""What every command of data_config two begins with: features joined to posts, folds to be judged on, a device."""
+"""The first step of every command that trains heads: features joined to posts, folds, a device."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
@@ -12,17 +11,14 @@ from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
 from .leaks import refuse_leaks
-from .split import VALID_PARTS, Fold, ensemble_folds, load_or_make_folds
-from .test_lock import lock
+from .split import Fold, ensemble_folds, load_or_make_folds
+from .test_posts import mark_test_posts
 
 
 def prepare(
     corpus: Corpus, data_config: DataConfig, config: HeadConfig, *, seed: int
 ) -> tuple[CachedFeatures, list[Fold], str]:
-    """Load the features that the head needs and the folds they are judged on; also the device to train on.
-
-    No fold holds a locked test post.
-    """
+    """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post."""
     image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
     table = load_features(
         corpus,
@@ -34,8 +30,8 @@ def prepare(
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
     )
     splits = data_config.cache / "splits"
-    posts = lock(table.posts, splits, share=data_config.hold_out)
+    posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)
     folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
-    members = partial(ensemble_folds, posts, count=min(config.ensemble_size, VALID_PARTS), seed=seed)
-    refuse_leaks(table, [member for fold in folds for member in members(fold)])
+    size = config.ensemble_size
+    refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
     return replace(table, posts=posts), folds, pick_device(data_config.device)

@@ -16,9 +16,9 @@ from ...features.spec import EncoderSpec
 
 @dataclass(frozen=True)
 class Seen:
-    """Which of N posts an encoder was fitted on, `trained` (N,), and which chose its epoch, `selected` (N,).
+    """Which of N posts an encoder was fitted on, `trained` (N,), and on which its epoch was chosen, `selected` (N,).
 
-    A post counts that shares its image, its text or its group with a row of the tuning, directly or through others.
+    A post counts if it shares its image, text or group with a row of the tuning, directly or through others.
     """
 
     spec: EncoderSpec

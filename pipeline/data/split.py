@@ -1,4 +1,4 @@
-"""Who trains, who stops, who is scored: folds stratified by label, never parting duplicates, stored and reused."""
+"""Training, validation and test rows: folds stratified by label that never part duplicates, stored and reused."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.store.durable import write_atomic
-from .group_folds import deal_groups
+from .group_folds import split_groups
+from .versioned_json import read_json, write_json
 
-HOLDOUT = 5  # one fifth is scored where no folds are asked for
+TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
-VALID_PARTS = 10  # one tenth of the training rows decides when to stop
+VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Row numbers of one fold. `valid` picks the best epoch and is never scored; `test` is scored and never trained on.
+    """Row numbers of one fold: `train`, `valid` to choose the best epoch, and `test`, which no training sees.
 
-    Folds of one `repeat` score each row once; every repeat deals the same rows anew.
+    Folds of one `repeat` test each row once; every repeat splits the same rows with another seed.
     """
 
     train: NDArray[np.int64]
@@ -35,9 +36,9 @@ class Fold:
 
 @dataclass(frozen=True)
 class Posts:
-    """What a split looks at, per row: id, label (None: unlabelled), duplicate group, and the user's own split.
+    """What a split depends on, per row: id, label (None: unlabelled), duplicate group, and the user's own split.
 
-    `contents` names what each post holds, whatever its id; without it the id stands for the post.
+    `contents` identifies what each post holds, whatever its id; without it the id identifies the post.
     """
 
     ids: Sequence[str]
@@ -48,25 +49,25 @@ class Posts:
 
     @property
     def keys(self) -> Sequence[str]:
-        """What a row is known by from one command to the next."""
+        """What identifies a row from one command to the next."""
         return self.contents or self.ids
 
     @property
-    def held(self) -> NDArray[np.bool_]:
-        """Rows (N,) that only `msa test` may look at: labelled test posts, and every copy of one."""
+    def in_test_set(self) -> NDArray[np.bool_]:
+        """Mask (N,) of the rows that only `msa test` may read: labelled test posts, and every copy of one."""
         pairs = zip(self.labels, self.splits, strict=True)
         test = np.array([label is not None and split == "test" for label, split in pairs], bool)
         return np.isin(self.groups, self.groups[test])
 
     def digest(self, folds: int | None, seed: int) -> str:
-        """Names the stored split: the same rows, labels and groups always meet the same folds."""
+        """The name of the stored split: the same rows, labels and groups always get the same folds."""
         rows = [list(self.ids), list(self.keys), list(self.labels), self.groups.tolist(), list(self.splits)]
         everything = [rows, folds, seed]
         return hashlib.blake2b(json.dumps(everything).encode(), digest_size=8).hexdigest()
 
 
 def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: int, repeats: int = 1) -> list[Fold]:
-    """The stored folds of these rows, repeat after repeat; made and stored at first use.
+    """The stored folds of these rows, repeat after repeat; they are made and stored at first use.
 
     `folds=None` gives one fold: the user's `val` rows where the data names a split, else a fifth. Posts whose split
     is `test` are in no fold. Raises ValueError where a class is too small to be split.
@@ -74,28 +75,28 @@ def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: i
     if repeats < 1:
         raise ValueError(f"repeats must be 1 or more; got {repeats}")
     if repeats > 1 and folds is None:
-        raise ValueError(f"{repeats} repeats want folds to deal anew; add --folds, as --folds 5")
+        raise ValueError(f"{repeats} repeats need folds to repeat; add --folds, as --folds 5")
     return [fold for number in range(repeats) for fold in _load_or_make(posts, folder, folds, seed, number)]
 
 
 def _load_or_make(posts: Posts, folder: Path, folds: int | None, seed: int, repeat: int) -> list[Fold]:
-    dealt = repeat_seed(seed, repeat)
-    path = folder / f"{posts.digest(folds, dealt)}.json"
+    seed = repeat_seed(seed, repeat)
+    path = folder / f"{posts.digest(folds, seed)}.json"
     if path.exists():
         return [replace(fold, repeat=repeat) for fold in read_folds(path, posts)]
-    made = [replace(fold, repeat=repeat) for fold in make_folds(posts, folds=folds, seed=dealt)]
-    write_atomic(path, json.dumps(describe_folds(posts, made, folds=folds, seed=dealt)).encode())
+    made = [replace(fold, repeat=repeat) for fold in make_folds(posts, folds=folds, seed=seed)]
+    write_json(path, describe_folds(posts, made, folds=folds, seed=seed))
     return made
 
 
 def repeat_seed(seed: int, repeat: int) -> int:
-    """The seed that deals one repeat: the first is dealt by `seed` itself."""
+    """The seed of one repeat of the folds: that of the first is `seed` itself."""
     digest = hashlib.blake2b(f"{seed},{repeat}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) if repeat else seed
 
 
 def describe_folds(posts: Posts, made: Sequence[Fold], *, folds: int | None, seed: int) -> dict[str, object]:
-    """The folds as ids, for JSON, with what each of these posts held."""
+    """The folds as ids, for JSON, with what each of these posts holds."""
     named = [
         {part: [posts.ids[i] for i in getattr(fold, part)] for part in PARTS} | {"repeat": fold.repeat} for fold in made
     ]
@@ -107,11 +108,11 @@ def describe_folds(posts: Posts, made: Sequence[Fold], *, folds: int | None, see
 def read_folds(path: Path, posts: Posts) -> list[Fold]:
     """The folds that `describe_folds` wrote, as rows of these posts.
 
-    Raises ValueError for a damaged file, and where the posts no longer hold what stood in the folds.
+    Raises ValueError for a damaged file, and where a post of the folds is gone or has changed.
     """
     number = {name: index for index, name in enumerate(posts.ids)}
+    stored = read_json(path, "a stored split", "delete it or train again")
     try:
-        stored = json.loads(path.read_text("utf-8"))
         keys, named = dict(stored["keys"]), [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
         repeats = [int(fold["repeat"]) for fold in stored["folds"]]
         gone = [name for fold in named for part in fold for name in part if name not in number]
@@ -124,11 +125,11 @@ def read_folds(path: Path, posts: Posts) -> list[Fold]:
             f"({len(set(gone))} in all); give the data as they were, or delete it or train again"
         )
     rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
-    return [Fold(train, stop, score, n) for (train, stop, score), n in zip(rows, repeats, strict=True)]
+    return [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
 
 
 def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
-    """Deal labelled rows into folds; rows that share content or group stay on one side of every line."""
+    """Split labelled rows into folds; rows that share content or group are always in the same part."""
     if folds is not None and folds < 2:
         raise ValueError(f"folds must be 2 or more; got {folds}")
     labelled = np.array([label is not None for label in posts.labels])
@@ -139,59 +140,57 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     open_rows = np.flatnonzero(labelled & (named != "test"))
     if not len(open_rows):
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
-    open_rows = open_rows[~posts.held[open_rows]]  # a copy of a test post would leak it
+    open_rows = open_rows[~posts.in_test_set[open_rows]]  # a copy of a test post would leak it
     labels = np.array([label or "" for label in posts.labels])
     if folds is None and (named[open_rows] == "val").any():
-        score = open_rows[named[open_rows] == "val"]
+        test = open_rows[named[open_rows] == "val"]
         rest = open_rows[named[open_rows] != "val"]
-        rest = rest[~np.isin(posts.groups[rest], np.unique(posts.groups[score]))]
-        pairs = [(rest, score)]
+        pairs = [(rest[~np.isin(posts.groups[rest], posts.groups[test])], test)]
     else:
-        pairs = _deal(open_rows, labels, posts.groups, folds or HOLDOUT, seed)[: folds or 1]
-    made = []
-    for rest, score in pairs:
-        made.append(Fold(*stop_split(posts, rest, seed=seed), score))
-    return made
+        pairs = _split_rows(open_rows, labels, posts.groups, folds or TEST_PARTS, seed)[: folds or 1]
+    return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
 
 
-def stop_split(posts: Posts, rows: NDArray[np.int64], *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Part labelled rows into those that train and the tenth that stops; ValueError where a class is too small."""
+def split_validation(
+    posts: Posts, rows: NDArray[np.int64], *, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split labelled rows into training rows and a tenth of validation rows; ValueError where a class is too small."""
     labels = np.array([label or "" for label in posts.labels])
-    parts = min(_stop_parts(labels[rows]), max(2, len(np.unique(posts.groups[rows]))))
-    return _deal(rows, labels, posts.groups, parts, seed)[0]
+    parts = min(_valid_parts(labels[rows]), max(2, len(np.unique(posts.groups[rows]))))
+    return _split_rows(rows, labels, posts.groups, parts, seed)[0]
 
 
 def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
-    """Give `count` folds that score the same rows and each stop on another tenth of the others; the first is `fold`.
+    """The folds of `count` ensemble members: the same test rows, other validation rows; the first is `fold` itself.
 
-    A head per member, averaged, learns from every row that is not scored.
+    Together the members train on every row that is not tested. The eleventh has the rows of the first again. Raises
+    ValueError where the posts are too few.
     """
-    if not 1 <= count <= VALID_PARTS:
-        raise ValueError(f"members must be 1 to {VALID_PARTS}; got {count}")
     if count == 1:
         return [fold]
     rest = np.sort(np.concatenate([fold.train, fold.valid]))
     labels = np.array([label or "" for label in posts.labels])
-    dealt = _deal(rest, labels, posts.groups, _stop_parts(labels[rest]), repeat_seed(seed, fold.repeat))
-    others = [replace(fold, train=train, valid=stop) for train, stop in dealt if not np.array_equal(stop, fold.valid)]
-    if len(others) < count - 1:
-        raise ValueError(f"these posts are too few for {count} members; use at most {len(others) + 1}")
-    return [fold, *others[: count - 1]]
+    split = _split_rows(rest, labels, posts.groups, _valid_parts(labels[rest]), repeat_seed(seed, fold.repeat))
+    others = [replace(fold, train=train, valid=part) for train, part in split if not np.array_equal(part, fold.valid)]
+    distinct = [fold, *others][: min(count, VALID_PARTS)]
+    if len(distinct) < min(count, VALID_PARTS):
+        raise ValueError(f"these posts are too few for an ensemble of {count}; use at most {len(distinct)}")
+    return list(islice(cycle(distinct), count))
 
 
 def inner_folds(posts: Posts, fold: Fold, *, folds: int, seed: int) -> list[Fold]:
-    """Deal a fold's training and validation rows into `folds` folds of their own, on which settings may be chosen.
+    """Split a fold's training and validation rows into `folds` inner folds, on which settings may be chosen.
 
-    No row that the outer fold scores, nor a copy of one, is in any of them. Raises ValueError as `make_folds`.
+    No test row of the outer fold, nor a copy of one, is in any of them. Raises ValueError as `make_folds`.
     """
     if folds < 2:
         raise ValueError(f"inner folds must be 2 or more; got {folds}")
     rest = np.sort(np.concatenate([fold.train, fold.valid]))
     labels = np.array([label or "" for label in posts.labels])
     made = []
-    for others, score in _deal(rest, labels, posts.groups, folds, seed):
-        train, stop = _deal(others, labels, posts.groups, _stop_parts(labels[others]), seed)[0]
-        made.append(replace(fold, train=train, valid=stop, test=score))
+    for others, test in _split_rows(rest, labels, posts.groups, folds, seed):
+        train, valid = _split_rows(others, labels, posts.groups, _valid_parts(labels[others]), seed)[0]
+        made.append(replace(fold, train=train, valid=valid, test=test))
     return made
 
 
@@ -213,12 +212,12 @@ def take_share(posts: Posts, rows: NDArray[np.int64], share: float, *, seed: int
     return np.asarray(np.sort(rows[taken[group]]))
 
 
-def _stop_parts(labels: NDArray[np.str_]) -> int:
-    """Parts of which one stops training: ten, fewer where no class has ten posts."""
+def _valid_parts(labels: NDArray[np.str_]) -> int:
+    """Number of parts of which one is for validation: ten, fewer where no class has ten posts."""
     return min(VALID_PARTS, max(2, *Counter(labels.tolist()).values()))
 
 
-def _deal(
+def _split_rows(
     rows: NDArray[np.int64], labels: NDArray[np.str_], groups: NDArray[np.int64], parts: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split rows into `parts`; return (the others, the part) for each."""
@@ -233,8 +232,8 @@ def _deal(
     if (tied := len(np.unique(groups[rows]))) < parts:
         raise ValueError(f"duplicates tie the posts into {tied} groups, too few for {parts} parts; use fewer --folds")
     everyone = np.arange(len(rows))
-    dealt = deal_groups(labels[rows], groups[rows], parts, seed=seed)
-    result = [(rows[np.setdiff1d(everyone, part)], rows[part]) for part in dealt]
+    places = split_groups(labels[rows], groups[rows], parts, seed=seed)
+    result = [(rows[np.setdiff1d(everyone, part)], rows[part]) for part in places]
     if any(not len(part) or not len(others) for others, part in result):
         raise ValueError(f"duplicates tie the posts into too few groups for {parts} parts; use fewer --folds")
     return result

@@ -1,4 +1,4 @@
-"""A fusion head in scikit-learn's way: fit, predict, clone, search, cross-validate."""
+"""A fusion head as a scikit-learn classifier: fit, predict, clone, search, cross-validate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...features.encoders.runtime import pick_device
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
-from ..data.split import Fold, stop_split
+from ..data.split import Fold, split_validation
 from ..runs.run_predictions import run_probabilities
 from ..runs.runs import Run
 from ..training.folds import train_folds
@@ -44,11 +44,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters are those of HeadConfig and TrainConfig by name, with their defaults, `random_state` for the seed, and
     `device`. The features X are a FeatureTable, or one array (posts, columns), which counts as the text.
 
-    After `fit`: `classes_` (K,) as in y, `n_features_in_`, `widths_` per modality, `run_` (the heads and what they
-    read), `histories_` (epochs per head). A tenth of the rows given to `fit` decides when to stop and is not trained
-    on. Same random_state and thread count, same result; None draws a seed from NumPy's global state.
+    After `fit`: `classes_` (K,) as in y, `n_features_in_`, `widths_` per modality, `run_` (the heads and their
+    inputs), `histories_` (epochs per head). A tenth of the rows given to `fit` are validation rows for early
+    stopping. Same random_state and thread count, same result; None draws a seed from NumPy's global state.
 
-    Rows that an encoder was tuned on may be fitted, but are refused by `predict`: their score would mean nothing.
+    Rows that an encoder was tuned on may be fitted, but `predict` refuses them: their score would mean nothing.
     """
 
     def __init__(self, fusion: str = "attention", **settings: Any) -> None:
@@ -64,13 +64,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def fit(self, X: FeatureTable | ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> FusionClassifier:  # noqa: N803
-        """Train on X (N posts) and labels y (N,); rows of one of the `groups` (N,) all train, or all stop.
+        """Train on X (N posts) and labels y (N,); rows of one of the `groups` (N,) all train, or all validate.
 
         Raises ValueError on settings out of range, arrays that do not fit, or a class of a single row.
         """
         config, training = self._configs()
         table, truth = self._seen(X, y)
-        config = _settled(config, table)
+        config = _with_inputs(config, table)
         self.classes_, numbers = np.unique(truth, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -80,9 +80,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tied = np.arange(len(table)) if groups is None else np.unique(column_or_1d(groups), return_inverse=True)[1]
         check_consistent_length(truth, tied)
         joined = table.joined([names[number] for number in numbers], tied, names, tokens=config.tokens)
-        train, stop = stop_split(joined.posts, np.arange(len(table)), seed=training.seed)
-        # Nothing is held back to be scored: that is the caller's to do, so the validation rows stand in.
-        fold = Fold(train, stop, stop)
+        train, valid = split_validation(joined.posts, np.arange(len(table)), seed=training.seed)
+        # The caller keeps the test rows, so the validation rows take their place here.
+        fold = Fold(train, valid, valid)
         result = train_folds(joined, [fold], config, training, device=pick_device(self.device))[0]
         heads = [head.cpu() for head in result.heads]
         self.run_ = Run(config, tuple(names), {}, Path(), heads, [result.reductions])
@@ -90,20 +90,20 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: FeatureTable | ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """The likeliest class of each row (N,)."""
-        chances = self.predict_proba(X)
-        return np.asarray(self.classes_[chances.argmax(1)])
+        """The most probable class of each row (N,)."""
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: FeatureTable | ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """Probabilities (N, K), in the order of `classes_`."""
         check_is_fitted(self)
         table = self._like(X)
-        nobody: list[None] = [None] * len(table)
-        joined = table.joined(nobody, np.arange(len(table)), self.run_.classes, tokens=self.run_.config.tokens)
-        chances = run_probabilities(self.run_, joined, pick_device(self.device))
+        unlabelled: list[None] = [None] * len(table)
+        joined = table.joined(unlabelled, np.arange(len(table)), self.run_.classes, tokens=self.run_.config.tokens)
+        probabilities = run_probabilities(self.run_, joined, pick_device(self.device))
         for head in self.run_.heads:  # so that it can be unpickled where there is no such device
             head.cpu()
-        return chances
+        return probabilities
 
     def decision_function(self, X: FeatureTable | ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """Log-probabilities (N, K); of two classes, the log-odds (N,) of the second."""
@@ -138,17 +138,17 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return table, labels
 
     def _like(self, X: FeatureTable | ArrayLike) -> FeatureTable:  # noqa: N803
-        """X as a table, refused where it is unlike the one of `fit`."""
+        """X as a table; ValueError where it differs from the one of `fit`."""
         table = X if isinstance(X, FeatureTable) else FeatureTable(text=validate_data(self, X, reset=False))
         if table.widths != self.widths_:
             raise ValueError(
                 f"X is {table!r}, but `fit` saw {describe(self.widths_)}; give the same columns and tokens"
             )
-        refuse_seen(table.image, table.text)  # whatever is predicted may be scored
+        refuse_seen(table.image, table.text)  # predictions may be scored
         return table
 
 
-# Spelt out for whoever asks, scikit-learn's get_params above all: new settings of a training are parameters here too.
+# scikit-learn's get_params reads the signature: every setting of heads and training is a parameter here too.
 FusionClassifier.__init__.__signature__ = Signature(  # type: ignore[attr-defined]
     [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)]
     + [
@@ -158,8 +158,8 @@ FusionClassifier.__init__.__signature__ = Signature(  # type: ignore[attr-define
 )
 
 
-def _settled(config: HeadConfig, table: FeatureTable) -> HeadConfig:
-    """The same with `inputs` settled: tokens where the head likes them and the table has them."""
+def _with_inputs(config: HeadConfig, table: FeatureTable) -> HeadConfig:
+    """The same with `inputs` decided: tokens where the head reads them and the table has them."""
     if any(tokens for _, tokens in table.widths.values()):
         return config
     if config.inputs == "tokens":

@@ -22,10 +22,10 @@ class FeatureTable:
 
     `image_tokens` (N, P, I) and `text_tokens` (N, T, E) are what heads on tokens read beside the pooled vectors. A
     mask (N,) is False where a post lacks the modality; (N, P) says which tokens are there, and a row without any
-    lacks the modality. A pooled row that is all NaN lacks it too. What stands under a mask is never read.
+    lacks the modality. A pooled row that is all NaN lacks it too. Masked values are never read.
 
-    `table[rows]` is a table again, for whatever an array takes as rows: a number (one row stays a table of one),
-    slice, mask, or list of numbers. As an array it is the pooled vectors side by side, (N, I + E), NaN where missing.
+    `table[rows]` is a table again, for any rows that an array accepts: a number (a table of one row), slice, mask, or
+    list of numbers. As an array it is the concatenated pooled vectors, (N, I + E), NaN where missing.
 
     Raises ValueError on arrays that do not fit together, or hold NaN or infinity where a modality is there.
     """
@@ -80,7 +80,7 @@ class FeatureTable:
     def __getitem__(self, rows: Any) -> FeatureTable:
         if isinstance(rows, tuple):  # scikit-learn asks for X[rows, ...]
             if len(rows) != 2 or rows[1] is not Ellipsis:
-                raise IndexError(f"a FeatureTable is cut by rows alone, got {rows!r}; take .image or .text first")
+                raise IndexError(f"a FeatureTable is indexed by rows alone, got {rows!r}; take .image or .text first")
             rows = rows[0]
         chosen = np.atleast_1d(np.arange(len(self))[rows])
         return FeatureTable.of(*(side and _cut(side, chosen) for side in (self.image, self.text)))
@@ -95,7 +95,7 @@ class FeatureTable:
     def joined(
         self, labels: Sequence[str | None], groups: NDArray[np.int64], classes: Sequence[str], *, tokens: bool
     ) -> data.CachedFeatures:
-        """The same rows as training sees them. With `tokens`, a side without any has none in every row."""
+        """The same rows as training reads them. With `tokens`, a modality without any has zero tokens in every row."""
         nothing: list[None] = [None] * len(self)
         posts = Posts([str(row) for row in range(len(self))], list(labels), groups, nothing)
         image, text = (_with_tokens(side) if tokens and side else side for side in (self.image, self.text))

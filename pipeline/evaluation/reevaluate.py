@@ -1,12 +1,10 @@
-"""`msa evaluate`: a stored run scored again on the very rows that each of its folds was scored on."""
+"""`msa evaluate`: a stored run tested again on the test rows of its folds."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +18,9 @@ from ...features.store.durable import write_atomic
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
-from ..data.split import VALID_PARTS, Fold, ensemble_folds, read_folds
-from ..data.test_lock import lock
+from ..data.split import Fold, ensemble_folds, read_folds
+from ..data.test_posts import mark_test_posts
+from ..data.versioned_json import read_json
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score, summarise
 from ..metrics.tables import class_table, metric_table, scored_text
@@ -32,7 +31,7 @@ from ..training.predictions import prediction_views, view_logits
 from .comparison import Evaluation, judge
 from .curves import Curve, Said, missing_curve
 
-ALIKE = 0.999  # of the stored predictions: another device may round a close call the other way
+ALIKE = 0.999  # of the stored predictions: another device may round near ties differently
 Missing = Literal["none", "image", "text", "both"]
 HIDDEN: dict[Missing, tuple[Modality, ...]] = {
     "none": (),
@@ -45,7 +44,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reevaluation:
-    """A run's figures, measured again; the missing-modality curve where it was asked for, and its files."""
+    """A run's metrics, computed again; the missing-modality curve if `missing` is given, and its files."""
 
     run: Path
     fusion: str
@@ -77,7 +76,7 @@ class Reevaluation:
         return (
             f"{class_table(self.evaluation.classes)}\n\n{metric_table({self.fusion: self.metrics})}\n\n"
             f"{self.evaluation.to_text()}\n\n{curve}{scored_text(self.evaluation.rows, self.folds, self.repeats)}; "
-            f"{self.reproduced:.2%} of the stored predictions come out again; run folder: {self.run}{written}"
+            f"{self.reproduced:.2%} of the stored predictions are reproduced; run folder: {self.run}{written}"
         )
 
 
@@ -90,35 +89,33 @@ def evaluate_run(
     device: str = "auto",
     seed: int = 0,
 ) -> Reevaluation:
-    """Score each fold's heads on the rows that the run's own split scores them on; write the curve into its folder.
+    """Test each fold's heads on the test rows of the run's own split; write the curve into its folder.
 
-    `missing` hides that modality from more and more of the scored posts; `both` draws a curve for each. Raises
-    ValueError where the data no longer hold the run's posts, where any of them has been locked for `msa test` since,
-    or where features rebuilt from the cache do not give the stored predictions.
+    `missing` hides that modality from more and more of the test rows; `both` draws a curve for each. Raises ValueError
+    where the data no longer hold the run's posts, where any of them is a test post of `msa test` by now, or where the
+    features in the cache do not reproduce the stored predictions.
     """
     path = find_run(path)
     run = load_run(path)
-    place = cache or run.cache
-    table = load_run_features(run, corpus, place)
+    cache = cache or run.cache
+    table = load_run_features(run, corpus, cache)
     folds = read_folds(path / "split.json", table.posts)
     refuse_leaks(table, folds)
-    held = lock(table.posts, place / "splits").held
-    scored = np.unique(np.concatenate([fold.test for fold in folds]))
-    if locked := int(held[scored].sum()):
-        raise ValueError(
-            f"{path}: {locked} of its {len(scored)} scored posts are locked for `msa test` by now; train again"
-        )
+    in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
+    rows = np.unique(np.concatenate([fold.test for fold in folds]))
+    if count := int(in_test_set[rows].sum()):
+        raise ValueError(f"{path}: {count} of its {len(rows)} test rows are test posts by now; train again")
     hidden = HIDDEN[missing]
     for modality in hidden:
         if not run.specs[modality]:
-            raise ValueError(f"{path} sees no {modality}; there is nothing to hide, give another --missing")
-    said = list(_replay(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
+            raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
+    said = list(_predict_folds(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
     labels = table.targets()
     metrics = [score(labels[f.test], one.whole.argmax(1), table.classes) for f, one in zip(folds, said, strict=True)]
-    reproduced = _alike(path, table, folds, [one.whole for one in said])
+    reproduced = _reproduced(path, table, folds, [one.whole for one in said])
     if reproduced < ALIKE:
         raise ValueError(
-            f"{path}: {1 - reproduced:.2%} of the stored predictions come out otherwise on the features in {place}; "
+            f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
     evaluation = judge(table, folds, [one.whole for one in said], [one.valid for one in said])
@@ -134,11 +131,11 @@ def evaluate_run(
 
 
 def read_seed(path: Path) -> int:
-    """The seed that a run's folds and heads were drawn by."""
-    return int(json.loads((path / "split.json").read_text("utf-8"))["seed"])
+    """The seed of a run's folds and heads."""
+    return int(read_json(path / "split.json", "a run's split", "train again")["seed"])
 
 
-def _replay(
+def _predict_folds(
     run: Run, table: CachedFeatures, folds: Sequence[Fold], hidden: Sequence[Modality], *, seed: int, device: str
 ) -> Iterator[Said]:
     """Logits of each fold's heads on its test rows, whole and with a modality hidden, and on their validation rows."""
@@ -149,8 +146,7 @@ def _replay(
         for fold, (heads, reductions) in zip(folds, run.folds, strict=True):
             views = prediction_views(table, run.config, reductions, device)
             heads = [head.to(device) for head in heads]
-            members = ensemble_folds(table.posts, fold, count=min(size, VALID_PARTS), seed=seed)
-            valid = [member.valid for member in islice(cycle(members), size)]
+            valid = [member.valid for member in ensemble_folds(table.posts, fold, count=size, seed=seed)]
             masked = {modality: [mask_modality(view, modality) for view in views] for modality in hidden}
             yield Said(
                 whole=log_mean(view_logits(heads, views, fold.test)),
@@ -164,8 +160,8 @@ def _replay(
             )
 
 
-def _alike(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
-    """The share of the run's stored predictions that these logits give again."""
+def _reproduced(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
+    """The share of the run's stored predictions that these logits reproduce."""
     with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         stored = {(int(line["fold"]), line["id"]): line["predicted"] for line in csv.DictReader(file)}
     found = {

@@ -18,7 +18,7 @@ from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
-from ..data.test_lock import lock
+from ..data.test_posts import mark_test_posts
 from ..metrics.scores import per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
 from ..metrics.tables import class_table, metric_table
@@ -80,7 +80,7 @@ def score_locked(path: Path, corpus: Corpus, *, cache: Path | None = None, devic
     run = load_run(path)
     place = cache or run.cache
     table = load_run_features(run, corpus, place)
-    posts = lock(table.posts, place / "splits")
+    posts = mark_test_posts(table.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
     rows = np.flatnonzero([label is not None and split == "test" for label, split in pairs])
     if not len(rows):

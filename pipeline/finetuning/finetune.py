@@ -1,8 +1,7 @@
-"""`msa finetune`: fit one encoder to the training rows of a stored split, and write it with a record of what it saw."""
+"""`msa finetune`: fit one encoder to the training rows of a stored split, and write it with a record of these rows."""
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import time
@@ -29,16 +28,17 @@ from ...features.store.durable import sync_folder, write_atomic
 from ...features.text_table import table
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
-from ..data.test_lock import lock
+from ..data.test_posts import mark_test_posts
+from ..data.versioned_json import write_json
 from ..training.loop import training_threads
-from .tune import EpochDone, Rows, TuneConfig, fit_encoder
+from .tune import EncoderInputs, EpochDone, TuneConfig, fit_encoder
 
-SHOWN = ("loss", "accuracy", "macro_f1")
+COLUMNS = ("loss", "accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A tuned encoder: its folder, what it was tuned on, each epoch's metrics on the validation rows, rows a second."""
+    """A tuned encoder: its folder, the rows of its tuning, metrics per epoch on the validation rows, speed."""
 
     folder: Path
     record: TunedRecord
@@ -51,19 +51,19 @@ class Finetuned:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        said = {name: value for name, value in asdict(self.record).items() if name not in ("trained", "selected")}
+        record = {name: value for name, value in asdict(self.record).items() if name not in ("trained", "selected")}
         counts = {"rows": self.rows, "valid_rows": self.valid_rows, "best_epoch": self.best_epoch}
         speed = {"rows_per_second": self.rows_per_second, "seconds": self.seconds}
-        return {"folder": str(self.folder), **said, **counts, "history": self.history, **speed}
+        return {"folder": str(self.folder), **record, **counts, "history": self.history, **speed}
 
     def to_text(self) -> str:
         """The table that the command prints."""
         lines = [
-            [f"{number}{' *' * (number == self.best_epoch)}", *(f"{epoch[name]:.3f}" for name in SHOWN)]
+            [f"{number}{' *' * (number == self.best_epoch)}", *(f"{epoch[name]:.3f}" for name in COLUMNS)]
             for number, epoch in enumerate(self.history, 1)
         ]
         return (
-            f"{table(['epoch', *(f'validation {name}' for name in SHOWN)], lines)}\n\n"
+            f"{table(['epoch', *(f'validation {name}' for name in COLUMNS)], lines)}\n\n"
             f"{self.record.base} tuned on {self.rows} rows of {self.record.where}, {self.rows_per_second:.1f} rows/s, "
             f"{self.seconds:.0f} s; next: msa extract --{self.record.modality} {self.folder}"
         )
@@ -87,21 +87,21 @@ def finetune(
 
     The split is the one in `cache` that `msa train-head` uses with the same folds and seed. Its validation rows pick
     the epoch; its test rows are never decoded. Rows without the modality, or with a bad one, are left out. Raises
-    ValueError for an encoder that cannot be tuned, a fold that is not there, or an `out` that is.
+    ValueError for an encoder that cannot be tuned, a fold that does not exist, or an `out` that does.
     """
     started = time.perf_counter()
     if out.exists():
-        raise ValueError(f"{out} is there already; give another folder to --out")
+        raise ValueError(f"{out} exists already; give another folder to --out")
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus)
-    posts = lock(posts, cache / "splits")
+    posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
     if not 0 <= fold < len(made):
         raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")
     place = pick_device(device)
     with training_threads(available_cores() if place == "cpu" else torch.get_num_threads()):
         encoder: Any = source.load(Runtime(place, "torch"))
-        rows = Rows(corpus, contents, encoder, modality, options.clean)
+        rows = EncoderInputs(corpus, contents, encoder, modality, options.clean)
         trained = fit_encoder(encoder, rows, corpus.labels, made[fold], config, place, done)
     record = TunedRecord(
         base=absolute_name(name),
@@ -122,7 +122,7 @@ def finetune(
 
 
 def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:
-    """The encoder, if it is one that a gradient can reach. Raises ValueError."""
+    """The encoder. Raises ValueError where it cannot be tuned."""
     variant = parse_encoder_name(name)
     if variant.suffix:
         raise ValueError(f"an encoder is tuned as a whole; leave out {variant.suffix!r} of {name!r}")
@@ -139,19 +139,19 @@ def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:
 
 
 def _keys(contents: Contents, posts: Posts, rows: NDArray[np.int64]) -> tuple[str, ...]:
-    """Content keys of both modalities of these rows, and of every copy of them."""
+    """Content keys of both modalities of these rows and of every copy of them."""
     whole = np.flatnonzero(np.isin(posts.groups, posts.groups[rows]))
     found = {keys[row] for row in whole for keys in (contents.image_keys, contents.text_keys)}
     return tuple(sorted(key for key in found if key is not None))
 
 
 def _write(out: Path, record: TunedRecord, weights: dict[str, Tensor], how: dict[str, Any]) -> None:
-    """The folder of a tuned encoder, whole or not at all."""
+    """Write the folder of a tuned encoder; it appears whole or not at all."""
     temp = out.parent / f".{out.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir(parents=True)
     try:
         write_atomic(temp / WEIGHTS, save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
-        write_atomic(temp / "training.json", (json.dumps(how, indent=2) + "\n").encode())
+        write_json(temp / "training.json", how)
         write_atomic(temp / RECORD, record.to_json().encode())
         temp.rename(out)
         sync_folder(out.parent)

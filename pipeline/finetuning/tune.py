@@ -1,4 +1,4 @@
-"""The training of an encoder: its tower and a linear classifier, on rows that are decoded as they come."""
+"""Training of an encoder: its tower and a linear classifier, on posts that are decoded batch by batch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ EpochDone = Callable[[int, int], None]
 class TuneConfig:
     """How an encoder is tuned. `warmup` is the share of steps in which the learning rates rise; then they fall to 0.
 
-    `lr` is the encoder's, `head_lr` that of the linear classifier, which begins from nothing. `metric` on the
-    validation rows (one of METRICS, or "loss") picks the epoch; `patience` epochs without a better one end it, 0:
-    never.
+    `lr` is the encoder's, `head_lr` that of the linear classifier, which has random weights. `metric` on the validation
+    rows (one of METRICS, or "loss") picks the epoch; `patience` epochs without a better one end the training, 0: never.
 
     Raises ValueError naming the first field that is out of range.
     """
@@ -80,8 +79,8 @@ class Tunable(Protocol):
     def collate(self, batch: Sequence[Any]) -> tuple[Tensor | None, ...]: ...
 
 
-class Rows:
-    """Posts as a model's input, decoded when they are asked for."""
+class EncoderInputs:
+    """Posts as a model's inputs, decoded on demand."""
 
     def __init__(self, corpus: Corpus, contents: Contents, encoder: Tunable, modality: Modality, clean: Clean) -> None:
         self.corpus, self.encoder, self.modality, self.clean = corpus, encoder, modality, clean
@@ -99,7 +98,7 @@ class Rows:
     def batches(
         self, pool: ThreadPoolExecutor, rows: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[list[int], tuple[Tensor | None, ...]]]:
-        """Row numbers and inputs of each batch, the next one decoded meanwhile; batches of bad rows are left out."""
+        """Row numbers and inputs of each batch, while the next one is decoded; batches of bad rows are left out."""
         ahead = [pool.submit(self.prepare, int(row)) for row in rows[0]] if len(rows) else []
         for number, some in enumerate(rows):
             ready = ahead
@@ -112,8 +111,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The weights of the best epoch, counted from 1, and how they came about."""
+class TunedWeights:
+    """The weights of the best epoch (counted from 1), the history, and the training rows per second (`speed`)."""
 
     weights: dict[str, Tensor]
     history: list[dict[str, float]]
@@ -125,16 +124,16 @@ class Trained:
 
 def fit_encoder(
     encoder: Tunable,
-    rows: Rows,
+    rows: EncoderInputs,
     classes: Sequence[str],
     fold: Fold,
     config: TuneConfig,
     device: str,
     done: EpochDone,
-) -> Trained:
+) -> TunedWeights:
     """Train tower and classifier on `fold.train`, choose the epoch on `fold.valid`. The global random state stays."""
-    train, stop = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.valid))
-    if not len(train) or not len(stop):
+    train, valid = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.valid))
+    if not len(train) or not len(valid):
         raise ValueError(f"no training or validation row has a {rows.modality}; tune the other modality")
     labels = torch.tensor([-1 if s.label is None else classes.index(s.label) for s in rows.corpus.samples])
     weight = class_weights(labels[train], len(classes)).to(device) if config.balance == "weights" else None
@@ -149,7 +148,7 @@ def fit_encoder(
 
         def epoch(order: NDArray[np.int64], *, learn: bool) -> dict[str, float]:
             _mode(model, learn)
-            total, truths, guesses = 0.0, [], []
+            total, truths, predictions = 0.0, [], []
             with torch.set_grad_enabled(learn):
                 cut = [order[at : at + config.batch_size] for at in range(0, len(order), config.batch_size)]
                 for some, inputs in rows.batches(pool, cut):
@@ -165,14 +164,14 @@ def fit_encoder(
                         schedule.step()
                     total += float(value.detach()) * len(some)
                     truths.append(truth.cpu())
-                    guesses.append(logits.detach().argmax(1).cpu())
+                    predictions.append(logits.detach().argmax(1).cpu())
             if not truths or not math.isfinite(total):
                 raise ValueError(
                     f"the loss is {total!r} over {sum(map(len, truths))} readable rows; lower --lr ({config.lr!r}), or "
                     "look at the posts with `msa check`"
                 )
-            true, guess = torch.cat(truths).numpy(), torch.cat(guesses).numpy()
-            return {"loss": total / len(true), **score(true, guess, range(len(classes)))}
+            true, predicted = torch.cat(truths).numpy(), torch.cat(predictions).numpy()
+            return {"loss": total / len(true), **score(true, predicted, range(len(classes)))}
 
         history: list[dict[str, float]] = []
         best, best_epoch, weights, learning = -math.inf, 0, {}, 0.0
@@ -181,7 +180,7 @@ def fit_encoder(
             started = time.perf_counter()
             epoch(order, learn=True)
             learning += time.perf_counter() - started
-            history.append(epoch(stop, learn=False))
+            history.append(epoch(valid, learn=False))
             value = -history[-1]["loss"] if config.metric == "loss" else history[-1][config.metric]
             if value > best:
                 best, best_epoch = value, number
@@ -189,11 +188,11 @@ def fit_encoder(
             done(number, config.epochs)
             if config.patience and number - best_epoch >= config.patience:
                 break
-    return Trained(weights, history, best_epoch, train, stop, round(len(train) * len(history) / learning, 2))
+    return TunedWeights(weights, history, best_epoch, train, valid, round(len(train) * len(history) / learning, 2))
 
 
 def _mode(model: nn.Module, learn: bool) -> None:
-    """Training or eval mode; batch norms always go by the statistics that they came with, as batches are small."""
+    """Training or eval mode; batch norms always use their stored statistics, as batches are small."""
     model.train(learn)
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -201,7 +200,7 @@ def _mode(model: nn.Module, learn: bool) -> None:
 
 
 def _optimizer(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimizer:
-    """AdamW; biases and norms are not decayed, the classifier has a learning rate of its own."""
+    """AdamW without weight decay on biases and norms, and with a separate learning rate for the classifier."""
     groups = [
         {"params": [p for p in part.parameters() if (p.ndim > 1) == decayed], "lr": lr}
         | ({} if decayed else {"weight_decay": 0.0})
@@ -212,6 +211,6 @@ def _optimizer(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimize
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the full learning rate at a step: up in a line, then down in one."""
+    """Share of the full learning rate at a step: linear warm-up, then linear decay to 0."""
     warm = warmup * steps
     return (step + 1) / warm if step < warm - 1 else max(0.0, (steps - step) / max(1.0, steps - warm + 1))

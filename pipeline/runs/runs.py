@@ -1,10 +1,9 @@
-"""A run's folder: everything needed to judge a trained head, and to use it again. It appears whole or not at all."""
+"""Run folders: everything needed to evaluate a trained head and to use it again. They appear whole or not at all."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,9 +23,12 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, reduction_names, towers_of
 from ..data.split import describe_folds
+from ..data.versioned_json import read_json, write_json
 from ..metrics.probabilities import softmax
 from ..training.fold_result import FoldResult
 from .checkpoint import load_heads, save_heads
+
+NAME, REMEDY = "a run's configuration", "train again"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Run:
 
 
 def free_name(folder: Path, name: str) -> Path:
-    """Make and return `folder/name`, or with -2, -3 … behind it where that is taken: no run replaces another."""
+    """Make and return `folder/name`, with -2, -3 … appended where that is taken: no run replaces another."""
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"a run's name is a plain file name; got {name!r}")
     number, path = 1, folder / name
@@ -82,7 +84,7 @@ def save_run(
     metrics: Mapping[str, Any],
     report: str,
 ) -> None:
-    """Write a run beside its place, an empty folder from `free_name`, and rename it. `report` is HTML."""
+    """Write a run to `path`, an empty folder from `free_name`, all at once. `report` is HTML."""
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir()
     try:
@@ -107,9 +109,9 @@ def save_run(
         }
         split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
         for name, content in (("config", described), ("split", split), ("metrics", metrics)):
-            write_atomic(temp / f"{name}.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+            write_json(temp / f"{name}.json", content)
         write_atomic(temp / "history.csv", history_csv(results).encode())
-        write_atomic(temp / "predictions.csv", scored_csv(table, results).encode())
+        write_atomic(temp / "predictions.csv", predictions_csv(table, results).encode())
         write_atomic(temp / "report.html", report.encode())
         extras = {
             f"fold{number}.{modality}.basis": reduction.basis
@@ -125,7 +127,7 @@ def save_run(
 
 
 def find_run(path: Path) -> Path:
-    """A run folder as it is; for a folder of runs, its newest. ValueError where there is no run."""
+    """The run folder itself, or the newest run of a folder of runs. ValueError where there is no run."""
     if (path / "config.json").is_file():
         return path
     inside = _whole_runs(path)
@@ -146,12 +148,12 @@ def load_run(path: Path) -> Run:
     path = find_run(path)
     try:
         return _read_run(path)
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path / 'config.json'}: not a run's configuration ({error!r}); train again") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'config.json'}: not {NAME} ({error!r}); {REMEDY}") from error
 
 
 def _read_run(path: Path) -> Run:
-    stored = json.loads((path / "config.json").read_text("utf-8"))
+    stored = read_json(path / "config.json", NAME, REMEDY)
     head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
     config = HeadConfig(**head)
     parts = {f"{modality}_parts": tuple(stored["dims"].get(f"{modality}_parts", ())) for modality in ("image", "text")}
@@ -191,7 +193,7 @@ def history_csv(results: Sequence[FoldResult]) -> str:
     lines = [
         {"fold": number, "member": member, "epoch": record.epoch, "best": int(record.epoch == best)}
         | {f"train_{name}": value for name, value in record.train.items()}
-        | {f"stop_{name}": value for name, value in record.valid.items()}
+        | {f"valid_{name}": value for name, value in record.valid.items()}
         | {"lr": record.lr, "seconds": round(record.seconds, 4)}
         for number, result in enumerate(results)
         for member, (history, best) in enumerate(zip(result.histories, result.best_epochs, strict=True))
@@ -200,21 +202,20 @@ def history_csv(results: Sequence[FoldResult]) -> str:
     return to_csv(list(lines[0]), (line.values() for line in lines))
 
 
-def scored_csv(table: CachedFeatures, results: Sequence[FoldResult]) -> str:
-    """One line per scored row: id, repeat, fold, true label, predicted label, a probability per class."""
+def predictions_csv(table: CachedFeatures, results: Sequence[FoldResult]) -> str:
+    """One line per test row: id, repeat, fold, true label, predicted label, a probability per class."""
     lines: list[list[object]] = []
     for number, result in enumerate(results):
-        chances = softmax(result.logits)
-        for row, chance in zip(result.fold.test, chances, strict=True):
-            best = table.classes[int(chance.argmax())]
-            place = [table.posts.ids[row], result.fold.repeat, number]
-            lines.append([*place, table.posts.labels[row], best, *rounded(chance)])
+        for row, probabilities in zip(result.fold.test, softmax(result.logits), strict=True):
+            best = table.classes[int(probabilities.argmax())]
+            name, label = table.posts.ids[row], table.posts.labels[row]
+            lines.append([name, result.fold.repeat, number, label, best, *rounded(probabilities)])
     return to_csv(["id", "repeat", "fold", "label", "predicted", *table.classes], lines)
 
 
-def rounded(chances: NDArray[np.float64]) -> list[float]:
+def rounded(probabilities: NDArray[np.float64]) -> list[float]:
     """Probabilities (K,) for a file: six decimals."""
-    return [round(float(chance), 6) for chance in chances]
+    return [round(float(probability), 6) for probability in probabilities]
 
 
 def to_csv(header: Sequence[str], lines: Any) -> str:

@@ -1,4 +1,4 @@
-"""What training may do to a batch: hide a modality, blend rows."""
+"""Augmentation of a batch in training: modality dropout and mixup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .seeds import draw_seed, drawing
 
 
 def augment(inputs: Inputs, targets: Tensor, config: TrainConfig, step: int) -> tuple[Inputs, Tensor]:
-    """A batch and its targets (B, K) as the training with `config` sees them in this step."""
+    """A batch and its targets (B, K), augmented as `config` says for this step."""
     if config.modality_dropout:
         inputs = hide_modality(inputs, config.modality_dropout, drawing(config.seed, "hide", step))
     if config.mixup:
@@ -25,10 +25,10 @@ def augment(inputs: Inputs, targets: Tensor, config: TrainConfig, step: int) -> 
 def hide_modality(inputs: Inputs, share: float, draw: torch.Generator) -> Inputs:
     """Hide one modality, either as likely, of a share of the rows; a row that has only one keeps it."""
     number = len(inputs.image)
-    chance = torch.rand(number, generator=draw).to(inputs.image.device)
+    drawn = torch.rand(number, generator=draw).to(inputs.image.device)
     both = inputs.image_mask.any(1) & inputs.text_mask.any(1)
-    image = both & (chance < share / 2)  # (B,)
-    text = both & (chance >= share / 2) & (chance < share)
+    image = both & (drawn < share / 2)  # (B,)
+    text = both & (drawn >= share / 2) & (drawn < share)
     return inputs._replace(image_mask=inputs.image_mask & ~image[:, None], text_mask=inputs.text_mask & ~text[:, None])
 
 

@@ -29,7 +29,7 @@ def take(inputs: Inputs, rows: Tensor) -> Inputs:
 
 
 def by_length(rows: Tensor, inputs: Inputs) -> Tensor:
-    """Return the places (n,) of rows in the order of their texts' lengths."""
+    """The order (n,) that sorts these rows by the lengths of their texts."""
     return inputs.text_mask[rows].sum(1).argsort(stable=True)
 
 

@@ -1,4 +1,4 @@
-"""Trainings that were cut off: what is kept of them every few epochs, where, and how it is found again."""
+"""Checkpoints of trainings: the state that is saved every few epochs, and where an interrupted training finds it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,42 @@ import torch
 
 from ...features.store.durable import write_atomic
 
+FORMAT = 1
+
 
 @dataclass(frozen=True)
 class Checkpointer:
-    """Keeps the state of one training in one file, `every` epochs; the file appears whole or not at all."""
+    """Saves the state of one training to one file, every `every` epochs; the file appears whole or not at all."""
 
     path: Path
     every: int
 
-    def save(self, epoch: int, state: Callable[[], dict[str, Any]], *, last: bool) -> None:
-        """Keep the state if this epoch's turn has come, or if it is the training's last."""
+    def save(self, epoch: int, state: dict[str, Any], *, last: bool) -> None:
+        """Save the state if `every` divides this epoch, or if it is the training's last."""
         if last or epoch % self.every == 0:
             buffer = io.BytesIO()
-            torch.save(state(), buffer)
+            torch.save({"format": FORMAT, **state}, buffer)
             write_atomic(self.path, buffer.getvalue())
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """What was kept; None where nothing was. No code in the file is run. ValueError where it is damaged."""
+        """The saved state, None where there is none. No code in the file is run.
+
+        Raises ValueError where the file is damaged or of another version.
+        """
         if not self.path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise ValueError(f"{self.path}: a damaged checkpoint ({error}); delete it and train again") from error
+        if state.get("format") != FORMAT:
+            found = f"format {state.get('format')!r}, wanted {FORMAT}"
+            raise ValueError(f"{self.path}: a checkpoint of {found}; delete it and train again")
         return state
 
 
 class CheckpointDir:
-    """The folder of one command's unfinished trainings, named by all that decides their outcome.
+    """The folder of one command's checkpoints, named by everything that decides the results.
 
     The same command finds it again; another one has another folder. `clear` it when the results are stored.
     """
@@ -54,9 +61,9 @@ class CheckpointDir:
         self.folder, self.every = runs / ".unfinished" / name, every
 
     def checkpointer(self, fold: int, member: int) -> Checkpointer:
-        """What keeps the training of one head of one fold."""
+        """The checkpointer of one head of one fold."""
         return Checkpointer(self.folder / f"fold{fold}-{member}.pt", self.every)
 
     def clear(self) -> None:
-        """Drop what was kept."""
+        """Delete the checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)

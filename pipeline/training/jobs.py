@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import cycle, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ...heads.base import Head
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
-from ..data.split import VALID_PARTS, Fold, ensemble_folds
+from ..data.split import Fold, ensemble_folds
 from .checkpointing import Checkpointer
 from .fold_inputs import FoldInputs, InputsKey
 
@@ -62,11 +61,9 @@ def list_jobs(table: CachedFeatures, folds: Sequence[Fold], experiments: Sequenc
     for number, experiment in enumerate(experiments):
         size = experiment.config.ensemble_size
         for fold in range(len(folds)):
-            members, trained = member_folds(fold, min(size, VALID_PARTS), experiment.training.seed)
+            members, trained = member_folds(fold, size, experiment.training.seed)
             key = InputsKey.of(experiment.config, trained, experiment.without)
-            jobs += [
-                HeadJob(number, fold, member, rows, key) for member, rows in enumerate(islice(cycle(members), size))
-            ]
+            jobs += [HeadJob(number, fold, member, rows, key) for member, rows in enumerate(members)]
     return jobs
 
 

@@ -1,4 +1,4 @@
-"""Training of one head: epoch, fit, with early stop and the best epoch's weights restored."""
+"""Training of one head: step, epoch, fit; with early stopping and the best epoch's weights restored."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def fit(
 ) -> FitResult:
     """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
 
-    `inputs` hold N rows on the head's device, `labels` (N,) class indices (anything where a row is in neither split).
-    Each epoch shows a training row as `inputs` have it or as one of `views` has it, drawn anew; validation rows are
-    seen in `inputs` alone. With `checkpointer`, what was trained is kept every few epochs, and a training that was cut
-    off goes on there, to the same end. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
+    `inputs` hold N rows on the head's device, `labels` (N,) class indices (of rows in neither split, anything).
+    Each epoch reads a training row from `inputs` or from one of `views`, drawn at random; validation rows are read
+    from `inputs` alone. With `checkpointer`, the state is saved every few epochs, and an interrupted training goes on
+    there, with the same result. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
     random state is not touched.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
@@ -80,46 +80,45 @@ def fit(
     loss = make_loss(config, labels[train], head.dims.classes)
     head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
-    course = TrainingState(config)
-    if checkpointer is not None and (state := checkpointer.load(labels.device)):
-        course.restore(state["course"])
-        step.restore(state["step"])
-        head.load_state_dict(state["head"])
-    while not course.over:
-        started, epoch = time.perf_counter(), len(course.history) + 1
+    state = TrainingState(config)
+    best_weights: dict[str, Tensor] = {}
+    if checkpointer is not None and (saved := checkpointer.load(labels.device)):
+        state.restore(saved["training"])
+        best_weights = saved["best_weights"]
+        step.restore(saved["optimizer"])
+        head.load_state_dict(saved["head"])
+    while not state.over:
+        started, epoch = time.perf_counter(), len(state.history) + 1
         head.train()
         shown, batches = epoch_batches(inputs, views, labels, train, epoch, config)
         trained = run_epoch(head, shown, labels, batches, loss, step)
         head.eval()
         with step.showing_average():
-            stopped = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
-            check_finite(epoch, trained["loss"], stopped["loss"], config)
-            if course.add(EpochRecord(epoch, trained, stopped, step.lr, time.perf_counter() - started)):
-                course.best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+            validated = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
+            check_finite(epoch, trained["loss"], validated["loss"], config)
+            if state.add(EpochRecord(epoch, trained, validated, step.lr, time.perf_counter() - started)):
+                best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
         if checkpointer is not None:
-            checkpointer.save(
-                epoch,
-                lambda: {"course": course.state(), "step": step.state(), "head": head.state_dict()},
-                last=course.over,
-            )
-    head.load_state_dict(course.best_weights)
+            kept = {"training": state.state(), "optimizer": step.state()}
+            kept |= {"head": head.state_dict(), "best_weights": best_weights}
+            checkpointer.save(epoch, kept, last=state.over)
+    head.load_state_dict(best_weights)
     calibrate_head(head.eval(), inputs, labels, valid, config)
-    return FitResult(course.history, course.best_epoch, stopped_early=len(course.history) < config.epochs)
+    return FitResult(state.history, state.best_epoch, stopped_early=len(state.history) < config.epochs)
 
 
 class TrainingState:
-    """The epochs so far: their records, the best one's weights, and whether the training is over."""
+    """The epochs so far: their records, which one is the best, and whether the training is over."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.history: list[EpochRecord] = []
         self.best, self.best_epoch = -math.inf, 0
-        self.best_weights: dict[str, Tensor] = {}
         self.dropped = False
 
     @property
     def over(self) -> bool:
-        """Whether all epochs were trained, `patience` of them arrays nothing better, or the training was dropped."""
+        """Whether all epochs are trained, the last `patience` of them were no better, or the training was dropped."""
         done, patience = len(self.history), self.config.patience
         return (
             self.dropped
@@ -128,7 +127,7 @@ class TrainingState:
         )
 
     def add(self, record: EpochRecord) -> bool:
-        """Note one more epoch; whether it is the best so far, so that its weights are to be kept."""
+        """Add one epoch; return whether it is the best so far, so that its weights must be kept."""
         self.history.append(record)
         value = -record.valid["loss"] if self.config.metric == "loss" else record.valid[self.config.metric]
         if value <= self.best:
@@ -137,18 +136,18 @@ class TrainingState:
         return True
 
     def state(self) -> dict[str, Any]:
-        """Everything that a later `restore` needs to go on."""
+        """Everything that `restore` needs."""
         records = [asdict(record) for record in self.history]
-        return {"history": records, "best": self.best, "epoch": self.best_epoch, "weights": self.best_weights}
+        return {"history": records, "best": self.best, "epoch": self.best_epoch}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from what `state` returned."""
         self.history = [EpochRecord(**record) for record in state["history"]]
-        self.best, self.best_epoch, self.best_weights = state["best"], state["epoch"], state["weights"]
+        self.best, self.best_epoch = state["best"], state["epoch"]
 
 
 def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:
-    """The loss that a config asks for, its weights and priors from these training labels."""
+    """The loss of a config, with class weights and priors from these training labels."""
     return Loss(
         kind=config.loss,
         gamma=config.gamma,
@@ -161,7 +160,7 @@ def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:
 def epoch_batches(
     inputs: Inputs, views: Sequence[Inputs], labels: Tensor, train: Tensor, epoch: int, config: TrainConfig
 ) -> tuple[Inputs, list[Tensor]]:
-    """What one epoch shows of the inputs, and its batches of row numbers."""
+    """The inputs of one epoch, views included, and its batches of row numbers."""
     rows = balanced(train, labels, epoch, config) if config.balance == "sampler" else train
     batches = shuffled_batches(rows, inputs, config.batch_size, drawing(config.seed, "order", epoch))
     shown = draw_views(inputs, views, train, drawing(config.seed, "views", epoch)) if views else inputs
@@ -169,11 +168,11 @@ def epoch_batches(
 
 
 def balanced(rows: Tensor, labels: Tensor, epoch: int, config: TrainConfig) -> Tensor:
-    """As many rows drawn anew from `rows` (n,), with replacement, each class as likely as another."""
+    """As many rows drawn from `rows` (n,) with replacement, all classes equally likely."""
     of_class = labels[rows].cpu()
-    chances = (1 / torch.bincount(of_class).double())[of_class]
+    weights = (1 / torch.bincount(of_class).double())[of_class]
     draw = drawing(config.seed, "balance", epoch)
-    return rows[torch.multinomial(chances, len(rows), replacement=True, generator=draw).to(rows.device)]
+    return rows[torch.multinomial(weights, len(rows), replacement=True, generator=draw).to(rows.device)]
 
 
 def run_epoch(
@@ -181,9 +180,9 @@ def run_epoch(
 ) -> dict[str, float]:
     """Run the head over batches of row numbers; return the mean loss and every metric.
 
-    With `step`, batches are augmented and each one's loss is learned from; without, no gradient is kept.
+    With `step`, batches are augmented and each one's loss is minimised; without, no gradient is computed.
     """
-    losses, truths, guesses = [], [], []
+    losses, targets_seen, predictions = [], [], []
     with torch.set_grad_enabled(step is not None):
         for rows in batches:
             truth = labels[rows]
@@ -197,24 +196,24 @@ def run_epoch(
             if step is not None:
                 step(value)
             losses.append(value.detach() * len(rows))
-            truths.append(truth)
-            guesses.append(logits.detach().argmax(-1))
-    true, predicted = torch.cat(truths).cpu().numpy(), torch.cat(guesses).cpu().numpy()
+            targets_seen.append(truth)
+            predictions.append(logits.detach().argmax(-1))
+    true, predicted = torch.cat(targets_seen).cpu().numpy(), torch.cat(predictions).cpu().numpy()
     mean = float(torch.stack(losses).sum()) / len(true)
     return {"loss": mean, **score(true, predicted, range(head.dims.classes))}
 
 
-def check_finite(epoch: int, trained: float, stopped: float, config: TrainConfig) -> None:
+def check_finite(epoch: int, trained: float, validated: float, config: TrainConfig) -> None:
     """Raise ValueError where a loss is not a number any more."""
-    if not math.isfinite(trained + stopped):
+    if not math.isfinite(trained + validated):
         raise ValueError(
-            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, validation rows {stopped!r}); "
+            f"the loss is no longer finite in epoch {epoch} (training {trained!r}, validation rows {validated!r}); "
             f"lower lr ({config.lr!r}) or look for NaN in the features"
         )
 
 
 def calibrate_head(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
-    """Fit on the validation rows what no gradient fits: the head's calibration, then thresholds where asked for."""
+    """Fit on the validation rows what no gradient fits: the head's calibration, and thresholds if asked for."""
     with torch.no_grad():
         head.calibrate(take(inputs, valid), labels[valid])
     if config.tune_thresholds:
@@ -256,7 +255,7 @@ def _as_rows(rows: Rows, device: torch.device) -> Tensor:
 
 
 def check_split(train: Rows, valid: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The rows that train and those that validate, these by length; ValueError where they cannot."""
+    """Training and validation rows as tensors, the latter by length; ValueError where they cannot be used."""
     train, valid = _as_rows(train, labels.device), _as_rows(valid, labels.device)
     for name, rows in (("training", train), ("validation", valid)):
         if not len(rows):

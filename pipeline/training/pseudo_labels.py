@@ -1,4 +1,4 @@
-"""Unlabelled posts in training: a head learns from labels that it, or the other modality's classifier, is sure of."""
+"""Pseudo-labels: a head also trains on unlabelled posts, with labels predicted by itself or by one per modality."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OTHER: dict[Modality, Modality] = {"image": "text", "text": "image"}
 
 
 @dataclass(frozen=True)
-class Guessing:
-    """When a guessed label is trusted.
+class PseudoLabelConfig:
+    """Which predictions become pseudo-labels.
 
-    Its probability is `threshold` or more, and in round r of `rounds` it is among the surest r / `rounds` · `share` of
-    the unlabelled rows. The guessed classes have the shares that they have among the labelled training rows. Each
-    round guesses all rows anew, so that a wrong guess may be taken back.
+    The probability is `threshold` or more, and in round r of `rounds` it is among the r / `rounds` · `share` most
+    confident of the unlabelled rows. The classes have the shares that they have among the labelled training rows. Each
+    round predicts all rows again, so that a wrong pseudo-label may be corrected.
 
     Raises ValueError naming the first field that is out of range.
     """
@@ -47,143 +47,146 @@ class Guessing:
             ("share", 0 < self.share <= 1, "above 0 and at most 1"),
         ):
             if not holds:
-                raise ValueError(f"{name} of guessed labels must be {wanted}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} of pseudo-labels must be {wanted}, got {getattr(self, name)!r}")
 
 
-class Guesses(NamedTuple):
-    """Guessed labels: row numbers (G,), class numbers (G,), probabilities (G,)."""
+class PseudoLabels(NamedTuple):
+    """Row numbers (P,), their predicted class numbers (P,), and the probabilities (P,) of these."""
 
     rows: NDArray[np.int64]
     targets: NDArray[np.int64]
-    chances: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
 
 
-NOTHING = Guesses(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+NONE = PseudoLabels(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
-def train_unlabelled(
+def train_with_pseudo_labels(
     table: CachedFeatures,
     folds: Sequence[Fold],
     config: HeadConfig,
     training: TrainConfig,
     *,
     method: Method,
-    guessing: Guessing = Guessing(),
+    pseudo: PseudoLabelConfig = PseudoLabelConfig(),
     device: str = "cpu",
     done: FoldDone = lambda number, total: None,
 ) -> list[FoldResult]:
-    """Train and score the head on every fold as `train_folds` does, with unlabelled rows beside the labelled ones.
+    """Train and test the head on every fold as `train_folds` does, with unlabelled rows beside the labelled ones.
 
-    "self" is self-training: the head guesses, and learns from what it is sure of. "cotrain" is co-training (Blum &
-    Mitchell, 1998): a classifier of each modality guesses for the other's, then the head learns from the guesses of
-    both. A row that shares content or group with a labelled post, of a test split too, is never guessed. The results'
-    `fold.train` ends with the guessed rows; stop and test rows are those of `folds`.
+    "self" is self-training: the head trains on its own most confident predictions. "cotrain" is co-training (Blum &
+    Mitchell, 1998): a classifier of each modality labels rows for the other's, then the head trains on the labels of
+    both. A row that shares content or group with a labelled post, of a test split too, is never used. The results'
+    `fold.train` ends with the pseudo-labelled rows; validation and test rows are those of `folds`.
 
-    Raises ValueError where no row is free to be guessed, or a modality that co-training needs is not there.
+    Raises ValueError where no row can be used, or a modality that co-training needs is missing.
     """
     if method not in ("self", "cotrain"):
         raise ValueError(f"unlabelled rows are used by self or cotrain, got {method!r}")
     if config.ensemble_size > 1:
-        raise ValueError(
-            f"unlabelled posts are guessed for 1 member per fold, got {config.ensemble_size}; use members=1"
-        )
-    pool = free_rows(table, both=method == "cotrain")
+        raise ValueError(f"pseudo-labels need an ensemble size of 1, got {config.ensemble_size}; leave --ensemble out")
+    rows = unlabelled_rows(table, both=method == "cotrain")
     results = []
     for number, fold in enumerate(folds):
-        settings = _Settings(table, fold, config, training, guessing, pool, device)
-        guesses = _guess_self(settings) if method == "self" else _cotrain(settings)
-        results.append(settings.train(guesses))
+        trainer = _Trainer(table, fold, config, training, pseudo, rows, device)
+        labels = _self_train(trainer) if method == "self" else _cotrain(trainer)
+        results.append(trainer.train(labels))
         done(number + 1, len(folds))
     return results
 
 
-def free_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
-    """Rows (U,) that may be guessed: unlabelled, with a modality (or `both`), no copy of a labelled post."""
+def unlabelled_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
+    """Rows (U,) without a label that have a modality (or `both`), and are no copy of a labelled post."""
     sides = [side.present for side in (table.image, table.text) if side is not None]
     if both and len(sides) < 2:
         raise ValueError("co-training needs image and text features; give both encoders, or use self-training")
     present = np.logical_and.reduce(sides) if both else np.logical_or.reduce(sides)
     groups = table.posts.groups
     labelled = np.array([label is not None for label in table.posts.labels])
-    free = np.flatnonzero(present & ~np.isin(groups, groups[labelled]))
-    if not len(free):
+    rows = np.flatnonzero(present & ~np.isin(groups, groups[labelled]))
+    if not len(rows):
         raise ValueError("no unlabelled post is free of copies of labelled ones; train without unlabelled posts")
-    return free
+    return rows
 
 
-def surest(
-    chances: NDArray[np.float64], rows: NDArray[np.int64], shares: NDArray[np.float64], *, threshold: float, most: float
-) -> Guesses:
-    """The surest guesses for rows (U,) by probabilities (U, K): at most `most`, of classes in these `shares` (K,).
+def most_confident(
+    probabilities: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    *,
+    threshold: float,
+    most: float,
+) -> PseudoLabels:
+    """The most confident labels of rows (U,) by probabilities (U, K): at most `most`, of classes in `shares` (K,).
 
-    A class of which few rows reach the threshold holds the others back: guesses of the common classes alone would
+    A class of which few rows reach the threshold limits the others: pseudo-labels of the common classes alone would
     teach that nothing else exists. Between equals the earlier row wins.
     """
-    guess, chance = chances.argmax(1), chances.max(1)
-    sure = [np.flatnonzero((guess == number) & (chance >= threshold)) for number in range(len(shares))]
-    whole = min([most, *(len(own) / share for own, share in zip(sure, shares, strict=True) if share)])
+    targets, best = probabilities.argmax(1), probabilities.max(1)
+    confident = [np.flatnonzero((targets == number) & (best >= threshold)) for number in range(len(shares))]
+    total = min([most, *(len(own) / share for own, share in zip(confident, shares, strict=True) if share)])
     kept = [
-        own[np.argsort(-chance[own], kind="stable")][: int(share * whole + 1e-9)]
-        for own, share in zip(sure, shares, strict=True)
+        own[np.argsort(-best[own], kind="stable")][: int(share * total + 1e-9)]
+        for own, share in zip(confident, shares, strict=True)
     ]
     places = np.sort(np.concatenate(kept))
-    return Guesses(rows[places], guess[places], chance[places])
+    return PseudoLabels(rows[places], targets[places], best[places])
 
 
-def agree(one: Guesses, other: Guesses) -> Guesses:
-    """Join the guesses of two classifiers; where both guessed a row the surer one's counts, of equals the first's."""
-    rows, targets, chances = (np.concatenate(pair) for pair in zip(one, other, strict=True))
-    order = np.argsort(-chances, kind="stable")
+def merge(one: PseudoLabels, other: PseudoLabels) -> PseudoLabels:
+    """Join the labels of two classifiers; of two for one row the more confident counts, of equals the first's."""
+    rows, targets, probabilities = (np.concatenate(pair) for pair in zip(one, other, strict=True))
+    order = np.argsort(-probabilities, kind="stable")
     first = order[np.unique(rows[order], return_index=True)[1]]
-    return Guesses(rows[first], targets[first], chances[first])
+    return PseudoLabels(rows[first], targets[first], probabilities[first])
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """One fold, and how to train on it and guess."""
+class _Trainer:
+    """Trains on one fold, and predicts its unlabelled `rows` (U,)."""
 
     table: CachedFeatures
     fold: Fold
     config: HeadConfig
     training: TrainConfig
-    guessing: Guessing
-    pool: NDArray[np.int64]
+    pseudo: PseudoLabelConfig
+    rows: NDArray[np.int64]
     device: str
 
-    def alone(self, modality: Modality) -> _Settings:
+    def alone(self, modality: Modality) -> _Trainer:
         """The same for the classifier of one modality."""
         return replace(self, config=replace(self.config, fusion=modality, options={}))
 
-    def train(self, guesses: Guesses) -> FoldResult:
-        """Train on the labelled rows and the guessed ones."""
-        labels = list(self.table.posts.labels)
-        for row, target in zip(guesses.rows, guesses.targets, strict=True):
-            labels[row] = self.table.classes[target]
-        table = replace(self.table, posts=replace(self.table.posts, labels=labels))
-        fold = replace(self.fold, train=np.concatenate([self.fold.train, guesses.rows]))
+    def train(self, labels: PseudoLabels) -> FoldResult:
+        """Train on the labelled rows and the pseudo-labelled ones."""
+        known = list(self.table.posts.labels)
+        for row, target in zip(labels.rows, labels.targets, strict=True):
+            known[row] = self.table.classes[target]
+        table = replace(self.table, posts=replace(self.table.posts, labels=known))
+        fold = replace(self.fold, train=np.concatenate([self.fold.train, labels.rows]))
         return train_folds(table, [fold], self.config, self.training, device=self.device)[0]
 
-    def guess(self, result: FoldResult, number: int) -> Guesses:
-        """What the trained heads are sure of in round `number`, counted from 1."""
+    def predict(self, result: FoldResult, number: int) -> PseudoLabels:
+        """The most confident predictions of the trained heads in round `number`, counted from 1."""
         views = prediction_views(self.table, self.config, result.reductions, self.device)
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
-            logits = view_logits(result.heads, views, self.pool)
+            probabilities = softmax(log_mean(view_logits(result.heads, views, self.rows)))
         targets = self.table.targets()[self.fold.train]
         shares = np.bincount(targets, minlength=len(self.table.classes)) / len(targets)
-        most = self.guessing.share * len(self.pool) * number / self.guessing.rounds
-        return surest(softmax(log_mean(logits)), self.pool, shares, threshold=self.guessing.threshold, most=most)
+        most = self.pseudo.share * len(self.rows) * number / self.pseudo.rounds
+        return most_confident(probabilities, self.rows, shares, threshold=self.pseudo.threshold, most=most)
 
 
-def _guess_self(settings: _Settings) -> Guesses:
-    guesses = NOTHING
-    for number in range(1, settings.guessing.rounds + 1):
-        guesses = settings.guess(settings.train(guesses), number)
-    return guesses
+def _self_train(trainer: _Trainer) -> PseudoLabels:
+    labels = NONE
+    for number in range(1, trainer.pseudo.rounds + 1):
+        labels = trainer.predict(trainer.train(labels), number)
+    return labels
 
 
-def _cotrain(settings: _Settings) -> Guesses:
-    guesses: dict[Modality, Guesses] = {"image": NOTHING, "text": NOTHING}
-    for number in range(1, settings.guessing.rounds + 1):
-        taught = {name: settings.alone(name).train(guesses[OTHER[name]]) for name in guesses}
-        guesses = {name: settings.alone(name).guess(taught[name], number) for name in guesses}
-    return agree(guesses["image"], guesses["text"])
+def _cotrain(trainer: _Trainer) -> PseudoLabels:
+    labels: dict[Modality, PseudoLabels] = {"image": NONE, "text": NONE}
+    for number in range(1, trainer.pseudo.rounds + 1):
+        results = {name: trainer.alone(name).train(labels[OTHER[name]]) for name in labels}
+        labels = {name: trainer.alone(name).predict(results[name], number) for name in labels}
+    return merge(labels["image"], labels["text"])

@@ -1,4 +1,4 @@
-"""Random draws of training, each named by what it is for: a resumed or fused training draws the same."""
+"""Seeds of each random draw of a training, by its purpose: a resumed or fused training draws the same."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def same(one: Inputs, two: Inputs, modality: str) -> bool:
 def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: bool) -> None:
     inputs = build_inputs(table(tokens=tokens), tokens=tokens)
     shown = Inputs(*(tensor[:10] for tensor in inputs))
-    remove = removal(how, inputs, train=np.arange(20, 60), scored=10, seed=(0, 0))
+    remove = removal(how, inputs, train=np.arange(20, 60), count=10, seed=(0, 0))
     kept = "text" if modality == "image" else "image"
     less = remove(shown, modality)  # type: ignore[arg-type]
     assert same(less, shown, kept)
@@ -107,34 +107,34 @@ def test_a_shuffle_is_one_cycle_drawn_by_its_seed() -> None:
     assert len(seen) == 50
     assert np.array_equal(one, others(50, np.random.default_rng(1)))
     assert not np.array_equal(one, others(50, np.random.default_rng(2)))
-    with pytest.raises(ValueError, match="1 scored post cannot"):
+    with pytest.raises(ValueError, match="1 test row cannot"):
         others(1, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("fusion", ["gated", "attention"])
-def test_a_trained_head_says_what_it_said_and_something_else_without(fusion: str) -> None:
+def test_a_trained_head_repeats_its_logits_and_changes_them_without_a_modality(fusion: str) -> None:
     """Ensembles, views and reduced tokens alike: whole rows give the fold's own logits again."""
     config = HeadConfig(fusion, hidden=16, token_width=4, ensemble_size=2, views=1, average_views=True)
     posts = table(tokens=config.tokens, views=1)
     results = train_folds(posts, FOLDS, config, QUICK)
     hows: tuple[Replacement, ...] = ("zero", "mean", "shuffle", "null")
     for how in hows:
-        said = predict_without(posts, config, results, how, seeds=[0], device="cpu")
-        assert list(said) == list(REMOVED)
-        for result, whole in zip(results, said["both"], strict=True):
+        logits_of = predict_without(posts, config, results, how, seeds=[0], device="cpu")
+        assert list(logits_of) == list(REMOVED)
+        for result, whole in zip(results, logits_of["both"], strict=True):
             np.testing.assert_allclose(whole, result.logits, atol=1e-5)
         for key in ("text", "image", "neither"):
-            assert max(np.abs(a - b).max() for a, b in zip(said[key], said["both"], strict=True)) > 1e-3
+            assert max(np.abs(a - b).max() for a, b in zip(logits_of[key], logits_of["both"], strict=True)) > 1e-3
 
 
 def test_hiding_is_what_a_post_without_the_modality_gets() -> None:
     config = HeadConfig("gated", hidden=16)
     posts = table()
     results = train_folds(posts, FOLDS, config, QUICK)
-    said = predict_without(posts, config, results, "null", seeds=[0], device="cpu")
+    logits_of = predict_without(posts, config, results, "null", seeds=[0], device="cpu")
     for key, hidden in (("text", "image"), ("image", "text")):
         inputs = build_inputs(posts, tokens=False, without=hidden)  # type: ignore[arg-type]
-        for result, logits in zip(results, said[key], strict=True):
+        for result, logits in zip(results, logits_of[key], strict=True):
             wanted: Tensor = predict_logits(result.heads[0], inputs, result.fold.test)
             np.testing.assert_allclose(logits, wanted.numpy(), atol=1e-5)
 
@@ -143,8 +143,8 @@ def test_folds_and_seeds_shuffle_differently() -> None:
     config = HeadConfig("gated", hidden=16)
     posts = table()
     first, second = train_folds(posts, [FOLDS[0], FOLDS[0]], config, QUICK)
-    said = predict_without(posts, config, [first, second] * 2, "shuffle", seeds=[0, 1], device="cpu")
+    logits_of = predict_without(posts, config, [first, second] * 2, "shuffle", seeds=[0, 1], device="cpu")
     again = predict_without(posts, config, [first], "shuffle", seeds=[0], device="cpu")
-    assert np.array_equal(said["text"][0], again["text"][0])
-    different = [tuple(np.round(logits, 4).ravel()) for logits in said["text"]]
+    assert np.array_equal(logits_of["text"][0], again["text"][0])
+    different = [tuple(np.round(logits, 4).ravel()) for logits in logits_of["text"]]
     assert len(set(different)) == 4

@@ -88,7 +88,7 @@ def test_a_damaged_part_is_found_before_a_head_sees_it(tmp_path: Path) -> None:
         load_features(corpus("one"), tmp_path, image=[], text=[TEXT], tokens=False)
 
 
-def test_encoders_are_found_by_name_and_never_by_guess(tmp_path: Path) -> None:
+def test_encoders_are_found_by_name_and_never_guessed(tmp_path: Path) -> None:
     fill(tmp_path, ["one"])
     assert find_spec(tmp_path, "words", "text") == TEXT
     with pytest.raises(ValueError, match="has words; run `msa extract --text word`"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from msa.pipeline.data.group_folds import deal_groups
+from msa.pipeline.data.group_folds import split_groups
 
 
 @settings(deadline=None)
@@ -24,17 +24,17 @@ def test_the_folds_are_those_of_scikit_learn(seed: int, parts: int, classes: int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         wanted = list(StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(labels, labels, groups))
-    dealt = deal_groups(labels, groups, parts, seed=seed)
-    for (_, expected), got in zip(wanted, dealt, strict=True):
+    found = split_groups(labels, groups, parts, seed=seed)
+    for (_, expected), got in zip(wanted, found, strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("parts", [2, 5, 10])
-def test_every_row_is_dealt_once_and_no_group_is_parted(parts: int) -> None:
+def test_every_row_is_in_one_part_and_no_group_is_parted(parts: int) -> None:
     draw = np.random.default_rng(1)
     labels, groups = draw.choice(["a", "b", "c"], 500, p=[0.6, 0.3, 0.1]), draw.integers(0, 400, 500)
-    dealt = deal_groups(labels, groups, parts, seed=3)
-    assert sorted(np.concatenate(dealt).tolist()) == list(range(500))
-    assert sum(len(set(groups[part])) for part in dealt) == len(set(groups))
-    shares = np.array([[np.mean(labels[part] == name) for name in "abc"] for part in dealt])
+    found = split_groups(labels, groups, parts, seed=3)
+    assert sorted(np.concatenate(found).tolist()) == list(range(500))
+    assert sum(len(set(groups[part])) for part in found) == len(set(groups))
+    shares = np.array([[np.mean(labels[part] == name) for name in "abc"] for part in found])
     assert np.ptp(shares, axis=0).max() < 0.05

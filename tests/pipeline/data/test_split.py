@@ -22,6 +22,7 @@ from msa.pipeline.data.split import (
     read_folds,
     take_share,
 )
+from msa.pipeline.data.versioned_json import write_json
 
 
 def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:
@@ -61,8 +62,8 @@ def test_folds_are_disjoint_whole_and_keep_duplicates_together(
         assert owners[0].isdisjoint(owners[1] | owners[2])
         assert owners[1].isdisjoint(owners[2])
     if folds:
-        scored = np.concatenate([fold.test for fold in made])
-        assert sorted(scored.tolist()) == sorted(labelled)
+        tested = np.concatenate([fold.test for fold in made])
+        assert sorted(tested.tolist()) == sorted(labelled)
 
 
 def test_each_part_holds_the_classes_in_proportion() -> None:
@@ -83,7 +84,7 @@ def test_test_rows_and_their_copies_are_in_no_fold() -> None:
             assert not ({*range(10), 50} & {int(i) for rows in roles(fold) for i in rows})
 
 
-def test_the_users_own_validation_rows_are_scored_and_their_copies_are_not_trained_on() -> None:
+def test_the_users_own_validation_rows_are_tested_and_their_copies_are_not_trained_on() -> None:
     labels: list[str | None] = ["a", "b"] * 40
     splits: list[str | None] = ["train"] * 60 + ["val"] * 20
     groups = list(range(80))
@@ -113,11 +114,14 @@ def test_a_split_of_another_name_is_refused_and_not_trained_on() -> None:
         make_folds(posts(["a", "b"] * 40, splits=splits), folds=None, seed=0)
 
 
-def test_members_score_the_same_rows_and_each_stops_on_others() -> None:
+def test_ensemble_members_share_test_rows_and_differ_in_validation_rows() -> None:
     given_posts = posts(["a", "b"] * 60, [n // 2 for n in range(120)])
     fold = make_folds(given_posts, folds=5, seed=0)[2]
     members = ensemble_folds(given_posts, fold, count=10, seed=0)
     assert members[0] is fold
+    eleven = ensemble_folds(given_posts, fold, count=11, seed=0)
+    assert eleven[10] is fold
+    assert all(np.array_equal(one.valid, other.valid) for one, other in zip(eleven, members, strict=False))
     rest = sorted([*fold.train.tolist(), *fold.valid.tolist()])
     assert sorted(np.concatenate([member.valid for member in members]).tolist()) == rest
     for member in members:
@@ -125,7 +129,7 @@ def test_members_score_the_same_rows_and_each_stops_on_others() -> None:
         assert sorted([*member.train.tolist(), *member.valid.tolist()]) == rest
         assert not {n // 2 for n in member.train} & {n // 2 for n in member.valid}
     few = posts(["a", "b"] * 5)
-    with pytest.raises(ValueError, match="too few for 9 members"):
+    with pytest.raises(ValueError, match="too few for an ensemble of 9"):
         ensemble_folds(few, make_folds(few, folds=None, seed=0)[0], count=9, seed=0)
 
 
@@ -144,7 +148,7 @@ def test_few_posts_are_split_too() -> None:
         (["a", "b"] * 40, 1, "2 or more"),
     ],
 )
-def test_what_cannot_be_split_is_said(labels: list[str | None], folds: int, message: str) -> None:
+def test_what_cannot_be_split_is_refused(labels: list[str | None], folds: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_folds(posts(labels), folds=folds, seed=0)
 
@@ -155,16 +159,14 @@ def test_what_cannot_be_split_is_said(labels: list[str | None], folds: int, mess
     folds=st.sampled_from([2, 3]),
     seed=st.integers(0, 5),
 )
-def test_inner_folds_and_members_stay_inside_the_rows_that_are_not_scored(
-    groups: list[int], folds: int, seed: int
-) -> None:
+def test_inner_folds_and_ensemble_members_have_no_test_rows(groups: list[int], folds: int, seed: int) -> None:
     given_posts = posts(["a", "b", "a"] * (len(groups) // 3) + ["a"] * (len(groups) % 3), groups)
     try:
         outer = make_folds(given_posts, folds=2, seed=seed)
-        dealt = [inner_folds(given_posts, fold, folds=folds, seed=seed) for fold in outer]
+        inner_folds_of = [inner_folds(given_posts, fold, folds=folds, seed=seed) for fold in outer]
     except ValueError:
         assume(False)  # too few groups
-    for fold, inner in zip(outer, dealt, strict=True):
+    for fold, inner in zip(outer, inner_folds_of, strict=True):
         closed = {groups[i] for i in fold.test}
         rest = sorted([*fold.train.tolist(), *fold.valid.tolist()])
         assert sorted(np.concatenate([one.test for one in inner]).tolist()) == rest
@@ -179,7 +181,7 @@ def test_inner_folds_and_members_stay_inside_the_rows_that_are_not_scored(
         inner_folds(given_posts, outer[0], folds=1, seed=0)
 
 
-def test_repeats_deal_the_same_rows_otherwise_and_more_of_them_keep_the_first(tmp_path: Path) -> None:
+def test_repeats_split_the_same_rows_otherwise_and_more_of_them_keep_the_first(tmp_path: Path) -> None:
     given_posts = posts(["a", "b"] * 60, [n // 2 for n in range(120)])
     three = load_or_make_folds(given_posts, tmp_path, folds=4, seed=3, repeats=3)
     assert [fold.repeat for fold in three] == [0] * 4 + [1] * 4 + [2] * 4
@@ -243,10 +245,23 @@ def test_a_share_is_about_that_share_of_each_class() -> None:
         take_share(given_posts, np.arange(400), 0, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"), [("[]", "AttributeError"), ("{}", "format None"), ('{"format": 2}', "format 2")]
+)
+def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, found: str) -> None:
+    given_posts = posts(["a", "b"] * 50)
+    load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+    (stored,) = tmp_path.iterdir()
+    assert json.loads(stored.read_text())["format"] == 1
+    stored.write_text(content)
+    with pytest.raises(ValueError, match=rf"not a stored split of format 1 \({found}.*\); delete it or train again"):
+        load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
+
+
 def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> None:
     before = replace(posts(["a", "b"] * 20), contents=[f"c{n}" for n in range(40)])
     path = tmp_path / "split.json"
-    path.write_text(json.dumps(describe_folds(before, make_folds(before, folds=4, seed=0), folds=4, seed=0)))
+    write_json(path, describe_folds(before, make_folds(before, folds=4, seed=0), folds=4, seed=0))
     pairs = zip(read_folds(path, before), make_folds(before, folds=4, seed=0), strict=True)
     assert all(np.array_equal(a.train, b.train) for a, b in pairs)
     edited = replace(before, contents=[*before.contents[:-1], "new"])
@@ -255,7 +270,7 @@ def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> N
     fewer = posts(["a", "b"] * 19)
     with pytest.raises(ValueError, match=r"has changed \(2 in all\)"):
         read_folds(path, fewer)
-    path.write_text("[]")
+    path.write_text('{"format": 1, "folds": []}')
     with pytest.raises(ValueError, match="not a stored split"):
         read_folds(path, before)
     assert before.digest(5, 0) != edited.digest(5, 0)

@@ -29,7 +29,7 @@ N = 60
 
 @pytest.fixture(scope="module")
 def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """N posts with an image each, but the last has none. Its bytes are all that is looked at."""
+    """N posts with an image each, but the last has none. Only its bytes are read."""
     folder = tmp_path_factory.mktemp("posts")
     samples = []
     for number in range(N):
@@ -86,10 +86,10 @@ def test_views_meet_their_posts_and_a_missing_image_is_missing_in_all(posts: Cor
             assert view.tokens.dtype == np.float16
             assert (view.tokens[: N - 1, :, 0] == number).all()
     inputs = build_inputs(table, tokens=tokens)
-    for number, seen in enumerate(build_views(table, inputs, tokens=tokens), 1):
-        assert (seen.image[: N - 1, :, 0] == number).all()
-        assert seen.image_mask is inputs.image_mask
-        assert seen.text is inputs.text
+    for number, view in enumerate(build_views(table, inputs, tokens=tokens), 1):
+        assert (view.image[: N - 1, :, 0] == number).all()
+        assert view.image_mask is inputs.image_mask
+        assert view.text is inputs.text
     assert not inputs.image_mask[-1].any()
 
 

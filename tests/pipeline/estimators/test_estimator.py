@@ -30,7 +30,7 @@ from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import join_posts
 from msa.pipeline.data.seen import Seen
 from msa.pipeline.data.split import Fold
-from msa.pipeline.data.test_lock import lock
+from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.estimators import estimator
 from msa.pipeline.estimators.feature_table import FeatureTable
 from msa.pipeline.training.folds import train_folds
@@ -80,14 +80,14 @@ def test_it_learns_both_modalities_and_speaks_in_the_labels_given(fusion: str) -
     assert fitted.n_features_in_ == 22
     assert fitted.run_.config.tokens is (fusion == "attention")
     assert fitted.score(x, y) > 0.8
-    chances = fitted.predict_proba(x)
-    assert chances.shape == (90, 3)
-    np.testing.assert_allclose(chances.sum(1), 1)
-    assert (fitted.predict(x) == fitted.classes_[chances.argmax(1)]).all()
-    assert (fitted.decision_function(x).argmax(1) == chances.argmax(1)).all()
+    probabilities = fitted.predict_proba(x)
+    assert probabilities.shape == (90, 3)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (fitted.predict(x) == fitted.classes_[probabilities.argmax(1)]).all()
+    assert (fitted.decision_function(x).argmax(1) == probabilities.argmax(1)).all()
     order = np.random.default_rng(1).permutation(90)
-    np.testing.assert_allclose(fitted.predict_proba(x[order]), chances[order], atol=1e-5)
-    np.testing.assert_allclose(fitted.predict_proba(x[3]), chances[3:4], atol=1e-5)
+    np.testing.assert_allclose(fitted.predict_proba(x[order]), probabilities[order], atol=1e-5)
+    np.testing.assert_allclose(fitted.predict_proba(x[3]), probabilities[3:4], atol=1e-5)
     assert fitted.predict_proba(x[:0]).shape == (0, 3)
 
 
@@ -106,12 +106,12 @@ def test_it_trains_as_train_head_does() -> None:
     x, y = posts()
     fitted = classifier(random_state=4, dropout=0.2).fit(x, y)
     table = x.joined(y.tolist(), np.arange(90), ("bad", "good", "so-so"), tokens=False)
-    train, stop = estimator.stop_split(table.posts, np.arange(90), seed=4)
+    train, valid = estimator.split_validation(table.posts, np.arange(90), seed=4)
     config = HeadConfig("gated", hidden=16, dropout=0.2)
-    result = train_folds(table, [Fold(train, stop, np.arange(90))], config, TrainConfig(epochs=30, lr=1e-2, seed=4))[0]
+    result = train_folds(table, [Fold(train, valid, np.arange(90))], config, TrainConfig(epochs=30, lr=1e-2, seed=4))[0]
     assert (fitted.predict(x) == fitted.classes_[result.logits.argmax(1)]).all()
-    assert not np.intersect1d(train, stop).size
-    assert len(stop) == 9
+    assert not np.intersect1d(train, valid).size
+    assert len(valid) == 9
 
 
 def test_every_setting_of_a_training_is_a_parameter() -> None:
@@ -143,7 +143,7 @@ def test_searches_pipelines_and_splitters_take_it() -> None:
     assert make_pipeline(SimpleImputer(), LogisticRegression()).fit(x, y).score(x, y) > 0.7
 
 
-def test_groups_stay_on_one_side_of_the_stop_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_stay_on_one_side_of_the_validation_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = posts()
     groups = np.arange(90) // 9  # nine rows, three of each class
     seen = []
@@ -163,7 +163,7 @@ def test_groups_stay_on_one_side_of_the_stop_rows(monkeypatch: pytest.MonkeyPatc
     assert all(not np.intersect1d(tied[fold.train], tied[fold.valid]).size for tied, fold in seen)
 
 
-def test_groups_that_cannot_be_parted_are_said() -> None:
+def test_groups_that_cannot_be_split_are_refused() -> None:
     x, y = posts()
     with pytest.raises(ValueError, match="duplicates tie the posts into 1 groups, too few for 2 parts"):
         classifier().fit(x, y, groups=np.zeros(90))
@@ -195,7 +195,7 @@ def test_missing_modalities_are_those_of_nan_and_of_the_masks() -> None:
     assert np.isfinite(fitted.predict_proba(plain[[5, 7]])).all()
 
 
-def test_rows_that_a_tuned_encoder_has_seen_train_but_are_never_predicted() -> None:
+def test_rows_of_an_encoders_tuning_train_but_are_never_predicted() -> None:
     x, y = posts()
     assert x.text is not None
     known = np.arange(90) < 30
@@ -247,7 +247,7 @@ def test_features_come_from_a_cache_without_the_locked_rows(tmp_path: Path, monk
     assert unknown.X.widths == {"text": (4, False)}
     plain = tmp_path / "plain.csv"
     plain.write_text("\n".join(lines[:13]), encoding="utf-8")
-    lock(join_posts(read_corpus(plain))[1], tmp_path / "cache/splits", share=0.5)
+    mark_test_posts(join_posts(read_corpus(plain))[1], tmp_path / "cache/splits", share=0.5)
     assert len(msa.load_features(plain, **given).ids) == 6
     with pytest.raises(ValueError, match="rows must be labelled or unlabelled, got 'all'"):
         msa.load_features(tmp_path / "posts.csv", **given, rows="all")
@@ -255,7 +255,7 @@ def test_features_come_from_a_cache_without_the_locked_rows(tmp_path: Path, monk
         msa.load_features(tmp_path / "posts.csv", **given | {"text": "minilm"})
 
 
-def test_what_cannot_be_fitted_is_said_in_one_line() -> None:
+def test_what_cannot_be_fitted_is_refused_in_one_line() -> None:
     x, y = posts()
     with pytest.raises(NotFittedError):
         classifier().predict(x)

@@ -34,7 +34,7 @@ def test_a_table_is_cut_like_an_array() -> None:
     np.testing.assert_array_equal(cut.tokens, x.image.tokens[[8, 2]])
     assert len(list(x)) == 90
     assert repr(x) == "FeatureTable(90 posts: image 12 with tokens, text 10 with tokens)"
-    with pytest.raises(IndexError, match="cut by rows alone"):
+    with pytest.raises(IndexError, match="indexed by rows alone"):
         x[:, 0]
     with pytest.raises(IndexError):
         x[90]

@@ -1,4 +1,4 @@
-"""A run scored again gives its own figures; what no longer fits it is refused."""
+"""A run tested again reproduces its metrics; other data are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trained(posts: Corpus) -> TrainedHead:
     return train_head(posts, stage(posts, repeats=2), replace(HEAD, ensemble_size=2), QUICK, runs=posts.root / "runs")
 
 
-def test_a_run_says_what_its_figures_are_worth(posts: Corpus, trained: TrainedHead) -> None:
+def test_a_run_reports_its_evaluation(posts: Corpus, trained: TrainedHead) -> None:
     found = trained.to_dict()
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(found, allow_nan=False))
     stored = json.loads((trained.run / "metrics.json").read_text())
@@ -47,9 +47,9 @@ def test_a_run_says_what_its_figures_are_worth(posts: Corpus, trained: TrainedHe
     assert interval["estimate"] == pytest.approx(found["metrics"]["accuracy"]["mean"])
     assert len(found["calibration"]["temperatures"]) == 6
     assert sum(one["rows"] for one in found["calibration"]["bins_before"]) == 2 * N
-    said = trained.to_text()
-    assert f"{N} posts scored, 3 folds, 2 repeats" in said
-    assert found["best_single"] in said
+    text = trained.to_text()
+    assert f"{N} posts scored, 3 folds, 2 repeats" in text
+    assert found["best_single"] in text
     report = (trained.run / "report.html").read_text()
     assert "accuracy by confidence" in report
     assert "Paired tests" in report
@@ -76,10 +76,10 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
     assert float(rows[0]["accuracy_mean"]) == trained.metrics["accuracy"]["mean"]
     assert (trained.run / "curve.svg").read_text().startswith("<svg xmlns")
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["missing"] == "image"
-    assert "100.00% of the stored predictions come out again" in found.to_text()
+    assert "100.00% of the stored predictions are reproduced" in found.to_text()
 
 
-def test_data_that_no_longer_hold_the_scored_posts_are_refused(posts: Corpus, trained: TrainedHead) -> None:
+def test_data_that_no_longer_hold_the_test_rows_are_refused(posts: Corpus, trained: TrainedHead) -> None:
     shuffled = replace(posts, samples=posts.samples[::-1])
     assert evaluate_run(trained.run, shuffled).reproduced == 1.0
     with pytest.raises(ValueError, match=r"'p\d+' is gone or has changed \(20 in all\)"):
@@ -94,7 +94,7 @@ def test_a_modality_that_the_run_does_not_see_cannot_go_missing(posts: Corpus) -
     run = train_head(posts, alone, replace(HEAD, fusion="text"), QUICK, runs=posts.root / "runs", name="text")
     assert run.to_dict()["best_single"] is None
     assert run.baselines.keys() == {"majority", "linear"}
-    with pytest.raises(ValueError, match="sees no image"):
+    with pytest.raises(ValueError, match="has no image encoder"):
         evaluate_run(run.run, posts, missing="both")
     assert evaluate_run(run.run, posts, missing="text").curve is not None
 
@@ -105,7 +105,7 @@ def test_stored_predictions_that_do_not_come_out_are_an_error(posts: Corpus, tra
     lines = before.splitlines()
     file.write_text("\n".join([*lines[:40], *lines[41:]]) + "\n")
     try:
-        with pytest.raises(ValueError, match="come out otherwise"):
+        with pytest.raises(ValueError, match="are not reproduced"):
             evaluate_run(trained.run, posts)
     finally:
         file.write_text(before)

@@ -13,7 +13,7 @@ from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Posts, make_folds
-from msa.pipeline.data.test_lock import lock
+from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.evaluation.test_set import score_locked
 from msa.pipeline.metrics.scores import score
@@ -36,31 +36,31 @@ def locked_rows(posts: Posts) -> list[int]:
 
 def test_a_share_is_set_aside_once_in_whole_groups_and_stays_locked(tmp_path: Path) -> None:
     posts = plain()
-    assert lock(posts, tmp_path) == posts
-    first = lock(posts, tmp_path, share=0.2)
+    assert mark_test_posts(posts, tmp_path) == posts
+    first = mark_test_posts(posts, tmp_path, share=0.2)
     rows = locked_rows(first)
     assert len(rows) == 20
     assert all(row ^ 1 in rows for row in rows)
     assert {posts.labels[row] for row in rows} == {"a", "b"}
-    for again in (lock(posts, tmp_path), lock(posts, tmp_path, share=0.2)):
+    for again in (mark_test_posts(posts, tmp_path), mark_test_posts(posts, tmp_path, share=0.2)):
         assert locked_rows(again) == rows
     for fold in make_folds(first, folds=4, seed=0):
         assert not {*rows} & {int(i) for part in (fold.train, fold.valid, fold.test) for i in part}
     with pytest.raises(ValueError, match=r"a share of 0\.2 of these posts is set aside already"):
-        lock(posts, tmp_path, share=0.1)
-    assert len(list(tmp_path.glob("locked-*.json"))) == 1
+        mark_test_posts(posts, tmp_path, share=0.1)
+    assert len(list(tmp_path.glob("test-set-*.json"))) == 1
 
 
 def test_a_lock_goes_with_the_content_not_the_name_or_the_file(tmp_path: Path) -> None:
-    rows = locked_rows(lock(plain(), tmp_path, share=0.2))
+    rows = locked_rows(mark_test_posts(plain(), tmp_path, share=0.2))
     renamed = plain(ids=[f"other{n}" for n in range(100)])
-    assert locked_rows(lock(renamed, tmp_path)) == rows
+    assert locked_rows(mark_test_posts(renamed, tmp_path)) == rows
     grown = plain(120)
-    assert locked_rows(lock(grown, tmp_path)) == rows
+    assert locked_rows(mark_test_posts(grown, tmp_path)) == rows
     elsewhere = plain(contents=[f"d{n}" for n in range(100)])
-    assert locked_rows(lock(elsewhere, tmp_path)) == []
+    assert locked_rows(mark_test_posts(elsewhere, tmp_path)) == []
     copy = plain(120, groups=np.array([*np.arange(100) // 2, *[rows[0] // 2] * 20]))
-    held = np.flatnonzero(lock(copy, tmp_path).held).tolist()
+    held = np.flatnonzero(mark_test_posts(copy, tmp_path).in_test_set).tolist()
     assert held == sorted([*rows, *range(100, 120)])  # copies of a locked post are in no fold either
 
 
@@ -68,19 +68,19 @@ def test_test_posts_that_the_data_name_are_the_ones(tmp_path: Path) -> None:
     splits: list[str | None] = ["test"] * 10 + [None] * 90
     named = plain(splits=splits)
     with pytest.raises(ValueError, match="10 test posts of their own"):
-        lock(named, tmp_path, share=0.1)
+        mark_test_posts(named, tmp_path, share=0.1)
     unlabelled = replace(named, labels=[None] * 10 + list(named.labels[10:]))
-    assert len(locked_rows(lock(unlabelled, tmp_path, share=0.1))) == 10 + 10
+    assert len(locked_rows(mark_test_posts(unlabelled, tmp_path, share=0.1))) == 10 + 10
     for share in (-0.1, 0.6):
         with pytest.raises(ValueError, match=r"above 0 and at most 0\.5"):
-            lock(plain(), tmp_path / "new", share=share)
+            mark_test_posts(plain(), tmp_path / "new", share=share)
 
 
 def test_a_damaged_lock_does_not_open(tmp_path: Path) -> None:
-    lock(plain(), tmp_path, share=0.2)
-    next(tmp_path.glob("locked-*.json")).write_text("{}")
-    with pytest.raises(ValueError, match="not a list of locked posts"):
-        lock(plain(), tmp_path)
+    mark_test_posts(plain(), tmp_path, share=0.2)
+    next(tmp_path.glob("test-set-*.json")).write_text("{}")
+    with pytest.raises(ValueError, match="not a stored test set of format 1"):
+        mark_test_posts(plain(), tmp_path)
 
 
 def test_looks_at_the_locked_posts_are_scored_and_counted(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_looks_at_the_locked_posts_are_scored_and_counted(tmp_path: Path) -> Non
     assert json.loads(json.dumps(first.to_dict()))["looks"] == 1
     with pytest.raises(ValueError, match=f"trained or scored on {len(rows)} of the {len(rows)} test posts"):
         score_locked(early, posts)
-    with pytest.raises(ValueError, match=f"{len(rows)} of its {N} scored posts are locked"):
+    with pytest.raises(ValueError, match=f"{len(rows)} of its {N} test rows are test posts by now"):
         evaluate_run(early, posts)
     assert len((tmp_path / "cache/splits/looks.jsonl").read_text().splitlines()) == 3
 

@@ -1,4 +1,4 @@
-"""A tuned encoder remembers every row it has seen, and nothing is judged on those rows."""
+"""A tuned encoder remembers every row it has seen, and those rows are never test rows."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def tuned(
     )  # fmt: skip
 
 
-def test_scores_on_rows_that_the_encoder_has_seen_are_refused_for_they_mean_nothing(bert: Path, tmp_path: Path) -> None:
-    """The leak of a report that reached .824 so: tuned on the rows of one split, judged on the folds of another."""
+def test_scores_on_rows_of_the_encoders_tuning_are_refused(bert: Path, tmp_path: Path) -> None:
+    """The leak of a report that reached .824 so: tuned on the rows of one split, tested on the folds of another."""
     hard = tune.TuneConfig(epochs=40, batch_size=16, lr=5e-3, head_lr=5e-3, patience=0, metric="accuracy")
     result = tuned(bert, tmp_path, hard)
     cache = tmp_path / "cache"
@@ -109,7 +109,7 @@ def test_scores_on_rows_that_the_encoder_has_seen_are_refused_for_they_mean_noth
     assert abs(np.mean([fold.metrics["accuracy"] for fold in blind]) - 0.5) < 0.15
 
 
-def test_a_fold_is_judged_by_the_encoder_of_that_fold_alone(bert: Path, tmp_path: Path) -> None:
+def test_a_fold_is_tested_with_the_encoder_of_that_fold_alone(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path, folds=3, fold=1)
     cache = tmp_path / "cache"
     table = load(noise(), cache, str(result.folder))
@@ -138,7 +138,7 @@ def test_a_copy_of_a_seen_row_counts_as_seen(bert: Path, tmp_path: Path) -> None
     assert table.text.seen[0][np.array([3, 19])].trained.tolist() == [False, True]
 
 
-def test_scored_rows_are_never_decoded_and_stop_rows_only_choose(
+def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[str] = set()
@@ -184,8 +184,8 @@ def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path
     before = open_encoder(str(bert), "text", LOCAL).load(Runtime())
     plain = before.encode([before.preprocess(str(noise().samples[0].text))])[0].pooled[0]
     assert np.abs(plain - pooled).max() > 1e-2
-    said = json.loads((result.folder / "tuned.json").read_text())
-    assert (said["base"], said["folds"], said["fold"]) == (str(bert), None, 0)
+    record = json.loads((result.folder / "tuned.json").read_text())
+    assert (record["base"], record["folds"], record["fold"]) == (str(bert), None, 0)
     record = cache / spec.slug / "tuned.json"
     record.write_text(record.read_text().replace(result.record.trained[0], "0" * 32))
     with pytest.raises(ValueError, match="not the record that 'tuned:tuned' was cached with"):
@@ -233,7 +233,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
             finetune(noise(), name, "text", tmp_path / "new", options=LOCAL, cache=tmp_path / "cache", device="cpu")
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         tuned(bert, tmp_path)
     with pytest.raises(ValueError, match="--fold must be 0 to 2"):
         finetune(noise(), str(bert), "text", tmp_path / "n", options=LOCAL, cache=tmp_path / "c", folds=3, fold=3)

@@ -1,8 +1,7 @@
-"""A run's folder is claimed once, found when whole, and damage to it is said."""
+"""A run's folder is claimed once, found when whole, and refused when damaged."""
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,10 +37,18 @@ def test_the_newest_whole_run_is_found(tmp_path: Path) -> None:
         find_run(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("content", ["{}", '{"head": 1}', "{", "[]", json.dumps({"head": {"patches": None}})])
+@pytest.mark.parametrize(
+    "content", ["{}", '{"format": 1, "head": 1}', "{", "[]", '{"format": 1, "head": {"patches": null}}']
+)
 def test_a_damaged_configuration_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json"):
+        load_run(tmp_path)
+
+
+def test_a_configuration_of_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"format": 2}')
+    with pytest.raises(ValueError, match=r"not a run's configuration of format 1 \(format 2\); train again"):
         load_run(tmp_path)
 
 

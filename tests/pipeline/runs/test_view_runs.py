@@ -121,8 +121,8 @@ def test_prediction_replays_the_averaged_scores_and_extracts_the_views_it_needs(
     again = dict(zip(predictions.ids, predictions.probabilities, strict=True))
     lines = [line.split(",") for line in (run / "predictions.csv").read_text().splitlines()[1:]]
     assert len(lines) > 8
-    for name, _, _, _, _, *chances in lines:
-        np.testing.assert_allclose(again[name], [float(chance) for chance in chances], atol=2e-6)
+    for name, _, _, _, _, *probabilities in lines:
+        np.testing.assert_allclose(again[name], [float(one) for one in probabilities], atol=2e-6)
     one = posts.samples[3]
     alone = predict_post(run, image=one.image, text=None).probabilities[0]
     np.testing.assert_allclose(alone, again[one.id], atol=1e-6)

@@ -52,12 +52,12 @@ def test_heads_of_the_same_settings_repeat_themselves_bit_for_bit() -> None:
         assert all(np.array_equal(a.logits, b.logits) for a, b in zip(first, second, strict=True))
 
 
-def test_a_hidden_modality_changes_what_is_said() -> None:
+def test_a_hidden_modality_changes_the_logits() -> None:
     full, hidden = train_experiments(TABLE, FOLDS, [EXPERIMENTS[0], EXPERIMENTS[3]])
     assert all(np.abs(a.logits - b.logits).max() > 1e-3 for a, b in zip(full, hidden, strict=True))
 
 
-def test_a_kept_training_goes_on(tmp_path: Path) -> None:
+def test_a_checkpointed_training_goes_on(tmp_path: Path) -> None:
     place = CheckpointDir(tmp_path, 1, "x")
     kept = train_folds(TABLE, FOLDS, SMALL, QUICK, checkpointers=place.checkpointer)
     again = train_folds(TABLE, FOLDS, SMALL, QUICK, checkpointers=place.checkpointer)

@@ -19,7 +19,7 @@ from msa.pipeline.metrics.scores import score
 from msa.pipeline.training.batches import shuffled_batches, take
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, run_epoch, training_threads
 
-N, TRAIN, STOP = 90, list(range(60)), list(range(60, 90))
+N, TRAIN, VALID = 90, list(range(60)), list(range(60, 90))
 CONFIG = TrainConfig(epochs=4, batch_size=16, lr=3e-3)
 
 
@@ -47,7 +47,7 @@ def train(
     inputs, truth = posts(tokens)
     head = build_head(name, Dims(6, 5, 3), hidden=16)
     truth = truth if labels is None else labels
-    return head, fit(head, inputs, truth, train_rows=TRAIN, valid_rows=STOP, config=config)
+    return head, fit(head, inputs, truth, train_rows=TRAIN, valid_rows=VALID, config=config)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -72,8 +72,8 @@ def test_the_loss_falls_and_the_head_learns() -> None:
     head, result = train(dataclasses.replace(CONFIG, epochs=30, patience=0))
     assert result.history[-1].train["loss"] < 0.8 * result.history[0].train["loss"]
     inputs, labels = posts()
-    guesses = predict_logits(head, inputs, STOP).argmax(1)
-    assert score(labels[STOP], guesses, range(3))["accuracy"] > 0.55
+    predictions = predict_logits(head, inputs, VALID).argmax(1)
+    assert score(labels[VALID], predictions, range(3))["accuracy"] > 0.55
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy", "loss"])
@@ -84,7 +84,7 @@ def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
     assert result.best_epoch < len(result.history)
     assert not head.training
     inputs, labels = posts()
-    again = run_epoch(head, inputs, labels, [torch.tensor(STOP)], Loss())
+    again = run_epoch(head, inputs, labels, [torch.tensor(VALID)], Loss())
     assert again == pytest.approx(result.history[result.best_epoch - 1].valid, abs=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_rows_of_neither_split_are_never_used() -> None:
     assert same(*heads)
 
 
-def test_stop_rows_choose_the_epoch_but_never_move_a_weight() -> None:
+def test_validation_rows_choose_the_epoch_but_never_move_a_weight() -> None:
     _, labels = posts()
     wrong = torch.where(torch.arange(N) < 60, labels, (labels + 1) % 3)
     last = dataclasses.replace(CONFIG, epochs=1)
@@ -223,17 +223,17 @@ def test_a_loss_that_is_not_finite_names_the_epoch() -> None:
     inputs.image[7] = torch.nan
     head = build_head("concat", Dims(6, 5, 3), hidden=16)
     with pytest.raises(ValueError, match=r"no longer finite in epoch 1 .*look for NaN"):
-        fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=CONFIG)
+        fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=CONFIG)
 
 
 @pytest.mark.parametrize(
     ("train_rows", "valid_rows", "message"),
     [
-        ([], STOP, "no training rows"),
+        ([], VALID, "no training rows"),
         (TRAIN, [], "no validation rows"),
-        (TRAIN, [*STOP[:-1], 3], "1 validation rows are also training rows"),
-        ([*TRAIN, 89], STOP[:-1], "labels of training rows must lie in 0..2, got -1..2"),
-        (TRAIN, STOP, "labels of validation rows must lie in 0..2, got -1..2"),
+        (TRAIN, [*VALID[:-1], 3], "1 validation rows are also training rows"),
+        ([*TRAIN, 89], VALID[:-1], "labels of training rows must lie in 0..2, got -1..2"),
+        (TRAIN, VALID, "labels of validation rows must lie in 0..2, got -1..2"),
     ],
 )
 def test_splits_that_cannot_be_trained_on_are_refused(

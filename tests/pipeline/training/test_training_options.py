@@ -21,7 +21,7 @@ from msa.pipeline.training.checkpointing import CheckpointDir, Checkpointer
 from msa.pipeline.training.loop import FitResult, balanced, fit, predict_logits, training_threads
 
 N = 90
-TRAIN, STOP = range(60), range(60, 90)
+TRAIN, VALID = range(60), range(60, 90)
 CONFIG = TrainConfig(epochs=6, batch_size=16, lr=3e-3, patience=0)
 
 
@@ -44,7 +44,7 @@ def posts() -> tuple[Inputs, Tensor]:
 def train(config: TrainConfig = CONFIG, checkpointer: Checkpointer | None = None) -> tuple[Head, FitResult]:
     inputs, labels = posts()
     head = build_head("gated", Dims(6, 5, 3), hidden=16)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=config, checkpointer=checkpointer)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=config, checkpointer=checkpointer)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -85,9 +85,9 @@ def test_a_hidden_modality_is_one_of_two_and_never_the_last() -> None:
     inputs.text_mask[:30] = False
     hidden = hide_modality(inputs, 0.5, torch.Generator().manual_seed(0))
     assert torch.equal(hidden.image_mask[:30], inputs.image_mask[:30])
-    seen = hidden.image_mask[30:, 0].long() + hidden.text_mask[30:, 0].long()
-    assert seen.min() == 1
-    assert 0.3 < (seen == 1).float().mean() < 0.7
+    left = hidden.image_mask[30:, 0].long() + hidden.text_mask[30:, 0].long()
+    assert left.min() == 1
+    assert 0.3 < (left == 1).float().mean() < 0.7
     assert (~hidden.image_mask[30:]).any()
     assert (~hidden.text_mask[30:]).any()
 
@@ -149,12 +149,12 @@ def test_tuned_thresholds_move_predictions_and_travel_with_the_head() -> None:
     assert not plain.offsets.any()
     assert tuned.offsets.any()
     assert "offsets" in tuned.state_dict()
-    moved = predict_logits(tuned, inputs, STOP) - predict_logits(plain, inputs, STOP)
+    moved = predict_logits(tuned, inputs, VALID) - predict_logits(plain, inputs, VALID)
     torch.testing.assert_close(moved, tuned.offsets.expand_as(moved))
 
 
 @pytest.mark.parametrize("change", [{}, {"average": "ema"}, {"average": "swa"}, {"optimizer": "sgd", "mixup": 0.2}])
-def test_a_training_that_was_cut_off_goes_on_to_the_same_end(
+def test_an_interrupted_training_goes_on_to_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
     config = dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
@@ -185,13 +185,19 @@ def test_a_training_that_ended_is_not_repeated(tmp_path: Path, monkeypatch: pyte
     assert result == expected
 
 
-def test_a_workplace_is_found_by_all_that_decides_the_outcome(tmp_path: Path) -> None:
+def test_checkpoints_are_found_by_all_that_decides_the_results(tmp_path: Path) -> None:
     one, same_one, other = (CheckpointDir(tmp_path, 2, {"lr": lr, "rows": [1, 2]}) for lr in (0.1, 0.1, 0.2))
     assert one.checkpointer(0, 1) == same_one.checkpointer(0, 1)
     assert len({place.checkpointer(*which).path for place in (one, other) for which in ((0, 1), (1, 0))}) == 4
     one.folder.mkdir(parents=True)
     same_one.clear()
     assert not one.folder.exists()
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 2}, tmp_path / "fold0.pt")
+    with pytest.raises(ValueError, match=r"fold0\.pt: a checkpoint of format 2, wanted 1; delete it and train again"):
+        train(checkpointer=Checkpointer(tmp_path / "fold0.pt", 2))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Heads may train on augmented views; what chooses the epoch and what is scored never sees one by chance."""
+"""Heads may train on augmented views; validation and test rows never show one."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_augmentation_reaches_training_rows_alone(monkeypatch: pytest.MonkeyPatc
 
     def spy(head: Head, args: tuple[Inputs]) -> None:
         vectors, mask = args[0].image, args[0].image_mask
-        held = vectors[:, 0][mask[:, 0]].round().int()
-        seen[head.training] |= {(int(vector[1]), int(vector[0])) for vector in held}
+        vectors_of_posts = vectors[:, 0][mask[:, 0]].round().int()
+        seen[head.training] |= {(int(vector[1]), int(vector[0])) for vector in vectors_of_posts}
         assert (vectors[..., 0] == vectors[:, :1, 0])[mask].all()
 
     def build(*args: Any, **options: Any) -> Head:
@@ -102,21 +102,21 @@ def test_views_change_nothing_but_what_is_shown(fusion: str) -> None:
     assert not same(real.heads, other.heads)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_averaged_probabilities_are_the_mean_over_the_image_and_its_views(members: int) -> None:
-    config = HeadConfig("attention", hidden=16, token_width=4, views=2, average_views=True, ensemble_size=members)
+@pytest.mark.parametrize("size", [1, 2])
+def test_averaged_probabilities_are_the_mean_over_the_image_and_its_views(size: int) -> None:
+    config = HeadConfig("attention", hidden=16, token_width=4, views=2, average_views=True, ensemble_size=size)
     viewed = table(tokens=True)
     (result,) = train_folds(viewed, [FOLD], config, QUICK)
     inputs = build_inputs(viewed, tokens=True, reductions=result.reductions)
     shown = [inputs, *build_views(viewed, inputs, tokens=True, reductions=result.reductions)]
     each = [softmax(predict_logits(head, x, FOLD.test).numpy()) for head in result.heads for x in shown]
-    assert len(each) == 3 * members
+    assert len(each) == 3 * size
     np.testing.assert_allclose(softmax(result.logits), np.mean(each, 0), atol=1e-6, rtol=0)
     assert np.abs(np.array(each) - each[0]).max() > 1e-3
     plain = train_folds(viewed, [FOLD], replace(config, average_views=False), QUICK)[0]
     assert same(plain.heads, result.heads)
     np.testing.assert_allclose(
-        softmax(plain.logits), np.mean(each[::3], 0), atol=1e-6, rtol=0, err_msg="the plain image alone is scored"
+        softmax(plain.logits), np.mean(each[::3], 0), atol=1e-6, rtol=0, err_msg="the plain image alone is tested"
     )
 
 

@@ -1,4 +1,4 @@
-"""The locked test rows: posts set aside once, known by their content, which no fold ever holds."""
+"""The test set: posts set aside once, identified by their content, which no fold ever holds."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ...features.store.durable import write_atomic
 from .split import Posts, take_share
+from .versioned_json import read_json, write_json
 
 MOST = 0.5  # set aside more, and there is less to learn from than to be tested on
 SEED = 0  # not the user's: another seed must not show other rows
+REMEDY = "restore it from a copy"
 
 
-def lock(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
-    """The posts, with those that are set aside in this folder named `test`, so that no fold holds them.
+def mark_test_posts(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
+    """The posts, with those of the test sets in this folder marked `test`, so that no fold holds them.
 
-    `share` sets that part of the labelled posts aside, in whole duplicate groups; from then on they stay locked for
+    `share` sets that part of the labelled posts aside, in whole duplicate groups; from then on they are test posts for
     every command that reads the folder, asked or not, whatever their id or file. Raises ValueError where the data name
     test posts of their own, or where another share was set aside before.
     """
-    locks = _stored(folder)
-    before = {path: share for path, (share, keys) in locks.items() if not keys.isdisjoint(posts.keys)}
+    test_sets = _stored(folder)
+    before = {path: share for path, (share, keys) in test_sets.items() if not keys.isdisjoint(posts.keys)}
     if share and not before:
         if not 0 < share <= MOST:
             raise ValueError(f"a share to hold out must be above 0 and at most {MOST}; got {share}")
@@ -35,23 +36,23 @@ def lock(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
         rows = take_share(posts, labelled, share, seed=SEED)
         keys = sorted({posts.keys[row] for row in rows})
         name = hashlib.blake2b(json.dumps(keys).encode(), digest_size=8).hexdigest()
-        write_atomic(folder / f"locked-{name}.json", json.dumps({"share": share, "keys": keys}).encode())
-        locks = _stored(folder)
+        write_json(folder / f"test-set-{name}.json", {"share": share, "keys": keys})
+        test_sets = _stored(folder)
     for path, old in before.items():
         if share and share != old:
             raise ValueError(f"a share of {old} of these posts is set aside already ({path}), wanted {share}; use that")
-    locked = {key for _, keys in locks.values() for key in keys}
-    splits = ["test" if key in locked else split for key, split in zip(posts.keys, posts.splits, strict=True)]
+    test_keys = {key for _, keys in test_sets.values() for key in keys}
+    splits = ["test" if key in test_keys else split for key, split in zip(posts.keys, posts.splits, strict=True)]
     return replace(posts, splits=splits)
 
 
 def _stored(folder: Path) -> dict[Path, tuple[float, set[str]]]:
-    """Share and keys of each lock in the folder."""
+    """Share and keys of each test set in the folder."""
     found = {}
-    for path in sorted(folder.glob("locked-*.json")):
+    for path in sorted(folder.glob("test-set-*.json")):
+        stored = read_json(path, "a stored test set", REMEDY)
         try:
-            stored = json.loads(path.read_text("utf-8"))
             found[path] = float(stored["share"]), set(stored["keys"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a list of locked posts ({error!r}); restore it from a copy") from error
+            raise ValueError(f"{path}: not a stored test set ({error!r}); {REMEDY}") from error
     return found
