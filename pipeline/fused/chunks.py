@@ -13,7 +13,7 @@ from ...features.encoders.runtime import available_cores
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
-from .training import batch_key
+from .fused_training import batch_key
 
 LARGEST = 64  # heads side by side on a CPU: more gain nothing
 LARGEST_GPU = 256

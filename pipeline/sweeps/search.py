@@ -1,4 +1,4 @@
-"""How a sweep searches: its settings, how many trials race at once, and what decides its numbers."""
+"""How a sweep searches: its settings, how many trials are compared at once, and what decides its numbers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Search:
     """How settings are searched.
 
     `trials` points of the space (0: the whole grid, or 64) are compared by `metric` on `inner` folds; the winner is
-    scored on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, and
-    three at least. `batch` trials race each other (0: what suits sampler and memory). `study` is a database's URL or a
-    file.
+    tested on `outer` folds (1: the stored split, or a fifth). `halving` lets one in so many go on at each rung, and
+    three at least. `batch` trials are compared with each other (0: what suits sampler and memory). `study` is the URL
+    of a database, or a file.
     """
 
     trials: int = 0
@@ -55,8 +55,8 @@ class Search:
                 raise ValueError(f"{name} of a sweep must be {asked}, got {getattr(self, name)!r}")
 
     @property
-    def racing(self) -> int:
-        """How many trials race each other at most, where memory allows it."""
+    def at_once(self) -> int:
+        """How many trials are compared with each other at most, where memory allows it."""
         suited = 16 if self.sampler == "tpe" else 256  # TPE learns from one batch for the next
         return min(self.batch or suited, self.trials)
 
@@ -75,7 +75,7 @@ def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfi
     """The search, `counted`, with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.ensemble_size * largest))
-    batches = -(-search.trials // min(search.racing, fits))
+    batches = -(-search.trials // min(search.at_once, fits))
     even = -(-search.trials // batches)  # so that none is a small rest
     return replace(search, batch=min(search.batch or even, search.trials))
 
@@ -108,7 +108,7 @@ def identity(
     search: Search,
     table: CachedFeatures,
 ) -> dict[str, Any]:
-    """All that decides a sweep's numbers; the same sweep is known by it, on any machine."""
+    """All that decides a sweep's numbers, its digest (the same on any machine), and where the data is."""
     kinds = {"image": _fingerprints(space, data_config, "image"), "text": _fingerprints(space, data_config, "text")}
     posts = table.posts.digest(None if search.outer == 1 else search.outer, training.seed)
     settings = {name: value for name, value in asdict(search).items() if name != "study"}
@@ -125,7 +125,7 @@ def identity(
         "identity": digest,
         **everything,
         "cache": str(data_config.cache.resolve()),
-        "stage": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
+        "data": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
     }
 
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from msa.pipeline.fused import step_replay as recorded
+from msa.pipeline.fused import step_replay
 from msa.pipeline.fused.step_replay import record, replay, structure
 
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(recorded, "AFTER", 2)
-    recorded.forget()
+    monkeypatch.setattr(step_replay, "AFTER", 2)
+    step_replay.forget()
     yield
-    recorded.forget()
+    step_replay.forget()
 
 
 def gradient(weight: Tensor, x: Tensor) -> Sequence[Tensor]:
