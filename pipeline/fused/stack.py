@@ -1,4 +1,4 @@
-"""Heads of one architecture as one module: parameters are stacked, and a step or a test is run for all heads at once."""
+"""Heads of one architecture as one module: stacked parameters, and a step or a test for all heads at once."""
 
 from __future__ import annotations
 
