@@ -31,7 +31,7 @@ from .worker_engine import WorkerEngine
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-HEADS = 64  # for each process; fewer are not worth the two seconds that it takes to start
+HEADS = 64  # for each process; with fewer, starting one (two seconds) takes longer than it saves
 
 
 def process_count(cores: int, heads: int) -> int:

@@ -80,7 +80,7 @@ def test_few_heads_start_no_process(posts: Corpus, tmp_path: Path, monkeypatch: 
         1,
     )
     monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
-    monkeypatch.setattr(local_workers, "Process", lambda: pytest.fail("no process is worth its start"))
+    monkeypatch.setattr(local_workers, "Process", lambda: pytest.fail("no process is needed"))
     assert search(posts, tmp_path).best.outer["accuracy"] > 0
 
 
