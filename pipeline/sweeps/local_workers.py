@@ -35,7 +35,7 @@ HEADS = 64  # for each process; with fewer, starting one (two seconds) takes lon
 
 
 def process_count(cores: int, heads: int) -> int:
-    """How many processes are worth their start for so many heads that train at once."""
+    """The number of processes to start for so many heads that train at once."""
     return min(cores, heads // HEADS)
 
 
