@@ -34,7 +34,7 @@ class Layout:
     """A description of the files it needs, how it is detected at a path, and how it is read."""
 
     files: str
-    detect: Callable[[Path], bool]
+    detect: Callable[[Path], object]  # true, or the files that were found
     read: Callable[[Path, PostCollector, ReadOptions], None]
 
 
@@ -57,17 +57,17 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",
-        lambda path: bool(tables.find_metadata(path)),
+        tables.find_metadata,
         lambda path, posts, options: tables.read_imagefolder(path, posts, columns=options.columns),
     ),
     "hateful-memes": Layout(
         "train.jsonl, dev.jsonl or test.jsonl with `img`",
-        lambda path: bool(tables.find_memes(path)),
+        tables.find_memes,
         lambda path, posts, options: tables.read_memes(path, posts, columns=options.columns),
     ),
     "table": Layout(
         "a .csv, .tsv or .jsonl file",
-        lambda path: bool(tables.find_tables(path)),
+        tables.find_tables,
         lambda path, posts, options: tables.read_table(path, posts, columns=options.columns),
     ),
 }
