@@ -21,7 +21,7 @@ from ..posts.samples import Corpus, Sample
 from ..spec import BadItem, EncoderSpec
 from ..store.errors import read_errors
 from ..store.parts import StoreError, open_part, verify_part
-from ..store.store import Store, read_spec
+from ..store.store import Store, no_embeddings, read_spec
 from ..text_table import table
 
 CHUNK = 64  # posts decoded together
@@ -104,7 +104,7 @@ def verify_cache(
     """
     folders = sorted({path.parent for what in ("*/spec.json", "*/part-*.h5") for path in cache.glob(what)})
     if not folders:
-        raise ValueError(f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache")
+        raise ValueError(no_embeddings(cache))
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:

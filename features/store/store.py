@@ -263,6 +263,11 @@ class Writer:
             yield rows
 
 
+def no_embeddings(cache: Path) -> str:
+    """The message for a cache without stores."""
+    return f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache"
+
+
 def stored_specs(cache: Path) -> list[EncoderSpec]:
     """The specs of all encoders that have a folder in the cache, by folder name."""
     return [read_spec(description.parent) for description in sorted(cache.glob("*/spec.json"))]
