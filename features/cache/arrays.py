@@ -29,15 +29,12 @@ def npy_arrays(
         (folder / f"{name}.txt").write_bytes(content)
     for name, fact in facts.items():
         (folder / f"{name}.json").write_text(fact, encoding="utf-8")
-    return {name: _npy(folder / f"{name}.npy", dtype, shape) for name, (dtype, shape) in shapes.items()}
-
-
-def _npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-    return _mapped(path, start, dtype, shape)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in shapes.items():
+        path = folder / f"{name}.npy"
+        arrays[name] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        _reserve(path)
+    return arrays
 
 
 def safetensors_arrays(
@@ -58,23 +55,25 @@ def safetensors_arrays(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text)
-    arrays = {name: _mapped(path, 8 + len(text) + starts[name], *whole[name]) for name in whole}
+    with path.open("rb+") as file:
+        file.truncate(8 + len(text) + end)
+    _reserve(path)
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.memmap(path, dtype, "r+", 8 + len(text) + starts[name], shape)
+        if all(shape)
+        else np.empty(shape, dtype)
+        for name, (dtype, shape) in whole.items()
+    }
     for name, content in lines.items():
         arrays.pop(name)[:] = content
     return arrays
 
 
-def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Reserve room for an array in a file and map it, so that a full disk is an error here and not a signal later."""
-    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if not size:
-        return np.empty(shape, dtype)
-    with path.open("rb+") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), start, size)
-        else:
-            file.truncate(start + size)
-    return np.memmap(path, dtype, "r+", start, shape)
+def _reserve(path: Path) -> None:
+    """Give a file all its blocks, so that a full disk is an error here and not a signal while it is filled."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _lines(name: str, values: Sequence[str]) -> bytes:

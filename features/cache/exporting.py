@@ -149,11 +149,10 @@ def _fill(
         arrays["offsets"][:] = offsets
     distinct = list(rows_of)
     for positions, block in store.read(distinct, tokens=offsets is not None):
-        for at, position in enumerate(positions):
+        for position, pooled, item in zip(positions, block.pooled, block.token_rows(), strict=True):
             for row in rows_of[distinct[int(position)]]:
-                arrays["pooled"][row] = block.pooled[at]
-                if offsets is not None and block.tokens is not None and block.offsets is not None:
-                    item = block.tokens[block.offsets[at] : block.offsets[at + 1]]
+                arrays["pooled"][row] = pooled
+                if offsets is not None:
                     arrays["tokens"][offsets[row] : offsets[row + 1]] = item
 
 
@@ -164,24 +163,14 @@ def _write_parquet(
     import pyarrow as pa
     from pyarrow import parquet
 
-    width, rows = spec.width, len(arrays["pooled"])
-    offsets = arrays.get("offsets")
-    columns = {"id": pa.string()} if "ids" in texts else {}
-    columns |= {"key": pa.string(), "pooled": pa.list_(pa.float32(), width)}
-    if offsets is not None:
-        columns["tokens"] = pa.list_(pa.list_(pa.from_numpy_dtype(np.dtype(spec.dtype)), width))
-    schema = pa.schema(columns.items(), metadata={"encoder": spec.to_json()})
+    def vectors(name: str) -> Any:
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(arrays[name]).reshape(-1)), spec.width)
+
+    columns = {"id": pa.array(texts["ids"])} if "ids" in texts else {}
+    columns |= {"key": pa.array(texts["keys"]), "pooled": vectors("pooled")}
+    if "offsets" in arrays:
+        columns["tokens"] = pa.ListArray.from_arrays(pa.array(arrays["offsets"].astype(np.int32)), vectors("tokens"))
+    rows = len(arrays["pooled"])
     row_bytes = sum(array.nbytes for array in arrays.values()) // rows + 1
-    step = max(1, CHUNK_BYTES // row_bytes)
-    with parquet.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            made = {"key": texts["keys"][start:stop], "id": texts.get("ids", [])[start:stop]}
-            flat = np.ascontiguousarray(arrays["pooled"][start:stop]).reshape(-1)
-            made["pooled"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
-            if offsets is not None:
-                cut = offsets[start : stop + 1]
-                flat = np.ascontiguousarray(arrays["tokens"][cut[0] : cut[-1]]).reshape(-1)
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
-                made["tokens"] = pa.ListArray.from_arrays(pa.array((cut - cut[0]).astype(np.int32)), vectors)
-            writer.write_table(pa.table({name: made[name] for name in columns}, schema=schema))
+    whole = pa.table(columns).replace_schema_metadata({"encoder": spec.to_json()})
+    parquet.write_table(whole, path, row_group_size=max(1, CHUNK_BYTES // row_bytes))

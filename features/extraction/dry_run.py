@@ -21,6 +21,7 @@ from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..spec import BadItem, Modality
+from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..text_table import table
@@ -80,10 +81,8 @@ class Estimate:
         lines = []
         for e in self.encoders:
             tokens = "pooled" if e.tokens is None else f"{e.tokens:.1f}" if e.new else "-"
-            counts = [str(n) for n in (e.rows, e.missing, e.duplicate, e.cached, e.new)]
-            lines.append(
-                [e.name, *counts, tokens, f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"]
-            )
+            cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"
+            lines.append([e.name, e.rows, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
         notes = [
             f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad"
             for e in self.encoders
@@ -148,7 +147,7 @@ def estimate(
             lacked[source.spec.modality].append(set(todo))
     seconds -= _shared_seconds(share, contents, lacked["image"], settings)
     total = sum(encoder.bytes for encoder in encoders)
-    return Estimate(encoders, total, seconds, loading, total + max(merging), _free_bytes(cache))
+    return Estimate(encoders, total, seconds, loading, total + max(merging), shutil.disk_usage(existing(cache)).free)
 
 
 def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) -> EncoderEstimate:
@@ -238,10 +237,3 @@ def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str
     with ThreadPoolExecutor(settings.workers or available_cores()) as pool:
         list(pool.map(decode_post, [posts[at] for at in drawn]))
     return again * (time.perf_counter() - started) / len(drawn)
-
-
-def _free_bytes(cache: Path) -> int:
-    folder = cache.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

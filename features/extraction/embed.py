@@ -25,7 +25,7 @@ from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
-from .plan import EncoderReport, EncoderTask, TaskResult, finish_task, plan_task
+from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_task
 from .settings import ExtractSettings
 
 TEXT_WINDOW = 4096  # texts sorted by length together
@@ -58,11 +58,7 @@ def embed_corpus(
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
-    return [
-        report
-        for task in tasks
-        for report in finish_task(corpus, contents, task, results.get(task, TaskResult()), merge=merge)
-    ]
+    return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
 
 def embed_missing(

@@ -41,7 +41,7 @@ class Extraction:
         header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:
-            counts = map(str, (self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad))
+            counts = self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
             lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
         notes = [
             f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"

@@ -88,15 +88,6 @@ class ChunkResult:
     unseen: Sequence[Path]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """What a worker opens when it starts: the sources, each loading its model once, and a store per spec."""
-
-    runtime: Runtime
-    sources: Sequence[Source]
-    stores: Mapping[EncoderSpec, Store]
-
-
 class EmbedWorker:
     """A Ray actor in a process of its own, with `cores` CPU cores or a GPU."""
 
@@ -107,45 +98,37 @@ class EmbedWorker:
         device = ("cuda" if gpu else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
         streams = settings.streams or (cores if device == "cpu" else 0)
         self.settings = replace(settings, device=device, workers=settings.workers or cores, streams=streams)
-        self.opened: Opened | None = None
+        self.runtime: Runtime
+        self.sources: list[Source] = []  # each loads its model once
+        self.stores: dict[EncoderSpec, Store] = {}
 
     def start(self) -> None:
         """Open the encoders and their stores. Raises ValueError where this node lacks something the driver has."""
         if not self.mark.exists():
             raise ValueError(f"node {socket.gethostname()} does not see the cache folder {self.mark.parent}; {SHARED}")
-        runtime = self.settings.choose_runtime()
-        sources = [Source(source.specs, keep(source.load)) for source in self.request.open()]
-        stores = {spec: Store.open(self.request.cache, spec) for source in sources for spec in source.specs}
-        self.opened = Opened(runtime, sources, stores)
+        self.runtime = self.settings.choose_runtime()
+        self.sources = [Source(source.specs, keep(source.load)) for source in self.request.open()]
+        self.stores = {spec: Store.open(self.request.cache, spec) for source in self.sources for spec in source.specs}
 
     def embed(self, chunk: ItemChunk) -> ChunkResult:
         """Write what a chunk lacks, as parts; on a retry, only what the dead worker had not written."""
-        opened = self.opened
-        assert opened is not None, "start comes first"
         started = time.perf_counter()
         if chunk.attempt:
-            for store in opened.stores.values():
+            for store in self.stores.values():
                 store.refresh()
-        tasks = [
-            EncoderTask(source, [self._target(opened.stores[spec], chunk) for spec in source.specs])
-            for source in opened.sources
-        ]
+
+        def target(spec: EncoderSpec) -> Target:
+            return find_missing(self.stores[spec], chunk.lacking.get(spec.fingerprint, {}), tokens=self.settings.tokens)
+
+        tasks = [EncoderTask(source, [target(spec) for spec in source.specs]) for source in self.sources]
         tasks = [task for task in tasks if task.todo]
-        results = []
-        if tasks:
-            corpus = Corpus(self.request.folder, "table", chunk.samples)
-            results = embed_missing(corpus, tasks, self.settings, opened.runtime, lambda name, done, total: None)
+        corpus = Corpus(self.request.folder, "table", chunk.samples)
+        results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
         bad = {task.source.spec.fingerprint: result.bad for task, result in zip(tasks, results, strict=True)}
         rows = {task.todo[key] for task, result in zip(tasks, results, strict=True) for key in result.bad}
         files = [chunk.samples[row].file(chunk.modality) for row in sorted(rows)]
         unseen = [file for file in files if file is not None and not file.exists()]
         return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, unseen)
-
-    def _target(self, store: Store, chunk: ItemChunk) -> Target:
-        lacking = chunk.lacking.get(store.spec.fingerprint, {})
-        if chunk.attempt:
-            return find_missing(store, lacking, tokens=self.settings.tokens)
-        return Target(store, self.settings.tokens or store.spec.raw, lacking)
 
 
 def _is_fit(name: str) -> bool:

@@ -44,7 +44,7 @@ class WorkerPool:
         self.failed_starts = 0  # one after another
         self.checked_at = 0.0
         self.empty_since = time.monotonic()
-        gpus = any(_gpus(node) for node in self._alive())
+        gpus = any(_count(node, "GPU") for node in self._alive())
         if device.startswith("cuda") and not gpus:
             raise RayRunError(
                 "--device cuda: no node of this Ray cluster has a GPU; leave it out, or start Ray with GPUs"
@@ -75,7 +75,7 @@ class WorkerPool:
         for node in self._alive():
             name, wanted = node["NodeID"], self._wanted(node)
             for _ in range(wanted - list(self.nodes.values()).count(name)):
-                self._start(name, 1 if self.single else max(1, _cores(node) // wanted))
+                self._start(name, 1 if self.single else max(1, _count(node, "CPU") // wanted))
 
     def assign(self, worker: Any, reference: Any, item: Any) -> None:
         """Record that an idle worker now works on an item; its outcome will be at the reference."""
@@ -149,8 +149,8 @@ class WorkerPool:
 
     def _wanted(self, node: Mapping[str, Any]) -> int:
         if self.gpu:
-            return _gpus(node)
-        return _cores(node) if self.single else min(1, _cores(node))
+            return _count(node, "GPU")
+        return _count(node, "CPU") if self.single else min(1, _count(node, "CPU"))
 
     def _alive(self) -> list[Mapping[str, Any]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
@@ -163,12 +163,8 @@ def _run_error(error: Any) -> RayRunError:
     return RayRunError(f"a Ray worker stopped: {kind}{_line(cause)}; what was written stays, run the command again")
 
 
-def _gpus(node: Mapping[str, Any]) -> int:
-    return int(node["Resources"].get("GPU", 0))
-
-
-def _cores(node: Mapping[str, Any]) -> int:
-    return int(node["Resources"].get("CPU", 0))
+def _count(node: Mapping[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
 
 
 def _line(error: BaseException) -> str:

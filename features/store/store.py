@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import make_folder, remove_stale_temporaries
-from .notes import load_note, write_note
+from .json_files import load_json, write_json
 from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
@@ -41,7 +41,7 @@ class Store:
         make_folder(folder)
         description = folder / "spec.json"
         if not description.exists():
-            write_note(description, asdict(spec))
+            write_json(description, asdict(spec))
         return cls(folder, spec)
 
     def refresh(self) -> None:
@@ -187,7 +187,7 @@ class Store:
         try:
             self.folder.rmdir()
         except OSError:
-            write_note(self.folder / "spec.json", asdict(self.spec))
+            write_json(self.folder / "spec.json", asdict(self.spec))
             return False
         return True
 
@@ -277,7 +277,7 @@ def read_spec(folder: Path) -> EncoderSpec:
     """The spec of one encoder's folder. Raises StoreError where it is damaged or belongs to another folder."""
     description = folder / "spec.json"
     try:
-        spec = EncoderSpec(**load_note(description.read_text("utf-8")))
+        spec = EncoderSpec(**load_json(description.read_text("utf-8")))
         if spec.slug != folder.name:
             raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
     except (TypeError, ValueError) as error:

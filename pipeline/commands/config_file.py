@@ -70,15 +70,14 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
         if not path.is_file():
             return
     commands = command_options(ctx)
-    default_map = read_default_map(path, {name: list(known) for name, known in commands.items()})
     ctx.default_map = {}
-    for command, values in default_map.items():
+    for command, values in read_default_map(path, commands).items():
         *groups, name = command.split()
         place: dict[str, Any] = ctx.default_map
         for group in groups:
             place = place.setdefault(group, {})
         place[name] = {
-            commands[command][spelling].name: value
+            commands[command][spelling].parameter.name: value
             if command.split()[0] != ctx.invoked_subcommand
             else convert_option(ctx, path, commands[command][spelling], value)
             for spelling, value in values.items()
@@ -86,7 +85,7 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
 
 
 def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
-    """Read a configuration file into command -> option -> value, for the options that each command has.
+    """Read a configuration file into command -> option -> value, for the options (spelled with dashes) of each command.
 
     Top-level keys count for every command with that option; a table `[train-head]` for that command alone, and
     first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for
@@ -100,31 +99,24 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
         raise ValueError(f"{path} is not valid TOML: {error}; quote text, one `key = value` a line") from error
 
     tables = {dashed(name): name for name in commands}
-    options = {name: {dashed(option): option for option in known} for name, known in commands.items()}
-    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    anywhere = {option for known in options.values() for option in known}
-    for key in shared:
-        if dashed(key) not in anywhere:
-            raise ValueError(_unknown(path, "option", key, anywhere))
-
-    default_map: dict[str, dict[str, Any]] = {
-        name: {
-            known[dashed(key)]: value
-            for key, value in shared.items()
-            if dashed(key) in known and dashed(key) not in APART.get(name, ())
-        }
-        for name, known in options.items()
-    }
-    for table, values in content.items():
-        if not isinstance(values, dict):
-            continue
-        if dashed(table) not in tables:
-            raise ValueError(_unknown(path, "command", f"[{table}]", [f"[{table}]" for table in tables]))
-        name = tables[dashed(table)]
-        for key, value in values.items():
-            if dashed(key) not in options[name]:
-                raise ValueError(_unknown(path, f"option of [{table}]", key, options[name]))
-            default_map[name][options[name][dashed(key)]] = value
+    anywhere = {option for known in commands.values() for option in known}
+    default_map: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    for key, value in sorted(content.items(), key=lambda pair: isinstance(pair[1], dict)):  # tables last: they win
+        spelling = dashed(key)
+        if not isinstance(value, dict):
+            if spelling not in anywhere:
+                raise ValueError(_unknown(path, "option", key, anywhere))
+            for name, known in commands.items():
+                if spelling in known and spelling not in APART.get(name, ()):
+                    default_map[name][spelling] = value
+        elif spelling not in tables:
+            raise ValueError(_unknown(path, "command", f"[{key}]", [f"[{table}]" for table in tables]))
+        else:
+            name = tables[spelling]
+            for option, given in value.items():
+                if dashed(option) not in commands[name]:
+                    raise ValueError(_unknown(path, f"option of [{key}]", option, commands[name]))
+                default_map[name][dashed(option)] = given
     return default_map
 
 
@@ -133,7 +125,7 @@ def _option(parameter: Any) -> CommandOption:
     spelling, *aliases = flags or [dashed(parameter.name)]
     default = None if callable(parameter.default) else parameter.default
     summary = " ".join((getattr(parameter, "help", None) or "").split())
-    return CommandOption(parameter.name, spelling, tuple(aliases), default, summary, parameter)
+    return CommandOption(spelling, tuple(aliases), default, summary, parameter)
 
 
 def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value: Any) -> Any:

