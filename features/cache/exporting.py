@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..spec import EncoderSpec
 from ..store.durable import temporary
 from ..store.errors import read_errors
 from ..store.store import Store, stored_specs
-from .arrays import Shapes, npy_arrays, safetensors_arrays
+from .arrays import Shapes, make_npy_files, text_lines, write_safetensors
 
 Format = Literal["npy", "safetensors", "parquet"]
 SUFFIXES: dict[str, Format] = {".safetensors": "safetensors", ".parquet": "parquet"}
@@ -91,13 +90,12 @@ def export_embeddings(
         notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
+    temp.mkdir()
     try:
         total = _write(store, texts, temp, chosen, tokens)
-        temp.rename(to)
+        (temp / chosen).rename(to)
     finally:
-        if temp.is_dir():
-            shutil.rmtree(temp)
-        temp.unlink(missing_ok=True)
+        shutil.rmtree(temp)
     return Exported(to, chosen, spec.slug, len(keys), total, notes)
 
 
@@ -118,23 +116,27 @@ def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[st
     return {"keys": [key for key, _ in rows], "ids": [name for _, name in rows]}, notes
 
 
-def _write(store: Store, texts: Mapping[str, list[str]], path: Path, format: Format, tokens: bool) -> int | None:
-    """Write the rows as one file or folder; return the number of tokens, None where they are left out."""
+def _write(store: Store, texts: Mapping[str, list[str]], temp: Path, format: Format, tokens: bool) -> int | None:
+    """Write the rows as `temp/FORMAT`; return the number of tokens, None where they are left out."""
     spec, keys = store.spec, texts["keys"]
+    lines = {name: text_lines(name, values) for name, values in texts.items() if format != "parquet"}
     shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(keys), spec.width))}
     offsets = None
     if tokens:
         offsets = np.concatenate(([0], np.cumsum(store.lengths(keys)))).astype(np.int64)
         shapes["tokens"] = (np.dtype(spec.dtype), (int(offsets[-1]), spec.width))
         shapes["offsets"] = (offsets.dtype, offsets.shape)
-    if format != "parquet":
-        make_arrays = safetensors_arrays if format == "safetensors" else npy_arrays
-        _fill(store, keys, offsets, make_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    arrays = make_npy_files(temp / "npy", shapes)  # rows are read in disk order
+    _fill(store, keys, offsets, arrays)
+    if format == "parquet":
+        _write_parquet(temp / format, spec, arrays, texts)
+    elif format == "safetensors":
+        bytes_of = {name: np.frombuffer(content, np.uint8) for name, content in lines.items()}
+        write_safetensors(temp / format, {**arrays, **bytes_of}, {"encoder": spec.to_json()})
     else:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order
-            arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
-            _fill(store, keys, offsets, arrays)
-            _write_parquet(path, spec, arrays, texts)
+        for name, content in lines.items():
+            (temp / format / f"{name}.txt").write_bytes(content)
+        (temp / format / "encoder.json").write_text(spec.to_json(), encoding="utf-8")
     return None if offsets is None else int(offsets[-1])
 
 

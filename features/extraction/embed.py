@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -83,34 +84,29 @@ def embed_missing(
     return [TaskResult(queue.bad, queue.seconds) for queue in queues]
 
 
+@dataclass(eq=False)
 class EncoderQueue:
     """Takes one encoder's prepared items, encodes them in batches and writes the results to its stores.
 
     On leaving the context, after an error too, everything that was encoded is published.
     """
 
-    def __init__(
-        self,
-        task: EncoderTask,
-        settings: ExtractSettings,
-        runtime: Runtime,
-        streams: ThreadPoolExecutor,
-        meter: CostMeter,
-        progress: Progress,
-    ) -> None:
-        self.task = task
-        self.runtime = runtime
-        self.streams = streams
-        self.meter = meter
-        self.progress = progress
-        self.bad: dict[str, str] = {}  # content key -> reason
-        self.seconds = 0.0
-        self.budget = settings.budget(task.modality, runtime)
-        self.window = TEXT_WINDOW if task.modality == "text" else self.budget
+    task: EncoderTask
+    settings: ExtractSettings
+    runtime: Runtime
+    streams: ThreadPoolExecutor
+    meter: CostMeter
+    progress: Progress
+    bad: dict[str, str] = field(default_factory=dict)  # content key -> reason
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.budget = self.settings.budget(self.task.modality, self.runtime)
+        self.window = TEXT_WINDOW if self.task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
+        flush_seconds = self.settings.flush_seconds or FLUSH_SECONDS
         self.writers = [
-            Writer(target.store, tokens=target.tokens, flush_seconds=settings.flush_seconds or FLUSH_SECONDS)
-            for target in task.targets
+            Writer(target.store, tokens=target.tokens, flush_seconds=flush_seconds) for target in self.task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()
