@@ -83,11 +83,8 @@ class Estimate:
             tokens = "pooled" if e.tokens is None else f"{e.tokens:.1f}" if e.new else "-"
             cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"
             lines.append([e.name, e.rows, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
-        notes = [
-            f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad"
-            for e in self.encoders
-            if e.bad_in_sample
-        ]
+        bad = [e for e in self.encoders if e.bad_in_sample]
+        notes = [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
         disk = f"{self.peak_bytes / 1e9:.3f} GB of disk at most, while merging, of {self.free_bytes / 1e9:.1f} GB free"
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
@@ -212,12 +209,9 @@ def _merged_bytes(target: Target, new: int, seconds: float) -> int:
         return 0
     parts = max(ceil(new / FLUSH_BYTES), ceil(seconds / FLUSH_SECONDS))
     stored = (part.bytes for part in target.store.parts if part.has_tokens == target.tokens)
-    total = number = 0
-    for size in sorted([*stored, *[new // parts] * parts]):
-        if total + size <= MERGE_LIMIT:
-            total += size
-            number += 1
-    return total if number > 1 else 0
+    totals = np.cumsum(sorted([*stored, *[new // parts] * parts]))
+    small = totals[totals <= MERGE_LIMIT]
+    return int(small[-1]) if len(small) > 1 else 0
 
 
 def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str]], settings: ExtractSettings) -> float:

@@ -229,11 +229,6 @@ def decode(sample: Sample, modality: Modality) -> Any:
     return decode_image(raw)
 
 
-def preprocess(encoder: Encoder, spec: EncoderSpec, item: Any, key: str) -> Any:
-    """Turn a decoded item into the encoder's input, cleaned as the spec says. Raises BadItem."""
-    return encoder.preprocess(clean_text(item, spec.clean) if spec.modality == "text" else item, key)
-
-
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:
     """Decode one item and preprocess it for each encoder that lacks it; record what fails as bad."""
     prepared = []
@@ -245,8 +240,10 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             queue.bad[key] = str(error)
         return []
     for queue in lacking:
+        spec = queue.task.source.spec
         try:
-            prepared.append((queue, preprocess(queue.encoder, queue.task.source.spec, item, key)))
+            cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
+            prepared.append((queue, queue.encoder.preprocess(cleaned, key)))
         except BadItem as error:
             queue.bad[key] = str(error)
     return prepared

@@ -43,11 +43,8 @@ class Extraction:
         for r in self.encoders:
             counts = self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
             lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
-        notes = [
-            f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"
-            for report in self.encoders
-            if report.bad
-        ]
+        bad = [report for report in self.encoders if report.bad]
+        notes = [f"{r.bad} bad items of {r.name} are listed in {Path(r.path) / 'errors.jsonl'}" for r in bad]
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:

@@ -143,28 +143,22 @@ class Driver:
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
-            keys = {key for target in task.targets for key in chunk.lacking.get(target.spec.fingerprint, ())}
-            if keys:
-                self.done[task] += len(keys) - len(bad)
+            lacking = sum(key in task.todo for key in chunk.keys) if task.modality == chunk.modality else 0
+            if lacking:
+                self.done[task] += lacking - len(bad)
                 self.progress(task.source.spec.name, self.done[task], len(task.todo) - len(self.bad[task]))
 
     def _make_chunks(self) -> Iterator[ItemChunk]:
         """Chunks of about CHUNK_SECONDS, smaller towards the end so that no worker is left alone with the rest."""
         for modality in MODALITIES:
             items = iter(self.lacking[modality].items())
-            targets = [target for task in self.bad if task.modality == modality for target in task.targets]
-            while some := list(islice(items, self._size(modality))):
+            while some := dict(islice(items, self._size(modality))):
                 self.left -= len(some)
-                samples = tuple(self.corpus.samples[row] for _, row in some)
-                yield ItemChunk(modality, samples, {t.spec.fingerprint: _positions(t, some) for t in targets})
+                yield ItemChunk(modality, tuple(some), tuple(self.corpus.samples[row] for row in some.values()))
 
     def _size(self, modality: Modality) -> int:
         fitting = int(self.rates[modality] * CHUNK_SECONDS) if modality in self.rates else FIRST_ITEMS
         return max(FEWEST, min(fitting, MOST, self.left // (2 * max(1, len(self.pool)))))
-
-
-def _positions(target: Target, items: Sequence[tuple[str, int]]) -> dict[str, int]:
-    return {key: at for at, (key, _) in enumerate(items) if key in target.todo}
 
 
 def _wait_for_files(bad: BadItems) -> None:

@@ -20,7 +20,7 @@ from ..posts.samples import Corpus, Sample
 from ..spec import EncoderSpec, Modality
 from ..store.store import Store
 from .embed import embed_missing
-from .plan import EncoderTask, Target, find_missing
+from .plan import EncoderTask, find_missing
 from .settings import ExtractSettings
 
 SHARED = "posts, weights and cache must lie on a file system that all nodes of the cluster share, under the same path"
@@ -64,14 +64,11 @@ class OpenRequest:
 
 @dataclass(frozen=True)
 class ItemChunk:
-    """Some items of one modality: a post for each of them, and the keys that each spec lacks.
-
-    `lacking`: fingerprint -> key -> index of its sample. `attempt` counts the workers that died over it.
-    """
+    """Some items of one modality: their content keys, and a post for each. `attempt` counts the workers it killed."""
 
     modality: Modality
+    keys: tuple[str, ...]
     samples: tuple[Sample, ...]
-    lacking: Mapping[str, Mapping[str, int]]
     attempt: int = 0
 
 
@@ -111,17 +108,19 @@ class EmbedWorker:
         self.stores = {spec: Store.open(self.request.cache, spec) for source in self.sources for spec in source.specs}
 
     def embed(self, chunk: ItemChunk) -> ChunkResult:
-        """Write what a chunk lacks, as parts; on a retry, only what the dead worker had not written."""
+        """Write what the stores lack of a chunk, as parts; on a retry, only what the dead worker had not written."""
         started = time.perf_counter()
         if chunk.attempt:
             for store in self.stores.values():
                 store.refresh()
-
-        def target(spec: EncoderSpec) -> Target:
-            return find_missing(self.stores[spec], chunk.lacking.get(spec.fingerprint, {}), tokens=self.settings.tokens)
-
-        tasks = [EncoderTask(source, [target(spec) for spec in source.specs]) for source in self.sources]
-        tasks = [task for task in tasks if task.todo]
+        items = {key: at for at, key in enumerate(chunk.keys)}
+        tasks = [
+            EncoderTask(
+                source, [find_missing(self.stores[spec], items, tokens=self.settings.tokens) for spec in source.specs]
+            )
+            for source in self.sources
+            if source.spec.modality == chunk.modality
+        ]
         corpus = Corpus(self.request.folder, "table", chunk.samples)
         results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
         bad = {task.source.spec.fingerprint: result.bad for task, result in zip(tasks, results, strict=True)}

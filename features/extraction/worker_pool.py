@@ -93,10 +93,8 @@ class WorkerPool:
             return
         ready, _ = self.ray.wait(references, timeout=POLL_SECONDS)
         for reference in ready:
-            if reference in self.starting:
-                self._finish_start(reference)
-                continue
-            worker, item = self.running.pop(reference)
+            started = reference in self.starting
+            worker, item = (self.starting.pop(reference), None) if started else self.running.pop(reference)
             try:
                 outcome = self.ray.get(reference)
             except self.ray.exceptions.RayTaskError as error:
@@ -106,7 +104,10 @@ class WorkerPool:
                 outcome = WorkerDied(error)
             else:
                 self.idle.append(worker)
-            yield worker, item, outcome
+            if started:
+                self._count_start(outcome)
+            else:
+                yield worker, item, outcome
 
     def remove(self, worker: Any) -> None:
         """Forget a worker and kill its process."""
@@ -131,21 +132,12 @@ class WorkerPool:
         self.nodes[worker] = node
         self.starting[worker.start.remote()] = worker
 
-    def _finish_start(self, reference: Any) -> None:
-        """Make a worker that has started idle, or remove it. Raises RayRunError where another start would not help."""
-        worker = self.starting.pop(reference)
-        try:
-            self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            raise _run_error(error) from error.cause
-        except self.ray.exceptions.RayError as error:
-            self.remove(worker)
-            self.failed_starts += 1
-            if self.failed_starts >= ATTEMPTS:
-                raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
-        else:
-            self.failed_starts = 0
-            self.idle.append(worker)
+    def _count_start(self, outcome: Any) -> None:
+        """Raise RayRunError where worker after worker died while it started."""
+        self.failed_starts = self.failed_starts + 1 if isinstance(outcome, WorkerDied) else 0
+        if self.failed_starts >= ATTEMPTS:
+            error = outcome.error
+            raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
 
     def _wanted(self, node: Mapping[str, Any]) -> int:
         if self.gpu:

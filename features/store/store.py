@@ -79,7 +79,7 @@ class Store:
         at, _ = self._find(keys, tokens=False)
         found = np.zeros(len(at), np.int64)
         for number, part in enumerate(self.parts):
-            here = np.flatnonzero(self._part[at] == number) if len(at) else at
+            here = np.flatnonzero(self._part[at] == number)
             if part.has_tokens and len(here):
                 found[here] = token_lengths(part)[self._row[at[here]]]
         return found
@@ -110,7 +110,7 @@ class Store:
                 "run `msa extract` for them"
             )
         for number, part in enumerate(self.parts):
-            positions = np.flatnonzero(self._part[at] == number) if len(keys) else np.empty(0, np.int64)
+            positions = np.flatnonzero(self._part[at] == number)
             if not len(positions):
                 continue
             wanted = np.zeros(len(part), bool)
@@ -140,15 +140,13 @@ class Store:
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
-                group, large, total = [], [], 0
-                for number, part in sorted(enumerate(self.parts), key=lambda pair: pair[1].bytes):
-                    if part.has_tokens == has_tokens and total + part.bytes <= MERGE_LIMIT:
-                        group.append(number)
-                        total += part.bytes
-                    elif part.has_tokens == has_tokens and used is not None:
-                        large.append(number)
-                for numbers in (sorted(group), *([number] for number in large)):
-                    self._rewrite(numbers, wanted, has_tokens)
+                numbers = [number for number, part in enumerate(self.parts) if part.has_tokens == has_tokens]
+                numbers.sort(key=lambda number: self.parts[number].bytes)
+                totals = np.cumsum([self.parts[number].bytes for number in numbers])
+                small = int((totals <= MERGE_LIMIT).sum())
+                large = numbers[small:] if used is not None else []
+                for group in (sorted(numbers[:small]), *([number] for number in large)):
+                    self._rewrite(group, wanted, has_tokens)
             self.refresh()
 
     def _rewrite(self, group: list[int], wanted: NDArray[np.bool_], has_tokens: bool) -> None:
