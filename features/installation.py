@@ -48,7 +48,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra."""
     return f"pip install 'msa-pipeline[{extra}]'"
 
 

@@ -32,9 +32,7 @@ class TableReport:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return {**self.facts, self.name: list(self.entries)}
 
     def to_text(self) -> str:
-        """The table, unless it is empty, then the notes."""
         return "\n".join([*([table(self.header, self.lines)] if self.lines else []), *self.notes])

@@ -37,11 +37,9 @@ class Exported:
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """One line, then the notes."""
         tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
 

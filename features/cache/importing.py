@@ -39,11 +39,9 @@ class Imported:
     missing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return asdict(self)
 
     def to_text(self) -> str:
-        """Where every row went, and what is missing."""
         notes = [
             f"{self.rows} rows of {self.name}: {self.stored} stored, {self.cached} stored before, "
             f"{self.duplicate} duplicates: {self.path}"
@@ -71,20 +69,20 @@ def import_embeddings(
     first = _first_rows(arrays, keys)
     spec = _spec(cache, arrays, keys, name=name, modality=modality, append=append)
     before = Store(cache / spec.slug, spec)
-    known = dict(zip(first, before.find(list(first)), strict=True))
-    _refuse_changed(before, arrays, {key: row for key, row in first.items() if known[key]})
+    found = before.find(list(first))
+    known = {key: row for (key, row), there in zip(first.items(), found, strict=True) if there}
+    todo = {key: row for key, row in first.items() if key not in known}
+    _refuse_changed(before, arrays, known)
     store = Store.open(cache, spec)
     writer = Writer(store, tokens=arrays.tokens is not None)
-    for key, row in first.items():
-        if not known[key]:
-            one = range(row, row + 1)
-            writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
+    for key, row in todo.items():
+        one = range(row, row + 1)
+        writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
     writer.flush()
     store.refresh()
     wanted = contents.first(modality)
     stored = store.find(list(wanted))
     missing = {key: "no embedding was imported" for key, there in zip(wanted, stored, strict=True) if not there}
-    todo = {key: row for key, row in first.items() if not known[key]}
     finish_target(corpus, contents, Target(store, arrays.tokens is not None, todo), TaskResult(missing))
     given = [key for key in keys if key is not None]
     return Imported(
@@ -93,8 +91,8 @@ def import_embeddings(
         fingerprint=spec.fingerprint,
         path=str(store.folder),
         rows=len(keys),
-        stored=sum(not there for there in known.values()),
-        cached=sum(map(bool, known.values())),
+        stored=len(todo),
+        cached=len(known),
         duplicate=len(given) - len(first),
         other=len(keys) - len(given),
         missing=len(missing),

@@ -62,11 +62,9 @@ class Verification:
         return all(check.ok for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return {"ok": self.ok, "sampled": self.sampled, "encoders": [asdict(c) | {"ok": c.ok} for c in self.checks]}
 
     def to_text(self) -> str:
-        """One line per folder, then every fault."""
         header = ["folder", "parts", "MB", "checksums", "compared", "least cosine", "of tokens", "largest difference"]
         lines = []
         for c in self.checks:

@@ -72,11 +72,9 @@ class Estimate:
     free_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
 
     def to_text(self) -> str:
-        """One line per spec, then the sums."""
         header = ["encoder", "rows", "missing", "duplicates", "cached", "new", "tokens each", "GB", "minutes", "load s"]
         lines = []
         for e in self.encoders:
@@ -94,16 +92,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TimedRun:
-    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad.
-
-    `tokens`: fingerprint of a spec -> mean number of tokens per item.
-    """
+    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad."""
 
     sampled: int = 0
     bad: int = 0
     each: float = 0.0
     load_seconds: float = 0.0
-    tokens: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, float] = field(default_factory=dict)  # fingerprint of a spec -> mean number per item
 
 
 def estimate(

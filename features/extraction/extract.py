@@ -32,12 +32,10 @@ class Extraction:
         return max((bad / items for bad, items in there if items), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         shard = {"shard": str(self.shard)} if self.shard else {}
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
     def to_text(self) -> str:
-        """One line per encoder, then where its bad items are listed."""
         header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:

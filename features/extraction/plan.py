@@ -74,7 +74,6 @@ class TaskResult:
 
 
 def plan_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) -> EncoderTask:
-    """Find what a cache lacks of one encoder."""
     items = contents.first(source.spec.modality)
     return EncoderTask(source, [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs])
 

@@ -110,7 +110,6 @@ class Driver:
         return self.bad
 
     def assign(self) -> None:
-        """Give each idle worker a chunk."""
         self.pool.start_workers()
         while self.pool.idle and (self.retries or self.left):
             chunk = self.retries.popleft() if self.retries else next(self.new_chunks)

@@ -74,15 +74,12 @@ class ItemChunk:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What embedding a chunk gave on a node.
-
-    `bad`: fingerprint of a source's first spec -> key -> reason. `unseen`: files of bad items that are not there.
-    """
+    """What embedding a chunk gave on a node."""
 
     node: str
     seconds: float
-    bad: Mapping[str, Mapping[str, str]]
-    unseen: Sequence[Path]
+    bad: Mapping[str, Mapping[str, str]]  # fingerprint of a source's first spec -> key -> reason
+    unseen: Sequence[Path]  # files of bad items that are not there
 
 
 class EmbedWorker:

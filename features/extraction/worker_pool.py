@@ -78,7 +78,6 @@ class WorkerPool:
                 self._start(name, 1 if self.single else max(1, _count(node, "CPU") // wanted))
 
     def assign(self, worker: Any, reference: Any, item: Any) -> None:
-        """Record that an idle worker now works on an item; its outcome will be at the reference."""
         self.idle.remove(worker)
         self.running[reference] = worker, item
 
@@ -110,13 +109,11 @@ class WorkerPool:
                 yield worker, item, outcome
 
     def remove(self, worker: Any) -> None:
-        """Forget a worker and kill its process."""
         self.nodes.pop(worker, None)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(worker)
 
     def close(self) -> None:
-        """Remove all workers."""
         for worker in list(self.nodes):
             self.remove(worker)
 

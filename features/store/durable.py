@@ -66,10 +66,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to write to, renamed to `path` at the end; nothing is left of it after an error.
-
-    `path` does not exist yet, or is an empty folder.
-    """
+    """A temporary folder, renamed at the end to `path`, which is absent or empty; an error leaves nothing of it."""
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir(parents=True)
     try:

@@ -20,7 +20,6 @@ def check_format(found: object, wanted: object) -> None:
 
 
 def dump_json(fields: Mapping[str, Any]) -> str:
-    """One line of JSON with the format version."""
     return json.dumps({"format": FORMAT, **fields}, sort_keys=True, ensure_ascii=False)
 
 

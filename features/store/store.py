@@ -61,17 +61,14 @@ class Store:
         self._row = first - starts[self._part]
 
     def __len__(self) -> int:
-        """Number of distinct keys."""
         return len(self._keys)
 
     @property
     def keys(self) -> list[str]:
-        """The distinct keys, sorted."""
         return [key.decode() for key in self._keys]
 
     @property
     def bytes(self) -> int:
-        """Size of all parts on disk."""
         return sum(part.bytes for part in self.parts)
 
     def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
@@ -237,7 +234,6 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Publish the collected rows as one part."""
         if self._keys:
             count = sum(map(len, self._tokens)) if self.tokens else None
             write_part(

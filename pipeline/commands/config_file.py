@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from ...features.near_names import near_or_all
-from ..config.config_template import FILE, CommandOption, dashed, to_toml
+from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
     "extract": {"shard", "dry-run", "recipe"},
@@ -34,17 +34,14 @@ TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balanc
 APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}}
 
 
-def command_options(ctx: typer.Context) -> dict[str, dict[str, CommandOption]]:
-    """The options of every command of the app that `ctx` belongs to: command -> spelling or alias -> option.
-
-    The command of a group has both names, as `cache ls`.
-    """
+def command_options(ctx: typer.Context) -> dict[str, dict[str, Any]]:
+    """The options of every command of the app: command, of a group as `cache ls` -> spelling or alias -> parameter."""
     return {
         name: {
-            spelling: option
-            for option in map(_option, command.params)
-            for spelling in (option.spelling, *option.aliases)
-            if option.spelling not in ONE_OFF.get(name, ())
+            spelling: parameter
+            for parameter in command.params
+            for spelling in spellings(parameter)
+            if spellings(parameter)[0] not in ONE_OFF.get(name, ())
         }
         for name, command in _commands(ctx.find_root().command)
     }
@@ -77,7 +74,7 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
         for group in groups:
             place = place.setdefault(group, {})
         place[name] = {
-            commands[command][spelling].parameter.name: value
+            commands[command][spelling].name: value
             if command.split()[0] != ctx.invoked_subcommand
             else convert_option(ctx, path, commands[command][spelling], value)
             for spelling, value in values.items()
@@ -120,17 +117,8 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
     return default_map
 
 
-def _option(parameter: Any) -> CommandOption:
-    flags = [dashed(flag.removeprefix("--")) for flag in parameter.opts if flag.startswith("--")]
-    spelling, *aliases = flags or [dashed(parameter.name)]
-    default = None if callable(parameter.default) else parameter.default
-    summary = " ".join((getattr(parameter, "help", None) or "").split())
-    return CommandOption(spelling, tuple(aliases), default, summary, parameter)
-
-
-def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value: Any) -> Any:
+def convert_option(ctx: typer.Context, path: Path, parameter: Any, value: Any) -> Any:
     """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
-    parameter = option.parameter
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated
     try:
@@ -144,7 +132,7 @@ def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value:
         choices = re.findall(r"'([^']*)'", reason.partition(" is not one of ")[2])
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"see `msa {ctx.invoked_subcommand} --help`"
-        raise ValueError(f"{path}: {option.spelling} = {to_toml(value)}: {reason}; {hint}") from error
+        raise ValueError(f"{path}: {spellings(parameter)[0]} = {to_toml(value)}: {reason}; {hint}") from error
     if isinstance(converted, (list, tuple)):
         return [_beside(path, item) for item in converted]
     return _beside(path, converted)

@@ -28,7 +28,6 @@ def list_encoders() -> TableReport:
 
 
 def list_heads() -> TableReport:
-    """The fusion heads in the order of the registry."""
     from ...heads.registry import HEADS
 
     keys = ("inputs", "summary", "options", "paper")
@@ -39,7 +38,6 @@ def list_heads() -> TableReport:
 
 
 def list_recipes() -> TableReport:
-    """The recipes in the order of their names."""
     recipes = read_recipes()
     lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in recipes]
     header = ["recipe", "source", "reported", "encoders", "system"]

@@ -64,7 +64,6 @@ class ReadingOptions:
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
     def read_from(self, path: Path) -> Corpus:
-        """Read the posts at this path. Raises ValueError."""
         from ...features.posts.layouts import ReadOptions, read_corpus
 
         columns = read_pairs("--column", self.column)
@@ -79,7 +78,6 @@ class InputPosts(ReadingOptions):
     data: Annotated[Path, Argument(help=POSTS)] = Path()
 
     def read(self) -> Corpus:
-        """Read them. Raises ValueError."""
         return self.read_from(self.data)
 
 

@@ -65,6 +65,6 @@ def apply_recipe(ctx: typer.Context, name: str) -> str:
         if spelling not in anywhere:
             raise ValueError(f"recipe {name!r}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
         if spelling in own:
-            defaults[own[spelling].parameter.name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
+            defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
     ctx.default_map = defaults
     return name

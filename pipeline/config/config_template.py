@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FILE = "msa.toml"
 
 
-@dataclass(frozen=True, eq=False)
-class CommandOption:
-    """One option or argument of one command; `parameter` is click's own object, which converts values."""
-
-    spelling: str  # the main spelling in the file
-    aliases: tuple[str, ...]  # other spellings
-    default: Any
-    help: str
-    parameter: Any
+Commands = Mapping[str, Mapping[str, Any]]  # command -> spelling or alias -> click's parameter
 
 
-Commands = Mapping[str, Mapping[str, CommandOption]]
+def spellings(parameter: Any) -> list[str]:
+    """How a parameter of click is written in a configuration file, the main spelling first."""
+    flags = [dashed(flag.removeprefix("--")) for flag in parameter.opts if flag.startswith("--")]
+    return flags or [dashed(parameter.name)]
 
 
 def write_config(
@@ -34,10 +28,7 @@ def write_config(
     commands: Commands | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a configuration with these three values and every other option of `commands` as a comment.
-
-    Raises ValueError when the file exists, unless `overwrite`.
-    """
+    """Write a file with these values and all other options as comments; ValueError if it exists, unless `overwrite`."""
     if path.exists() and not overwrite:
         raise ValueError(f"{path} already exists; edit it, or delete it first to get a fresh one")
     path.write_text("\n".join(_template(data, image, text, commands or {})) + "\n", encoding="utf-8")
@@ -48,11 +39,11 @@ def _template(data: str | Path, image: str, text: str, commands: Commands) -> It
     yield "# Defaults for the options of msa; flags win. Relative paths count from this file's folder."
     yield "# Keys up here count for every command that has the option, a table for its command alone.\n"
     yield from (f"{key} = {to_toml(value)}" for key, value in given.items())
-    shared: dict[str, CommandOption] = {}
+    shared: dict[str, Any] = {}
     for known in commands.values():
         for key, option in known.items():
             everywhere = [other[key] for other in commands.values() if key in other]
-            alike = all((one.default, one.help) == (option.default, option.help) for one in everywhere)
+            alike = len({_comment(one) for one in everywhere}) == 1
             if key not in given and len(everywhere) > 1 and alike:
                 shared[key] = option
     yield from map(_comment, dict.fromkeys(shared.values()))
@@ -63,13 +54,14 @@ def _template(data: str | Path, image: str, text: str, commands: Commands) -> It
             yield from map(_comment, dict.fromkeys(own))
 
 
-def _comment(option: CommandOption) -> str:
-    value = "(unset)" if option.default is None else f"= {to_toml(option.default)}"
-    return f"# {option.spelling} {value}  # {option.help}".removesuffix("  # ")
+def _comment(parameter: Any) -> str:
+    default = None if callable(parameter.default) else parameter.default
+    value = "(unset)" if default is None else f"= {to_toml(default)}"
+    summary = " ".join((getattr(parameter, "help", None) or "").split())
+    return f"# {spellings(parameter)[0]} {value}  # {summary}".removesuffix("  # ")
 
 
 def to_toml(value: Any) -> str:
-    """A value as TOML."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(to_toml, value))}]"
     value = getattr(value, "value", value)  # an Enum's
