@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec

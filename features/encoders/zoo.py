@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..spec import Modality
 from .bundled import LITES, bundled_file, open_bundled
 from .encoder import EncoderOptions, Source, package_folder

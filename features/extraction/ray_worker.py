@@ -49,17 +49,15 @@ class OpenRequest:
             open_sources(self.request, Corpus(self.folder, "table", []), self.cache) if self.request.pairs() else []
         )
         known = {source.specs: source for source in opened}
-        return [self._source(specs, known) for specs in self.specs]
-
-    def _source(self, specs: tuple[EncoderSpec, ...], known: Mapping[tuple[EncoderSpec, ...], Source]) -> Source:
-        if specs[0].weights.startswith("fit:"):
-            return load_fitted(specs, self.cache)
-        if specs not in known:
-            raise ValueError(
-                f"encoder {specs[0].name!r} is another on node {socket.gethostname()}, with other weights or versions; "
-                "install the same on all nodes"
-            )
-        return known[specs]
+        for specs in self.specs:
+            if specs[0].weights.startswith("fit:"):
+                known[specs] = load_fitted(specs, self.cache)
+            elif specs not in known:
+                raise ValueError(
+                    f"encoder {specs[0].name!r} is another on node {socket.gethostname()}, with other weights or "
+                    "versions; install the same on all nodes"
+                )
+        return [known[specs] for specs in self.specs]
 
 
 @dataclass(frozen=True)

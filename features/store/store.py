@@ -21,6 +21,7 @@ from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
 BLOCK_ROWS = 64
+NO_TOKENS: NDArray[Any] = np.empty(0)
 MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
 
 
@@ -211,9 +212,7 @@ class Writer:
         self._clear()
 
     def _clear(self) -> None:
-        self._keys: list[bytes] = []
-        self._pooled: list[NDArray[np.float32]] = []
-        self._tokens: list[NDArray[Any]] = []
+        self._rows: list[tuple[bytes, NDArray[np.float32], NDArray[Any]]] = []
         self._bytes = 0
         self._seconds = 0.0
         self._since = time.monotonic()
@@ -222,38 +221,30 @@ class Writer:
         self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
     ) -> None:
         """Add one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
+        if not self.tokens:
+            tokens = NO_TOKENS
+        assert tokens is not None
+        self._rows.append((key.encode(), pooled, tokens))
+        self._bytes += pooled.nbytes + tokens.nbytes
         self._seconds += seconds
-        self._keys.append(key.encode())
-        self._pooled.append(pooled)
-        self._bytes += pooled.nbytes
-        if self.tokens:
-            assert tokens is not None
-            self._tokens.append(tokens)
-            self._bytes += tokens.nbytes
         if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= self.flush_seconds:
             self.flush()
 
     def flush(self) -> None:
-        if self._keys:
-            count = sum(map(len, self._tokens)) if self.tokens else None
-            write_part(
-                self.store.folder,
-                self.store.spec,
-                self._blocks(),
-                rows=len(self._keys),
-                token_rows=count,
-                seconds=self._seconds,
-            )
+        if self._rows:
+            store, rows, seconds = self.store, len(self._rows), self._seconds
+            count = sum(len(tokens) for _, _, tokens in self._rows) if self.tokens else None
+            write_part(store.folder, store.spec, self._blocks(), rows=rows, token_rows=count, seconds=seconds)
         self._clear()
 
     def _blocks(self) -> Iterator[EmbeddingBlock]:
         """The collected rows, a few at a time, so that they are never in memory twice."""
-        for start in range(0, len(self._keys), BLOCK_ROWS):
-            some = slice(start, start + BLOCK_ROWS)
-            rows = EmbeddingBlock(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+        for start in range(0, len(self._rows), BLOCK_ROWS):
+            keys, pooled, tokens = zip(*self._rows[start : start + BLOCK_ROWS], strict=True)
+            rows = EmbeddingBlock(np.array(keys, KEY), np.stack(pooled))
             if self.tokens:
-                offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
-                rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
+                offsets = np.cumsum([0, *map(len, tokens)]).astype(np.int64)
+                rows = replace(rows, tokens=np.concatenate(tokens), offsets=offsets)
             yield rows
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from ...features.near_names import near_or_all
+from ...features.messages import near_or_all
 from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives

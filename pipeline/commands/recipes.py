@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ...features.near_names import near_or_all
+from ...features.messages import near_or_all
 from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"

@@ -20,13 +20,7 @@ def spellings(parameter: Any) -> list[str]:
 
 
 def write_config(
-    path: Path,
-    *,
-    data: str | Path,
-    image: str,
-    text: str,
-    commands: Commands | None = None,
-    overwrite: bool = False,
+    path: Path, *, data: str | Path, image: str, text: str, commands: Commands | None = None, overwrite: bool = False
 ) -> None:
     """Write a file with these values and all other options as comments; ValueError if it exists, unless `overwrite`."""
     if path.exists() and not overwrite:
