@@ -2,8 +2,8 @@
 
     python benchmarks/rungs.py --data DIR --cache DIR [--fusion concat] [--epochs 20] [--seed 1]
 
-A grid of 8 learning rates x 8 weight decays x 4 dropout rates is trained to the end, and every setting judged after
-every epoch, on five inner folds: no row that a sweep of this seed would score is looked at (one of another seed may
+A grid of 8 learning rates x 8 weight decays x 4 dropout rates is trained to the end, and every setting is scored after
+every epoch, on five inner folds: no row that a sweep of this seed would score is used (one of another seed may
 score it). Each way of halving is then tried on that record, on the whole grid and on parts of it drawn at random: how
 many points below the best of the part the setting lies that it chooses (regret), and how many epochs of a head it
 trains for each setting and fold. The ratio is the regret of tripled rungs over that of doubled ones, over all sizes,
@@ -28,7 +28,7 @@ from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
-from msa.pipeline.sweeps import halving as race
+from msa.pipeline.sweeps import halving
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 
@@ -46,7 +46,7 @@ def main() -> None:
     given = parser.parse_args()
     values = record(given.data, given.cache, given.fusion, given.epochs, given.seed)
     tripled = [given.epochs // 9, given.epochs // 3, given.epochs]
-    ways = {"tripled": (tripled, 1), "doubled": (race.rungs_of(given.epochs, N), race.FEWEST)}
+    ways = {"tripled": (tripled, 1), "doubled": (halving.rungs_of(given.epochs, N), halving.FEWEST)}
     regrets: dict[str, list[float]] = {}
     for name, (rungs, fewest) in ways.items():
         print(f"{name}: rungs {rungs}, at least {fewest} go on")

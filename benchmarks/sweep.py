@@ -4,11 +4,11 @@
 
 One grid for all: 8 learning rates x 8 weight decays x 4 more, heads of 64 on pooled vectors of 1664, batches of 64,
 at most 20 epochs, five folds. msa: `concat`, successive halving by three, as is its default: after 2, 4 and 8 epochs,
-since heads go on where they were judged. Peers: GridSearchCV and HalvingGridSearchCV over MLPClassifier(64) with
-n_jobs = cores (where a grid needs a fourth setting that MLPClassifier lacks, another of its own is varied; halving by
-three, as is its default, each time anew for 2, 6 and 18 epochs), the same head in a plain loop one by one, and
-skorch. Those that try the whole grid are timed on a part of it and extrapolated. With --full msa trains the whole
-grid to the end, too, and the outer scores are compared.
+since heads go on training where they were compared. Peers: GridSearchCV and HalvingGridSearchCV over
+MLPClassifier(64) with n_jobs = cores (where a grid needs a fourth setting that MLPClassifier lacks, another of its own
+is varied; halving by three, as is its default, trains from the start each time, for 2, 6 and 18 epochs), the same head
+in a plain loop one by one, and skorch. Those that try the whole grid are timed on a part of it and extrapolated. With
+--full msa trains the whole grid to the end, too, and the outer scores are compared.
 """
 
 from __future__ import annotations
@@ -163,13 +163,13 @@ def plain_loop(inputs: Inputs, labels: np.ndarray, dims: Dims, fold: Fold, rate:
             optimizer.step()
         head.eval()
         with torch.no_grad():
-            said = head(Inputs(*(part[held] for part in inputs))).argmax(1)
-            right = float((said == truth[held]).float().mean())
+            predicted = head(Inputs(*(part[held] for part in inputs))).argmax(1)
+            right = float((predicted == truth[held]).float().mean())
     return right
 
 
 def skorch_net(matrix: np.ndarray, labels: np.ndarray, fold: Fold, rate: float) -> float:
-    """A perceptron of the same width by skorch, scored on the validation rows after each epoch."""
+    """A perceptron of the same width by skorch, tested on the validation rows after each epoch."""
     from skorch import NeuralNetClassifier
     from skorch.dataset import Dataset
     from skorch.helper import predefined_split

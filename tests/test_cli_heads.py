@@ -99,7 +99,7 @@ def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pyte
     found = as_json(home, capsys, "sweep", *space, "--trials", "4", "--folds", "2", "--epochs", "3")
     assert (found["trials"], set(found)) == (4, set(found) | {"best", "outer", "seconds"})
     assert all(line["extract_seconds"] > 0 and line["head_seconds"] > 0 for line in found["leaderboard"])
-    assert set(found["floor"]) >= {"majority", "knn", "linear"}
+    assert set(found["baselines"]) >= {"majority", "knn", "linear"}
     again = as_json(home, capsys, "train-head", "--from", "runs/sweep#best")
     assert again["fusion"] == found["best"]["config"]["head"]["fusion"]
     assert again["metrics"]["accuracy"]["mean"] == found["outer"]["metrics"]["accuracy"]["mean"]

@@ -53,7 +53,7 @@ def pick_spec(cache: Path, name: str) -> EncoderSpec:
     if found:
         raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
     near = near_names(name, [spec.name for spec in specs])
-    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists what is there{near}")
+    raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists all{near}")
 
 
 def export_embeddings(

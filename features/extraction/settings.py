@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from ..encoders.runtime import Runtime, choose_runtime
 from ..setting import check, setting
-
-if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
-    from ..encoders.runtime import Runtime
-    from ..spec import Modality
+from ..spec import Modality
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,6 @@ class ExtractSettings:
 
     def choose_runtime(self) -> Runtime:
         """The runtime for this machine. Raises ValueError for a device or an engine that is not available."""
-        from ..encoders.runtime import choose_runtime
-
         return choose_runtime(self.device, self.runtime, streams=self.streams, compile=self.compile)
 
     def budget(self, modality: Modality, runtime: Runtime) -> int:

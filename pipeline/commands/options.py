@@ -38,7 +38,7 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
     Raises ValueError where there is no finished sweep, or no such trial.
     """
     if text and not ctx.resilient_parsing:
-        from ..sweeps.leaderboard import read_replay
+        from ..sweeps.replay import read_replay
 
         found = read_replay(text)
         data = option_values(found.data_config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import TypeVar
 
 import numpy as np
@@ -13,10 +14,9 @@ from ...features.encoders.runtime import available_cores
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
-from .training import batch_key
+from .fused_training import batch_key
 
-LARGEST = 64  # heads side by side on a CPU: more gain nothing
-LARGEST_GPU = 256
+LARGEST = 256  # heads side by side: more gain nothing
 SMALLEST = 8  # of fewer the work between the products is more than half
 ROUNDS = 4  # chunks for each thread that are many enough to even out
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def plan_chunks(
         tokens = experiments[jobs[0].experiment].config.tokens
         if raw or (device == "cpu" and tokens and largest is None):
             return 1
-        return largest or (LARGEST if device == "cpu" else LARGEST_GPU)
+        return largest or LARGEST
 
     chunks = make_chunks([(jobs, most(jobs)) for jobs in groups.values()], threads)
     return Plan(chunks, max(1, min(threads, len(chunks))))
@@ -78,17 +78,18 @@ def fusion_key(experiment: Experiment, job: HeadJob) -> Hashable:
 def make_chunks(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:
     """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
 
-    Few chunks that do not go round evenly are halved, so that no thread waits long for the last one. Each chunk gets
-    one of every few neighbours, in an order that never changes: neighbours do alike in successive halving, so about as
-    many are left of each chunk.
+    Chunks that are left over when each thread has as many others are cut further, so that all threads end together.
+    Each chunk gets one of every few neighbours, in an order that never changes: neighbours do alike in successive
+    halving, so about as many are left of each chunk.
     """
     share = -(-sum(len(group) for group, _ in groups) // threads)
-    numbers = [-(-len(group) // min(most, share)) for group, most in groups]
-    if sum(numbers) % threads and sum(numbers) < ROUNDS * threads:
-        numbers = [
-            2 * n if len(group) >= 2 * n * SMALLEST else n for (group, _), n in zip(groups, numbers, strict=True)
-        ]
-    return [chunk for (group, _), n in zip(groups, numbers, strict=True) for chunk in _split(group, n)]
+    chunks = [chunk for group, most in groups for chunk in _split(group, -(-len(group) // min(most, share)))]
+    over = len(chunks) % threads
+    if over and len(chunks) < ROUNDS * threads:
+        parts = threads // gcd(over, threads)
+        cut = [_split(chunk, max(1, min(parts, len(chunk) // SMALLEST))) for chunk in chunks[-over:]]
+        chunks[-over:] = [part for chunk in cut for part in chunk]
+    return chunks
 
 
 def _split(group: Sequence[T], count: int) -> list[list[T]]:

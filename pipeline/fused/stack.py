@@ -1,4 +1,4 @@
-"""Heads of one architecture as one: each parameter stacked, a step or a look taken for all of them at once."""
+"""Heads of one architecture as one module: stacked parameters, and a step or a test for all heads at once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from ...heads.dropout import dropouts, set_dropout
 from ...heads.losses import Loss, as_targets
 from ..config.train_config import TrainConfig
 from ..metrics.scores import score
-from ..training.adam import gradient_norms
 from ..training.augment import augment
 from ..training.batches import take
 from ..training.loop import EVAL_BATCH, TrainingState
 from ..training.optimizer import Step
-from .first_layers import FirstLayer, FirstLayers
-from .shared_linear import share_linears
+from .first_layers import FirstLayers
 from .skeleton import Parts, copy_of, own_buffers, parameter_names
 from .step_replay import replay, structure
 
@@ -32,8 +30,8 @@ EVAL_ROWS = 8192  # of all heads in one pass on a CPU: more at once would only t
 
 
 @dataclass(eq=False)
-class Trainee:
-    """One head in training: how it is trained, by what optimizer, and what it has reached.
+class FusedHead:
+    """One head in training: its config, its optimizer, and what it has reached.
 
     `best` are the weights of the best epoch, in the order of the optimizer's; `error` is why it cannot go on.
     """
@@ -42,12 +40,12 @@ class Trainee:
     config: TrainConfig
     optimizer: Step
     loss: dict[str, Tensor]
-    course: TrainingState
+    state: TrainingState
     best: list[Tensor] = field(default_factory=list)
     error: ValueError | None = None
 
     def keep(self) -> None:
-        """Note the present weights as the best ones."""
+        """Store the present weights as the best ones."""
         if not self.best:
             self.best = [torch.empty_like(parameter, requires_grad=False) for parameter in self.optimizer.parameters]
         for kept, parameter in zip(self.best, self.optimizer.parameters, strict=True):
@@ -55,163 +53,132 @@ class Trainee:
 
 
 class Batch(NamedTuple):
-    """Rows (B,) that all heads see in one step: their inputs, targets (B, K), and what the first layers make of them.
+    """Rows (B,) that all heads see in one step, with inputs and targets (B, K).
 
-    `read` are the vectors (n, D) that each of these layers reads, `products` those with its weights (C, n, H).
+    `read` are the inputs (n, D) of each first layer, `products` its products for all heads (C, n, H).
     """
 
     rows: Tensor
     inputs: Inputs
     targets: Tensor
     read: Sequence[Tensor]
-    products: list[Tensor]
+    products: Sequence[Tensor]
 
 
 class Stack:
-    """The heads of one epoch: each parameter stacked, of which the optimizers move the rows."""
+    """The C heads of one epoch. Each optimizer moves its head's rows of the stacked parameters."""
 
-    def __init__(self, trainees: Sequence[Trainee], inputs: Inputs, labels: Tensor) -> None:
-        self.trainees, self.labels = trainees, labels
-        heads = [one.head for one in trainees]
-        self.classes = heads[0].dims.classes
-        self.skeleton = Parts(copy_of(heads[0])).train()  # the module that is run for all of them
-        share_linears(self.skeleton)
+    def __init__(self, heads: Sequence[FusedHead], inputs: Inputs, labels: Tensor) -> None:
+        self.heads, self.labels = heads, labels
+        modules = [one.head for one in heads]
+        self.classes = modules[0].dims.classes
+        self.skeleton = Parts(copy_of(modules[0])).train()  # the module that is run for all of them
         for layer in dropouts(self.skeleton):
             layer.p = 1.0  # so that the layer looks at its rate, which may be 0 for one head and not for another
-        self.own_buffers = own_buffers(heads)
+        self.own_buffers = own_buffers(modules)
         self.parameters: dict[str, Tensor] = {}
-        for place, name in enumerate(parameter_names(heads[0])):
-            mine = [one.optimizer.parameters[place] for one in trainees]
+        for place, name in enumerate(parameter_names(modules[0])):
+            mine = [one.optimizer.parameters[place] for one in heads]
             stacked = torch.stack([parameter.detach() for parameter in mine])
             for parameter, row in zip(mine, stacked.unbind(), strict=True):
                 parameter.data = row
             self.parameters[f"head.{name}"] = stacked
         self.first = FirstLayers(self.skeleton, take(inputs, torch.arange(2, device=labels.device)))
-        self.entering = [f"{name}.weight" for name in self.first.names]
-        self.layers = [
-            FirstLayer(self.parameters[name].unbind(), keeps=name != self.entering[-1]) for name in self.entering
-        ]
-        places = {name: place for place, name in enumerate(self.parameters)}
-        self.largest = tuple(places[name] for name in self.entering[-1:])
-        others = [*self.entering[:-1], *(name for name in places if name not in self.entering)]
-        self.others = tuple(places[name] for name in others)
-        self.loss = _stack_losses([one.loss for one in trainees])
-        config = trainees[0].config
+        self.first_weights = [f"{name}.weight" for name in self.first.names]
+        self.loss = {name: torch.stack([one.loss[name] for one in heads]) for name in heads[0].loss}
+        self.clip = torch.tensor([one.config.clip or math.inf for one in heads], device=labels.device)
+        config = heads[0].config
         self.kind = structure(self.first.rest), config.loss, config.gamma, tuple(self.own_buffers)
 
-    def look(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
-        """One pass over batches of row numbers in eval mode: each head's mean loss and metrics."""
+    def evaluate(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
+        """Run all heads over batches of row numbers in eval mode: each head's mean loss and metrics."""
         self.skeleton.eval()
         buffers = dict(self.skeleton.named_buffers()) | self.own_buffers
         together = self._together(self.skeleton, buffers)
-        told = []
+        seen = []
         with torch.no_grad():
             for rows in batches:
                 targets = as_targets(self.labels[rows], self.classes)
-                values, said = together(self.parameters, buffers, self.loss, take(inputs, rows), targets)
-                told.append((rows, values, said))
-        return self._score(told)
+                seen.append((rows, *together(self.parameters, buffers, self.loss, take(inputs, rows), targets)))
+        return self._score(seen)
 
-    def learn(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
-        """A step of every head on each of the batches of row numbers: each one's mean loss and metrics."""
+    def train(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
+        """Take a step of every head on each batch of row numbers: each head's mean loss and metrics."""
         self.skeleton.train()
-        one = self.trainees[0]
-        told = []
-        batch = self._see(inputs, batches[0], one.optimizer.count)
-        products = [layer.products(x) for layer, x in zip(self.layers, batch.read, strict=True)]
-        batch = batch._replace(products=products)
+        one = self.heads[0]
+        seen = []
+        batch = self._batch(inputs, batches[0], one.optimizer.count)
+        for weight, x, products in zip(self.first_weights, batch.read, batch.products, strict=True):
+            torch.matmul(x, self.parameters[weight].transpose(1, 2), out=products)
         for following in [*batches[1:], None]:
             count = one.optimizer.count
             set_dropout(self.first.rest, seed=one.config.seed, step=count)
-            ahead = None if following is None else self._see(inputs, following, count + 1)
-            values, said, norms, *slopes = self._step(batch)
-            self._move(batch, slopes, norms.tolist(), ahead)
-            del slopes  # before the next step, which then writes where these lay in the processor's cache
-            told.append((batch.rows, values, said))
+            ahead = None if following is None else self._batch(inputs, following, count + 1)
+            losses, predictions, *gradients = self._step(batch)
+            self._update(batch, gradients, ahead)
+            del gradients  # before the next step, which then writes where these were in the processor's cache
+            seen.append((batch.rows, losses, predictions))
             if ahead is not None:
                 batch = ahead
-        return self._score(told)
+        return self._score(seen)
 
-    def _see(self, inputs: Inputs, rows: Tensor, step: int) -> Batch:
-        """A batch as the heads see it in this step; the products are yet to be computed."""
+    def _batch(self, inputs: Inputs, rows: Tensor, step: int) -> Batch:
+        """A batch as the heads see it in this step, with room for the products."""
         batch, targets = take(inputs, rows), as_targets(self.labels[rows], self.classes)
-        batch, targets = augment(batch, targets, self.trainees[0].config, step)
+        batch, targets = augment(batch, targets, self.heads[0].config, step)
         if not self.first.names:
             return Batch(rows, batch, targets, [], [])
         read = replay((self.kind, "first"), lambda *given: self.first.inputs(Inputs(*given)), batch)
-        return Batch(rows, batch, targets, read, [layer.room(x) for layer, x in zip(self.layers, read, strict=True)])
+        weights = [self.parameters[name] for name in self.first_weights]
+        products = [x.new_empty(len(of), len(x), of.shape[1]) for x, of in zip(read, weights, strict=True)]
+        return Batch(rows, batch, targets, read, products)
 
     def _step(self, batch: Batch) -> Sequence[Tensor]:
-        """Every head's loss (C,), guesses (C, B), norm (C,) of all gradients but those by the first layers' weights.
+        """Every head's loss (C,), predictions (C, B), and its gradients, clipped by their common norm.
 
-        Then these gradients, of each parameter, and those by the products of the first layers.
+        The gradients are those by each parameter but the first layers' weights, then those by the products of these.
         """
-        firsts = [f"{name}.product" for name in self.first.names]
-        rest = {name: of for name, of in self.parameters.items() if name not in self.entering}
+        product_names = [f"{name}.product" for name in self.first.names]
+        rest = {name: of for name, of in self.parameters.items() if name not in self.first_weights}
         shared = dict(self.first.rest.named_buffers()) | self.own_buffers
-        buffers = {name: of for name, of in shared.items() if name not in firsts}
+        buffers = {name: of for name, of in shared.items() if name not in product_names}
 
         def step(*arguments: Tensor) -> list[Tensor]:
             given = iter(arguments)
             parameters = {name: next(given).detach().requires_grad_() for name in rest}
-            products = {name: next(given).detach().requires_grad_() for name in firsts}
+            products = {name: next(given).detach().requires_grad_() for name in product_names}
             own = products | {name: next(given) for name in buffers}
             loss = {name: next(given) for name in self.loss}
+            read, clip = [next(given) for _ in product_names], next(given)
             together = self._together(self.first.rest, own)
-            values, said = together(parameters, own, loss, Inputs(*islice(given, 4)), next(given))
-            raw = torch.autograd.grad(values.sum(), [*parameters.values(), *products.values()])
-            gradients = [part.contiguous() for part in raw]  # laid out as the optimizers read it
-            return [values.detach(), said, gradient_norms(gradients[: len(rest)]), *gradients]
+            losses, predictions = together(parameters, own, loss, Inputs(*islice(given, 4)), next(given))
+            raw = torch.autograd.grad(losses.sum(), [*parameters.values(), *products.values()])
+            gradients = clip_gradients(raw[: len(rest)], raw[len(rest) :], read, clip)
+            return [losses.detach(), predictions, *gradients]
 
-        own = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values())
+        own = (*rest.values(), *batch.products, *buffers.values(), *self.loss.values(), *batch.read, self.clip)
         return replay(self.kind, step, [tensor.detach() for tensor in (*own, *batch.inputs, batch.targets)])
 
     @torch.no_grad()
-    def _move(self, batch: Batch, gradients: Sequence[Tensor], norms: Sequence[float], ahead: Batch | None) -> None:
-        """Let each head's optimizer move its rows by its gradients, clipped; and compute the products with `ahead`.
-
-        The largest layer for itself, so that what it reads stays in the cache from head to head. A head is clipped by
-        the norm of all its gradients: those by the other first layers are computed before and kept.
-        """
-        optimizers = [one.optimizer for one in self.trainees]
-        rest = len(self.parameters) - len(self.layers)  # of those that are gradients already
-        slopes = [slope.transpose(1, 2).unbind() for slope in gradients[rest:]]
+    def _update(self, batch: Batch, gradients: Sequence[Tensor], ahead: Batch | None) -> None:
+        """Head by head, let the optimizer move the parameters, and compute the products with the batch `ahead`."""
+        count = len(self.parameters) - len(self.first_weights)
+        slopes = [slope.transpose(1, 2).unbind() for slope in gradients[count:]]  # (H, n) of each head
+        weights = [self.parameters[name].transpose(1, 2).unbind() for name in self.first_weights]  # (D, H)
+        first = {name: torch.empty_like(self.parameters[name][0]) for name in self.first_weights}  # of one head
         following = [products.unbind() for products in ahead.products] if ahead else []
-        squares, scales = [norm**2 for norm in norms], list[Tensor | None]()
-        heads, smaller, largest = range(len(optimizers)), range(len(self.layers))[:-1], range(len(self.layers))[-1:]
-
-        def differentiate(number: int, head: int) -> None:
-            squares[head] += self.layers[number].differentiate(head, slopes[number][head], batch.read[number])
-
-        def multiply(number: int, head: int) -> None:
+        others = iter([gradient.unbind() for gradient in gradients[:count]])
+        in_order = [[first[name]] * len(self.heads) if name in first else next(others) for name in self.parameters]
+        for head, (one, own) in enumerate(zip(self.heads, zip(*in_order, strict=True), strict=True)):
+            for gradient, slope, x in zip(first.values(), slopes, batch.read, strict=True):
+                torch.mm(slope[head], x, out=gradient)
+            one.optimizer.move(own)
             if ahead is not None:
-                self.layers[number].multiply(head, ahead.read[number], following[number][head])
-
-        for number in smaller:
-            for head in heads:
-                differentiate(number, head)
-        for head in heads:
-            optimizers[head].begin()
-            for number in largest:
-                differentiate(number, head)
-            scales.append(self._scale(head, math.sqrt(squares[head])))
-            for number in largest:
-                optimizers[head].move([self.layers[number].gradients[head]], scales[head], self.largest)
-                multiply(number, head)
-        for head, own in enumerate(zip(*(gradient.unbind() for gradient in gradients[:rest]), strict=True)):
-            kept = [self.layers[number].gradients[head] for number in smaller]
-            optimizers[head].move([*kept, *own], scales[head], self.others)
-            optimizers[head].end()
-            for number in smaller:
-                multiply(number, head)
-
-    def _scale(self, head: int, norm: float) -> Tensor | None:
-        """What a head's gradients of this norm are divided by, as `clip_grad_norm_` does; None for nothing."""
-        excess = (norm + 1e-6) / (self.trainees[head].config.clip or math.inf)
-        return torch.full((), excess, device=self.labels.device) if excess > 1 else None
+                for weight, x, products in zip(weights, ahead.read, following, strict=True):
+                    torch.mm(x, weight[head], out=products[head])
 
     def _together(self, module: nn.Module, buffers: Mapping[str, Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
-        """Every head's loss (C,) and guesses (C, B): `_loss` for all of them at once."""
+        """`_loss` for all heads at once: losses (C,) and predictions (C, B)."""
         dims = {name: 0 if name in self.own_buffers or name.endswith(".product") else None for name in buffers}
         return vmap(partial(self._loss, module), in_dims=(0, dims, 0, None, None))
 
@@ -224,51 +191,54 @@ class Stack:
         batch: Inputs,
         targets: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """One head's loss and its guesses (B,)."""
-        config = self.trainees[0].config
+        """One head's loss and its predictions (B,)."""
+        config = self.heads[0].config
         parts, logits = functional_call(module, (parameters, buffers), (batch,))
         criterion = Loss(config.loss, gamma=config.gamma, **loss)  # type: ignore[arg-type]
         value = criterion(parts.flatten(0, 1), targets.repeat(parts.shape[0], 1))
         return value, logits.detach().argmax(-1)
 
-    def _score(self, told: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[dict[str, float]]:
-        """Each head's mean loss and metrics, from the rows (B,), losses (C,) and guesses (C, B) of each batch."""
-        truth = self.labels[torch.cat([rows for rows, _, _ in told])].cpu().numpy()
-        answers = torch.cat([said for _, _, said in told], 1).cpu().numpy()
-        sums = torch.stack([values * len(rows) for rows, values, _ in told]).sum(0).cpu().numpy()
-        pairs = zip(sums / len(truth), answers, strict=True)
-        return [{"loss": float(mean), **score(truth, guess, range(self.classes))} for mean, guess in pairs]
+    def _score(self, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[dict[str, float]]:
+        """Each head's mean loss and metrics, from the rows (B,), losses (C,) and predictions (C, B) of each batch."""
+        true = self.labels[torch.cat([rows for rows, _, _ in seen])].cpu().numpy()
+        predicted = torch.cat([predictions for _, _, predictions in seen], 1).cpu().numpy()
+        sums = torch.stack([losses * len(rows) for rows, losses, _ in seen]).sum(0).cpu().numpy()
+        pairs = zip(sums / len(true), predicted, strict=True)
+        return [{"loss": float(mean), **score(true, own, range(self.classes))} for mean, own in pairs]
+
+
+def clip_gradients(
+    gradients: Sequence[Tensor], slopes: Sequence[Tensor], read: Sequence[Tensor], clip: Tensor
+) -> list[Tensor]:
+    """Scale the gradients of each head down to a norm of at most `clip` (C,), as `clip_grad_norm_` does.
+
+    `gradients` (C, …) are those by parameters; `slopes` (C, n, H) those by the products of first layers, whose inputs
+    are `read` (n, D). The gradient by such a layer's weight is G = S^T X, and its squared norm is the sum of
+    (S S^T) * (X X^T), so G need not be computed for it.
+    """
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    squares += [((s @ s.transpose(1, 2)) * (x @ x.T)).sum((1, 2)) for s, x in zip(slopes, read, strict=True)]
+    norms = torch.stack(squares).sum(0).clamp(min=0).sqrt()  # (C,)
+    scale = (clip / (norms + 1e-6)).clamp(max=1)
+    return [part.contiguous() * scale.view(-1, *[1] * (part.ndim - 1)) for part in (*gradients, *slopes)]
 
 
 def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs: Inputs, rows: Tensor) -> Tensor:
-    """What heads of one architecture say of `rows` (n,) with these weights, in eval mode: logits (C, n, K).
+    """Logits (C, n, K) of `rows` (n,) by heads of one architecture with these weights, in eval mode.
 
     Weights are in the order of `parameter_names`.
     """
     skeleton = copy_of(heads[0]).eval()
-    share_linears(skeleton)
-    first = FirstLayers(skeleton, take(inputs, rows[:2]))
-    of_head = dict(zip(parameter_names(heads[0]), zip(*weights, strict=True), strict=True))
-    layers = [FirstLayer(of_head.pop(f"{name}.weight")) for name in first.names]
-    parameters = {name: torch.stack(own) for name, own in of_head.items()}
+    stacked = (torch.stack(own) for own in zip(*weights, strict=True))
+    parameters = dict(zip(parameter_names(heads[0]), stacked, strict=True))
     own = {name.removeprefix("head."): buffer for name, buffer in own_buffers(heads).items()}
-    shared = dict(first.rest.named_buffers()) | own
+    buffers = dict(skeleton.named_buffers()) | own
 
-    def say(weights: dict[str, Tensor], buffers: dict[str, Tensor], batch: Inputs) -> Tensor:
-        logits: Tensor = functional_call(first.rest, (weights, buffers), (batch,))
+    def predict(weights: dict[str, Tensor], buffers: dict[str, Tensor], batch: Inputs) -> Tensor:
+        logits: Tensor = functional_call(skeleton, (weights, buffers), (batch,))
         return (logits + buffers["offsets"]).float()
 
-    told = []
+    together = vmap(predict, in_dims=(0, {name: 0 if name in own else None for name in buffers}, None))
     size = max(1, min(EVAL_BATCH, EVAL_ROWS // len(heads))) if rows.device.type == "cpu" else EVAL_BATCH
     with torch.no_grad():
-        for chosen in torch.split(rows, size):
-            batch = take(inputs, chosen)
-            products = [layer.products(x) for layer, x in zip(layers, first.inputs(batch), strict=True)]
-            given = {f"{name}.product": product for name, product in zip(first.names, products, strict=True)}
-            dims = {name: 0 if name in own or name in given else None for name in shared}
-            told.append(vmap(say, in_dims=(0, dims, None))(parameters, shared | given, batch))
-    return torch.cat(told, 1)
-
-
-def _stack_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
+        return torch.cat([together(parameters, buffers, take(inputs, some)) for some in torch.split(rows, size)], 1)

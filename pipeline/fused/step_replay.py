@@ -1,4 +1,4 @@
-"""A fused step as it was recorded: a plain list of tensor operations, with no autograd, vmap or module in between."""
+"""Replay of a fused step: a recorded list of tensor operations, without autograd, vmap and modules in between."""
 
 from __future__ import annotations
 
@@ -18,16 +18,6 @@ Step = Callable[..., Sequence[Tensor]]
 
 AFTER = 2  # plain steps of one kind before it is recorded, which takes as long as two or three of them
 KEPT = 32  # recordings that are remembered
-
-_aten = torch.ops.aten
-_SAME_VALUES = {_aten.alias.default, _aten.detach.default}
-_SAME_LAYOUT = {
-    _aten.view.default,
-    _aten._unsafe_view.default,
-    _aten.expand.default,
-    _aten.clone.default,
-    _aten.permute.default,
-}
 
 _lock = threading.Lock()
 _uses: Counter[Hashable] = Counter()
@@ -67,16 +57,13 @@ def forget() -> None:
 def record(step: Step, arguments: Sequence[Tensor]) -> Step | None:
     """Run a step once and return the operations that it consisted of, as a function of its arguments.
 
-    None for a step that does what cannot be written down.
+    None for a step that does what cannot be recorded.
     """
     with Recorder(arguments) as recorder:
-        said = step(*arguments)
-    recorded = recorder.module(said)
+        results = step(*arguments)
+    recorded = recorder.module(results)
     if recorder.escaped:
         return None
-    if not recorder.writes:  # else what is one tensor and what another would matter
-        _drop_views(recorded.graph)
-        _compute_constants(recorded)
     recorded.graph.eliminate_dead_code()
     recorded.recompile()
     forward: Step = recorded.forward
@@ -84,16 +71,16 @@ def record(step: Step, arguments: Sequence[Tensor]) -> Step | None:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, every operation on tensors is written down as it is run, below autograd and vmap.
+    """Inside, every operation on tensors is recorded as it runs, below autograd and vmap.
 
     Torch's own tracers load its compiler and a computer algebra system, which takes longer than a hundred steps.
-    `escaped`: some tensor came out of others by no operation that was seen. `writes`: one was changed in place.
+    `escaped`: a tensor came out of others by an operation that was not seen.
     """
 
     def __init__(self, arguments: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph, self.root = fx.Graph(), nn.Module()
-        self.escaped = self.writes = False
+        self.escaped = False
         self.seen: dict[int, tuple[Tensor, fx.Node]] = {}  # by identity, which a tensor has for as long as it is kept
         self.memory: set[int] = set()  # where those tensors lie
         for number, argument in enumerate(arguments):
@@ -105,9 +92,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation and write it down."""
+        """Run one operation and record it."""
         found = func(*args, **(kwargs or {}))
-        self.writes |= func._schema.is_mutable
         given, named = (tree_map(self._node, part) for part in (args, kwargs or {}))
         node = self.graph.call_function(func, given, named)
         if isinstance(found, Tensor):
@@ -118,13 +104,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._keep(part, self.graph.call_function(getitem, (node, place)))
         return found
 
-    def module(self, said: Sequence[Tensor]) -> fx.GraphModule:
-        """What was written down, as a module that gives `said`."""
-        self.graph.output([self._node(one) for one in said])
+    def module(self, results: Sequence[Tensor]) -> fx.GraphModule:
+        """The recorded operations as a module that returns `results`."""
+        self.graph.output([self._node(one) for one in results])
         return fx.GraphModule(self.root, self.graph)
 
     def _keep(self, tensor: Tensor, node: fx.Node) -> None:
-        node.meta["layout"] = tensor.shape, tensor.stride()
         self.seen[id(tensor)] = tensor, node
         self.memory.add(tensor.untyped_storage().data_ptr())
 
@@ -152,33 +137,3 @@ def structure(module: nn.Module) -> str:
 def _decides(attribute: str) -> bool:
     """Whether an attribute of a module may decide what it computes in training: weights are arguments."""
     return attribute[0] != "_" and attribute != "training"
-
-
-def _drop_views(graph: fx.Graph) -> None:
-    """Take out what changes neither values nor shape."""
-    for node in list(graph.nodes):
-        if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
-            continue
-        before, after = node.args[0].meta.get("layout"), node.meta.get("layout")
-        alike = before is not None and before == after
-        if node.target in _SAME_VALUES or (alike and node.target in _SAME_LAYOUT):
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
-
-
-def _compute_constants(module: fx.GraphModule) -> None:
-    """Compute once what depends on no argument."""
-    known: dict[fx.Node, Any] = {}
-    for node in list(module.graph.nodes):
-        if node.op != "call_function" or not all(inner in known for inner in node.all_input_nodes):
-            continue
-        target: Any = node.target
-        arguments: Any = fx.node.map_arg((node.args, node.kwargs), lambda inner: known[inner])
-        value = target(*arguments[0], **arguments[1])
-        known[node] = value
-        if isinstance(value, Tensor):
-            name = f"_constant_{len(known)}"
-            module.register_buffer(name, value)
-            with module.graph.inserting_before(node):
-                node.replace_all_uses_with(kept := module.graph.get_attr(name))
-            known[kept] = value

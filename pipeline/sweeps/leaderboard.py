@@ -1,21 +1,20 @@
-"""What a sweep found: the winner, what it is worth on rows that did not choose it, the leaderboard, the floor."""
+"""The result of a sweep: the winner, its metrics on rows that no choice has seen, the leaderboard, the baselines."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...features.text_table import table
-from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..metrics.tables import REPORTED, mean_sd
 from ..runs.runs import to_csv
 from .study import Row
 
+FORMAT = 1  # of sweep.json
 SHOWN = 10  # trials in the printed leaderboard
 
 
@@ -38,13 +37,13 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepResult:
     """A finished sweep. `choices` and `rows` have one entry per outer fold; metrics in 0..1, seconds of wall time."""
 
     path: Path
     choices: list[Choice]
     outer: dict[str, dict[str, float]]
-    floors: dict[str, dict[str, dict[str, float]]]
+    baselines: dict[str, dict[str, dict[str, float]]]
     rows: list[list[Row]]
     metric: str
     study: str
@@ -74,7 +73,7 @@ class Sweep:
                     for choice in self.choices
                 ],
             },
-            "floor": self.floors,
+            "baselines": self.baselines,
             "trials": self.trials,
             "study": self.study,
             "plan": self.plan,
@@ -101,7 +100,7 @@ class Sweep:
             ]
             for line in lines
         ]
-        systems = {"winner, outer": self.outer} | self.floors
+        systems = {"winner, outer": self.outer} | self.baselines
         scores = [[name, *(mean_sd(metrics[one]) for one in REPORTED)] for name, metrics in systems.items()]
         inner = ", ".join(f"{name.replace('_', ' ')} {self.best.inner[name]:.3f}" for name in REPORTED)
         chosen = "" if len(self.choices) == 1 else f", by {len(self.choices)} outer folds"
@@ -149,64 +148,6 @@ def leaderboard_csv(rows: Sequence[Sequence[Row]]) -> str:
     plain = ["outer_fold", "rank", "trial", "state", "epochs", "value", "extract_seconds", "head_seconds"]
     body = [[*(line[name] for name in plain), *(line["point"].get(name, "") for name in names)] for line in lines]
     return to_csv([*plain, *names], body)
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A sweep's trial, ready to be trained alone on the split that scored the winner."""
-
-    data_config: DataConfig
-    head: HeadConfig
-    training: TrainConfig
-
-
-def read_replay(text: str) -> Replay:
-    """The settings of `FOLDER#best`, or of `FOLDER#TRIAL`, a trial's number in the leaderboard of the first fold.
-
-    Raises ValueError where there is no finished sweep, or no such trial.
-    """
-    from .space import apply_point
-    from .sweep import encoders_of
-
-    place, _, which = text.partition("#")
-    file = Path(place) / "sweep.json"
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--from wants a sweep's folder, as runs/sweep#best; got {text!r} ({error})") from error
-    if not stored.get("finished"):
-        raise ValueError(f"{place} is a sweep that is not finished; call msa sweep again to go on")
-    outer = stored["search"]["outer"]
-    own = stored["stage"]
-    data_config = DataConfig(
-        Path(stored["cache"]),
-        tuple(own["image"]),
-        tuple(own["text"]),
-        None if outer == 1 else outer,
-        hold_out=own["hold_out"],
-    )
-    if which in ("", "best"):
-        config = stored["best"]["config"]
-        image, text_side = tuple(config["image"]), tuple(config["text"])
-        head, training = _head(config["head"]), TrainConfig(**config["training"])
-    else:
-        found = [line for line in stored["leaderboard"] if str(line["trial"]) == which and line["outer_fold"] == 0]
-        if not found:
-            raise ValueError(
-                f"{place} has no trial {which!r}; give #best, or one of the {stored['trials']} in its leaderboard"
-            )
-        point = found[0]["point"]
-        head, training = apply_point(point, _head(stored["head"]), TrainConfig(**stored["training"]))
-        image, text_side = encoders_of(point, data_config)
-    return Replay(
-        DataConfig(data_config.cache, image, text_side, data_config.folds, hold_out=data_config.hold_out),
-        head,
-        training,
-    )
-
-
-def _head(stored: dict[str, Any]) -> HeadConfig:
-    return HeadConfig(**stored | {"patches": tuple(stored["patches"]) if stored["patches"] else None})
 
 
 def _seconds(value: float | None, digits: int) -> str:

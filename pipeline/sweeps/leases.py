@@ -1,4 +1,4 @@
-"""Who works on which batch of a study: claimed in the study's own database, so that no two processes share one."""
+"""Which process works on which batch of a study, kept in the study's own database, so that no two share one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-BEAT = 5.0  # seconds between two signs of life
-DEAD = 60.0  # seconds without one after which a batch is anyone's
+BEAT_SECONDS = 5.0  # between two heartbeats
+DEAD_SECONDS = 60.0  # without a heartbeat, after which another process may take the batch
 NOBODY = ""
-LOOK = 0.3  # seconds between two looks for a batch that has become free
+LOOK_SECONDS = 0.3  # between two looks for a batch that has become free
 
 _TABLE = Table(
     "msa_batches",
@@ -31,7 +31,7 @@ _TABLE = Table(
 
 
 class LeaseError(RuntimeError):
-    """This process was silent for so long that another one took its batch."""
+    """This process gave no heartbeat for so long that another one took its batch."""
 
 
 class Leases:
@@ -39,8 +39,8 @@ class Leases:
 
     def __init__(self, engine: Engine, study: str, count: int) -> None:
         self.engine, self.study, self.count = engine, study, count
-        self.owner = f"{_place()} {os.getpid()} {secrets.token_hex(4)}"
-        self.seen: dict[int, tuple[tuple[str, int], float]] = {}  # batch to its last sign of life, and when it was new
+        self.owner = f"{_machine()} {os.getpid()} {secrets.token_hex(4)}"
+        self.seen: dict[int, tuple[tuple[str, int], float]] = {}  # batch to its last heartbeat, and when it was new
         self.lost = threading.Event()
         _TABLE.metadata.create_all(engine)
 
@@ -61,34 +61,36 @@ class Leases:
                     return int(row["batch"])
             if not running and len(taken) >= self.count:
                 return None
-            time.sleep(LOOK)
+            time.sleep(LOOK_SECONDS)
 
     @contextmanager
     def holding(self, batch: int) -> Iterator[None]:
-        """Give signs of life inside; the batch is done when the block ends without an error, anyone's after one."""
+        """Give heartbeats inside. The batch is done when the block ends without an error, and free after one."""
         ended = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(BEAT):
+            while not ended.wait(BEAT_SECONDS):
                 if not self._change(batch, self.owner, beats=_TABLE.c.beats + 1):
                     self.lost.set()
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
-        whole = False
+        complete = False
         try:
             yield
             self.check()
-            whole = True
+            complete = True
         finally:
             ended.set()
             thread.join()
-            self._change(batch, self.owner, **({"done": True} if whole else {"owner": NOBODY}))
+            self._change(batch, self.owner, **({"done": True} if complete else {"owner": NOBODY}))
 
     def check(self) -> None:
         """Raise LeaseError where another process has taken over what this one held."""
         if self.lost.is_set():
-            raise LeaseError(f"no sign of life for {DEAD:g} s, and another process took over; start again to go on")
+            raise LeaseError(
+                f"no heartbeat for {DEAD_SECONDS:g} s, and another process took over; start again to go on"
+            )
 
     def _insert(self, batch: int) -> bool:
         values = {"study": self.study, "batch": batch, "owner": self.owner, "beats": 0, "done": False}
@@ -109,23 +111,23 @@ class Leases:
             return bool(connection.execute(update(_TABLE).where(mine).values(**values)).rowcount)
 
     def _is_dead(self, batch: int, owner: str, beats: int) -> bool:
-        """Whether the process is gone from this machine, or has given no sign of life for as long as we have looked.
+        """Whether the process is gone from this machine, or has given no heartbeat for long enough while we looked.
 
         Clocks of two machines are never compared.
         """
         if owner == NOBODY:
             return True
-        place, pid, _ = owner.rsplit(" ", 2)
-        if place == _place():
+        machine, pid, _ = owner.rsplit(" ", 2)
+        if machine == _machine():
             return not _alive(int(pid))
         sign, now = (owner, beats), time.monotonic()
         if batch not in self.seen or self.seen[batch][0] != sign:
             self.seen[batch] = sign, now
-        return now - self.seen[batch][1] > DEAD
+        return now - self.seen[batch][1] > DEAD_SECONDS
 
 
-def _place() -> str:
-    """Where process numbers mean the same: the machine, and the container on it."""
+def _machine() -> str:
+    """The machine and the container on it, within which a process number means one process."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -1,135 +1,146 @@
-"""One process a core for the heads of a sweep: threads of one interpreter would wait for one another between steps."""
+"""Workers in processes of this machine, one for each core: threads of one interpreter would wait for one another."""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import signal
 import sys
 import tempfile
+import traceback
 import weakref
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count as count_up
+from itertools import count
 from multiprocessing import forkserver
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import joblib  # type: ignore[import-untyped]
+
 from ..data.cached_features import CachedFeatures
-from .chunk import Runner, Said
-from .engine import Found, Threads, Work
-from .process_worker import Name, Order, serve
-from .shared_memory import write_shared
+from .chunk import Chunk, Result, TrialHead
+from .engine import Work
+from .threads import Threads
+from .worker import Task, Worker
+from .worker_engine import WorkerEngine
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-HEADS = 64  # for each process, from which on it is worth its start: about two seconds
+HEADS = 64  # for each process; with fewer, starting one (two seconds) takes longer than it saves
 
 
-def worth(cores: int, heads: int) -> int:
-    """How many processes so many heads, that train at once, are worth."""
+def process_count(cores: int, heads: int) -> int:
+    """How many processes are worth their start for so many heads that train at once."""
     return min(cores, heads // HEADS)
 
 
 class Processes:
-    """The `Engine` of a race on the cores of this machine.
+    """An `Engine` that trains heads on pooled vectors in processes, and all others in threads.
 
-    Chunks stay where they are dealt to, and each worker regroups its own. Those of a fold go to one worker as far as
-    can be: what is left of them can then train side by side, and as many heads are left of each fold. Heads on tokens
-    or raw inputs are trained by `Threads`: their products are large enough, and their inputs too large to be laid out
-    in each process. So are few heads.
+    Products of heads on tokens or raw inputs are large enough for threads, and their inputs too large to be laid out in
+    each process. Few heads are trained in threads, too.
     """
 
     device = "cpu"
-    threads = None
 
-    def __init__(self, count: int) -> None:
-        self.count, self.here = count, Threads("cpu")
-        self.away: set[Runner] = set()  # what the workers hold
-        self.workers: list[Worker] = []
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
-        self.tables: dict[int, Path] = {}  # identity of a table to the file that has it
-        self.files = count_up()
-        if not _prepare():
-            self._start()  # at once: they get ready while features are read
+    def __init__(self, processes: int) -> None:
+        self.threads = processes
+        self.pool, self.here = ProcessPool(processes), Threads("cpu")
+        self.away = WorkerEngine(self.pool)
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop()
+        self.pool.close()
 
-    def regroup(self, runners: list[Runner], wanted: set[int]) -> list[Runner]:
-        """Those here in full chunks again; those of the workers as they are, since each worker regroups its own."""
-        away = [runner for runner in runners if runner in self.away]
-        return away + self.here.regroup([runner for runner in runners if runner not in self.away], wanted)
+    def train_to(self, epoch: int, work: Sequence[Work]) -> Generator[list[tuple[TrialHead, Result]], None, None]:
+        """Train every chunk to an epoch; yield the results of each chunk as soon as it is there.
 
-    def reach(self, work: Sequence[Work], rung: int, *, threads: int) -> Generator[list[Found], None, None]:
-        """Train all of this to a rung; what comes of each chunk, as it comes. Raises ValueError where a worker dies."""
-        held = [one for one in work if one.runner in self.away]
-        fresh = [one for one in work if one.runner.fused is None and _pooled(one) and one not in held]
-        if not held and sum(len(one.runner.members) for one in fresh) < 2 * HEADS:
-            fresh = []
-        there = [*held, *fresh]
-        if there:
-            yield from self._reach_there(held, fresh, rung, anew=not held)
-        here = [one for one in work if one not in there]
+        Raises ValueError where a process dies.
+        """
+        held = [one for one in work if one.chunk in self.away.held]
+        new = [one for one in work if one not in held and _pooled(one) and not _begun(one.chunk)]
+        if not held and sum(len(one.chunk.heads) for one in new) < 2 * HEADS:
+            new = []
+        away = [*held, *new]
+        if away:
+            yield from self.away.train_to(epoch, away)
+        here = [one for one in work if one not in away]
         if here:
-            yield from self.here.reach(here, rung, threads=threads)
+            yield from self.here.train_to(epoch, here)
 
-    def _reach_there(
-        self, held: Sequence[Work], fresh: Sequence[Work], rung: int, *, anew: bool
-    ) -> Generator[list[Found], None, None]:
-        wanted = frozenset(index for one in [*held, *fresh] for index in one.wanted)
-        self.away = {one.runner for one in [*held, *fresh]}
-        jobs = {(index, job.fold, job.member): job for runner in self.away for index, _, job in runner.members}
-        self._start()
-        by_fold = sorted(fresh, key=lambda one: one.runner.members[0][2].fold)
-        for number, worker in enumerate(self.workers):
-            start, end = (at * len(by_fold) // self.count for at in (number, number + 1))
-            chunks = [(self._file(one.table), one.runner.folds, one.runner.members) for one in by_fold[start:end]]
-            worker.send(Order(rung, wanted, anew, chunks))
-        busy = {worker.pipe: worker for worker in self.workers}
-        try:
-            while busy:
-                for pipe in wait(list(busy)):
-                    found = busy[pipe].receive()  # type: ignore[index]
-                    if found is None:
-                        del busy[pipe]  # type: ignore[arg-type]
-                    else:
-                        yield [(name[0], jobs[name], one) for name, one in found]
-        finally:
-            if busy:  # what they hold is in an unknown state
-                self._stop()
 
-    def _file(self, table: CachedFeatures) -> Path:
-        """A table in a file that all workers read, and none copies."""
-        name = id(table)
-        if name not in self.tables:
-            self.folder = self.folder or tempfile.TemporaryDirectory(prefix="msa-")
-            path = Path(self.folder.name, str(next(self.files)))
-            write_shared(path, table)
-            self.tables[name] = path
-            weakref.finalize(table, self.tables.pop, name, None)
-        return self.tables[name]
+class ProcessPool:
+    """The `Pool` of processes on this machine. They read a table from one file, whose memory they share."""
 
-    def _start(self) -> None:
-        while len(self.workers) < self.count:
-            self.workers.append(Worker())
+    gpu = False
 
-    def _stop(self) -> None:
-        for worker in self.workers:
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.idle: deque[Process] = deque()
+        self.running: dict[Any, tuple[Process, Task]] = {}
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.files: dict[int, Path] = {}  # by the identity of the table
+        self.numbers = count()
+        if not _start_server():
+            self.start_workers()  # at once: they get ready while features are read
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker has a task."""
+        return bool(self.running)
+
+    def alive(self, worker: Process | None) -> bool:
+        """Whether this worker still holds its chunks: the first one that dies ends the sweep."""
+        return worker is not None
+
+    def start_workers(self) -> None:
+        """Start what is lacking."""
+        while len(self.idle) + len(self.running) < self.capacity:
+            self.idle.append(Process())
+
+    def send(self, worker: Process, table: CachedFeatures, task: Task) -> None:
+        """Give an idle worker a task. Raises ValueError where it is dead."""
+        worker.ask(worker.pipe.send, (self._file(table), task))
+        self.idle.remove(worker)
+        self.running[worker.pipe] = worker, task
+
+    def collect(self) -> Iterator[tuple[Process, Task, list[tuple[int, Result]]]]:
+        """Wait for a worker; yield each that finished, with its task and results. Raises what a worker raised."""
+        for pipe in wait(list(self.running)):
+            worker, task = self.running.pop(pipe)
+            self.idle.append(worker)
+            yield worker, task, worker.receive()
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in [*self.idle, *(worker for worker, _ in self.running.values())]:
             worker.stop()
-        self.workers, self.away = [], set()
-        self.tables.clear()
+        self.idle.clear()
+        self.running.clear()
+        self.files.clear()
         if self.folder is not None:
             self.folder.cleanup()
-            self.folder = None
+
+    def _file(self, table: CachedFeatures) -> Path:
+        name = id(table)
+        if name not in self.files:
+            self.folder = self.folder or tempfile.TemporaryDirectory(prefix="msa-")
+            path = Path(self.folder.name, str(next(self.numbers)))
+            joblib.dump(table, path)
+            self.files[name] = path
+            weakref.finalize(table, self.files.pop, name, None)
+        return self.files[name]
 
 
-class Worker:
-    """A process that trains chunks, seen from outside."""
+class Process:
+    """A process with a worker, seen from outside."""
 
     def __init__(self) -> None:
         context = _context()
@@ -139,27 +150,24 @@ class Worker:
             self.process.start()
         there.close()  # so that the pipe ends with the process
 
-    def send(self, order: Order) -> None:
-        """Give it something to do."""
-        self._ask(self.pipe.send, order)
-
-    def receive(self) -> list[tuple[Name, Said | ValueError]] | None:
-        """The next chunk's findings, None once the order is done. Raises what the worker raised."""
-        told = self._ask(self.pipe.recv)
-        if isinstance(told, Exception):
-            raise told
-        found: list[tuple[Name, Said | ValueError]] | None = told
-        return found
+    def receive(self) -> list[tuple[int, Result]]:
+        """The results of the last task. Raises what the worker raised."""
+        answer = self.ask(self.pipe.recv)
+        if isinstance(answer, Exception):
+            raise answer
+        results: list[tuple[int, Result]] = answer
+        return results
 
     def stop(self) -> None:
-        """End it, whatever it is doing."""
+        """End it."""
         self.process.terminate()
         self.process.join()
         self.pipe.close()
 
-    def _ask(self, how: Any, *what: Any) -> Any:
+    def ask(self, method: Any, *arguments: Any) -> Any:
+        """Use the pipe. Raises ValueError where the process is dead."""
         try:
-            return how(*what)
+            return method(*arguments)
         except (EOFError, OSError) as error:
             self.process.join()
             raise ValueError(
@@ -168,11 +176,36 @@ class Worker:
             ) from error
 
 
+def serve(pipe: Connection) -> None:
+    """Run a worker: receive files of tables and tasks, send results, until the other end of the pipe is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process at the other end of the pipe ends this one
+    gc.freeze()  # what is loaded by now stays: a hundredth of the time went into looking for garbage in it
+    worker = Worker(cores=1, gpu=False)
+    worker.start()
+    tables: dict[Path, CachedFeatures] = {}
+    try:
+        while True:
+            path, task = pipe.recv()
+            try:
+                if path not in tables:
+                    tables[path] = joblib.load(path, mmap_mode="c")
+                pipe.send(worker.train(tables[path], path.name, task))
+            except Exception as error:
+                error.add_note(f"raised in a process of its own:\n{traceback.format_exc()}")  # `--debug` shows it
+                pipe.send(error)
+    except (EOFError, OSError):
+        return
+
+
 def _pooled(work: Work) -> bool:
-    """Whether inputs are the table's pooled vectors themselves, which all processes read in one place."""
-    return not work.runner.inputs_key.tokens and not any(
-        spec.raw for side in work.table.specs.values() for spec in side
-    )
+    """Whether inputs are the table's pooled vectors themselves, whose memory all processes share."""
+    raw = any(spec.raw for side in work.table.specs.values() for spec in side)
+    return not work.chunk.inputs_key.tokens and not raw
+
+
+def _begun(chunk: Chunk) -> bool:
+    """Whether the chunk has been trained in this process."""
+    return chunk.training is not None or bool(chunk.errors)
 
 
 def _context() -> ForkServerContext | SpawnContext:
@@ -187,8 +220,8 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
-def _prepare() -> bool:
-    """Let the process that others are copies of load torch, and do not wait for it; False where there is none."""
+def _start_server() -> bool:
+    """Let the process that others are copies of load torch, without waiting for it; False where there is none."""
     if sys.platform != "linux":
         return False
     _context()

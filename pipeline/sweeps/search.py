@@ -66,7 +66,7 @@ def identity(
     search: Search,
     table: CachedFeatures,
 ) -> dict[str, Any]:
-    """All that decides a sweep's numbers; the same sweep is known by it, on any machine."""
+    """All that decides a sweep's numbers, its digest (the same on any machine), and where the data is."""
     kinds = {"image": _fingerprints(space, data_config, "image"), "text": _fingerprints(space, data_config, "text")}
     posts = table.posts.digest(None if search.outer == 1 else search.outer, training.seed)
     settings = {name: value for name, value in asdict(search).items() if name != "study"}
@@ -83,7 +83,7 @@ def identity(
         "identity": digest,
         **everything,
         "cache": str(data_config.cache.resolve()),
-        "stage": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
+        "data": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
     }
 
 

@@ -15,11 +15,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ...features.store.notes import check_format
 from ..config.search_config import Sampler
 from .leases import Leases
 from .space import Range, Space, Value
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+FORMAT = 1  # of what a study stores beside Optuna's own fields
 ATTEMPTS = 5  # at opening a database that others are opening, too
 
 
@@ -40,7 +42,7 @@ class Study:
     """`trials` trials in batches of `batch`; a batch is one process's at a time.
 
     A trial is drawn from (seed, its index), by TPE also from what ended in earlier batches, so that neither an
-    interruption nor company changes what is tried.
+    interruption nor other processes change what is tried.
     """
 
     def __init__(
@@ -54,6 +56,11 @@ class Study:
         self.study = optuna.create_study(
             storage=self.storage, study_name=name, direction="maximize", load_if_exists=True
         )
+        try:
+            check_format(self.study.user_attrs.get("format", FORMAT), FORMAT)
+        except ValueError as error:
+            raise ValueError(f"--study {url}: {error}; give another database") from error
+        self.study.set_user_attr("format", FORMAT)
         self.leases = Leases(self.storage.engine, name, -(-trials // batch))
 
     def rows(self) -> list[Row]:

@@ -64,14 +64,15 @@ def fit(
     config: TrainConfig,
     views: Sequence[Inputs] = (),
     checkpointer: Checkpointer | None = None,
+    until: int | None = None,
 ) -> FitResult:
     """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
 
     `inputs` hold N rows on the head's device, `labels` (N,) class indices (of rows in neither split, anything).
     Each epoch reads a training row from `inputs` or from one of `views`, drawn at random; validation rows are read
     from `inputs` alone. With `checkpointer`, the state is saved every few epochs, and an interrupted training goes on
-    there, with the same result. Same seed and, on a CPU, same thread count: same result, bit for bit. The global
-    random state is not touched.
+    there, with the same result; `until` pauses it after that epoch. Same seed and, on a CPU, same thread count: same
+    result, bit for bit. The global random state is not touched.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
@@ -87,7 +88,8 @@ def fit(
         best_weights = saved["best_weights"]
         step.restore(saved["optimizer"])
         head.load_state_dict(saved["head"])
-    while not state.over:
+    until = min(until or config.epochs, config.epochs)
+    while not state.over and len(state.history) < until:
         started, epoch = time.perf_counter(), len(state.history) + 1
         head.train()
         shown, batches = epoch_batches(inputs, views, labels, train, epoch, config)
@@ -101,7 +103,7 @@ def fit(
         if checkpointer is not None:
             kept = {"training": state.state(), "optimizer": step.state()}
             kept |= {"head": head.state_dict(), "best_weights": best_weights}
-            checkpointer.save(epoch, kept, last=state.over)
+            checkpointer.save(epoch, kept, last=state.over or epoch == until)
     head.load_state_dict(best_weights)
     calibrate_head(head.eval(), inputs, labels, valid, config)
     return FitResult(state.history, state.best_epoch, stopped_early=len(state.history) < config.epochs)

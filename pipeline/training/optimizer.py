@@ -1,4 +1,4 @@
-"""What follows a batch's loss: backward, clip, optimizer step, learning rate, averaged weights."""
+"""What follows the loss of a batch: backward, clip, optimizer step, learning rate, averaged weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ..config.train_config import TrainConfig
-from .adam import Adam, Sgd
+from .adam import FusedAdam, TorchOptimizer
 
 MOMENTUM = 0.9  # of SGD, in Nesterov's form
 
 
 class Step:
-    """One training step after another. `lr` is the rate that the last one used, `count` how many there were.
+    """Takes one training step after another. `lr` is the rate of the last one, `count` the number of steps so far.
 
-    `decayed` are the parameters that weight decay pulls at, `plain` the others (see `decay_groups`).
+    `decayed` are the parameters with weight decay, `plain` the others (see `decay_groups`).
     """
 
     def __init__(
@@ -43,25 +43,12 @@ class Step:
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         with torch.no_grad():
-            self.begin()
             self.move([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-            self.end()
 
-    def begin(self) -> None:
-        """Begin a step, of which all parameters are to be moved before it ends."""
+    def move(self, gradients: Sequence[Tensor]) -> None:
+        """Move the parameters by their gradients. To be called where no gradient is tracked."""
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
-
-    def move(
-        self, gradients: Sequence[Tensor], scale: Tensor | None = None, places: tuple[int, ...] | None = None
-    ) -> None:
-        """Move all parameters, or those at `places`, by their gradients, divided by `scale` (one number).
-
-        To be called where no gradient is kept.
-        """
-        self.optimizer.step(gradients, self.lr, self.count + 1, scale, places)
-
-    def end(self) -> None:
-        """End a step."""
+        self.optimizer.step(gradients, self.lr, self.count + 1)
         self.count += 1
         if self.average:
             self._average()
@@ -130,8 +117,14 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
 
 
-def make_optimizer(decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig) -> Adam | Sgd:
-    """The optimizer that a config asks for."""
+def make_optimizer(
+    decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], config: TrainConfig
+) -> FusedAdam | TorchOptimizer:
+    """The optimizer of a config; Adam by torch.optim where torch lacks its private kernels."""
+    decay, decoupled = config.weight_decay, config.optimizer == "adamw"
     if config.optimizer == "sgd":
-        return Sgd(decayed, plain, decay=config.weight_decay, momentum=MOMENTUM)
-    return Adam(decayed, plain, decay=config.weight_decay, decoupled=config.optimizer == "adamw")
+        options = {"momentum": MOMENTUM, "nesterov": True, "fused": True}
+        return TorchOptimizer(torch.optim.SGD, decayed, plain, decay=decay, **options)
+    if hasattr(torch, "_fused_adamw_") and hasattr(torch, "_fused_adam_"):
+        return FusedAdam(decayed, plain, decay=decay, decoupled=decoupled)
+    return TorchOptimizer(torch.optim.AdamW if decoupled else torch.optim.Adam, decayed, plain, decay=decay)

@@ -1,4 +1,4 @@
-"""Small sweeps over cached posts, for the tests of those who train a sweep's heads elsewhere."""
+"""Small sweeps over cached posts, for tests of engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
-from msa.pipeline.sweeps.leaderboard import Sweep
+from msa.pipeline.sweeps.leaderboard import SweepResult
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 
@@ -19,13 +19,13 @@ TO_THE_END = TrainConfig(epochs=8, batch_size=16, lr=1e-2, patience=0)
 CONCAT = HeadConfig("concat", hidden=8, dropout=0.1)
 
 
-def search(corpus: Corpus, runs: Path, how: Search, **more: Any) -> Sweep:
+def search(corpus: Corpus, runs: Path, how: Search, **more: Any) -> SweepResult:
     """Sweep two heads and three of their settings over posts of `cached_posts`."""
     space = read_space(["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5"], fusion="concat,gated", file=None)
     return sweep(corpus, stage(corpus, folds=None), space, CONCAT, TO_THE_END, how, runs=runs, **more)
 
 
-def told(found: Sweep) -> Any:
-    """The results of a sweep without its costs: every trial, and the winner of each outer fold with its scores."""
+def outcome(found: SweepResult) -> Any:
+    """A sweep without its costs: every trial, and the winner of each outer fold with its metrics."""
     trials = [(r.index, r.point, r.state, r.values, r.notes["metrics"]) for rows in found.rows for r in rows]
     return trials, [choice.config() for choice in found.choices], found.outer

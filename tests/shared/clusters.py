@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on the loopback interface, and which of its workers have something in hand."""
+"""A Ray cluster of two nodes on the loopback interface, and the processes of its workers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def two_nodes() -> Iterator[Any]:
 
 
 def workers(cluster: Any, name: str) -> list[int]:
-    """Process ids of the cluster's workers whose title begins so: `Worker` for all, `Worker.embed` for busy ones."""
+    """Process ids of the cluster's workers whose title begins so: `Worker` for all, `Worker.train` for busy ones."""
     nodes = [cluster.head_node, *cluster.worker_nodes]
     raylets = {entry.process.pid for node in nodes for entry in node.all_processes["raylet"]}
     found = []

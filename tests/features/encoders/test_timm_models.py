@@ -176,7 +176,7 @@ def test_timm_default_weights_come_from_the_hub_cache(tmp_path: Path) -> None:
 
 
 def test_timm_unknown_names_and_tags() -> None:
-    with pytest.raises(ValueError, match=r"no model 'test_vitt' ; did you mean .*test_vit"):
+    with pytest.raises(ValueError, match=r"no model 'test_vitt'; did you mean .*test_vit"):
         open_encoder("timm:test_vitt", "image")
     with pytest.raises(ValueError, match=r"cannot build 'test_vit\.nothing'"):
         open_encoder("timm:test_vit.nothing", "image")

@@ -19,10 +19,11 @@ def test_the_plan_fuses_what_it_can_and_says_so() -> None:
         assert len({(job.fold, job.inputs_key) for job in chunk}) == 1
 
 
-def test_chunks_are_even() -> None:
+def test_every_thread_gets_as_many() -> None:
     groups = [(list(range(29)), 32)] * 5
     chunks = make_chunks(groups, 2)
-    assert sorted(map(len, chunks)) == [14] * 5 + [15] * 5
+    assert list(map(len, chunks)) == [29] * 4 + [15, 14]
+    assert [len(chunk) for chunk in make_chunks([(list(range(256)), 256)] * 5, 4)] == [256] * 4 + [64] * 4
     assert [len(chunk) for chunk in make_chunks([(list(range(256)), 32)] * 5, 2)] == [32] * 40
     assert [len(chunk) for chunk in make_chunks([(list(range(4)), 32)], 2)] == [2, 2]
     assert [len(chunk) for chunk in make_chunks([([1, 2, 3], 1)], 2)] == [1, 1, 1]

@@ -12,12 +12,13 @@ from torch import Tensor
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline.config.train_config import TrainConfig
-from msa.pipeline.fused import step_replay as recorded
-from msa.pipeline.fused.training import batch_key, begin, regroup
+from msa.pipeline.fused import step_replay
+from msa.pipeline.fused.fused_training import batch_key
+from msa.pipeline.fused.training import begin_training
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_threads
 
 N = 120
-TRAIN, STOP = range(90), range(90, 120)
+TRAIN, VALID = range(90), range(90, 120)
 CONFIG = TrainConfig(epochs=3, batch_size=16, lr=3e-3, patience=0)
 OTHERS = [
     replace(CONFIG, lr=1e-2, weight_decay=0.1, label_smoothing=0.1, clip=0.5),
@@ -28,7 +29,9 @@ Job = tuple[TrainConfig, float, int]
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(recorded, "AFTER", 10**6)  # recording takes a second or two; what is replayed has its own test
+    monkeypatch.setattr(
+        step_replay, "AFTER", 10**6
+    )  # recording takes a second or two; what is replayed has its own test
     with training_threads(1):
         yield
 
@@ -53,7 +56,7 @@ def alone(name: str, tokens: int, job: Job) -> tuple[Head, FitResult]:
     config, dropout, seed = job
     inputs, labels = posts(tokens)
     head = build(name, dropout, seed)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=STOP, config=config)
+    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=config)
 
 
 def together(
@@ -61,10 +64,10 @@ def together(
 ) -> list[tuple[Head, FitResult]]:
     inputs, labels = posts(tokens)
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
     for epoch in until:
-        fused.train(epoch)
-    return [fused.finish(number) for number in range(len(jobs))]
+        fused.train_to(epoch, inputs)
+    return [fused.finish(number, inputs) for number in range(len(jobs))]
 
 
 def check(name: str, tokens: int, found: tuple[Head, FitResult], expected: tuple[Head, FitResult]) -> None:
@@ -95,8 +98,8 @@ def test_every_head_ends_where_it_ends_alone(name: str, tokens: int) -> None:
     "name", [name if name in ("concat", "late") else pytest.param(name, marks=pytest.mark.slow) for name in HEADS]
 )
 def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "AFTER", 3)
-    recorded.forget()
+    monkeypatch.setattr(step_replay, "AFTER", 3)
+    step_replay.forget()
     test_every_head_ends_where_it_ends_alone(name, 1)
 
 
@@ -119,7 +122,7 @@ def test_every_setting_of_training_is_the_same_fused(change: dict[str, object]) 
         check("gated", 1, found, alone("gated", 1, job))
 
 
-def test_results_depend_neither_on_company_nor_on_the_rungs() -> None:
+def test_results_depend_neither_on_the_other_heads_nor_on_the_rungs() -> None:
     jobs: list[Job] = [(replace(CONFIG, lr=lr), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-3, 1e-2, 3e-2, 1e-4))]
     whole = together("concat", 1, jobs)
     parts = [*together("concat", 1, jobs[:2], until=(1, 2, 3)), *together("concat", 1, jobs[2:], until=(2, 9))]
@@ -127,64 +130,80 @@ def test_results_depend_neither_on_company_nor_on_the_rungs() -> None:
         check("concat", 1, found, expected)
 
 
-def test_a_dropped_head_stays_where_it_is_and_the_others_go_on() -> None:
+def test_a_dropped_head_leaves_the_memory_and_the_others_go_on() -> None:
     inputs, labels = posts(1)
     jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
-    fused.train(1)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused.train_to(1, inputs)
     fused.drop(0)
-    fused.train(3)
-    assert fused.over
-    assert len(fused.finish(0)[1].history) == 1
-    check("gated", 1, fused.finish(1), alone("gated", 1, jobs[1]))
+    fused.train_to(3, inputs)
+    assert sum(parameter.numel() for parameter in heads[0].parameters()) == 0
+    check("gated", 1, fused.finish(1, inputs), alone("gated", 1, jobs[1]))
 
 
 @pytest.mark.parametrize("name", ["late", "kernel"])
-def test_looking_at_a_head_does_not_change_its_training(name: str) -> None:
+def test_finishing_a_head_does_not_change_its_training(name: str) -> None:
     inputs, labels = posts(1)
     jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
     for epoch in (1, 2, 3):
-        fused.train(epoch)
+        fused.train_to(epoch, inputs)
         for number in range(len(jobs)):
-            fused.finish(number)
+            fused.finish(number, inputs)
     for number, job in enumerate(jobs):
-        check(name, 1, fused.finish(number), alone(name, 1, job))
+        check(name, 1, fused.finish(number, inputs), alone(name, 1, job))
 
 
-def test_heads_of_several_trainings_go_on_together() -> None:
+@pytest.mark.parametrize("change", [{}, {"patience": 1, "epochs": 8, "lr": 3e-2}, {"average": "ema"}])
+def test_without_fusion_heads_end_exactly_where_they_end_alone(change: dict[str, object]) -> None:
     inputs, labels = posts(1)
-    jobs: list[Job] = [(replace(CONFIG, lr=lr), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-3, 1e-2, 3e-2))]
-    parts = []
-    for some in (jobs[:2], jobs[2:]):
-        heads = [build("gated", dropout, seed) for _, dropout, seed in some]
-        parts.append(begin(heads, [job[0] for job in some], inputs, labels, train_rows=TRAIN, valid_rows=STOP))
-        parts[-1].train(1)
-    parts[0].forget(0)
-    rest = regroup([(parts[0], 1), (parts[1], 0), (parts[1], 1)])
-    rest.train(3)
-    for number, job in enumerate(jobs[1:]):
-        check("gated", 1, rest.finish(number), alone("gated", 1, job))
+    config = replace(CONFIG, **change)  # type: ignore[arg-type]
+    jobs: list[Job] = [(config, 0.3, 0), (replace(config, batch_size=8), 0.1, 1), (config, 0.2, 2)]
+    heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
+    rows = {"train_rows": TRAIN, "valid_rows": VALID}
+    training = begin_training(heads, [job[0] for job in jobs], inputs, labels, **rows, fused=False)
+    for epoch in (1, 2, 8):
+        training.train_to(epoch, inputs)
+        if epoch == 1:
+            training.drop(2)
+    for number, job in enumerate(jobs[:2]):
+        (head, result), (solo, wanted) = training.finish(number, inputs), alone("gated", 1, job)
+        assert [record.valid for record in result.history] == [record.valid for record in wanted.history]
+        assert (result.best_epoch, result.stopped_early) == (wanted.best_epoch, wanted.stopped_early)
+        assert torch.equal(predict_logits(head, inputs, range(N)), predict_logits(solo, inputs, range(N)))
+        assert training.seconds(number) > 0
+
+
+def test_without_fusion_an_error_is_that_heads_alone() -> None:
+    inputs, labels = posts(1)
+    configs = [replace(CONFIG, lr=1e30), CONFIG]
+    heads = [build("gated", 0.3, 0), build("gated", 0.3, 1)]
+    training = begin_training(heads, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID, fused=False)
+    training.train_to(3, inputs)
+    assert "no longer finite" in str(training.errors[0])
+    assert training.errors[1] is None
+    with pytest.raises(ValueError, match="no longer finite"):
+        training.logits([0], inputs, [inputs], [0])
 
 
 @pytest.mark.parametrize("name", ["concat", "late", "kernel"])
 @pytest.mark.parametrize("change", [{}, {"tune_thresholds": True}])
-def test_heads_say_together_what_each_says_when_it_is_finished(name: str, change: dict[str, bool]) -> None:
+def test_heads_predict_together_what_each_predicts_when_it_is_finished(name: str, change: dict[str, bool]) -> None:
     inputs, labels = posts(1)
     jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=STOP)
-    fused.train(3)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused.train_to(3, inputs)
     rows = [119, 3, 50, 7]
     other = inputs._replace(image=inputs.image + 1)
-    said = fused.say([2, 0], [inputs, other], rows)
-    for number, (plain, moved) in zip([2, 0], said, strict=True):
-        head, _ = fused.finish(number)
+    of_heads = fused.logits([2, 0], inputs, [inputs, other], rows)
+    for number, (plain, moved) in zip([2, 0], of_heads, strict=True):
+        head, _ = fused.finish(number, inputs)
         for logits, seen in ((plain, inputs), (moved, other)):
             torch.testing.assert_close(torch.from_numpy(logits), predict_logits(head, seen, rows), atol=1e-5, rtol=0)
-    assert not torch.equal(torch.from_numpy(said[0][0]), torch.from_numpy(said[1][0]))
+    assert not torch.equal(torch.from_numpy(of_heads[0][0]), torch.from_numpy(of_heads[1][0]))
 
 
 def test_heads_that_cannot_share_batches_are_refused() -> None:
@@ -192,4 +211,4 @@ def test_heads_that_cannot_share_batches_are_refused() -> None:
     configs = [CONFIG, replace(CONFIG, batch_size=8)]
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
-        begin([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, valid_rows=STOP)
+        begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID)

@@ -10,10 +10,11 @@ from experiments import EXPERIMENTS, FOLDS, QUICK, TABLE
 
 from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.metrics.probabilities import log_mean, softmax
-from msa.pipeline.sweeps.chunk import Runner
+from msa.pipeline.sweeps.chunk import Chunk, TrialHead
 from msa.pipeline.training.fold_inputs import LatestInputs
 from msa.pipeline.training.fold_result import FoldResult
 from msa.pipeline.training.folds import train_experiments
+from msa.pipeline.training.loop import training_threads
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,10 @@ def test_the_plan_changes_no_result(alone: list[list[FoldResult]], threads: int 
     inputs = LatestInputs(TABLE, "cpu")
     logits = defaultdict(list)
     for chunk in plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=threads, largest=largest).chunks:
-        runner = Runner(FOLDS, [(job.experiment, EXPERIMENTS[job.experiment], job) for job in chunk])
-        for at, found in runner.reach(QUICK.epochs, set(range(len(EXPERIMENTS))), inputs):
+        heads = [TrialHead(job.experiment, EXPERIMENTS[job.experiment], job) for job in chunk]
+        with training_threads(1):
+            results = Chunk(FOLDS, heads).train_to(QUICK.epochs, set(range(len(EXPERIMENTS))), inputs)
+        for at, found in results:
             assert not isinstance(found, ValueError)
             logits[chunk[at].experiment, chunk[at].fold] += found.logits
     for number, results in enumerate(alone):

@@ -16,14 +16,13 @@ from typing import Any
 import cached_sweeps
 import pytest
 from cached_posts import cached_posts
-from cached_sweeps import told
+from cached_sweeps import outcome
 
 from msa.features.posts.samples import Corpus
 from msa.pipeline.config.search_config import Search
-from msa.pipeline.sweeps import engine as race_engine
-from msa.pipeline.sweeps import local_workers as race_processes
-from msa.pipeline.sweeps.leaderboard import Sweep
-from msa.pipeline.sweeps.local_workers import Processes, Worker, worth
+from msa.pipeline.sweeps import local_workers, open_engine
+from msa.pipeline.sweeps.leaderboard import SweepResult
+from msa.pipeline.sweeps.local_workers import Process, Processes, process_count
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
 
@@ -38,11 +37,11 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes for however few heads, on a machine with one core, too."""
-    monkeypatch.setattr(race_processes, "HEADS", 1)
-    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(local_workers, "HEADS", 1)
+    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
 
 
-def search(corpus: Corpus, runs: Path, outer: int = 1, **more: Any) -> Sweep:
+def search(corpus: Corpus, runs: Path, outer: int = 1, **more: Any) -> SweepResult:
     return cached_sweeps.search(corpus, runs, Search(trials=8, inner=2, halving=2, batch=4, outer=outer), **more)
 
 
@@ -57,24 +56,31 @@ def children(process: int) -> list[int]:
 
 
 def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over two outer folds and two batches each: what is held from one race never gets into the next."""
+    """Over two outer folds and two batches each: chunks of one batch never get into the next."""
     here = search(posts, tmp_path / "threads", outer=2)
-    monkeypatch.setattr(race_processes, "HEADS", 1)
-    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
-    orders: list[int] = []
-    send = race_processes.Worker.send
+    monkeypatch.setattr(local_workers, "HEADS", 1)
+    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
+    sent: list[int] = []
+    send = local_workers.ProcessPool.send
     monkeypatch.setattr(
-        race_processes.Worker, "send", lambda self, order: (orders.append(len(order.chunks)), send(self, order))
+        local_workers.ProcessPool,
+        "send",
+        lambda self, worker, table, task: (sent.append(task.new is not None), send(self, worker, table, task)),
     )
-    assert told(search(posts, tmp_path / "processes", outer=2)) == told(here)
-    assert sum(orders) > 8
+    assert outcome(search(posts, tmp_path / "processes", outer=2)) == outcome(here)
+    assert sum(sent) > 8
     assert not workers()
 
 
 def test_few_heads_start_no_process(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (worth(2, 127), worth(2, 128), worth(64, 1280), worth(1, 10**6)) == (1, 2, 20, 1)
-    monkeypatch.setattr(race_engine, "available_cores", lambda: 2)
-    monkeypatch.setattr(race_processes, "Worker", lambda: pytest.fail("no process is worth its start"))
+    assert (process_count(2, 127), process_count(2, 128), process_count(64, 1280), process_count(1, 10**6)) == (
+        1,
+        2,
+        20,
+        1,
+    )
+    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(local_workers, "Process", lambda: pytest.fail("no process is needed"))
     assert search(posts, tmp_path).best.outer["accuracy"] > 0
 
 
@@ -83,8 +89,8 @@ def test_few_heads_of_a_sweep_that_goes_on_stay_here(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Processes(2) as processes:
-        monkeypatch.setattr(race_processes, "HEADS", 10**6)
-        monkeypatch.setattr(processes, "_reach_there", lambda *given, **more: pytest.fail("these are too few"))
+        monkeypatch.setattr(local_workers, "HEADS", 10**6)
+        monkeypatch.setattr(processes.away, "train_to", lambda *given: pytest.fail("these are too few"))
 
         @contextmanager
         def opened(*given: Any, **more: Any) -> Iterator[Processes]:
@@ -118,8 +124,8 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 import test_local_workers as here
 from cached_posts import cached_posts
-here.race_processes.HEADS = 1
-here.race_engine.available_cores = lambda: 2
+here.local_workers.HEADS = 1
+here.open_engine.available_cores = lambda: 2
 print("once", flush=True)
 found = here.search(cached_posts(Path({folder!r})), Path({folder!r}, "runs"), done={done})
 print(len(found.rows[0]), here.workers())
@@ -157,10 +163,10 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_raises_is_raised_here() -> None:
-    worker = Worker()
-    worker.pipe.send("no order")
-    with pytest.raises(AttributeError, match="anew") as raised:
-        worker.receive()
-    worker.stop()
-    assert "process_worker.py" in raised.value.__notes__[0]
+    process = Process()
+    process.pipe.send((Path("missing"), "no task"))
+    with pytest.raises(FileNotFoundError, match="missing") as raised:
+        process.receive()
+    process.stop()
+    assert "local_workers.py" in raised.value.__notes__[0]
     assert not workers()

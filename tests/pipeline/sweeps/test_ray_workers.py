@@ -19,7 +19,7 @@ from typing import Any
 import cached_sweeps
 import pytest
 from cached_posts import cached_posts, stage
-from cached_sweeps import CONCAT, TO_THE_END, told
+from cached_sweeps import CONCAT, TO_THE_END, outcome
 from clusters import NODE, two_nodes, workers
 
 from msa.features.extraction import ray_cluster
@@ -29,10 +29,11 @@ from msa.pipeline.commands.options import Cluster
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.fused.chunks import plan_chunks
-from msa.pipeline.sweeps.chunk import Said
-from msa.pipeline.sweeps.leaderboard import Sweep
-from msa.pipeline.sweeps.ray_chunks import Leg, Racer, Stop
-from msa.pipeline.sweeps.ray_workers import Workers
+from msa.pipeline.sweeps.chunk import Chunk, HeadResult, TrialHead
+from msa.pipeline.sweeps.leaderboard import SweepResult
+from msa.pipeline.sweeps.ray_workers import RayPool
+from msa.pipeline.sweeps.worker import Rung, Task, Worker
+from msa.pipeline.sweeps.worker_engine import WorkerEngine
 from msa.pipeline.training.jobs import Experiment
 from msa.pipeline.training.loop import training_threads
 
@@ -44,7 +45,7 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return cached_posts(tmp_path_factory.mktemp("posts"))
 
 
-def search(corpus: Corpus, runs: Path, **more: Any) -> Sweep:
+def search(corpus: Corpus, runs: Path, **more: Any) -> SweepResult:
     return cached_sweeps.search(corpus, runs, Search(trials=12, inner=3, halving=2, batch=6), **more)
 
 
@@ -52,22 +53,22 @@ class FakeWorker:
     """A worker in this process. What goes to it and comes back is pickled, as on a cluster."""
 
     def __init__(self) -> None:
-        self.racer = Racer(cores=1, gpu=False)
-        self.reach = SimpleNamespace(remote=lambda *given: (self, pickle.dumps(given[1:]), given[0]))
+        self.worker = Worker(cores=1, gpu=False)
+        self.train = SimpleNamespace(remote=lambda *given: (self, pickle.dumps(given[1:]), given[0]))
 
     def answer(self, given: Any) -> Any:
-        name, leg = pickle.loads(given[1])
+        name, task = pickle.loads(given[1])
         with training_threads(1):
-            return pickle.loads(pickle.dumps(self.racer.reach(given[2].table, name, leg)))
+            return pickle.loads(pickle.dumps(self.worker.train(given[2].table, name, task)))
 
 
-class FakeCrew:
-    """Two workers of this process, of which the one dies that has the n-th leg in hand, for each n in `deaths`."""
+class FakePool:
+    """Two workers of this process, of which the one dies that has the n-th task, for each n in `deaths`."""
 
     gpu, capacity = False, 2
 
     def __init__(self, deaths: Callable[[int], bool]) -> None:
-        self.deaths, self.legs, self.buried = deaths, 0, 0
+        self.deaths, self.tasks, self.removed = deaths, 0, 0
         self.idle: deque[Any] = deque()
         self.running: dict[Any, Any] = {}
         self.nodes: dict[Any, str] = {}
@@ -84,15 +85,15 @@ class FakeCrew:
 
     def collect(self) -> Iterator[Any]:
         reference = next(iter(self.running))
-        worker, leg = self.running.pop(reference)
-        self.legs += 1
-        if self.deaths(self.legs):
+        worker, task = self.running.pop(reference)
+        self.tasks += 1
+        if self.deaths(self.tasks):
             del self.nodes[worker]
-            self.buried += 1
-            yield worker, leg, WorkerDied(RuntimeError("killed"))
+            self.removed += 1
+            yield worker, task, WorkerDied(RuntimeError("killed"))
         else:
             self.idle.append(worker)
-            yield worker, leg, worker.answer(reference)
+            yield worker, task, worker.answer(reference)
 
 
 @dataclass(eq=False)
@@ -114,16 +115,16 @@ def test_deaths_change_nothing_and_a_table_travels_once(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = search(posts, tmp_path / "local")
-    ray, crew = fake_ray(), FakeCrew(lambda leg: leg in (2, 3, 9, 10, 15))
+    ray, pool = fake_ray(), FakePool(lambda task: task in (2, 3, 9, 10, 15))
 
     @contextmanager
-    def opened(*given: Any, **more: Any) -> Iterator[Workers]:
-        yield Workers(ray, crew)  # type: ignore[arg-type]
+    def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
+        yield WorkerEngine(RayPool(ray, pool))  # type: ignore[arg-type]
 
     monkeypatch.setattr(sweep_module, "open_engine", opened)
     found = search(posts, tmp_path / "ray", ray="")
-    assert told(found) == told(local)
-    assert crew.buried == 5
+    assert outcome(found) == outcome(local)
+    assert pool.removed == 5
     assert len(ray.puts) == 1
 
 
@@ -131,35 +132,35 @@ def test_a_chunk_that_kills_every_worker_ends_the_run(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def opened(*given: Any, **more: Any) -> Iterator[Workers]:
-        yield Workers(fake_ray(), FakeCrew(lambda leg: True))  # type: ignore[arg-type]
+    def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
+        yield WorkerEngine(RayPool(fake_ray(), FakePool(lambda task: True)))  # type: ignore[arg-type]
 
     monkeypatch.setattr(sweep_module, "open_engine", opened)
     with pytest.raises(RayRunError, match=rf"{ATTEMPTS} Ray workers died over the same \d+ heads"):
         search(posts, tmp_path, ray="")
 
 
-def test_a_worker_that_begins_anew_says_the_same_bit_by_bit(posts: Corpus) -> None:
+def test_a_worker_that_trains_a_chunk_again_returns_the_same_bit_by_bit(posts: Corpus) -> None:
     table, folds, _ = prepare(posts, stage(posts), CONCAT, seed=0)
-    tasks = [Experiment(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
-    (chunk, *_) = plan_chunks(table, folds[:1], tasks, threads=1).chunks
-    members = tuple((job.experiment, tasks[job.experiment], job) for job in chunk)
-    assert len(members) == 3
-    first, then = Stop(4, frozenset({0, 1, 2})), Stop(8, frozenset({0, 2}))
-    kept = frozenset({7})
+    experiments = [Experiment(CONCAT, replace(TO_THE_END, lr=lr)) for lr in (1e-3, 1e-2, 3e-2)]
+    (jobs, *_) = plan_chunks(table, folds[:1], experiments, threads=1).chunks
+    heads = [TrialHead(job.experiment, experiments[job.experiment], job) for job in jobs]
+    assert len(heads) == 3
+    first, then = Rung(4, frozenset({0, 1, 2})), Rung(8, frozenset({0, 2}))
+    needed = frozenset({7})
     with training_threads(1):
-        staying, fresh = Racer(cores=1, gpu=False), Racer(cores=1, gpu=False)
-        staying.reach(table, "table", Leg(7, first, (), kept, tuple(folds), members))
-        one = staying.reach(table, "table", Leg(7, then, (first,), kept))
-        other = fresh.reach(table, "table", Leg(7, then, (first,), kept, tuple(folds), members))
+        staying, other = Worker(cores=1, gpu=False), Worker(cores=1, gpu=False)
+        staying.train(table, "table", Task(7, first, (), needed, Chunk(folds, heads)))
+        one = staying.train(table, "table", Task(7, then, (first,), needed))
+        two = other.train(table, "table", Task(7, then, (first,), needed, Chunk(folds, heads)))
 
-    assert {members[at][0] for at, _ in one} == {members[at][0] for at, _ in other} == {0, 2}
-    for (_, mine), (_, theirs) in zip(one, other, strict=True):
-        assert isinstance(mine, Said)
-        assert isinstance(theirs, Said)
+    assert {heads[at].trial for at, _ in one} == {heads[at].trial for at, _ in two} == {0, 2}
+    for (_, mine), (_, theirs) in zip(one, two, strict=True):
+        assert isinstance(mine, HeadResult)
+        assert isinstance(theirs, HeadResult)
         assert mine.logits[0].tobytes() == theirs.logits[0].tobytes()
-    staying.reach(table, "table", Leg(8, first, (), frozenset({8}), tuple(folds), members))
-    assert list(staying.runners) == [8]
+    staying.train(table, "table", Task(8, first, (), frozenset({8}), Chunk(folds, heads)))
+    assert list(staying.chunks) == [8]
 
 
 def test_what_keeps_a_sweep_from_a_cluster_is_one_line(
@@ -181,7 +182,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_workers_killed_in_mid_race_change_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
+def test_workers_killed_during_a_sweep_change_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
     """One is killed over its first chunk, one between two rungs, with heads that nobody else holds."""
     local = search(posts, tmp_path / "local")
     killed: list[str] = []
@@ -195,19 +196,19 @@ def test_workers_killed_in_mid_race_change_nothing(posts: Corpus, tmp_path: Path
 
     def watch() -> None:
         until = time.monotonic() + 120
-        while time.monotonic() < until and not kill("Racer.reach"):
+        while time.monotonic() < until and not kill("Worker.train"):
             time.sleep(0.002)
 
     def done(name: str, number: int, total: int) -> None:
         if number == 1:
-            kill("Racer")
+            kill("Worker")
 
     thread = threading.Thread(target=watch)
     thread.start()
     found = search(posts, tmp_path / "ray", ray=cluster.address, done=done)
     thread.join()
-    assert killed == ["Racer.reach", "Racer"]
-    assert told(found) == told(local)
+    assert killed == ["Worker.train", "Worker"]
+    assert outcome(found) == outcome(local)
 
 
 @pytest.mark.slow
@@ -219,4 +220,4 @@ def test_a_node_lost_between_two_rungs_changes_nothing(posts: Corpus, tmp_path: 
             cluster.remove_node(*cluster.worker_nodes, allow_graceful=False)
             cluster.add_node(**NODE)
 
-    assert told(search(posts, tmp_path / "ray", ray=cluster.address, done=swap)) == told(local)
+    assert outcome(search(posts, tmp_path / "ray", ray=cluster.address, done=swap)) == outcome(local)

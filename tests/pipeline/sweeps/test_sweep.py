@@ -1,4 +1,4 @@
-"""Sweeps: what is chosen, on which rows, and that neither a kill nor company changes it."""
+"""Sweeps: what is chosen, on which rows, and that neither a kill nor other processes change it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.split import Fold
-from msa.pipeline.sweeps import chunk as runner
-from msa.pipeline.sweeps import halving as race
+from msa.pipeline.sweeps import chunk
 from msa.pipeline.sweeps import sweep as sweep_module
-from msa.pipeline.sweeps.halving import rungs_of
-from msa.pipeline.sweeps.leaderboard import Sweep, leaderboard_csv, read_replay
+from msa.pipeline.sweeps.halving import Halving, rungs_of
+from msa.pipeline.sweeps.leaderboard import SweepResult, leaderboard_csv
+from msa.pipeline.sweeps.replay import read_replay
 from msa.pipeline.sweeps.space import read_space
-from msa.pipeline.sweeps.study import open_storage
+from msa.pipeline.sweeps.study import open_storage, study_url
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import train_head
 
@@ -65,12 +65,14 @@ def stage(corpus: Corpus) -> DataConfig:
     return DataConfig(corpus.root / "cache", ("images",), ("texts",), device="cpu")
 
 
-def search(corpus: Corpus, runs: Path, how: Search = SEARCH, *, settings: list[str] = SETTINGS, **more: Any) -> Sweep:
+def search(
+    corpus: Corpus, runs: Path, how: Search = SEARCH, *, settings: list[str] = SETTINGS, **more: Any
+) -> SweepResult:
     space = read_space(settings, fusion=more.pop("fusion", "concat,gated"), file=None)
     return sweep(corpus, stage(corpus), space, HEAD, QUICK, how, runs=runs, **more)
 
 
-def told(found: Sweep) -> list[tuple[Any, ...]]:
+def outcome(found: SweepResult) -> list[tuple[Any, ...]]:
     return [(row.index, row.point, row.state, row.values) for rows in found.rows for row in rows]
 
 
@@ -100,9 +102,9 @@ def test_the_best_third_goes_on_and_the_best_of_them_wins(posts: Corpus, tmp_pat
     stored = json.loads((found.path / "sweep.json").read_text())
     assert stored["best"]["config"]["head"]["hidden"] == best.point["hidden"]
     assert stored["leaderboard"][0]["trial"] == best.index
-    assert set(stored["floor"]) == {"majority", "knn", "ridge", "linear"}
+    assert set(stored["baselines"]) == {"majority", "knn", "ridge", "linear"}
     assert {"best", "outer", "trials", "seconds"} <= found.to_dict().keys()
-    assert found.to_dict()["outer"]["metrics"]["accuracy"]["mean"] > stored["floor"]["majority"]["accuracy"]["mean"]
+    assert found.to_dict()["outer"]["metrics"]["accuracy"]["mean"] > stored["baselines"]["majority"]["accuracy"]["mean"]
     assert len((found.path / "leaderboard.csv").read_text().splitlines()) == 10
     assert f"trial {best.index} was chosen" in found.to_text()
     assert all(row.notes["seconds"] > 0 for row in rows)
@@ -142,20 +144,20 @@ def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_pa
         read_replay(str(tmp_path))
 
 
-def test_no_scored_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_test_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner: list[list[Fold]] = []
     outer: list[Fold] = []
 
-    def raced(study: Any, entries: Any, folds: list[Fold], **more: Any) -> race.Race:
+    def recorded(study: Any, entries: Any, folds: list[Fold], **more: Any) -> Halving:
         inner.append(folds)
-        return race.Race(study, entries, folds, **more)
+        return Halving(study, entries, folds, **more)
 
     def trained(table: Any, folds: list[Fold], *rest: Any, **more: Any) -> Any:
         outer.extend(folds)
         return original(table, folds, *rest, **more)
 
     original = sweep_module.train_folds
-    monkeypatch.setattr(sweep_module, "Race", raced)
+    monkeypatch.setattr(sweep_module, "Halving", recorded)
     monkeypatch.setattr(sweep_module, "train_folds", trained)
     found = search(posts, tmp_path, replace(SEARCH, outer=3, trials=4))
     assert (len(found.choices), found.trials, len(inner)) == (3, 12, 3)
@@ -185,7 +187,7 @@ def test_an_interrupted_sweep_ends_where_an_uninterrupted_one_does(
         search(posts, tmp_path / "cut", how, done=cut)
     again = search(posts, tmp_path / "cut", how)
     assert again.path == tmp_path / "cut" / "sweep"
-    assert told(again) == told(whole)
+    assert outcome(again) == outcome(whole)
     assert again.best.config() == whole.best.config()
     assert again.best.outer == whole.best.outer
     assert search(posts, tmp_path / "cut", how).path == tmp_path / "cut" / "sweep-2"
@@ -198,9 +200,9 @@ def test_finished_trials_are_not_trained_again(posts: Corpus, tmp_path: Path, mo
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError("a finished trial was trained")
 
-    monkeypatch.setattr(runner, "begin", never)
+    monkeypatch.setattr(chunk, "begin_training", never)
     second = search(posts, tmp_path / "two", replace(SEARCH, study=database))
-    assert told(second) == told(first)
+    assert outcome(second) == outcome(first)
     assert second.plan == "nothing left to train"
 
 
@@ -229,7 +231,33 @@ def test_a_trial_that_cannot_train_fails_alone(posts: Corpus, tmp_path: Path) ->
         search(posts, tmp_path / "none", how, settings=["dropout=0.1,1.5"], fusion="")
 
 
-def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     for url in ("nosuchkind://x", f"sqlite:///{tmp_path}/missing/folder/x.db"):
         with pytest.raises(ValueError, match="not a database that can be opened"):
             open_storage(url)
+
+
+def test_without_fusion_a_sweep_finds_the_same(posts: Corpus, tmp_path: Path) -> None:
+    fused = search(posts, tmp_path / "fused")
+    alone = search(posts, tmp_path / "alone", fused=False)
+    assert alone.plan.startswith("alone: 18 heads")
+    assert alone.best.config() == fused.best.config()
+    for one, two in zip(alone.rows[0], fused.rows[0], strict=True):
+        assert (one.point, one.state) == (two.point, two.state)
+        assert one.values == pytest.approx(two.values, abs=0.02)  # of 150 rows a near-tie or two may fall otherwise
+
+
+def test_files_of_another_format_are_refused(posts: Corpus, tmp_path: Path) -> None:
+    database = str(tmp_path / "study.db")
+    found = search(posts, tmp_path, replace(SEARCH, trials=2, study=database))
+    file = found.path / "sweep.json"
+    stored = json.loads(file.read_text())
+    assert stored["format"] == 1
+    file.write_text(json.dumps(stored | {"format": 2}))
+    with pytest.raises(ValueError, match="format 2, but this msa reads format 1; run the sweep again"):
+        read_replay(f"{found.path}#best")
+    storage = open_storage(study_url(database))
+    (study,) = storage.get_all_studies()
+    storage.set_study_user_attr(study._study_id, "format", 2)
+    with pytest.raises(ValueError, match="format 2, but this msa reads format 1; give another database"):
+        search(posts, tmp_path / "again", replace(SEARCH, trials=2, study=database))

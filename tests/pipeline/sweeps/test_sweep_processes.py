@@ -80,7 +80,7 @@ def test_a_killed_sweep_goes_on(sweeps: Any, posts: Corpus, tmp_path: Path) -> N
         kill(process)
     again = sweeps.search(posts, tmp_path / "runs", how)
     whole = sweeps.search(posts, tmp_path / "whole", how)
-    assert sweeps.told(again) == sweeps.told(whole)
+    assert sweeps.outcome(again) == sweeps.outcome(whole)
     assert again.best.config() == whole.best.config()
 
 
@@ -151,6 +151,6 @@ def test_noise_stays_noise_after_256_trials(sweeps: Any, tmp_path: Path) -> None
     space = ["lr=1e-4..1e-1", "hidden=4,8", "dropout=0.0..0.5", "weight_decay=1e-3..1"]
     found = sweeps.search(noise, tmp_path / "runs", Search(trials=256, inner=2, outer=3), settings=space)
     assert found.trials == 3 * 256
-    majority = found.floors["majority"]["accuracy"]["mean"]
+    majority = found.baselines["majority"]["accuracy"]["mean"]
     error = (majority * (1 - majority) / 500) ** 0.5
     assert found.outer["accuracy"]["mean"] <= majority + 2.5 * error

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from msa.pipeline.training.adam import Adam, Sgd, gradient_norms
+from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.training.adam import FusedAdam, TorchOptimizer
+from msa.pipeline.training.optimizer import Step, decay_groups, make_optimizer
 
 
 def parameters() -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -44,11 +46,12 @@ def test_every_step_is_torchs(kind: str) -> None:
     theirs = [parameter for part in parameters() for parameter in part]
     groups = [{"params": theirs[:1], "weight_decay": 0.1}, {"params": theirs[1:], "weight_decay": 0.0}]
     if kind == "sgd":
-        own: Any = Sgd(decayed, plain, decay=0.1, momentum=0.9)
+        own: Any = make_optimizer(decayed, plain, TrainConfig(optimizer="sgd", weight_decay=0.1))
         other: Any = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, fused=True)
     else:
-        own = Adam(decayed, plain, decay=0.1, decoupled=kind == "adamw")
+        own = FusedAdam(decayed, plain, decay=0.1, decoupled=kind == "adamw")
         other = (torch.optim.AdamW if kind == "adamw" else torch.optim.Adam)(groups, lr=0.1, fused=True)
+    assert isinstance(own, TorchOptimizer if kind == "sgd" else FusedAdam)
     rates = [0.1, 0.03, 0.0, 0.2]
     steps(own, [*decayed, *plain], rates)
     steps(Torch(other), theirs, rates)
@@ -56,48 +59,41 @@ def test_every_step_is_torchs(kind: str) -> None:
         assert torch.equal(mine, their)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("kind", [Adam, Sgd])
-def test_parameters_may_be_moved_one_after_another(kind: type[Adam] | type[Sgd]) -> None:
-    options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}
-    one, two = parameters(), parameters()
-    whole, parts = (kind(*of, decay=0.1, **options) for of in (one, two))
-    for count in (1, 2):
-        gradients = [torch.full((4, 3), float(count)), torch.arange(4.0)]
-        whole.step([part.clone() for part in gradients], 0.1, count)
-        parts.step([gradients[1].clone()], 0.1, count, None, (1,))
-        assert not torch.equal(one[0][0], two[0][0])
-        parts.step([gradients[0].clone()], 0.1, count, None, (0,))
-        assert torch.equal(one[0][0], two[0][0])
-        assert torch.equal(one[1][0], two[1][0])
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", [Adam, Sgd])
-def test_a_scale_divides_the_gradient(kind: type[Adam] | type[Sgd]) -> None:
-    options: dict[str, Any] = {"decoupled": True} if kind is Adam else {"momentum": 0.9}
-    one, two = parameters(), parameters()
-    gradients = [torch.full((4, 3), 2.0), torch.arange(4.0)]
-    kind(*one, decay=0.1, **options).step([part.clone() for part in gradients], 0.1, 1, torch.tensor(4.0))
-    kind(*two, decay=0.1, **options).step([part / 4 for part in gradients], 0.1, 1)
-    assert torch.equal(one[0][0], two[0][0])
-    assert torch.equal(one[1][0], two[1][0])
-
-
 def test_a_stored_optimizer_goes_on() -> None:
     whole, cut = parameters(), parameters()
-    first = Adam(*whole, decay=0.1, decoupled=True)
+    first = FusedAdam(*whole, decay=0.1, decoupled=True)
     steps(first, [*whole[0], *whole[1]], [0.1, 0.2])
-    begun = Adam(*cut, decay=0.1, decoupled=True)
+    begun = FusedAdam(*cut, decay=0.1, decoupled=True)
     steps(begun, [*cut[0], *cut[1]], [0.1, 0.2])
-    again = Adam(*cut, decay=0.1, decoupled=True)
+    again = FusedAdam(*cut, decay=0.1, decoupled=True)
     again.load_state_dict(begun.state_dict())
     for optimizer, own in ((first, whole), (again, cut)):
         steps(optimizer, [*own[0], *own[1]], [0.3])
     assert all(torch.equal(a, b) for one, two in zip(whole, cut, strict=True) for a, b in zip(one, two, strict=True))
 
 
-def test_each_heads_norm_is_its_own() -> None:
-    parts = [torch.randn(3, 4, 5), torch.randn(3, 2)]
-    expected = torch.stack([torch.cat([part[n].flatten() for part in parts]).norm() for n in range(3)])
-    torch.testing.assert_close(gradient_norms(parts), expected)
+@pytest.mark.parametrize("kind", ["adamw", "adam"])
+def test_without_the_private_kernels_torch_optim_does_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = parameters(), parameters()
+    config = TrainConfig(optimizer=kind, weight_decay=0.1)  # type: ignore[arg-type]
+    steps(make_optimizer(*one, config), [*one[0], *one[1]], [0.1, 0.03, 0.2])
+    monkeypatch.delattr(torch, "_fused_adamw_")
+    monkeypatch.delattr(torch, "_fused_adam_")
+    plain = make_optimizer(*two, config)
+    assert isinstance(plain, TorchOptimizer)
+    steps(plain, [*two[0], *two[1]], [0.1, 0.03, 0.2])
+    for mine, theirs in zip([*one[0], *one[1]], [*two[0], *two[1]], strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_without_the_private_kernels_a_model_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch, "_fused_adamw_")
+    model = nn.Linear(3, 2)
+    step = Step(*decay_groups(model), TrainConfig(lr=0.1), steps_per_epoch=4)
+    losses = []
+    for _ in range(8):
+        loss = (model(torch.ones(1, 3)) - 1).square().sum()
+        losses.append(loss.item())
+        step(loss)
+    assert losses[-1] < losses[0]
+    step.restore(step.state())

@@ -1,0 +1,105 @@
+"""Heads that train each alone by `fit`, paused and resumed as fused ones are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...heads.base import Head, Inputs
+from ..config.train_config import TrainConfig
+from ..training.checkpointing import Checkpointer
+from ..training.loop import FitResult, Rows, fit
+from ..training.predictions import view_logits
+
+
+class SeparateTraining:
+    """A `Training` of each head alone."""
+
+    def __init__(
+        self,
+        heads: Sequence[Head],
+        configs: Sequence[TrainConfig],
+        inputs: Inputs,
+        labels: Tensor,
+        *,
+        train_rows: Rows,
+        valid_rows: Rows,
+    ) -> None:
+        self.heads: list[Head | None] = list(heads)
+        self.configs, self.labels, self.rows = configs, labels, {"train_rows": train_rows, "valid_rows": valid_rows}
+        self.errors: list[ValueError | None] = [None] * len(heads)
+        self.paused = [MemoryCheckpointer() for _ in heads]
+        self.trained: list[tuple[Head, FitResult] | None] = [None] * len(heads)
+
+    def train_to(self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = ()) -> None:
+        """Train every head up to an epoch, unless it has stopped."""
+        for number, head in enumerate(self.heads):
+            if head is None or self.errors[number]:
+                continue
+            copied, config = copy.deepcopy(head), self.configs[number]
+            checkpointer = self.paused[number]
+            try:
+                result = fit(
+                    copied,
+                    inputs,
+                    self.labels,
+                    **self.rows,
+                    config=config,
+                    views=views,
+                    checkpointer=checkpointer,
+                    until=epoch,
+                )
+            except ValueError as error:
+                self.errors[number] = error
+            else:
+                self.trained[number] = copied, result
+
+    def drop(self, number: int) -> None:
+        """Train a head no further, and free its memory."""
+        self.heads[number] = self.trained[number] = None
+        self.paused[number] = MemoryCheckpointer()
+
+    def finish(self, number: int, inputs: Inputs) -> tuple[Head, FitResult]:
+        """A head with the weights of its best epoch, calibrated, and what was done. Raises its error."""
+        if error := self.errors[number]:
+            raise error
+        trained = self.trained[number]
+        assert trained is not None
+        return trained
+
+    def logits(
+        self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs], rows: Rows
+    ) -> list[list[NDArray[np.float32]]]:
+        """Logits (n, K) of `rows` on each of the views by each of these heads."""
+        return [view_logits([self.finish(number, inputs)[0]], views, rows) for number in numbers]
+
+    def seconds(self, number: int) -> float:
+        """The time that a head has trained for."""
+        trained = self.trained[number]
+        return sum(record.seconds for record in trained[1].history) if trained else 0.0
+
+
+@dataclass(frozen=True)
+class MemoryCheckpointer(Checkpointer):
+    """Keeps the state of a paused training in memory."""
+
+    path: Path = Path()
+    every: int = 0
+    stored: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The stored state, which `fit` may change; None before the first pause."""
+        return copy.deepcopy(self.stored) or None
+
+    def save(self, epoch: int, state: dict[str, Any], *, last: bool) -> None:
+        """Store the state at a pause."""
+        if last:
+            self.stored.update(copy.deepcopy(state))
