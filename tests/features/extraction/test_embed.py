@@ -88,7 +88,7 @@ def test_with_nothing_to_do_no_device_is_looked_for(tmp_path: Path, monkeypatch:
     corpus = posts(tmp_path, ["one", "two"])
     run(corpus, tmp_path / "cache", Fake(spec("text")))
     monkeypatch.setattr(
-        "msa.features.encoders.runtime.choose_runtime", lambda *asked, **more: pytest.fail("torch imported")
+        "msa.features.extraction.settings.choose_runtime", lambda *asked, **more: pytest.fail("torch imported")
     )
     assert run(corpus, tmp_path / "cache", Fake(spec("text"))).cached == 2
 
