@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,20 @@ def _template(data: str | Path, image: str, text: str, commands: Commands) -> It
     yield "# Defaults for the options of msa; flags win. Relative paths count from this file's folder."
     yield "# Keys up here count for every command that has the option, a table for its command alone.\n"
     yield from (f"{key} = {to_toml(value)}" for key, value in given.items())
-    shared: dict[str, Any] = {}
-    for known in commands.values():
-        for key, option in known.items():
-            everywhere = [other[key] for other in commands.values() if key in other]
-            alike = len({_comment(one) for one in everywhere}) == 1
-            if key not in given and len(everywhere) > 1 and alike:
-                shared[key] = option
-    yield from map(_comment, dict.fromkeys(shared.values()))
-    for name, known in commands.items():
-        own = [option for key, option in known.items() if key not in given and key not in shared]
-        if own:
+    lines = {
+        name: {key: _comment(option) for key, option in known.items() if key not in given}
+        for name, known in commands.items()
+    }
+    everywhere: dict[str, list[str]] = defaultdict(list)  # key -> its line in each command
+    for known in lines.values():
+        for key, line in known.items():
+            everywhere[key].append(line)
+    shared = {key: alike[0] for key, alike in everywhere.items() if len(alike) > 1 and len(set(alike)) == 1}
+    yield from dict.fromkeys(shared.values())
+    for name, known in lines.items():
+        if own := dict.fromkeys(line for key, line in known.items() if key not in shared):
             yield f"\n[{dashed(name)}]"
-            yield from map(_comment, dict.fromkeys(own))
+            yield from own
 
 
 def _comment(parameter: Any) -> str:
