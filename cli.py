@@ -25,7 +25,6 @@ class Ordered(TyperGroup):
     """Lists the commands in the order in which they are used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """All names, those of ORDER first."""
         return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
@@ -44,7 +43,6 @@ for module in (setup, extraction, finetuning, heads, sweeps, evaluation):
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end."""
     if wanted:
         from importlib.metadata import version
 

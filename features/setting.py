@@ -41,12 +41,10 @@ class Setting:
 
     @property
     def description(self) -> str:
-        """The help, with what 0 means."""
         return f"{self.help.removesuffix('.')}; 0: {self.zero}." if self.zero else self.help
 
     @property
     def range(self) -> str:
-        """The range in words."""
         low = f"{self.minimum}{f' ({self.zero})' if self.zero else ''}"
         unit = f" {self.unit}" if self.unit else ""
         if self.above is not None:

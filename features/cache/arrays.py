@@ -1,4 +1,4 @@
-"""Memory-mapped arrays to be filled in place: npy files in a folder, or one safetensors file."""
+"""Arrays as files that other programs read: npy files to be filled in place, and one safetensors file."""
 
 from __future__ import annotations
 
@@ -16,68 +16,37 @@ Shapes = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 NAMES = {"float32": "F32", "float16": "F16", "int32": "I32", "int64": "I64", "uint8": "U8"}
 
 
-def npy_arrays(
-    folder: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
-) -> dict[str, NDArray[Any]]:
-    """Make a folder of `NAME.npy` to be filled, `NAME.txt` with one text per line, and `NAME.json` for each fact.
-
-    Raises ValueError for a text that holds a line break.
-    """
-    lines = {name: _lines(name, values) for name, values in texts.items()}
+def make_npy_files(folder: Path, shapes: Shapes) -> dict[str, NDArray[Any]]:
+    """Make a folder with `NAME.npy` for each array, mapped to be filled."""
     folder.mkdir()
-    for name, content in lines.items():
-        (folder / f"{name}.txt").write_bytes(content)
-    for name, fact in facts.items():
-        (folder / f"{name}.json").write_text(fact, encoding="utf-8")
-    return {name: _npy(folder / f"{name}.npy", dtype, shape) for name, (dtype, shape) in shapes.items()}
-
-
-def _npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-    return _mapped(path, start, dtype, shape)
-
-
-def safetensors_arrays(
-    path: Path, shapes: Shapes, texts: Mapping[str, Sequence[str]], facts: Mapping[str, str]
-) -> dict[str, NDArray[Any]]:
-    """Make one safetensors file to be filled; texts are uint8 tensors of UTF-8, one per line, facts its metadata.
-
-    The library's own writer needs every tensor in memory. Raises ValueError for a text that holds a line break.
-    """
-    lines = {name: np.frombuffer(_lines(name, values), np.uint8) for name, values in texts.items()}
-    whole = shapes | {name: (content.dtype, content.shape) for name, content in lines.items()}
-    whole = dict(sorted(whole.items(), key=lambda item: -item[1][0].itemsize))  # so that each is aligned
-    header: dict[str, Any] = {"__metadata__": dict(facts)}
-    starts, end = {}, 0
-    for name, (dtype, shape) in whole.items():
-        starts[name], end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        header[name] = {"dtype": NAMES[dtype.name], "shape": list(shape), "data_offsets": [starts[name], end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text)
-    arrays = {name: _mapped(path, 8 + len(text) + starts[name], *whole[name]) for name in whole}
-    for name, content in lines.items():
-        arrays.pop(name)[:] = content
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in shapes.items():
+        path = folder / f"{name}.npy"
+        arrays[name] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):  # so that a full disk is an error here and not a signal later
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return arrays
 
 
-def _mapped(path: Path, start: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Reserve room for an array in a file and map it, so that a full disk is an error here and not a signal later."""
-    size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-    if not size:
-        return np.empty(shape, dtype)
-    with path.open("rb+") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), start, size)
-        else:
-            file.truncate(start + size)
-    return np.memmap(path, dtype, "r+", start, shape)
+def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write mapped arrays as one file; the library's own writer needs every tensor in memory."""
+    ordered = sorted(arrays.items(), key=lambda pair: -pair[1].itemsize)  # so that each is aligned
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": NAMES[array.dtype.name], "shape": array.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, array in ordered:
+            file.write(array.data)
 
 
-def _lines(name: str, values: Sequence[str]) -> bytes:
+def text_lines(name: str, values: Sequence[str]) -> bytes:
+    """UTF-8 text, one value per line. Raises ValueError for one that holds a line break."""
     for value in values:
         if "\n" in value or "\r" in value:
             raise ValueError(f"{name} are written one per line, but {value!r} holds a line break; rename it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec
 from ..store.durable import temporary
 from ..store.errors import read_errors
 from ..store.store import Store, stored_specs
-from .arrays import Shapes, npy_arrays, safetensors_arrays
+from .arrays import Shapes, make_npy_files, text_lines, write_safetensors
 
 Format = Literal["npy", "safetensors", "parquet"]
 SUFFIXES: dict[str, Format] = {".safetensors": "safetensors", ".parquet": "parquet"}
@@ -38,11 +37,9 @@ class Exported:
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
 
     def to_text(self) -> str:
-        """One line, then the notes."""
         tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
 
@@ -91,13 +88,12 @@ def export_embeddings(
         notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
+    temp.mkdir()
     try:
         total = _write(store, texts, temp, chosen, tokens)
-        temp.rename(to)
+        (temp / chosen).rename(to)
     finally:
-        if temp.is_dir():
-            shutil.rmtree(temp)
-        temp.unlink(missing_ok=True)
+        shutil.rmtree(temp)
     return Exported(to, chosen, spec.slug, len(keys), total, notes)
 
 
@@ -118,23 +114,27 @@ def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[st
     return {"keys": [key for key, _ in rows], "ids": [name for _, name in rows]}, notes
 
 
-def _write(store: Store, texts: Mapping[str, list[str]], path: Path, format: Format, tokens: bool) -> int | None:
-    """Write the rows as one file or folder; return the number of tokens, None where they are left out."""
+def _write(store: Store, texts: Mapping[str, list[str]], temp: Path, format: Format, tokens: bool) -> int | None:
+    """Write the rows as `temp/FORMAT`; return the number of tokens, None where they are left out."""
     spec, keys = store.spec, texts["keys"]
+    lines = {name: text_lines(name, values) for name, values in texts.items() if format != "parquet"}
     shapes: Shapes = {"pooled": (np.dtype(np.float32), (len(keys), spec.width))}
     offsets = None
     if tokens:
         offsets = np.concatenate(([0], np.cumsum(store.lengths(keys)))).astype(np.int64)
         shapes["tokens"] = (np.dtype(spec.dtype), (int(offsets[-1]), spec.width))
         shapes["offsets"] = (offsets.dtype, offsets.shape)
-    if format != "parquet":
-        make_arrays = safetensors_arrays if format == "safetensors" else npy_arrays
-        _fill(store, keys, offsets, make_arrays(path, shapes, texts, {"encoder": spec.to_json()}))
+    arrays = make_npy_files(temp / "npy", shapes)  # rows are read in disk order
+    _fill(store, keys, offsets, arrays)
+    if format == "parquet":
+        _write_parquet(temp / format, spec, arrays, texts)
+    elif format == "safetensors":
+        bytes_of = {name: np.frombuffer(content, np.uint8) for name, content in lines.items()}
+        write_safetensors(temp / format, {**arrays, **bytes_of}, {"encoder": spec.to_json()})
     else:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # rows are read in disk order
-            arrays = npy_arrays(Path(folder) / "npy", shapes, {}, {})
-            _fill(store, keys, offsets, arrays)
-            _write_parquet(path, spec, arrays, texts)
+        for name, content in lines.items():
+            (temp / format / f"{name}.txt").write_bytes(content)
+        (temp / format / "encoder.json").write_text(spec.to_json(), encoding="utf-8")
     return None if offsets is None else int(offsets[-1])
 
 
@@ -149,11 +149,10 @@ def _fill(
         arrays["offsets"][:] = offsets
     distinct = list(rows_of)
     for positions, block in store.read(distinct, tokens=offsets is not None):
-        for at, position in enumerate(positions):
+        for position, pooled, item in zip(positions, block.pooled, block.token_rows(), strict=True):
             for row in rows_of[distinct[int(position)]]:
-                arrays["pooled"][row] = block.pooled[at]
-                if offsets is not None and block.tokens is not None and block.offsets is not None:
-                    item = block.tokens[block.offsets[at] : block.offsets[at + 1]]
+                arrays["pooled"][row] = pooled
+                if offsets is not None:
                     arrays["tokens"][offsets[row] : offsets[row + 1]] = item
 
 
@@ -164,24 +163,14 @@ def _write_parquet(
     import pyarrow as pa
     from pyarrow import parquet
 
-    width, rows = spec.width, len(arrays["pooled"])
-    offsets = arrays.get("offsets")
-    columns = {"id": pa.string()} if "ids" in texts else {}
-    columns |= {"key": pa.string(), "pooled": pa.list_(pa.float32(), width)}
-    if offsets is not None:
-        columns["tokens"] = pa.list_(pa.list_(pa.from_numpy_dtype(np.dtype(spec.dtype)), width))
-    schema = pa.schema(columns.items(), metadata={"encoder": spec.to_json()})
+    def vectors(name: str) -> Any:
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(arrays[name]).reshape(-1)), spec.width)
+
+    columns = {"id": pa.array(texts["ids"])} if "ids" in texts else {}
+    columns |= {"key": pa.array(texts["keys"]), "pooled": vectors("pooled")}
+    if "offsets" in arrays:
+        columns["tokens"] = pa.ListArray.from_arrays(pa.array(arrays["offsets"].astype(np.int32)), vectors("tokens"))
+    rows = len(arrays["pooled"])
     row_bytes = sum(array.nbytes for array in arrays.values()) // rows + 1
-    step = max(1, CHUNK_BYTES // row_bytes)
-    with parquet.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            made = {"key": texts["keys"][start:stop], "id": texts.get("ids", [])[start:stop]}
-            flat = np.ascontiguousarray(arrays["pooled"][start:stop]).reshape(-1)
-            made["pooled"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
-            if offsets is not None:
-                cut = offsets[start : stop + 1]
-                flat = np.ascontiguousarray(arrays["tokens"][cut[0] : cut[-1]]).reshape(-1)
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), width)
-                made["tokens"] = pa.ListArray.from_arrays(pa.array((cut - cut[0]).astype(np.int32)), vectors)
-            writer.write_table(pa.table({name: made[name] for name in columns}, schema=schema))
+    whole = pa.table(columns).replace_schema_metadata({"encoder": spec.to_json()})
+    parquet.write_table(whole, path, row_group_size=max(1, CHUNK_BYTES // row_bytes))

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..encoders.zoo import ALIASES, ENCODERS
+from ..extraction.plan import Target, TaskResult, finish_target
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec, Modality
-from ..store.errors import BadRecord, update_errors
 from ..store.store import Store, Writer, stored_specs
 from .imported_arrays import ImportedArrays
 from .verify import cosines
@@ -39,11 +39,9 @@ class Imported:
     missing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return asdict(self)
 
     def to_text(self) -> str:
-        """Where every row went, and what is missing."""
         notes = [
             f"{self.rows} rows of {self.name}: {self.stored} stored, {self.cached} stored before, "
             f"{self.duplicate} duplicates: {self.path}"
@@ -71,17 +69,21 @@ def import_embeddings(
     first = _first_rows(arrays, keys)
     spec = _spec(cache, arrays, keys, name=name, modality=modality, append=append)
     before = Store(cache / spec.slug, spec)
-    known = dict(zip(first, before.find(list(first)), strict=True))
-    _refuse_changed(before, arrays, {key: row for key, row in first.items() if known[key]})
+    found = before.find(list(first))
+    known = {key: row for (key, row), there in zip(first.items(), found, strict=True) if there}
+    todo = {key: row for key, row in first.items() if key not in known}
+    _refuse_changed(before, arrays, known)
     store = Store.open(cache, spec)
     writer = Writer(store, tokens=arrays.tokens is not None)
-    for key, row in first.items():
-        if not known[key]:
-            one = range(row, row + 1)
-            writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
+    for key, row in todo.items():
+        one = range(row, row + 1)
+        writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
     writer.flush()
-    store.merge()
-    missing = _note_missing(corpus, contents, store)
+    store.refresh()
+    wanted = contents.first(modality)
+    stored = store.find(list(wanted))
+    missing = {key: "no embedding was imported" for key, there in zip(wanted, stored, strict=True) if not there}
+    finish_target(corpus, contents, Target(store, arrays.tokens is not None, todo), TaskResult(missing))
     given = [key for key in keys if key is not None]
     return Imported(
         name=name,
@@ -89,11 +91,11 @@ def import_embeddings(
         fingerprint=spec.fingerprint,
         path=str(store.folder),
         rows=len(keys),
-        stored=sum(not there for there in known.values()),
-        cached=sum(map(bool, known.values())),
+        stored=len(todo),
+        cached=len(known),
         duplicate=len(given) - len(first),
         other=len(keys) - len(given),
-        missing=missing,
+        missing=len(missing),
     )
 
 
@@ -181,19 +183,3 @@ def _spec(
     if any(part.has_tokens != (arrays.tokens is not None) for part in Store(cache / there[0].slug, there[0]).parts):
         raise ValueError(f"--append: give tokens for all rows of {there[0].slug}, or for none")
     return there[0]
-
-
-def _note_missing(corpus: Corpus, contents: Contents, store: Store) -> int:
-    """List the posts that have the content but no embedding in errors.jsonl; return the number of items."""
-    modality = store.spec.modality
-    keys = contents.keys(modality)
-    there = dict(zip(keys, store.find([key or "" for key in keys]), strict=True))
-    records, posts = [], set()
-    for post, key in zip(corpus.samples, keys, strict=True):
-        file = post.file_name(modality)
-        posts.add((post.id, file))
-        if key is not None and not there[key]:
-            records.append(BadRecord(post.id, key, file, "no embedding was imported"))
-    missing = {record.key for record in records}
-    update_errors(store.folder, {key for key in keys if key is not None} - missing, records, posts)
-    return len(missing)

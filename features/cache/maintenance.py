@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,163 +12,55 @@ from ..posts.samples import Corpus
 from ..spec import Modality
 from ..store.errors import read_errors, update_errors
 from ..store.parts import data_bytes
-from ..store.store import Store, stored_specs
-from ..text_table import table
+from ..store.store import Store, no_embeddings, stored_specs
+from ..text_table import TableReport
 
 REBUILT = ("spec.json", "origin.json", "errors.jsonl", "tuned.json")  # `msa extract` writes these again
 
 
-@dataclass(frozen=True)
-class StoreEntry:
-    """One line of `msa cache ls`. `tokens` is the number of token vectors, None for pooled vectors alone."""
+def list_cache(cache: Path) -> TableReport:
+    """List every store of a cache, which may be empty or absent. Raises StoreError for a torn one.
 
-    name: str
-    modality: Modality
-    slug: str
-    layer: str
-    pool: str
-    width: int
-    dtype: str
-    rows: int
-    tokens: int | None
-    parts: int
-    bytes: int
-    bad: int
-
-
-@dataclass(frozen=True)
-class CacheList:
-    """The stores of a cache, by folder name."""
-
-    cache: Path
-    entries: Sequence[StoreEntry]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"encoders": [asdict(entry) for entry in self.entries]}
-
-    def to_text(self) -> str:
-        """One line per store."""
-        if not self.entries:
-            return f"no embeddings in {self.cache}; run `msa extract`, or give another folder with --cache"
-        header = ["folder", "modality", "rows", "tokens", "width", "format", "layer", "pool", "parts", "MB", "bad"]
-        lines = []
-        for e in self.entries:
-            tokens = "pooled" if e.tokens is None else str(e.tokens)
-            what = [e.slug, e.modality, str(e.rows), tokens, str(e.width), e.dtype, e.layer, e.pool]
-            lines.append([*what, str(e.parts), f"{e.bytes / 1e6:.1f}", str(e.bad)])
-        return table(header, lines)
+    `tokens` is the number of token vectors, None for pooled vectors alone; `bad` counts the items of errors.jsonl.
+    """
+    header = ["folder", "modality", "rows", "tokens", "width", "format", "layer", "pool", "parts", "MB", "bad"]
+    entries, lines = [], []
+    for spec in stored_specs(cache):
+        store = Store(cache / spec.slug, spec)
+        tokens = int(store.lengths(store.keys).sum()) if any(part.has_tokens for part in store.parts) else None
+        rows, parts, bad = len(store), len(store.parts), len(read_errors(store.folder))
+        known = {key: getattr(spec, key) for key in ("name", "modality", "slug", "layer", "pool", "width", "dtype")}
+        entries.append(known | {"rows": rows, "tokens": tokens, "parts": parts, "bytes": store.bytes, "bad": bad})
+        shown = [spec.slug, spec.modality, rows, "pooled" if tokens is None else tokens, spec.width, spec.dtype]
+        lines.append([*shown, spec.layer, spec.pool, parts, f"{store.bytes / 1e6:.1f}", bad])
+    return TableReport(entries, header, lines, () if entries else [no_embeddings(cache)])
 
 
-@dataclass(frozen=True)
-class MergedStore:
-    """Parts and bytes of one store before and after `msa cache merge`."""
-
-    slug: str
-    parts_before: int
-    parts_after: int
-    bytes_before: int
-    bytes_after: int
-
-
-@dataclass(frozen=True)
-class MergeReport:
-    """The result of `msa cache merge`."""
-
-    stores: Sequence[MergedStore]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"encoders": [asdict(store) for store in self.stores]}
-
-    def to_text(self) -> str:
-        """One line per store."""
-        lines = [
-            [m.slug, f"{m.parts_before} → {m.parts_after}", f"{m.bytes_before / 1e6:.1f} → {m.bytes_after / 1e6:.1f}"]
-            for m in self.stores
-        ]
-        return table(["folder", "parts", "MB"], lines)
-
-
-@dataclass(frozen=True)
-class StoreGarbage:
-    """Unused rows of one store. `removed`: the whole folder is deleted. `bytes` is approximate before it is done."""
-
-    slug: str
-    kept: int
-    dropped: int
-    bytes: int
-    removed: bool
-
-
-@dataclass(frozen=True)
-class GarbageReport:
-    """The result of `msa cache gc`; with `done` False, what it would do."""
-
-    stores: Sequence[StoreGarbage]
-    done: bool
-    notes: Sequence[str] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {"done": self.done, "encoders": [asdict(store) for store in self.stores], "notes": list(self.notes)}
-
-    def to_text(self) -> str:
-        """One line per store, then the notes."""
-        lines = [
-            [s.slug, str(s.kept), str(s.dropped), f"{s.bytes / 1e6:.1f}", "removed" if s.removed else "kept"]
-            for s in self.stores
-        ]
-        text = table(["folder", "rows kept", "rows dropped", "MB freed", "folder"], lines)
-        end = () if self.done else ("nothing was changed; add --yes to do it",)
-        return "\n".join([text, *self.notes, *end])
+def merge_cache(cache: Path) -> TableReport:
+    """Rewrite the small parts of every store as one. Raises ValueError for an empty cache or a damaged part."""
+    entries, lines = [], []
+    for store in open_stores(cache):
+        parts, size = len(store.parts), store.bytes
+        store.merge()
+        after, left = len(store.parts), store.bytes
+        sizes = {"parts_before": parts, "parts_after": after, "bytes_before": size, "bytes_after": left}
+        entries.append({"slug": store.spec.slug, **sizes})
+        lines.append([store.spec.slug, f"{parts} → {after}", f"{size / 1e6:.1f} → {left / 1e6:.1f}"])
+    return TableReport(entries, ["folder", "parts", "MB"], lines)
 
 
 def open_stores(cache: Path) -> list[Store]:
     """The stores of a cache, by folder name. Writes nothing. Raises ValueError where there is none."""
     stores = [Store(cache / spec.slug, spec) for spec in stored_specs(cache)]
     if not stores:
-        raise ValueError(f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache")
+        raise ValueError(no_embeddings(cache))
     return stores
 
 
-def list_cache(cache: Path) -> CacheList:
-    """List every store of a cache, which may be empty or absent. Raises StoreError for a torn one."""
-    return CacheList(cache, [_entry(Store(cache / spec.slug, spec)) for spec in stored_specs(cache)])
-
-
-def _entry(store: Store) -> StoreEntry:
-    spec = store.spec
-    tokens = int(store.lengths(store.keys).sum()) if any(part.has_tokens for part in store.parts) else None
-    return StoreEntry(
-        name=spec.name,
-        modality=spec.modality,
-        slug=spec.slug,
-        layer=spec.layer,
-        pool=spec.pool,
-        width=spec.width,
-        dtype=spec.dtype,
-        rows=len(store),
-        tokens=tokens,
-        parts=len(store.parts),
-        bytes=store.bytes,
-        bad=len(read_errors(store.folder)),
-    )
-
-
-def merge_cache(cache: Path) -> MergeReport:
-    """Rewrite the small parts of every store as one. Raises ValueError for an empty cache or a damaged part."""
-    merged = []
-    for store in open_stores(cache):
-        before = len(store.parts), store.bytes
-        store.merge()
-        merged.append(MergedStore(store.spec.slug, before[0], len(store.parts), before[1], store.bytes))
-    return MergeReport(merged)
-
-
-def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> GarbageReport:
+def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> TableReport:
     """Drop every row whose content no post of the corpora has; without `yes` only report what would be dropped.
 
+    `removed`: the whole folder is deleted. `bytes` is approximate before it is done.
     Raises ValueError for an empty cache, a corpus without posts, or unreadable posts, whose rows would be lost.
     """
     stores = open_stores(cache)
@@ -192,10 +83,17 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Gar
             notes.append(
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
             )
-    return GarbageReport([_drop_unused(store, used[store.spec.modality], yes) for store in stores], yes, notes)
+    entries = [_drop_unused(store, used[store.spec.modality], yes) for store in stores]
+    lines = [
+        [e["slug"], e["kept"], e["dropped"], f"{e['bytes'] / 1e6:.1f}", "removed" if e["removed"] else "kept"]
+        for e in entries
+    ]
+    header = ["folder", "rows kept", "rows dropped", "MB freed", "folder"]
+    shown = notes if yes else [*notes, "nothing was changed; add --yes to do it"]
+    return TableReport(entries, header, lines, shown, facts={"done": yes, "notes": notes})
 
 
-def _drop_unused(store: Store, used: set[str], yes: bool) -> StoreGarbage:
+def _drop_unused(store: Store, used: set[str], yes: bool) -> dict[str, Any]:
     unused = [key for key in store.keys if key not in used]
     kept = len(store) - len(unused)
     lengths = store.lengths(unused)
@@ -211,4 +109,4 @@ def _drop_unused(store: Store, used: set[str], yes: bool) -> StoreGarbage:
         update_errors(store.folder, {key for key in records if key is not None and key not in used}, [])
         removed = removed and store.remove_empty(REBUILT)
         freed = before - store.bytes
-    return StoreGarbage(store.spec.slug, kept, len(unused), freed, removed)
+    return {"slug": store.spec.slug, "kept": kept, "dropped": len(unused), "bytes": freed, "removed": removed}

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoders.encoder import Encoder
 from ..encoders.sources import reopen
-from ..extraction.embed import batches, decode, preprocess
+from ..extraction.embed import embed_corpus
 from ..extraction.settings import ExtractSettings
 from ..messages import explain
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
-from ..spec import BadItem, EncoderSpec
+from ..spec import EncoderSpec
 from ..store.errors import read_errors
 from ..store.parts import StoreError, open_part, verify_part
-from ..store.store import Store, read_spec
+from ..store.store import Store, no_embeddings, read_spec
 from ..text_table import table
 
-CHUNK = 64  # posts decoded together
+CHUNK = 64  # rows compared together
 # least cosine between a stored row and the same encoded again; ids must be equal
 POOLED, TOKENS = 0.9999, {"float32": 0.9999, "float16": 0.999, "uint8": 0.999, "int32": 1.0}
 Item = tuple[NDArray[np.float32], NDArray[Any] | None]  # pooled (D,), tokens (T, D)
@@ -62,25 +62,16 @@ class Verification:
         return all(check.ok for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return {"ok": self.ok, "sampled": self.sampled, "encoders": [asdict(c) | {"ok": c.ok} for c in self.checks]}
 
     def to_text(self) -> str:
-        """One line per folder, then every fault."""
         header = ["folder", "parts", "MB", "checksums", "compared", "least cosine", "of tokens", "largest difference"]
-        lines = [
-            [
-                check.slug,
-                str(check.parts),
-                f"{check.bytes / 1e6:.1f}",
-                f"{len(check.damage)} DAMAGED" if check.damage else "ok",
-                str(check.compared),
-                _digits(check.pooled_cosine),
-                _digits(check.token_cosine),
-                "-" if check.difference is None else f"{check.difference:.2g}",
-            ]
-            for check in self.checks
-        ]
+        lines = []
+        for c in self.checks:
+            state = f"{len(c.damage)} DAMAGED" if c.damage else "ok"
+            far = "-" if c.difference is None else f"{c.difference:.2g}"
+            cosines = _digits(c.pooled_cosine), _digits(c.token_cosine)
+            lines.append([c.slug, c.parts, f"{c.bytes / 1e6:.1f}", state, c.compared, *cosines, far])
         notes = [note for check in self.checks for note in (*check.damage, *check.mismatches)]
         notes += [f"{c.slug} was not encoded again: {c.unopened}" for c in self.checks if c.unopened]
         if not self.sampled:
@@ -104,12 +95,12 @@ def verify_cache(
     """
     folders = sorted({path.parent for what in ("*/spec.json", "*/part-*.h5") for path in cache.glob(what)})
     if not folders:
-        raise ValueError(f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache")
+        raise ValueError(no_embeddings(cache))
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:
         contents = hash_corpus(corpus)
-        runtime = settings.choose_runtime()
+        settings.choose_runtime()  # a wrong device is no fault of a store
         for folder, check in zip(folders, checks, strict=True):
             if check.damage:
                 check.unopened = "it is damaged"
@@ -119,14 +110,17 @@ def verify_cache(
             if not posts:
                 check.unopened = "none of its rows belongs to these posts"
                 continue
-            try:
-                encoder = reopen(store.spec, cache, local_files_only=local_files_only).load(runtime)
-            except Exception as error:
-                check.unopened = explain(error)
-                if check.unopened is None:
-                    raise
-                continue
-            _compare(check, store, posts, encoder, settings.budget(store.spec.modality, runtime))
+            drawn = replace(corpus, samples=list(posts.values()))
+            with tempfile.TemporaryDirectory() as again:
+                try:
+                    source = reopen(store.spec, cache, local_files_only=local_files_only)
+                    embed_corpus(drawn, [source], Path(again), settings, merge=False)
+                except Exception as error:
+                    check.unopened = explain(error)
+                    if check.unopened is None:
+                        raise
+                    continue
+                _compare(check, store, posts, Store(Path(again) / folder.name, store.spec))
     return Verification(checks, corpus is not None and sample > 0)
 
 
@@ -167,28 +161,33 @@ def _draw(corpus: Corpus, contents: Contents, store: Store, sample: int, seed: i
     return {stored[at]: corpus.samples[first[stored[at]]] for at in sorted(drawn.tolist())}
 
 
-def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], encoder: Encoder, budget: int) -> None:
+def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], again: Store) -> None:
+    """Compare the rows of these keys and posts with those of a store that was written again."""
+    check.compared = len(posts)
+    refused = {record.key: record.reason for record in read_errors(again.folder)}
+    prefix = f"{store.spec.slug}: post"
+    check.mismatches += [
+        f"{prefix} {posts[key].id} is stored, but cannot be encoded: {refused[key]}" for key in posts if key in refused
+    ]
     with_tokens = store.find(list(posts), tokens=True)
     for tokens in (True, False):
-        keys = [key for key, has in zip(posts, with_tokens, strict=True) if has == tokens]
+        keys = [key for key, has in zip(posts, with_tokens, strict=True) if has == tokens and key not in refused]
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
-            again = dict(zip(chunk, _encode(store.spec, encoder, chunk, posts, budget), strict=True))
-            for positions, rows in store.read(chunk, tokens=tokens):
-                split: list[Any] = [None] * len(positions)
-                if rows.tokens is not None and rows.offsets is not None:
-                    split = np.split(rows.tokens, rows.offsets[1:-1])
-                for position, pooled, item in zip(positions, rows.pooled, split, strict=True):
-                    key = chunk[int(position)]
-                    _compare_row(check, store.spec, posts[key].id, (pooled, item), again[key])
+            new = _read(again, chunk, tokens=tokens)
+            for key, row in _read(store, chunk, tokens=tokens).items():
+                _compare_row(check, store.spec, posts[key].id, row, new[key])
 
 
-def _compare_row(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, again: Item | str) -> None:
-    """Compare one stored row with the same encoded again; `again` is a reason where it cannot be."""
-    check.compared += 1
-    if isinstance(again, str):
-        check.mismatches.append(f"{spec.slug}: post {post} is stored, but cannot be encoded: {again}")
-        return
+def _read(store: Store, keys: Sequence[str], *, tokens: bool) -> dict[str, Item]:
+    return {
+        keys[int(position)]: (pooled, item)
+        for positions, rows in store.read(keys, tokens=tokens)
+        for position, pooled, item in zip(positions, rows.pooled, rows.token_rows(), strict=True)
+    }
+
+
+def _compare_row(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, again: Item) -> None:
     pooled = float(cosines(stored[0][None], again[0][None])[0])
     check.pooled_cosine = min(pooled, 1.0 if check.pooled_cosine is None else check.pooled_cosine)
     wrong = [] if pooled >= POOLED else [f"pooled vectors have cosine {_digits(pooled)}, below {POOLED}"]
@@ -205,27 +204,6 @@ def _compare_row(check: StoreCheck, spec: EncoderSpec, post: str, stored: Item, 
     check.difference = max(float(far), check.difference or 0.0)
     if wrong:
         check.mismatches.append(f"{spec.slug}: post {post} differs from its encoder's output: {'; '.join(wrong)}")
-
-
-def _encode(
-    spec: EncoderSpec, encoder: Encoder, keys: Sequence[str], posts: Mapping[str, Sample], budget: int
-) -> list[Item | str]:
-    """Decode and encode posts as an extraction does: for each a row in its stored format, or why there is none."""
-    results: list[Item | str] = [""] * len(keys)
-    prepared: dict[int, Any] = {}
-    for at, key in enumerate(keys):
-        try:
-            prepared[at] = preprocess(encoder, spec, decode(posts[key], spec.modality), key)
-        except BadItem as error:
-            results[at] = str(error)
-    which = next(n for n, own in enumerate(encoder.specs) if own.fingerprint == spec.fingerprint)
-    order = sorted(prepared, key=lambda at: -encoder.length(prepared[at]))
-    for batch in batches([encoder.length(prepared[at]) for at in order], budget):
-        items = [order[at] for at in batch]
-        encoded = encoder.encode([prepared[at] for at in items])[which]
-        for at, pooled, tokens in zip(items, encoded.pooled, encoded.tokens, strict=True):
-            results[at] = pooled, tokens.astype(spec.dtype)
-    return results
 
 
 def _least_cosine(one: NDArray[Any], other: NDArray[Any]) -> float:

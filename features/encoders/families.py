@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..spec import Modality
 from .variants import Stage
 

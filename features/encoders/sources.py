@@ -11,7 +11,7 @@ from pathlib import Path
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
-from ..store.notes import load_note, write_note
+from ..store.json_files import load_json, write_json
 from ..store.store import Store
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
@@ -87,7 +87,7 @@ def _record_origin(source: Source, cache: Path, base: str, weights: str | None) 
         name = base + parse_encoder_name(spec.name, local=False).suffix
         folder = Store.open(cache, spec).folder
         keep_record(Path(base), spec, folder)
-        write_note(folder / "origin.json", {"name": name, "weights": weights})
+        write_json(folder / "origin.json", {"name": name, "weights": weights})
     return source
 
 
@@ -99,7 +99,7 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         return load_fitted((spec,), cache)
     note = cache / spec.slug / "origin.json"
     try:
-        origin = load_note(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
+        origin = load_json(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
     except ValueError as error:
         raise ValueError(f"{note}: cannot be read ({error}); run `msa extract` with this encoder again") from error
     options = EncoderOptions(

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..spec import EncoderSpec, Modality
-from ..store.notes import dump_note, load_note, write_note
+from ..store.json_files import dump_json, load_json, write_json
 from .encoder import Encoder, EncoderOptions, Source, refuse_weights
 from .runtime import Runtime
 from .variants import parse_encoder_name, safe_base_name
@@ -52,7 +52,7 @@ class TunedRecord:
 
     def to_json(self) -> str:
         """The content of its file, with the format version."""
-        return dump_note(asdict(self))
+        return dump_json(asdict(self))
 
 
 def is_tuned(folder: Path) -> bool:
@@ -64,7 +64,7 @@ def read_record(folder: Path) -> TunedRecord:
     """The record in a tuned encoder's folder, or in that of its cache. Raises ValueError."""
     file = folder / RECORD
     try:
-        fields = load_note(file.read_text("utf-8"))
+        fields = load_json(file.read_text("utf-8"))
         lists = {name: tuple(fields[name]) for name in ("classes", "trained", "selected")}
         return TunedRecord(**(fields | lists))
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -103,7 +103,7 @@ def open_tuned(folder: Path, modality: Modality, options: EncoderOptions, open_b
 def keep_record(folder: Path, spec: EncoderSpec, cached: Path) -> None:
     """Copy the record of a tuned encoder's folder into the folder of its cache."""
     if MARK in spec.weights and folder.is_dir():
-        write_note(cached / RECORD, asdict(read_record(folder)))
+        write_json(cached / RECORD, asdict(read_record(folder)))
 
 
 def record_of(spec: EncoderSpec, cache: Path) -> TunedRecord | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
 from .encoder import EncoderOptions
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
-from ..store.notes import FORMAT, check_format
+from ..store.json_files import FORMAT, check_format
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
 from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff

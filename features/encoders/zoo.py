@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ..near_names import near_names
+from ..messages import near_names
 from ..spec import Modality
 from .bundled import LITES, open_lite, open_minilm
 from .encoder import EncoderOptions, Source, package_folder

@@ -21,6 +21,7 @@ from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..spec import BadItem, Modality
+from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..text_table import table
@@ -71,24 +72,17 @@ class Estimate:
     free_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
 
     def to_text(self) -> str:
-        """One line per spec, then the sums."""
         header = ["encoder", "rows", "missing", "duplicates", "cached", "new", "tokens each", "GB", "minutes", "load s"]
         lines = []
         for e in self.encoders:
             tokens = "pooled" if e.tokens is None else f"{e.tokens:.1f}" if e.new else "-"
-            counts = [str(n) for n in (e.rows, e.missing, e.duplicate, e.cached, e.new)]
-            lines.append(
-                [e.name, *counts, tokens, f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"]
-            )
-        notes = [
-            f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad"
-            for e in self.encoders
-            if e.bad_in_sample
-        ]
+            cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"
+            lines.append([e.name, e.rows, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
+        bad = [e for e in self.encoders if e.bad_in_sample]
+        notes = [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
         disk = f"{self.peak_bytes / 1e9:.3f} GB of disk at most, while merging, of {self.free_bytes / 1e9:.1f} GB free"
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
@@ -98,16 +92,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TimedRun:
-    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad.
-
-    `tokens`: fingerprint of a spec -> mean number of tokens per item.
-    """
+    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad."""
 
     sampled: int = 0
     bad: int = 0
     each: float = 0.0
     load_seconds: float = 0.0
-    tokens: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, float] = field(default_factory=dict)  # fingerprint of a spec -> mean number per item
 
 
 def estimate(
@@ -148,7 +139,7 @@ def estimate(
             lacked[source.spec.modality].append(set(todo))
     seconds -= _shared_seconds(share, contents, lacked["image"], settings)
     total = sum(encoder.bytes for encoder in encoders)
-    return Estimate(encoders, total, seconds, loading, total + max(merging), _free_bytes(cache))
+    return Estimate(encoders, total, seconds, loading, total + max(merging), shutil.disk_usage(existing(cache)).free)
 
 
 def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) -> EncoderEstimate:
@@ -213,12 +204,9 @@ def _merged_bytes(target: Target, new: int, seconds: float) -> int:
         return 0
     parts = max(ceil(new / FLUSH_BYTES), ceil(seconds / FLUSH_SECONDS))
     stored = (part.bytes for part in target.store.parts if part.has_tokens == target.tokens)
-    total = number = 0
-    for size in sorted([*stored, *[new // parts] * parts]):
-        if total + size <= MERGE_LIMIT:
-            total += size
-            number += 1
-    return total if number > 1 else 0
+    totals = np.cumsum(sorted([*stored, *[new // parts] * parts]))
+    small = totals[totals <= MERGE_LIMIT]
+    return int(small[-1]) if len(small) > 1 else 0
 
 
 def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str]], settings: ExtractSettings) -> float:
@@ -238,10 +226,3 @@ def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str
     with ThreadPoolExecutor(settings.workers or available_cores()) as pool:
         list(pool.map(decode_post, [posts[at] for at in drawn]))
     return again * (time.perf_counter() - started) / len(drawn)
-
-
-def _free_bytes(cache: Path) -> int:
-    folder = cache.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -25,7 +26,7 @@ from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
-from .plan import EncoderReport, EncoderTask, TaskResult, finish_task, plan_task
+from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_task
 from .settings import ExtractSettings
 
 TEXT_WINDOW = 4096  # texts sorted by length together
@@ -58,11 +59,7 @@ def embed_corpus(
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
-    return [
-        report
-        for task in tasks
-        for report in finish_task(corpus, contents, task, results.get(task, TaskResult()), merge=merge)
-    ]
+    return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
 
 def embed_missing(
@@ -87,34 +84,29 @@ def embed_missing(
     return [TaskResult(queue.bad, queue.seconds) for queue in queues]
 
 
+@dataclass(eq=False)
 class EncoderQueue:
     """Takes one encoder's prepared items, encodes them in batches and writes the results to its stores.
 
     On leaving the context, after an error too, everything that was encoded is published.
     """
 
-    def __init__(
-        self,
-        task: EncoderTask,
-        settings: ExtractSettings,
-        runtime: Runtime,
-        streams: ThreadPoolExecutor,
-        meter: CostMeter,
-        progress: Progress,
-    ) -> None:
-        self.task = task
-        self.runtime = runtime
-        self.streams = streams
-        self.meter = meter
-        self.progress = progress
-        self.bad: dict[str, str] = {}  # content key -> reason
-        self.seconds = 0.0
-        self.budget = settings.budget(task.modality, runtime)
-        self.window = TEXT_WINDOW if task.modality == "text" else self.budget
+    task: EncoderTask
+    settings: ExtractSettings
+    runtime: Runtime
+    streams: ThreadPoolExecutor
+    meter: CostMeter
+    progress: Progress
+    bad: dict[str, str] = field(default_factory=dict)  # content key -> reason
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.budget = self.settings.budget(self.task.modality, self.runtime)
+        self.window = TEXT_WINDOW if self.task.modality == "text" else self.budget
         self.waiting: list[tuple[str, Any]] = []
+        flush_seconds = self.settings.flush_seconds or FLUSH_SECONDS
         self.writers = [
-            Writer(target.store, tokens=target.tokens, flush_seconds=settings.flush_seconds or FLUSH_SECONDS)
-            for target in task.targets
+            Writer(target.store, tokens=target.tokens, flush_seconds=flush_seconds) for target in self.task.targets
         ]
         self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()
@@ -237,11 +229,6 @@ def decode(sample: Sample, modality: Modality) -> Any:
     return decode_image(raw)
 
 
-def preprocess(encoder: Encoder, spec: EncoderSpec, item: Any, key: str) -> Any:
-    """Turn a decoded item into the encoder's input, cleaned as the spec says. Raises BadItem."""
-    return encoder.preprocess(clean_text(item, spec.clean) if spec.modality == "text" else item, key)
-
-
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:
     """Decode one item and preprocess it for each encoder that lacks it; record what fails as bad."""
     prepared = []
@@ -253,8 +240,10 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             queue.bad[key] = str(error)
         return []
     for queue in lacking:
+        spec = queue.task.source.spec
         try:
-            prepared.append((queue, preprocess(queue.encoder, queue.task.source.spec, item, key)))
+            cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
+            prepared.append((queue, queue.encoder.preprocess(cleaned, key)))
         except BadItem as error:
             queue.bad[key] = str(error)
     return prepared

@@ -32,22 +32,17 @@ class Extraction:
         return max((bad / items for bad, items in there if items), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
         shard = {"shard": str(self.shard)} if self.shard else {}
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
     def to_text(self) -> str:
-        """One line per encoder, then where its bad items are listed."""
         header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:
-            counts = map(str, (self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad))
+            counts = self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
             lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
-        notes = [
-            f"{report.bad} bad items of {report.name} are listed in {Path(report.path) / 'errors.jsonl'}"
-            for report in self.encoders
-            if report.bad
-        ]
+        bad = [report for report in self.encoders if report.bad]
+        notes = [f"{r.bad} bad items of {r.name} are listed in {Path(r.path) / 'errors.jsonl'}" for r in bad]
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:

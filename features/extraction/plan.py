@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +74,6 @@ class TaskResult:
 
 
 def plan_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) -> EncoderTask:
-    """Find what a cache lacks of one encoder."""
     items = contents.first(source.spec.modality)
     return EncoderTask(source, [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs])
 
@@ -87,16 +86,26 @@ def find_missing(store: Store, items: Mapping[str, int], *, tokens: bool) -> Tar
     return Target(store, tokens, todo)
 
 
-def finish_task(
-    corpus: Corpus, contents: Contents, task: EncoderTask, result: TaskResult, *, merge: bool = True
+def finish_tasks(
+    corpus: Corpus,
+    contents: Contents,
+    tasks: Sequence[EncoderTask],
+    results: Mapping[EncoderTask, TaskResult],
+    *,
+    merge: bool = True,
 ) -> list[EncoderReport]:
-    """Count every row, write errors.jsonl, merge the parts; return one report per spec."""
-    return [_finish_target(corpus, contents, target, result, merge=merge) for target in task.targets]
+    """Count every row, write errors.jsonl, merge the parts; return one report per spec. Idle tasks have no result."""
+    return [
+        finish_target(corpus, contents, target, results.get(task, TaskResult()), merge=merge)
+        for task in tasks
+        for target in task.targets
+    ]
 
 
-def _finish_target(
-    corpus: Corpus, contents: Contents, target: Target, result: TaskResult, *, merge: bool
+def finish_target(
+    corpus: Corpus, contents: Contents, target: Target, result: TaskResult, *, merge: bool = True
 ) -> EncoderReport:
+    """The same for one spec."""
     spec, store = target.spec, target.store
     unreadable = {found.index: found for found in contents.bad if found.modality == spec.modality}
     counts: Counter[str] = Counter()
@@ -106,9 +115,9 @@ def _finish_target(
     for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.modality), strict=True)):
         file = sample.file_name(spec.modality)
         posts.add((sample.id, file))
-        if index in unreadable:
-            records.append(BadRecord(sample.id, unreadable[index].key, file, unreadable[index].reason))
-            key = unreadable[index].key
+        if (problem := unreadable.get(index)) is not None:
+            key = problem.key
+            records.append(BadRecord(sample.id, key, file, problem.reason))
         elif key is None:
             counts["missing"] += 1
         elif key in result.bad:
@@ -121,7 +130,8 @@ def _finish_target(
             seen.add(key)
     good = seen.difference(record.key for record in records if record.key)  # another post may share bad content
     update_errors(store.folder, good, records, posts)
-    if merge and (counts["encoded"] or _can_merge(store)):
+    others_wrote = len(store.parts) > 1 and os.access(store.folder, os.W_OK)
+    if merge and (counts["encoded"] or others_wrote):
         store.merge()
     else:
         store.refresh()
@@ -138,8 +148,3 @@ def _finish_target(
         seconds=round(result.seconds, 3),
         bytes=store.bytes,
     )
-
-
-def _can_merge(store: Store) -> bool:
-    """Whether other processes left several parts in a folder that this process may write."""
-    return len(store.parts) > 1 and os.access(store.folder, os.W_OK)

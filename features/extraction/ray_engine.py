@@ -20,7 +20,7 @@ from ..posts.samples import Corpus
 from ..spec import Modality
 from ..store.durable import temporary
 from .embed import Progress, load_once
-from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_task, plan_task
+from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_task
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
 from .settings import ExtractSettings
@@ -72,7 +72,7 @@ def extract_on_ray(
         _wait_for_files(bad)
         seconds = time.perf_counter() - started
         results = {task: TaskResult(found, seconds) for task, found in bad.items()}
-    return [report for task in tasks for report in finish_task(corpus, contents, task, results.get(task, TaskResult()))]
+    return finish_tasks(corpus, contents, tasks, results)
 
 
 class Driver:
@@ -85,7 +85,10 @@ class Driver:
         self.bad: dict[EncoderTask, dict[str, str]] = {task: {} for task in tasks}
         self.done = dict.fromkeys(tasks, 0)
         self.rates: dict[Modality, float] = {}  # items a second of one worker
-        self.lacking = {modality: self._lacking(modality) for modality in MODALITIES}
+        self.lacking = {  # key -> row of every item that some spec lacks
+            modality: {key: row for task in tasks if task.modality == modality for key, row in task.todo.items()}
+            for modality in MODALITIES
+        }
         self.left = sum(map(len, self.lacking.values()))
         self.new_chunks = self._make_chunks()
         self.retries: deque[ItemChunk] = deque()
@@ -107,7 +110,6 @@ class Driver:
         return self.bad
 
     def assign(self) -> None:
-        """Give each idle worker a chunk."""
         self.pool.start_workers()
         while self.pool.idle and (self.retries or self.left):
             chunk = self.retries.popleft() if self.retries else next(self.new_chunks)
@@ -140,32 +142,22 @@ class Driver:
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
-            keys = {key for target in task.targets for key in chunk.lacking.get(target.spec.fingerprint, ())}
-            if keys:
-                self.done[task] += len(keys) - len(bad)
+            lacking = sum(key in task.todo for key in chunk.keys) if task.modality == chunk.modality else 0
+            if lacking:
+                self.done[task] += lacking - len(bad)
                 self.progress(task.source.spec.name, self.done[task], len(task.todo) - len(self.bad[task]))
 
     def _make_chunks(self) -> Iterator[ItemChunk]:
         """Chunks of about CHUNK_SECONDS, smaller towards the end so that no worker is left alone with the rest."""
         for modality in MODALITIES:
             items = iter(self.lacking[modality].items())
-            targets = [target for task in self.bad if task.modality == modality for target in task.targets]
-            while some := list(islice(items, self._size(modality))):
+            while some := dict(islice(items, self._size(modality))):
                 self.left -= len(some)
-                samples = tuple(self.corpus.samples[row] for _, row in some)
-                yield ItemChunk(modality, samples, {t.spec.fingerprint: _positions(t, some) for t in targets})
+                yield ItemChunk(modality, tuple(some), tuple(self.corpus.samples[row] for row in some.values()))
 
     def _size(self, modality: Modality) -> int:
         fitting = int(self.rates[modality] * CHUNK_SECONDS) if modality in self.rates else FIRST_ITEMS
         return max(FEWEST, min(fitting, MOST, self.left // (2 * max(1, len(self.pool)))))
-
-    def _lacking(self, modality: Modality) -> dict[str, int]:
-        """Key -> row of every item that some spec lacks."""
-        return {key: row for task in self.bad if task.modality == modality for key, row in task.todo.items()}
-
-
-def _positions(target: Target, items: Sequence[tuple[str, int]]) -> dict[str, int]:
-    return {key: at for at, (key, _) in enumerate(items) if key in target.todo}
 
 
 def _wait_for_files(bad: BadItems) -> None:

@@ -20,7 +20,7 @@ from ..posts.samples import Corpus, Sample
 from ..spec import EncoderSpec, Modality
 from ..store.store import Store
 from .embed import embed_missing
-from .plan import EncoderTask, Target, find_missing
+from .plan import EncoderTask, find_missing
 from .settings import ExtractSettings
 
 SHARED = "posts, weights and cache must lie on a file system that all nodes of the cluster share, under the same path"
@@ -49,52 +49,35 @@ class OpenRequest:
             open_sources(self.request, Corpus(self.folder, "table", []), self.cache) if self.request.pairs() else []
         )
         known = {source.specs: source for source in opened}
-        return [self._source(specs, known) for specs in self.specs]
-
-    def _source(self, specs: tuple[EncoderSpec, ...], known: Mapping[tuple[EncoderSpec, ...], Source]) -> Source:
-        if specs[0].weights.startswith("fit:"):
-            return load_fitted(specs, self.cache)
-        if specs not in known:
-            raise ValueError(
-                f"encoder {specs[0].name!r} is another on node {socket.gethostname()}, with other weights or versions; "
-                "install the same on all nodes"
-            )
-        return known[specs]
+        for specs in self.specs:
+            if specs[0].weights.startswith("fit:"):
+                known[specs] = load_fitted(specs, self.cache)
+            elif specs not in known:
+                raise ValueError(
+                    f"encoder {specs[0].name!r} is another on node {socket.gethostname()}, with other weights or "
+                    "versions; install the same on all nodes"
+                )
+        return [known[specs] for specs in self.specs]
 
 
 @dataclass(frozen=True)
 class ItemChunk:
-    """Some items of one modality: a post for each of them, and the keys that each spec lacks.
-
-    `lacking`: fingerprint -> key -> index of its sample. `attempt` counts the workers that died over it.
-    """
+    """Some items of one modality: their content keys, and a post for each. `attempt` counts the workers it killed."""
 
     modality: Modality
+    keys: tuple[str, ...]
     samples: tuple[Sample, ...]
-    lacking: Mapping[str, Mapping[str, int]]
     attempt: int = 0
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What embedding a chunk gave on a node.
-
-    `bad`: fingerprint of a source's first spec -> key -> reason. `unseen`: files of bad items that are not there.
-    """
+    """What embedding a chunk gave on a node."""
 
     node: str
     seconds: float
-    bad: Mapping[str, Mapping[str, str]]
-    unseen: Sequence[Path]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a worker opens when it starts: the sources, each loading its model once, and a store per spec."""
-
-    runtime: Runtime
-    sources: Sequence[Source]
-    stores: Mapping[EncoderSpec, Store]
+    bad: Mapping[str, Mapping[str, str]]  # fingerprint of a source's first spec -> key -> reason
+    unseen: Sequence[Path]  # files of bad items that are not there
 
 
 class EmbedWorker:
@@ -107,45 +90,39 @@ class EmbedWorker:
         device = ("cuda" if gpu else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
         streams = settings.streams or (cores if device == "cpu" else 0)
         self.settings = replace(settings, device=device, workers=settings.workers or cores, streams=streams)
-        self.opened: Opened | None = None
+        self.runtime: Runtime
+        self.sources: list[Source] = []  # each loads its model once
+        self.stores: dict[EncoderSpec, Store] = {}
 
     def start(self) -> None:
         """Open the encoders and their stores. Raises ValueError where this node lacks something the driver has."""
         if not self.mark.exists():
             raise ValueError(f"node {socket.gethostname()} does not see the cache folder {self.mark.parent}; {SHARED}")
-        runtime = self.settings.choose_runtime()
-        sources = [Source(source.specs, keep(source.load)) for source in self.request.open()]
-        stores = {spec: Store.open(self.request.cache, spec) for source in sources for spec in source.specs}
-        self.opened = Opened(runtime, sources, stores)
+        self.runtime = self.settings.choose_runtime()
+        self.sources = [Source(source.specs, keep(source.load)) for source in self.request.open()]
+        self.stores = {spec: Store.open(self.request.cache, spec) for source in self.sources for spec in source.specs}
 
     def embed(self, chunk: ItemChunk) -> ChunkResult:
-        """Write what a chunk lacks, as parts; on a retry, only what the dead worker had not written."""
-        opened = self.opened
-        assert opened is not None, "start comes first"
+        """Write what the stores lack of a chunk, as parts; on a retry, only what the dead worker had not written."""
         started = time.perf_counter()
         if chunk.attempt:
-            for store in opened.stores.values():
+            for store in self.stores.values():
                 store.refresh()
+        items = {key: at for at, key in enumerate(chunk.keys)}
         tasks = [
-            EncoderTask(source, [self._target(opened.stores[spec], chunk) for spec in source.specs])
-            for source in opened.sources
+            EncoderTask(
+                source, [find_missing(self.stores[spec], items, tokens=self.settings.tokens) for spec in source.specs]
+            )
+            for source in self.sources
+            if source.spec.modality == chunk.modality
         ]
-        tasks = [task for task in tasks if task.todo]
-        results = []
-        if tasks:
-            corpus = Corpus(self.request.folder, "table", chunk.samples)
-            results = embed_missing(corpus, tasks, self.settings, opened.runtime, lambda name, done, total: None)
+        corpus = Corpus(self.request.folder, "table", chunk.samples)
+        results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
         bad = {task.source.spec.fingerprint: result.bad for task, result in zip(tasks, results, strict=True)}
         rows = {task.todo[key] for task, result in zip(tasks, results, strict=True) for key in result.bad}
         files = [chunk.samples[row].file(chunk.modality) for row in sorted(rows)]
         unseen = [file for file in files if file is not None and not file.exists()]
         return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, unseen)
-
-    def _target(self, store: Store, chunk: ItemChunk) -> Target:
-        lacking = chunk.lacking.get(store.spec.fingerprint, {})
-        if chunk.attempt:
-            return find_missing(store, lacking, tokens=self.settings.tokens)
-        return Target(store, self.settings.tokens or store.spec.raw, lacking)
 
 
 def _is_fit(name: str) -> bool:

@@ -12,10 +12,7 @@ from ..spec import Modality
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How to run; 0 means automatic.
-
-    A forward pass takes `batch_images` images or `batch_tokens` word pieces; `workers` threads decode.
-    """
+    """How to run; 0 means automatic. Raises ValueError naming a field that is out of range."""
 
     device: str = setting("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps.")
     runtime: Literal["auto", "torch", "openvino"] = setting("auto", "What runs the encoders; auto: OpenVINO on CPUs.")

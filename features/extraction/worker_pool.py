@@ -44,7 +44,7 @@ class WorkerPool:
         self.failed_starts = 0  # one after another
         self.checked_at = 0.0
         self.empty_since = time.monotonic()
-        gpus = any(_gpus(node) for node in self._alive())
+        gpus = any(_count(node, "GPU") for node in self._alive())
         if device.startswith("cuda") and not gpus:
             raise RayRunError(
                 "--device cuda: no node of this Ray cluster has a GPU; leave it out, or start Ray with GPUs"
@@ -75,10 +75,9 @@ class WorkerPool:
         for node in self._alive():
             name, wanted = node["NodeID"], self._wanted(node)
             for _ in range(wanted - list(self.nodes.values()).count(name)):
-                self._start(name, 1 if self.single else max(1, _cores(node) // wanted))
+                self._start(name, 1 if self.single else max(1, _count(node, "CPU") // wanted))
 
     def assign(self, worker: Any, reference: Any, item: Any) -> None:
-        """Record that an idle worker now works on an item; its outcome will be at the reference."""
         self.idle.remove(worker)
         self.running[reference] = worker, item
 
@@ -93,10 +92,8 @@ class WorkerPool:
             return
         ready, _ = self.ray.wait(references, timeout=POLL_SECONDS)
         for reference in ready:
-            if reference in self.starting:
-                self._finish_start(reference)
-                continue
-            worker, item = self.running.pop(reference)
+            started = reference in self.starting
+            worker, item = (self.starting.pop(reference), None) if started else self.running.pop(reference)
             try:
                 outcome = self.ray.get(reference)
             except self.ray.exceptions.RayTaskError as error:
@@ -106,16 +103,17 @@ class WorkerPool:
                 outcome = WorkerDied(error)
             else:
                 self.idle.append(worker)
-            yield worker, item, outcome
+            if started:
+                self._count_start(outcome)
+            else:
+                yield worker, item, outcome
 
     def remove(self, worker: Any) -> None:
-        """Forget a worker and kill its process."""
         self.nodes.pop(worker, None)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(worker)
 
     def close(self) -> None:
-        """Remove all workers."""
         for worker in list(self.nodes):
             self.remove(worker)
 
@@ -131,26 +129,17 @@ class WorkerPool:
         self.nodes[worker] = node
         self.starting[worker.start.remote()] = worker
 
-    def _finish_start(self, reference: Any) -> None:
-        """Make a worker that has started idle, or remove it. Raises RayRunError where another start would not help."""
-        worker = self.starting.pop(reference)
-        try:
-            self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            raise _run_error(error) from error.cause
-        except self.ray.exceptions.RayError as error:
-            self.remove(worker)
-            self.failed_starts += 1
-            if self.failed_starts >= ATTEMPTS:
-                raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
-        else:
-            self.failed_starts = 0
-            self.idle.append(worker)
+    def _count_start(self, outcome: Any) -> None:
+        """Raise RayRunError where worker after worker died while it started."""
+        self.failed_starts = self.failed_starts + 1 if isinstance(outcome, WorkerDied) else 0
+        if self.failed_starts >= ATTEMPTS:
+            error = outcome.error
+            raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
 
     def _wanted(self, node: Mapping[str, Any]) -> int:
         if self.gpu:
-            return _gpus(node)
-        return _cores(node) if self.single else min(1, _cores(node))
+            return _count(node, "GPU")
+        return _count(node, "CPU") if self.single else min(1, _count(node, "CPU"))
 
     def _alive(self) -> list[Mapping[str, Any]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
@@ -163,12 +152,8 @@ def _run_error(error: Any) -> RayRunError:
     return RayRunError(f"a Ray worker stopped: {kind}{_line(cause)}; what was written stays, run the command again")
 
 
-def _gpus(node: Mapping[str, Any]) -> int:
-    return int(node["Resources"].get("GPU", 0))
-
-
-def _cores(node: Mapping[str, Any]) -> int:
-    return int(node["Resources"].get("CPU", 0))
+def _count(node: Mapping[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
 
 
 def _line(error: BaseException) -> str:

@@ -1,9 +1,10 @@
-"""Crash-safe files, either whole or absent: written to a temporary name, fsynced, renamed, folder fsynced."""
+"""Crash-safe files and folders, either whole or absent: written to a temporary name, fsynced and renamed."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,11 @@ def make_folder(folder: Path) -> None:
         sync_folder(made.parent)
 
 
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(above for above in (folder.absolute(), *folder.absolute().parents) if above.exists())
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Add the name of the file to an I/O error; the system leaves it out for a file that was open already."""
@@ -56,6 +62,21 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder, renamed at the end to `path`, which is absent or empty; an error leaves nothing of it."""
+    temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
+    temp.mkdir(parents=True)
+    try:
+        yield temp
+        if path.exists():
+            path.rmdir()
+        temp.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 class Sink:

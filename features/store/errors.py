@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from .durable import write_atomic
-from .notes import dump_note, load_note
+from .json_files import dump_json, load_json
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def read_errors(folder: Path) -> list[BadRecord]:
     if not path.exists():
         return []
     try:
-        return [BadRecord(**load_note(line)) for line in path.read_text("utf-8").splitlines()]
+        return [BadRecord(**load_json(line)) for line in path.read_text("utf-8").splitlines()]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run `msa extract` again") from error
 
@@ -50,5 +50,5 @@ def update_errors(
         old = read_errors(folder)
         records = updated(old)
         if records != old:
-            lines = (dump_note(asdict(record)) + "\n" for record in records)
+            lines = (dump_json(asdict(record)) + "\n" for record in records)
             write_atomic(folder / "errors.jsonl", "".join(lines).encode())

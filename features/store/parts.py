@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import Sink, naming, publish, temporary
-from .notes import check_format
+from .json_files import check_format
 
 HEADER_BYTES = 512
 COPY_BYTES = 16 << 20
@@ -48,6 +48,12 @@ class EmbeddingBlock:
     pooled: NDArray[np.float32]
     tokens: NDArray[Any] | None = None
     offsets: NDArray[np.int64] | None = None
+
+    def token_rows(self) -> list[Any]:
+        """The tokens (T, D) of each row; None for each where they are left out."""
+        if self.tokens is None or self.offsets is None:
+            return [None] * len(self.keys)
+        return np.split(self.tokens, self.offsets[1:-1])
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import make_folder, remove_stale_temporaries
-from .notes import load_note, write_note
+from .json_files import load_json, write_json
 from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
 BLOCK_ROWS = 64
+NO_TOKENS: NDArray[Any] = np.empty(0)
 MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
 
 
@@ -41,7 +42,7 @@ class Store:
         make_folder(folder)
         description = folder / "spec.json"
         if not description.exists():
-            write_note(description, asdict(spec))
+            write_json(description, asdict(spec))
         return cls(folder, spec)
 
     def refresh(self) -> None:
@@ -61,17 +62,14 @@ class Store:
         self._row = first - starts[self._part]
 
     def __len__(self) -> int:
-        """Number of distinct keys."""
         return len(self._keys)
 
     @property
     def keys(self) -> list[str]:
-        """The distinct keys, sorted."""
         return [key.decode() for key in self._keys]
 
     @property
     def bytes(self) -> int:
-        """Size of all parts on disk."""
         return sum(part.bytes for part in self.parts)
 
     def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:
@@ -79,7 +77,7 @@ class Store:
         at, _ = self._find(keys, tokens=False)
         found = np.zeros(len(at), np.int64)
         for number, part in enumerate(self.parts):
-            here = np.flatnonzero(self._part[at] == number) if len(at) else at
+            here = np.flatnonzero(self._part[at] == number)
             if part.has_tokens and len(here):
                 found[here] = token_lengths(part)[self._row[at[here]]]
         return found
@@ -110,7 +108,7 @@ class Store:
                 "run `msa extract` for them"
             )
         for number, part in enumerate(self.parts):
-            positions = np.flatnonzero(self._part[at] == number) if len(keys) else np.empty(0, np.int64)
+            positions = np.flatnonzero(self._part[at] == number)
             if not len(positions):
                 continue
             wanted = np.zeros(len(part), bool)
@@ -140,15 +138,13 @@ class Store:
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
-                group, large, total = [], [], 0
-                for number, part in sorted(enumerate(self.parts), key=lambda pair: pair[1].bytes):
-                    if part.has_tokens == has_tokens and total + part.bytes <= MERGE_LIMIT:
-                        group.append(number)
-                        total += part.bytes
-                    elif part.has_tokens == has_tokens and used is not None:
-                        large.append(number)
-                for numbers in (sorted(group), *([number] for number in large)):
-                    self._rewrite(numbers, wanted, has_tokens)
+                numbers = [number for number, part in enumerate(self.parts) if part.has_tokens == has_tokens]
+                numbers.sort(key=lambda number: self.parts[number].bytes)
+                totals = np.cumsum([self.parts[number].bytes for number in numbers])
+                small = int((totals <= MERGE_LIMIT).sum())
+                large = numbers[small:] if used is not None else []
+                for group in (sorted(numbers[:small]), *([number] for number in large)):
+                    self._rewrite(group, wanted, has_tokens)
             self.refresh()
 
     def _rewrite(self, group: list[int], wanted: NDArray[np.bool_], has_tokens: bool) -> None:
@@ -187,7 +183,7 @@ class Store:
         try:
             self.folder.rmdir()
         except OSError:
-            write_note(self.folder / "spec.json", asdict(self.spec))
+            write_json(self.folder / "spec.json", asdict(self.spec))
             return False
         return True
 
@@ -216,9 +212,7 @@ class Writer:
         self._clear()
 
     def _clear(self) -> None:
-        self._keys: list[bytes] = []
-        self._pooled: list[NDArray[np.float32]] = []
-        self._tokens: list[NDArray[Any]] = []
+        self._rows: list[tuple[bytes, NDArray[np.float32], NDArray[Any]]] = []
         self._bytes = 0
         self._seconds = 0.0
         self._since = time.monotonic()
@@ -227,40 +221,36 @@ class Writer:
         self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
     ) -> None:
         """Add one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
+        if not self.tokens:
+            tokens = NO_TOKENS
+        assert tokens is not None
+        self._rows.append((key.encode(), pooled, tokens))
+        self._bytes += pooled.nbytes + tokens.nbytes
         self._seconds += seconds
-        self._keys.append(key.encode())
-        self._pooled.append(pooled)
-        self._bytes += pooled.nbytes
-        if self.tokens:
-            assert tokens is not None
-            self._tokens.append(tokens)
-            self._bytes += tokens.nbytes
         if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= self.flush_seconds:
             self.flush()
 
     def flush(self) -> None:
-        """Publish the collected rows as one part."""
-        if self._keys:
-            count = sum(map(len, self._tokens)) if self.tokens else None
-            write_part(
-                self.store.folder,
-                self.store.spec,
-                self._blocks(),
-                rows=len(self._keys),
-                token_rows=count,
-                seconds=self._seconds,
-            )
+        if self._rows:
+            store, rows, seconds = self.store, len(self._rows), self._seconds
+            count = sum(len(tokens) for _, _, tokens in self._rows) if self.tokens else None
+            write_part(store.folder, store.spec, self._blocks(), rows=rows, token_rows=count, seconds=seconds)
         self._clear()
 
     def _blocks(self) -> Iterator[EmbeddingBlock]:
         """The collected rows, a few at a time, so that they are never in memory twice."""
-        for start in range(0, len(self._keys), BLOCK_ROWS):
-            some = slice(start, start + BLOCK_ROWS)
-            rows = EmbeddingBlock(np.array(self._keys[some], KEY), np.stack(self._pooled[some]))
+        for start in range(0, len(self._rows), BLOCK_ROWS):
+            keys, pooled, tokens = zip(*self._rows[start : start + BLOCK_ROWS], strict=True)
+            rows = EmbeddingBlock(np.array(keys, KEY), np.stack(pooled))
             if self.tokens:
-                offsets = np.cumsum([0, *map(len, self._tokens[some])]).astype(np.int64)
-                rows = replace(rows, tokens=np.concatenate(self._tokens[some]), offsets=offsets)
+                offsets = np.cumsum([0, *map(len, tokens)]).astype(np.int64)
+                rows = replace(rows, tokens=np.concatenate(tokens), offsets=offsets)
             yield rows
+
+
+def no_embeddings(cache: Path) -> str:
+    """The message for a cache without stores."""
+    return f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache"
 
 
 def stored_specs(cache: Path) -> list[EncoderSpec]:
@@ -272,7 +262,7 @@ def read_spec(folder: Path) -> EncoderSpec:
     """The spec of one encoder's folder. Raises StoreError where it is damaged or belongs to another folder."""
     description = folder / "spec.json"
     try:
-        spec = EncoderSpec(**load_note(description.read_text("utf-8")))
+        spec = EncoderSpec(**load_json(description.read_text("utf-8")))
         if spec.slug != folder.name:
             raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
     except (TypeError, ValueError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
-from ...features.near_names import near_or_all
-from ..config.config_template import FILE, CommandOption, dashed, to_toml
+from ...features.messages import near_or_all
+from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
     "extract": {"shard", "dry-run", "recipe"},
@@ -34,17 +34,14 @@ TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balanc
 APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}}
 
 
-def command_options(ctx: typer.Context) -> dict[str, dict[str, CommandOption]]:
-    """The options of every command of the app that `ctx` belongs to: command -> spelling or alias -> option.
-
-    The command of a group has both names, as `cache ls`.
-    """
+def command_options(ctx: typer.Context) -> dict[str, dict[str, Any]]:
+    """The options of every command of the app: command, of a group as `cache ls` -> spelling or alias -> parameter."""
     return {
         name: {
-            spelling: option
-            for option in map(_option, command.params)
-            for spelling in (option.spelling, *option.aliases)
-            if option.spelling not in ONE_OFF.get(name, ())
+            spelling: parameter
+            for parameter in command.params
+            for spelling in spellings(parameter)
+            if spellings(parameter)[0] not in ONE_OFF.get(name, ())
         }
         for name, command in _commands(ctx.find_root().command)
     }
@@ -70,9 +67,8 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
         if not path.is_file():
             return
     commands = command_options(ctx)
-    default_map = read_default_map(path, {name: list(known) for name, known in commands.items()})
     ctx.default_map = {}
-    for command, values in default_map.items():
+    for command, values in read_default_map(path, commands).items():
         *groups, name = command.split()
         place: dict[str, Any] = ctx.default_map
         for group in groups:
@@ -86,7 +82,7 @@ def apply_config(ctx: typer.Context, path: Path | None = None) -> None:
 
 
 def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
-    """Read a configuration file into command -> option -> value, for the options that each command has.
+    """Read a configuration file into command -> option -> value, for the options (spelled with dashes) of each command.
 
     Top-level keys count for every command with that option; a table `[train-head]` for that command alone, and
     first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for
@@ -100,45 +96,29 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
         raise ValueError(f"{path} is not valid TOML: {error}; quote text, one `key = value` a line") from error
 
     tables = {dashed(name): name for name in commands}
-    options = {name: {dashed(option): option for option in known} for name, known in commands.items()}
-    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    anywhere = {option for known in options.values() for option in known}
-    for key in shared:
-        if dashed(key) not in anywhere:
-            raise ValueError(_unknown(path, "option", key, anywhere))
-
-    default_map: dict[str, dict[str, Any]] = {
-        name: {
-            known[dashed(key)]: value
-            for key, value in shared.items()
-            if dashed(key) in known and dashed(key) not in APART.get(name, ())
-        }
-        for name, known in options.items()
-    }
-    for table, values in content.items():
-        if not isinstance(values, dict):
-            continue
-        if dashed(table) not in tables:
-            raise ValueError(_unknown(path, "command", f"[{table}]", [f"[{table}]" for table in tables]))
-        name = tables[dashed(table)]
-        for key, value in values.items():
-            if dashed(key) not in options[name]:
-                raise ValueError(_unknown(path, f"option of [{table}]", key, options[name]))
-            default_map[name][options[name][dashed(key)]] = value
+    anywhere = {option for known in commands.values() for option in known}
+    default_map: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    for key, value in sorted(content.items(), key=lambda pair: isinstance(pair[1], dict)):  # tables last: they win
+        spelling = dashed(key)
+        if not isinstance(value, dict):
+            if spelling not in anywhere:
+                raise ValueError(_unknown(path, "option", key, anywhere))
+            for name, known in commands.items():
+                if spelling in known and spelling not in APART.get(name, ()):
+                    default_map[name][spelling] = value
+        elif spelling not in tables:
+            raise ValueError(_unknown(path, "command", f"[{key}]", [f"[{table}]" for table in tables]))
+        else:
+            name = tables[spelling]
+            for option, given in value.items():
+                if dashed(option) not in commands[name]:
+                    raise ValueError(_unknown(path, f"option of [{key}]", option, commands[name]))
+                default_map[name][dashed(option)] = given
     return default_map
 
 
-def _option(parameter: Any) -> CommandOption:
-    flags = [dashed(flag.removeprefix("--")) for flag in parameter.opts if flag.startswith("--")]
-    spelling, *aliases = flags or [dashed(parameter.name)]
-    default = None if callable(parameter.default) else parameter.default
-    summary = " ".join((getattr(parameter, "help", None) or "").split())
-    return CommandOption(parameter.name, spelling, tuple(aliases), default, summary, parameter)
-
-
-def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value: Any) -> Any:
+def convert_option(ctx: typer.Context, path: Path, parameter: Any, value: Any) -> Any:
     """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
-    parameter = option.parameter
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated
     try:
@@ -152,7 +132,7 @@ def convert_option(ctx: typer.Context, path: Path, option: CommandOption, value:
         choices = re.findall(r"'([^']*)'", reason.partition(" is not one of ")[2])
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"see `msa {ctx.invoked_subcommand} --help`"
-        raise ValueError(f"{path}: {option.spelling} = {to_toml(value)}: {reason}; {hint}") from error
+        raise ValueError(f"{path}: {spellings(parameter)[0]} = {to_toml(value)}: {reason}; {hint}") from error
     if isinstance(converted, (list, tuple)):
         return [_beside(path, item) for item in converted]
     return _beside(path, converted)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 Tick = Callable[[str, int, int], None]
@@ -27,29 +28,16 @@ def progress(unit: str) -> Iterator[Tick]:
     if not sys.stderr.isatty():
         yield lambda name, done, total: None
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
             return Text(f"{task.speed:.1f} {unit}/s" if task.speed else "")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, object] = {}
-
-        def tick(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield tick
+    name = rich.TextColumn("{task.description}")
+    columns = name, rich.BarColumn(), rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn()
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task_of = cache(bars.add_task)  # name -> its bar
+        yield lambda name, done, total: bars.update(task_of(name), completed=done, total=total)

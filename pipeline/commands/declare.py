@@ -43,8 +43,8 @@ class Form(NamedTuple):
     """How a field's type is given on the command line: the option's type, and both ways between the two."""
 
     type: Any
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
+    read: Callable[[Any], Any] = lambda value: value
+    write: Callable[[Any], Any] = lambda value: value
 
 
 def read_pairs(flag: str, given: Collection[str]) -> dict[str, str]:
@@ -99,7 +99,7 @@ def generate_options(kind: type) -> list[Generated]:
     found = []
     for one in fields(kind):
         hint, known = hints[one.name], one.metadata.get("setting")
-        form = FORMS.get(hint, Form(hint, _same, _same))
+        form = FORMS.get(hint, Form(hint))
         default = form.write(one.default_factory() if one.default_factory is not MISSING else one.default)
         if isinstance(known, Setting) and known.help:
             flags = known.flags or (f"--{one.name.replace('_', '-')}",)
@@ -181,7 +181,3 @@ def _panel(name: str, fallback: str | None) -> str | None:
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _same(value: Any) -> Any:
-    return value

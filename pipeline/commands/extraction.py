@@ -66,7 +66,7 @@ def extract(
         pools=read_pools(pool),
     )
     request = EncoderRequest(encoders.image, encoders.text, options, tuple(weights), views)
-    settings, shard = machines.settings(replace(compute, tokens=tokens)), machines.read_shard()
+    settings, shard = machines.split(replace(compute, tokens=tokens))
     if dry_run:
         show(dry.estimate(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
         return

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
-from ...features.text_table import table
+from ...features.text_table import TableReport
 from .recipes import Recipe, read_recipes
 
 ENCODERS_NOTE = (
@@ -19,52 +17,31 @@ RECIPES_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Entries by name: an object each for JSON, a line each for the table."""
-
-    name: str
-    entries: Sequence[dict[str, Any]]
-    header: Sequence[str]
-    lines: Sequence[Sequence[str]]
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `--json`."""
-        return {self.name: list(self.entries)}
-
-    def to_text(self) -> str:
-        """The table, then the note."""
-        return f"{table(self.header, self.lines)}\n\n{self.note}".rstrip()
-
-
-def list_encoders() -> Listing:
+def list_encoders() -> TableReport:
     """The encoders in the order of the registry, and whether their weights are on this machine."""
     from ...features.encoders import zoo
 
     entries = zoo.list_encoders()
-    lines = [[e.name, e.modality, str(e.width), e.weights, "yes" if e.here else "no"] for e in entries]
+    lines = [[e.name, e.modality, e.width, e.weights, "yes" if e.here else "no"] for e in entries]
     header = ["encoder", "modality", "width", "weights from", "here"]
-    return Listing("encoders", [asdict(entry) for entry in entries], header, lines, ENCODERS_NOTE)
+    return TableReport([asdict(entry) for entry in entries], header, lines, ["", ENCODERS_NOTE])
 
 
-def list_heads() -> Listing:
-    """The fusion heads in the order of the registry."""
+def list_heads() -> TableReport:
     from ...heads.registry import HEADS
 
     keys = ("inputs", "summary", "options", "paper")
     entries = [{"head": name} | {key: getattr(info, key) for key in keys} for name, info in HEADS.items()]
     shown = [entry | {"options": " ".join(f"{k}={v}" for k, v in entry["options"].items())} for entry in entries]
     header = ["head", "inputs", "what it does", "its --option NAME=VALUE", "paper"]
-    return Listing("heads", entries, header, [[str(value) for value in entry.values()] for entry in shown])
+    return TableReport(entries, header, [list(entry.values()) for entry in shown], name="heads")
 
 
-def list_recipes() -> Listing:
-    """The recipes in the order of their names."""
+def list_recipes() -> TableReport:
     recipes = read_recipes()
     lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in recipes]
     header = ["recipe", "source", "reported", "encoders", "system"]
-    return Listing("recipes", [vars(recipe) for recipe in recipes], header, lines, RECIPES_NOTE)
+    return TableReport([vars(recipe) for recipe in recipes], header, lines, ["", RECIPES_NOTE], name="recipes")
 
 
 def _encoders(recipe: Recipe) -> str:

@@ -49,8 +49,7 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
 
 
 Replay = Annotated[
-    str,
-    Option("--from", is_eager=True, callback=apply_replay, help="Settings of a sweep's trial, as runs/sweep#best."),
+    str, Option("--from", is_eager=True, callback=apply_replay, help="Settings of a sweep's trial, as runs/sweep#best.")
 ]
 
 
@@ -64,7 +63,6 @@ class ReadingOptions:
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
     def read_from(self, path: Path) -> Corpus:
-        """Read the posts at this path. Raises ValueError."""
         from ...features.posts.layouts import ReadOptions, read_corpus
 
         columns = read_pairs("--column", self.column)
@@ -79,7 +77,6 @@ class InputPosts(ReadingOptions):
     data: Annotated[Path, Argument(help=POSTS)] = Path()
 
     def read(self) -> Corpus:
-        """Read them. Raises ValueError."""
         return self.read_from(self.data)
 
 
@@ -111,17 +108,12 @@ class Machines(Cluster):
         if self.shard and self.engine == "ray":
             raise ValueError("--shard is for separate processes; leave it out, --engine ray splits the rows itself")
 
-    def read_shard(self) -> Shard | None:
-        """The share of the rows that this process takes; None for all. Raises ValueError."""
-        from ...features.extraction.shard import read_shard
+    def split(self, settings: ExtractSettings) -> tuple[ExtractSettings, Shard | None]:
+        """Settings and rows (None: all) of this process; with `auto` it shares its machine. Raises ValueError."""
+        from ...features.extraction.shard import read_shard, share_machine
 
-        return read_shard(self.shard) if self.shard else None
-
-    def settings(self, settings: ExtractSettings) -> ExtractSettings:
-        """The settings of a process that shares its machine with others, where --shard is `auto`."""
-        from ...features.extraction.shard import share_machine
-
-        return share_machine(settings) if self.shard == "auto" else settings
+        shard = read_shard(self.shard) if self.shard else None
+        return share_machine(settings) if self.shard == "auto" else settings, shard
 
 
 def named_run(run: Path, runs: Path) -> Path:

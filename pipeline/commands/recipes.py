@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ...features.near_names import near_or_all
+from ...features.messages import near_or_all
 from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
@@ -25,7 +25,7 @@ class Recipe:
     report: str
     reported: str
     options: dict[str, Any]
-    note: str = ""
+    note: str
 
 
 def read_recipes() -> list[Recipe]:
@@ -42,14 +42,8 @@ def read_recipe(name: str) -> Recipe:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         about = content.pop("about", {})
-        return Recipe(
-            name=path.stem,
-            system=str(about.get("system", "")),
-            report=str(about.get("source", "")),
-            reported=str(about.get("reported", "")),
-            options=content,
-            note=str(about.get("note", "")),
-        )
+        system, report, reported, note = (str(about.get(key, "")) for key in ("system", "source", "reported", "note"))
+        return Recipe(path.stem, system, report, reported, content, note)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{path} is not a recipe: {error}; wanted options as `key = value`, then [about]") from error
 

@@ -22,10 +22,7 @@ class CachedEncoders:
 
 @dataclass(frozen=True)
 class DataConfig(CachedEncoders):
-    """The cache, the encoders, the folds and the device.
-
-    `repeats` repeats the folds with other seeds. `hold_out` sets that share of the posts aside for `msa test`, once.
-    """
+    """The cache, the encoders, the folds and the device. Raises ValueError naming a field that is out of range."""
 
     folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
     device: str = setting("auto", DEVICE)

@@ -15,15 +15,12 @@ if TYPE_CHECKING:  # the heads import torch, which takes seconds, and `--help` m
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Which head, on which inputs. `token_width` is the width that tokens are projected to (None: their own).
+    """Which head, on which inputs. Raises ValueError for a field out of range, or settings that do not go together.
 
     `ensemble_size` heads are trained per fold, each with its own seed and validation rows (with more than ten heads,
     the eleventh has those of the first), and their probabilities are averaged. With a fusion such as `gated+kernel`
-    they are of these kinds in turn, and an option applies to those that have it. `views` augmented views of each image
-    are trained on beside the plain one; `average_views` scores with the mean of the probabilities over the plain image
-    and all of them, instead of the plain one alone.
-
-    Raises ValueError naming the first field that is out of range, or settings that do not go together.
+    they are of these kinds in turn, and an option applies to those that have it. `average_views` scores with the mean
+    of the probabilities over the plain image and its views, instead of the plain one alone.
     """
 
     fusion: str = setting("attention", "Fusion head; `msa heads` lists them.")

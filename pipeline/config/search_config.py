@@ -13,10 +13,7 @@ Sampler = Literal["grid", "random", "tpe"]
 
 @dataclass(frozen=True)
 class Search:
-    """How settings are searched.
-
-    `trials` points of the space are compared by `metric` on `inner` folds; the winner is scored on `outer` folds.
-    After each rung one in `halving` trials goes on, and three at least. `batch` trials are compared with each other.
+    """How settings are searched; at least three trials go on from each rung.
 
     Raises ValueError naming the first field that is out of range.
     """

@@ -10,7 +10,6 @@ from ...features.setting import check, setting
 
 
 def metrics() -> tuple[str, ...]:
-    """The names of all metrics."""
     from ..metrics.scores import METRICS  # NumPy is slow to import, and `--help` must not wait for it
 
     return tuple(METRICS)
@@ -23,10 +22,7 @@ def metrics_and_loss() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a head is trained.
-
-    `metric` picks the best epoch on the validation rows: one of METRICS, or "loss". Training stops after `patience`
-    epochs without a better one; 0 trains all epochs. `clip` limits the norm of the gradient; 0: no limit.
+    """How a head is trained. Raises ValueError naming the first field that is out of range.
 
     `schedule`: after `warmup` epochs, "cosine" lets the learning rate fall to `min_lr`, "restarts" does so every
     `restart_every` epochs (Loshchilov & Hutter, 2017), "onecycle" rises for three tenths of the training and falls to
@@ -37,11 +33,8 @@ class TrainConfig:
     that classes are equally frequent. `tune_thresholds` moves the decision thresholds to where `metric` (macro-F1 if
     that is the loss) is best on the validation rows.
 
-    `modality_dropout` hides one modality of a training row with this probability; `mixup` blends rows by a share
-    drawn from Beta(mixup, mixup) (Zhang et al., 2018); 0: off. `average` "ema" keeps a moving average of the weights
-    with `decay`, "swa" their mean over the second half of the epochs (Izmailov et al., 2018).
-
-    Raises ValueError naming the first field that is out of range.
+    `mixup` blends rows by a share drawn from Beta(mixup, mixup) (Zhang et al., 2018). `average` "ema" keeps a moving
+    average of the weights with `decay`, "swa" their mean over the second half of the epochs (Izmailov et al., 2018).
     """
 
     epochs: int = setting(40, "Most epochs.", minimum=1)

@@ -11,10 +11,7 @@ from .train_config import metrics_and_loss
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """How an encoder is tuned. `warmup` is the share of steps in which the learning rates rise; then they fall to 0.
-
-    `lr` is the encoder's, `head_lr` that of the linear classifier on it, which starts untrained. `metric` on the
-    validation rows picks the epoch; training stops after `patience` epochs without a better one, 0: never.
+    """How an encoder is tuned; after the `warmup` the learning rates fall to 0.
 
     Raises ValueError naming the first field that is out of range.
     """

@@ -236,10 +236,7 @@ def _load_encoder(
     for positions, block in store.read(wanted, tokens=tokens):
         pooled[positions] = block.pooled
         if tokens:
-            assert block.tokens is not None
-            assert block.offsets is not None
-            split = np.split(block.tokens, block.offsets[1:-1])
-            for position, item in zip(positions, split, strict=True):
+            for position, item in zip(positions, block.token_rows(), strict=True):
                 ragged[position] = coarsen(item, grid) if grid else item
     vectors = np.zeros((len(keys), store.spec.width), np.float32)
     vectors[present] = pooled[row[present]]

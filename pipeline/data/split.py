@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.store.json_files import read_json, write_json
 from .group_folds import split_groups
-from .stored_files import read_json, write_json
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")

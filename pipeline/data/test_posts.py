@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...features.store.json_files import read_json, write_json
 from .split import Posts, take_share
-from .stored_files import read_json, write_json
 
 MOST = 0.5  # set aside more, and there is less to learn from than to be tested on
 SEED = 0  # not the user's: another seed must not show other rows

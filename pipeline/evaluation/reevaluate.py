@@ -15,11 +15,11 @@ from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
+from ...features.store.json_files import read_json
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, ensemble_folds, read_folds
-from ..data.stored_files import read_json
 from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import summarise

@@ -22,12 +22,12 @@ from ...features.encoders.zoo import open_encoder
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.durable import write_atomic
+from ...features.store.durable import new_folder, write_atomic
+from ...features.store.json_files import write_json
 from ...features.text_table import table
 from ..config.tune_config import TuneConfig
 from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
-from ..data.stored_files import new_folder, write_json
 from ..data.test_posts import mark_test_posts
 from ..training.loop import training_threads
 from .tune import EncoderInputs, EpochDone, fit_encoder

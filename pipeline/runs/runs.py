@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.spec import EncoderSpec, Modality
-from ...features.store.durable import write_atomic
+from ...features.store.durable import new_folder, write_atomic
+from ...features.store.json_files import read_json, write_json
 from ...heads.base import Dims, Head
 from ...heads.registry import build_head
 from ..config.head_config import HeadConfig
@@ -21,7 +22,6 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reduction, reduction_names, towers_of
 from ..data.split import describe_folds
-from ..data.stored_files import new_folder, read_json, write_json
 from ..metrics.probabilities import softmax
 from ..training.fold_result import FoldResult
 from .checkpoint import load_heads, save_heads

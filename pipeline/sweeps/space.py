@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ...features.near_names import near_or_all
+from ...features.messages import near_or_all
 from ...heads.registry import HEADS, head_info
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig

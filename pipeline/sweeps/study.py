@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ...features.store.notes import check_format
+from ...features.store.json_files import check_format
 from ..config.search_config import Sampler
 from .leases import Leases
 from .space import Range, Space, Value

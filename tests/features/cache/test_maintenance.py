@@ -62,18 +62,19 @@ def test_ls_counts_rows_once_and_tokens_of_the_rows_that_are_read(tmp_path: Path
     store = write(tmp_path, ["ccc", "dddd"])
     update_errors(store.folder, [], [BadRecord("x", "0" * 32, "x", "empty")])
     write(tmp_path, ["a"], replace(SPEC, name="plain"), tokens=False)
-    words, plain = sorted(list_cache(tmp_path).entries, key=lambda entry: entry.name, reverse=True)
-    assert (words.rows, words.tokens, words.parts, words.bad, words.width, words.dtype) == (4, 10, 2, 1, 3, "float16")
-    assert (plain.rows, plain.tokens, plain.bad) == (1, None, 0)
-    assert words.bytes == sum(path.stat().st_size for path in store.folder.glob("part-*.h5"))
+    words, plain = sorted(list_cache(tmp_path).entries, key=lambda entry: entry["name"], reverse=True)
+    shown = [words[key] for key in ("rows", "tokens", "parts", "bad", "width", "dtype")]
+    assert shown == [4, 10, 2, 1, 3, "float16"]
+    assert (plain["rows"], plain["tokens"], plain["bad"]) == (1, None, 0)
+    assert words["bytes"] == sum(path.stat().st_size for path in store.folder.glob("part-*.h5"))
     assert SPEC.slug in list_cache(tmp_path).to_text()
 
 
 def test_merge_leaves_one_part_per_store(tmp_path: Path) -> None:
     for text in ("a", "bb", "ccc"):
         write(tmp_path, [text])
-    merged = merge_cache(tmp_path).stores
-    assert [(m.parts_before, m.parts_after) for m in merged] == [(3, 1)]
+    merged = merge_cache(tmp_path).entries
+    assert [(m["parts_before"], m["parts_after"]) for m in merged] == [(3, 1)]
     assert len(Store(tmp_path / SPEC.slug, SPEC)) == 3
 
 
@@ -96,12 +97,12 @@ def test_gc_keeps_exactly_the_used_keys_as_they_were(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "MERGE_LIMIT", limit)  # larger parts are cleaned one by one
         before = everything(cache)
-        (would,) = collect_garbage(cache, [posts], yes=False).stores
+        (would,) = collect_garbage(cache, [posts], yes=False).entries
         assert everything(cache) == before
-        (did,) = collect_garbage(cache, [posts], yes=True).stores
-    assert (would.kept, would.dropped, would.removed) == (did.kept, did.dropped, did.removed)
-    assert (did.kept, did.dropped) == (len(stored & used), len(stored - used))
-    assert did.removed == (not stored & used) == (not (cache / SPEC.slug).exists())
+        (did,) = collect_garbage(cache, [posts], yes=True).entries
+    assert would | {"bytes": 0} == did | {"bytes": 0}
+    assert (did["kept"], did["dropped"]) == (len(stored & used), len(stored - used))
+    assert did["removed"] == (not stored & used) == (not (cache / SPEC.slug).exists())
     if stored & used:
         store = Store(cache / SPEC.slug, SPEC)
         assert set(store.keys) == {text_key(f"text {n}") for n in stored & used}
@@ -130,7 +131,7 @@ def test_gc_killed_before_the_old_part_goes_has_lost_nothing(tmp_path: Path, mon
     assert len(store.parts) == 2
     assert len(store) == 3
     store.verify()
-    assert collect_garbage(tmp_path, [corpus("a", "bb")], yes=True).stores[0].kept == 2
+    assert collect_garbage(tmp_path, [corpus("a", "bb")], yes=True).entries[0]["kept"] == 2
     assert len(Store(tmp_path / SPEC.slug, SPEC).parts) == 1
 
 
@@ -149,8 +150,8 @@ def test_gc_keeps_what_it_cannot_make_again_and_what_it_does_not_know(tmp_path: 
     for spec, file in ((fitted, FITTED_FILE), (strange, "notes.txt")):
         (write(tmp_path, ["a"], spec).folder / file).write_bytes(b"mine")
     update_errors(write(tmp_path, ["a"], bad).folder, [], [BadRecord("x", text_key("kept"), "x", "no known word")])
-    reports = {report.slug: report for report in collect_garbage(tmp_path, [corpus("kept")], yes=True).stores}
-    assert [(report.kept, report.dropped, report.removed) for report in reports.values()] == [(0, 1, False)] * 3
+    entries = collect_garbage(tmp_path, [corpus("kept")], yes=True).entries
+    assert [(entry["kept"], entry["dropped"], entry["removed"]) for entry in entries] == [(0, 1, False)] * 3
     assert (tmp_path / fitted.slug / FITTED_FILE).read_bytes() == b"mine"
     assert (tmp_path / strange.slug / "notes.txt").exists()
     assert [record.key for record in read_errors(tmp_path / bad.slug)] == [text_key("kept")]

@@ -38,21 +38,18 @@ def worker(request: Any, cache: Path) -> EmbedWorker:
     return EmbedWorker(request, mark, SETTINGS, cores=1, gpu=False)
 
 
-def chunk_of(posts: Corpus, fakes: Any) -> ItemChunk:
-    keys = {text_key(str(sample.text)): at for at, sample in enumerate(posts.samples)}
-    return ItemChunk("text", tuple(posts.samples), {fakes.SPEC.fingerprint: keys})
+def chunk_of(posts: Corpus) -> ItemChunk:
+    return ItemChunk("text", tuple(text_key(str(sample.text)) for sample in posts.samples), tuple(posts.samples))
 
 
 def test_a_retried_chunk_is_not_written_again(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
     posts = corpus(tmp_path, ["one", "two", "unknown", "three"])
-    chunk = chunk_of(posts, fakes)
+    chunk = chunk_of(posts)
     first, second = (worker(fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache") for _ in range(2))
     first.start()
     second.start()
-    first.embed(
-        replace(chunk, samples=chunk.samples[:2], lacking={k: dict([*v.items()][:2]) for k, v in chunk.lacking.items()})
-    )
+    first.embed(replace(chunk, keys=chunk.keys[:2], samples=chunk.samples[:2]))
     outcome = second.embed(replace(chunk, attempt=1))
     assert list(outcome.bad[fakes.SPEC.fingerprint].values()) == ["no known word"]
     store = Store.open(tmp_path / "cache", fakes.SPEC)
@@ -69,7 +66,7 @@ def test_a_node_that_does_not_see_the_files_is_named(tmp_path: Path, fakes: Any)
     seeing = worker(fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache")
     seeing.start()
     gone = Corpus(tmp_path, "course", [Sample("1", None, tmp_path / "elsewhere" / "1.txt")])
-    chunk = ItemChunk("text", tuple(gone.samples), {fakes.SPEC.fingerprint: {"0" * 32: 0}})
+    chunk = ItemChunk("text", ("0" * 32,), tuple(gone.samples))
     assert seeing.embed(chunk).unseen == [tmp_path / "elsewhere" / "1.txt"]
 
 

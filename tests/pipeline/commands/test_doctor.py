@@ -87,8 +87,8 @@ def test_pyproject_the_doctor_and_both_readmes_name_the_same_dependencies() -> N
     assert tuple(re.split(r"[>=<]", line)[0] for line in project["dependencies"]) == CORE
     extras = project["optional-dependencies"]
     assert EXTRAS.keys() == extras.keys() - {"all", "dev"}
-    for extra, modules in EXTRAS.items():
-        assert sorted(modules.values()) == sorted(re.split(r"[>=<]", line)[0] for line in extras[extra])
+    for extra, names in EXTRAS.items():
+        assert sorted(names) == sorted(re.split(r"[>=<]", line)[0] for line in extras[extra])
         assert extra in re.split(r"[\[\],]", extras["all"][0])
     for name in ("README.md", "README.zh.md"):
         text = (ROOT / name).read_text("utf-8")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from msa.features.store.json_files import write_json
 from msa.pipeline.data.split import (
     Fold,
     Posts,
@@ -22,7 +23,6 @@ from msa.pipeline.data.split import (
     read_folds,
     take_share,
 )
-from msa.pipeline.data.stored_files import write_json
 
 
 def posts(labels: list[str | None], groups: list[int] | None = None, splits: list[str | None] | None = None) -> Posts:
@@ -246,7 +246,7 @@ def test_a_share_is_about_that_share_of_each_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [("[]", "AttributeError"), ("{}", "format None"), ('{"format": 2}', "format 2")]
+    ("content", "found"), [("[]", "a JSON object"), ("{}", "KeyError"), ('{"format": 2}', "format 2, but")]
 )
 def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, found: str) -> None:
     given_posts = posts(["a", "b"] * 50)
@@ -254,7 +254,7 @@ def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, foun
     (stored,) = tmp_path.iterdir()
     assert json.loads(stored.read_text())["format"] == 1
     stored.write_text(content)
-    with pytest.raises(ValueError, match=rf"not a stored split of format 1 \({found}.*\); delete it or train again"):
+    with pytest.raises(ValueError, match=rf"not a stored split \({found}.*\); delete it or train again"):
         load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
 
 

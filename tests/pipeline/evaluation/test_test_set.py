@@ -79,7 +79,7 @@ def test_test_posts_marked_in_the_data_are_used(tmp_path: Path) -> None:
 def test_a_damaged_list_of_test_posts_is_refused(tmp_path: Path) -> None:
     mark_test_posts(plain(), tmp_path, share=0.2)
     next(tmp_path.glob("test-set-*.json")).write_text("{}")
-    with pytest.raises(ValueError, match="not a stored test set of format 1"):
+    with pytest.raises(ValueError, match="not a stored test set "):
         mark_test_posts(plain(), tmp_path)
 
 

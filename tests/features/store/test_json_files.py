@@ -14,7 +14,7 @@ from msa.features.encoders.sources import reopen
 from msa.features.encoders.tuned import RECORD, TunedRecord, read_record
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, read_errors, update_errors
-from msa.features.store.notes import load_note, write_note
+from msa.features.store.json_files import load_json, write_json
 from msa.features.store.parts import FORMAT, HEADER_BYTES
 from msa.features.store.store import Store, Writer, read_spec
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     writer.add("0" * 32, np.ones(4, np.float32), None)
     writer.flush()
     update_errors(store.folder, set(), [BadRecord("p1", None, "1.txt", "unreadable")])
-    write_note(store.folder / "origin.json", {"name": "fake", "weights": None})
+    write_json(store.folder / "origin.json", {"name": "fake", "weights": None})
     (store.folder / RECORD).write_text(RECORD_OF.to_json())
     return store.folder
 
@@ -57,7 +57,7 @@ def test_a_note_of_another_format_is_refused(folder: Path, name: str) -> None:
 def test_a_note_without_a_version_is_read(folder: Path, name: str) -> None:
     note = folder / name
     before = READERS[name](folder)
-    note.write_text(json.dumps(load_note(note.read_text())))
+    note.write_text(json.dumps(load_json(note.read_text())))
     assert READERS[name](folder) == before
     assert read_record(folder).digest == RECORD_OF.digest
 
@@ -74,7 +74,7 @@ def test_a_part_of_another_format_is_refused(folder: Path) -> None:
 def test_an_equal_note_is_not_written_again(folder: Path) -> None:
     note = folder / "origin.json"
     note.write_text('{"weights": null, "name": "fake"}')
-    write_note(note, {"name": "fake", "weights": None})
+    write_json(note, {"name": "fake", "weights": None})
     assert "format" not in note.read_text()
-    write_note(note, {"name": "other", "weights": None})
+    write_json(note, {"name": "other", "weights": None})
     assert json.loads(note.read_text()) == {"format": 1, "name": "other", "weights": None}
