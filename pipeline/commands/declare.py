@@ -106,11 +106,24 @@ def generate_options(kind: type) -> list[Generated]:
             name = flags[0].removeprefix("--").replace("-", "_")
             panel = _panel(name, OF_CLASS.get(kind.__name__, "Compute"))
             help, metavar = _help(known.description, form.type)
-            option = Option(*flags, help=help, metavar=metavar, rich_help_panel=panel)  # the dataclass checks the range
+            in_range = _range_check(known, form)
+            option = Option(*flags, help=help, metavar=metavar, rich_help_panel=panel, callback=in_range)
             found.append(Generated(one.name, _keyword(name, default, Annotated[form.type, option]), form))
         elif get_origin(hint) is Annotated:
             found.append(Generated(one.name, _keyword(one.name, default, hint), form))
     return found
+
+
+def _range_check(known: Setting, form: Form) -> Callable[[Any], Any]:
+    """Refuse a value out of range where it is given, so that an error can name its flag or its line in msa.toml."""
+
+    def check(value: Any) -> Any:
+        number = form.read(value) if form.type in (int, float) else None
+        if number is not None and not known.holds(number):
+            raise typer.BadParameter(f"must be {known.range}, got {value!r}")
+        return value
+
+    return check
 
 
 def option_values(settings: Any) -> dict[str, Any]:
