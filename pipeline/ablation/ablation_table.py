@@ -11,10 +11,11 @@ from typing import Any
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..evaluation.comparison import p_text
+from ..metrics.scores import Summary
 from ..metrics.statistics import RESAMPLED
 from ..metrics.tables import Cells, mean_sd, metric_title, split_text
 from ..runs.runs import to_csv
-from .results import AblationRow, Summary
+from .results import AblationRow
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _difference(row: AblationRow, name: str) -> str:
     if not row.tests:
         return "-"
     bounds = row.difference_intervals[name]
-    return f"{row.difference[name]:+.3f} [{bounds['low']:+.3f}, {bounds['high']:+.3f}]"
+    return f"{row.difference[name]:+.3f} [{bounds.low:+.3f}, {bounds.high:+.3f}]"
 
 
 def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
@@ -109,7 +110,8 @@ def _flat(row: AblationRow) -> dict[str, Any]:
     line |= {f"{name}_{part}": value for name, both in row.metrics.items() for part, value in both.items()}
     line |= {f"{name}_difference": value for name, value in row.difference.items()}
     for prefix, found in (("", row.intervals), ("difference_", row.difference_intervals)):
-        line |= {f"{name}_{prefix}{end}": interval[end] for name, interval in found.items() for end in ("low", "high")}
+        for name, one in found.items():
+            line |= {f"{name}_{prefix}low": one.low, f"{name}_{prefix}high": one.high}
     line |= {f"f1_change_{label}": value for label, value in row.f1_change.items()}
     line |= {f"change_{name}": value for name, value in row.change.items()}
     line |= {name: value for name, value in row.tests.items() if name != "corrected_t"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.spec import Modality
-from ...heads.base import Inputs
+from ...heads.base import MODALITIES, Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
@@ -20,7 +20,6 @@ from ..training.fold_result import FoldResult
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 
-MODALITIES: tuple[Modality, ...] = ("image", "text")
 REMOVED: dict[str, tuple[Modality, ...]] = {
     "both": (),
     "text": ("image",),
@@ -76,21 +75,21 @@ def removal(
     orders: dict[Modality, Tensor] = {}
     for number, modality in enumerate(MODALITIES):
         if how == "mean":
-            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(device))
+            means[modality] = position_means(*inputs.side(modality), torch.from_numpy(train).to(device))
         if how == "shuffle":
             orders[modality] = torch.from_numpy(others(count, np.random.default_rng((*seed, number)))).to(device)
 
     def remove(shown: Inputs, modality: Modality) -> Inputs:
         if how == "null":
             return mask_modality(shown, modality)
-        vectors, mask = side(shown, modality)
+        vectors, mask = shown.side(modality)
         if how == "zero":
             vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
         elif how == "mean":
             vectors = means[modality].expand_as(vectors)
         else:
             vectors, mask = vectors[orders[modality]], mask[orders[modality]]
-        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
+        return shown.with_side(modality, vectors, mask)
 
     return remove
 
@@ -115,8 +114,3 @@ def position_means(vectors: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
     counts = shown.sum(0)  # (L, 1)
     overall = totals.sum(0) / counts.sum().clamp(min=1)
     return torch.where(counts > 0, totals / counts.clamp(min=1), overall)
-
-
-def side(inputs: Inputs, modality: Modality) -> tuple[Tensor, Tensor]:
-    """One modality's vectors (N, L, D) and mask (N, L)."""
-    return (inputs.image, inputs.image_mask) if modality == "image" else (inputs.text, inputs.text_mask)

@@ -12,19 +12,16 @@ from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
 from ..evaluation.comparison import by_repeat, compare, score_folds
-from ..metrics.scores import per_class, summarise
+from ..metrics.scores import Summary, per_class, summarise
 from ..metrics.statistics import RESAMPLED, Interval, bootstrap, bootstrap_difference
-
-Summary = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class AblationRow:
     """Metrics of a head on some inputs, or of a variant of it, and their difference from the full head's.
 
-    `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `intervals` and
-    `difference_intervals` hold estimate, low and high of 95 % intervals. `f1_change` is by class; `change` measures how
-    far logits and predictions moved. `tests` and `change` are empty in the full head's own row.
+    `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `f1_change` is by class;
+    `change` measures how far logits and predictions moved. `tests` and `change` are empty in the full head's own row.
     """
 
     fusion: str
@@ -32,8 +29,8 @@ class AblationRow:
     variant: str
     metrics: Summary
     difference: dict[str, float]
-    intervals: Summary
-    difference_intervals: Summary
+    intervals: dict[str, Interval]
+    difference_intervals: dict[str, Interval]
     tests: dict[str, Any]
     f1_change: dict[str, float]
     change: dict[str, float]
@@ -104,8 +101,8 @@ def ablation_row(
         variant=variant,
         metrics=metrics,
         difference={name: value["mean"] - before[name]["mean"] for name, value in metrics.items()},
-        intervals=_as_dicts(bootstrap(groups, truth, ours, classes=len(classes))),
-        difference_intervals=_as_dicts(bootstrap_difference(groups, truth, ours, theirs, classes=len(classes))),
+        intervals=bootstrap(groups, truth, ours, classes=len(classes)),
+        difference_intervals=bootstrap_difference(groups, truth, ours, theirs, classes=len(classes)),
         tests=tests,
         f1_change={
             name: a - b
@@ -142,7 +139,3 @@ def shapley_values(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[
 
 def _f1(truth: Labels, predicted: Labels, classes: Sequence[str]) -> list[float]:
     return [entry["f1"] for entry in per_class(np.tile(truth, len(predicted)), predicted.ravel(), classes)]
-
-
-def _as_dicts(intervals: Mapping[str, Interval]) -> Summary:
-    return {name: one._asdict() for name, one in intervals.items()}

@@ -57,6 +57,12 @@ class CachedFeatures:
     text: ModalityTable | None
 
     @property
+    def sides(self) -> dict[Modality, ModalityTable]:
+        """The modalities that are there."""
+        sides: dict[Modality, ModalityTable | None] = {"image": self.image, "text": self.text}
+        return {modality: side for modality, side in sides.items() if side is not None}
+
+    @property
     def specs(self) -> dict[Modality, tuple[EncoderSpec, ...]]:
         """The encoders of each modality."""
         return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
@@ -64,7 +70,7 @@ class CachedFeatures:
     @property
     def extract_seconds(self) -> float | None:
         """What extracting these features took one process, views included; None where the cache does not know."""
-        seconds = sum(side.seconds for side in (self.image, self.text) if side)
+        seconds = sum(side.seconds for side in self.sides.values())
         return None if math.isnan(seconds) else seconds
 
     def targets(self) -> NDArray[np.int64]:

@@ -70,11 +70,10 @@ def fit_reductions(
     """
     if not tokens or width is None:
         return {}
-    modalities: dict[Modality, ModalityTable | None] = {"image": table.image, "text": table.text}
     return {
         name: fit_reduction(part, rows, width)
-        for modality, side in modalities.items()
-        if side is not None and not side.specs[0].raw
+        for modality, side in table.sides.items()
+        if not side.specs[0].raw
         for name, part in zip(reduction_names(modality, len(side.specs)), side.parts or (side,), strict=True)
         if part.pooled.shape[1] > width
     }
@@ -109,9 +108,8 @@ def build_inputs(
 
 def mask_modality(inputs: Inputs, modality: Modality) -> Inputs:
     """The inputs as if every post lacked that modality."""
-    if modality == "image":
-        return inputs._replace(image_mask=inputs.image_mask & False)
-    return inputs._replace(text_mask=inputs.text_mask & False)
+    vectors, mask = inputs.side(modality)
+    return inputs.with_side(modality, vectors, mask & False)
 
 
 def build_views(

@@ -124,8 +124,7 @@ class Fused:
             for name, weight in zip(parameter_names(head), one.best, strict=True):
                 head.get_parameter(name).copy_(weight)
         calibrate_head(head, self.inputs, self.labels, self.valid_rows, one.config)
-        history = list(one.course.history)
-        return head, FitResult(history, one.course.best_epoch, len(history) < one.config.epochs)
+        return head, FitResult(list(one.course.history), one.course.best_epoch)
 
     def say(self, numbers: Sequence[int], seen: Sequence[Inputs], rows: Rows) -> list[list[NDArray[np.float32]]]:
         """What each of these heads, as `finish` gives it, says of `rows`: logits (n, K) for each of the inputs `seen`.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Summary = dict[str, dict[str, float]]  # mean and std of each metric
 
 
 class ClassScore(TypedDict):
@@ -110,7 +111,7 @@ def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> l
     ]
 
 
-def summarise(folds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def summarise(folds: Sequence[Mapping[str, float]]) -> Summary:
     """Return each metric's mean and sample standard deviation over the folds (0 for one fold).
 
     Raises ValueError when there is no fold or when the folds hold different metrics.

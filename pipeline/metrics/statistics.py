@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ BLOCK = 2**24  # weights that a bootstrap holds in memory at once
 RESAMPLED = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """An estimate and the bounds of its confidence interval."""
 
     estimate: float
@@ -122,7 +124,8 @@ def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: f
     return CorrectedT(statistic, float(2 * student.sf(abs(statistic), n - 1)))
 
 
-class Bin(NamedTuple):
+@dataclass(frozen=True)
+class Bin:
     """One confidence bin: the number of rows in it, their mean confidence and their accuracy."""
 
     rows: int

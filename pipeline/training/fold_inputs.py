@@ -34,15 +34,15 @@ class InputsKey:
     tokens: bool
     width: int | None
     without: Modality | None
+    views: bool
     fitted: bytes
 
     @classmethod
     def of(cls, config: HeadConfig, trained: NDArray[np.int64], without: Modality | None) -> InputsKey:
         """The key of a head whose fold trains on the rows `trained`."""
         reduced = config.tokens and config.token_width is not None
-        return cls(
-            config.tokens, config.token_width if reduced else None, without, trained.tobytes() if reduced else b""
-        )
+        width, fitted = (config.token_width, trained.tobytes()) if reduced else (None, b"")
+        return cls(config.tokens, width, without, config.views > 0, fitted)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FoldInputs:
         reductions = fit_reductions(table, rows, width=key.width, tokens=key.tokens)
         inputs = build_inputs(table, tokens=key.tokens, reductions=reductions, without=key.without)
         inputs = Inputs(*(tensor.to(device) for tensor in inputs))
-        views = build_views(table, inputs, tokens=key.tokens, reductions=reductions)
+        views = build_views(table, inputs, tokens=key.tokens, reductions=reductions) if key.views else []
         labels = torch.from_numpy(table.targets()).to(device)
         towers = towers_of(table.specs, tokens=key.tokens)
         return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table))

@@ -54,12 +54,12 @@ def train_experiments(
 ) -> list[list[FoldResult]]:
     """Train every experiment on every fold and test it there: the results per experiment and fold.
 
-    The experiments must read the same table: one grid of patches and one number of views. `done` gets the number of
-    finished folds and their total, over all experiments. By default a CPU runs as many `threads` as it has cores, a
-    GPU one; no result depends on it.
+    The experiments must read the same table: one grid of patches, and one number of views or none. `done` gets the
+    number of finished folds and their total, over all experiments. By default a CPU runs as many `threads` as it has
+    cores, a GPU one; no result depends on it.
     """
     grids = {experiment.config.patches for experiment in experiments if experiment.config.tokens}
-    if len(grids) > 1 or len({experiment.config.views for experiment in experiments}) > 1:
+    if len(grids) > 1 or len({experiment.config.views for experiment in experiments} - {0}) > 1:
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     jobs = list_jobs(table, folds, experiments)
     cache = InputsCache(table, [job.inputs_key for job in jobs], device)

@@ -51,7 +51,6 @@ class FitResult:
 
     history: list[EpochRecord]
     best_epoch: int
-    stopped_early: bool
 
 
 def fit(
@@ -104,7 +103,7 @@ def fit(
             checkpointer.save(epoch, kept, last=state.over)
     head.load_state_dict(best_weights)
     calibrate_head(head.eval(), inputs, labels, valid, config)
-    return FitResult(state.history, state.best_epoch, stopped_early=len(state.history) < config.epochs)
+    return FitResult(state.history, state.best_epoch)
 
 
 class TrainingState:

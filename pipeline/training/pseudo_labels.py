@@ -97,7 +97,7 @@ def train_with_pseudo_labels(
 
 def unlabelled_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
     """Rows (U,) without a label that have a modality (or `both`), and are no copy of a labelled post."""
-    sides = [side.present for side in (table.image, table.text) if side is not None]
+    sides = [side.present for side in table.sides.values()]
     if both and len(sides) < 2:
         raise ValueError("co-training needs image and text features; give both encoders, or use self-training")
     present = np.logical_and.reduce(sides) if both else np.logical_or.reduce(sides)

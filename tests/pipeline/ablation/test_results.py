@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from msa.pipeline.ablation.results import Scoring, ablation_row, change, shapley
 from msa.pipeline.data.cached_features import CachedFeatures
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.scores import score
-from msa.pipeline.metrics.statistics import bootstrap, bootstrap_difference, corrected_t, mcnemar
+from msa.pipeline.metrics.statistics import Interval, bootstrap, bootstrap_difference, corrected_t, mcnemar
 
 N = 120
 CLASSES = ("a", "b", "c")
@@ -54,13 +56,13 @@ def test_a_row_agrees_with_the_metrics_of_the_same_predictions() -> None:
         test.only_second,
     )
     assert row.tests["corrected_t"]["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2).p
-    low, high = (row.difference_intervals["accuracy"][end] for end in ("low", "high"))
+    _, low, high = astuple(row.difference_intervals["accuracy"])
     assert low < row.difference["accuracy"] < high < 0
     assert set(row.f1_change) == set(CLASSES)
     assert all(value < 0 for value in row.f1_change.values())
     whole = ablation_row(bench, own := by_fold(bench, full), own, fusion="gated", inputs="both", variant="")
     assert set(whole.difference.values()) == set(whole.f1_change.values()) == {0.0}
-    assert whole.difference_intervals["accuracy"] == {"estimate": 0.0, "low": 0.0, "high": 0.0}
+    assert whole.difference_intervals["accuracy"] == Interval(0.0, 0.0, 0.0)
     assert (whole.tests, whole.change) == ({}, {})
 
 
@@ -93,7 +95,7 @@ def test_a_paired_interval_is_narrower_and_zero_between_equal_systems() -> None:
     assert paired.low < gap < paired.high
     assert paired.high - paired.low < 0.6 * (apart.high - apart.low)
     alike = bootstrap_difference(groups, truth, first[None], first[None], classes=3)["macro_f1"]
-    assert alike == (0.0, 0.0, 0.0)
+    assert alike == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_paired_interval_draws_whole_groups() -> None:
@@ -109,7 +111,7 @@ def test_a_paired_interval_draws_whole_groups() -> None:
         np.tile(second, 10)[None],
         classes=3,
     )["accuracy"]
-    assert ten == pytest.approx(one)
+    assert astuple(ten) == pytest.approx(astuple(one))
 
 
 def test_change_counts_what_moved() -> None:

@@ -108,13 +108,13 @@ def test_intervals_cover_the_true_accuracy_at_their_level() -> None:
     by_group = by_row = 0
     for number in range(400):
         group, truth, prediction = drawn(draw, 200, 0.7)
-        low, high = bootstrap(group, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"][1:]
-        by_group += low <= 0.7 <= high
+        found = bootstrap(group, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"]
+        by_group += found.low <= 0.7 <= found.high
         if number >= 100:
             continue
         rows = np.arange(len(group))
-        low, high = bootstrap(rows, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"][1:]
-        by_row += low <= 0.7 <= high
+        found = bootstrap(rows, truth, prediction[None], classes=3, draws=300, seed=number)["accuracy"]
+        by_row += found.low <= 0.7 <= found.high
     assert 0.905 <= by_group / 400 <= 0.975
     assert by_row / 100 < 0.80  # intervals are too narrow when duplicates count as independent rows
 

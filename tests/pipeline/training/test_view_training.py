@@ -87,7 +87,7 @@ def same(one: list[Head], two: list[Head]) -> bool:
 @pytest.mark.parametrize("fusion", ["gated", "attention"])
 def test_views_change_nothing_but_what_is_shown(fusion: str) -> None:
     """Views equal to the plain image give the head of a run without views, bit for bit; real views another."""
-    config = HeadConfig(fusion, hidden=16, token_width=4)
+    config = HeadConfig(fusion, views=2, hidden=16, token_width=4)
     plain, viewed = table(tokens=config.tokens, views=0), table(tokens=config.tokens)
     assert plain.image is not None
     idle = replace(plain, image=replace(plain.image, views=(plain.image, plain.image)))
@@ -120,7 +120,7 @@ def test_averaged_probabilities_are_the_mean_over_the_image_and_its_views(size: 
     )
 
 
-@pytest.mark.parametrize(("views", "average", "message"), [(-1, False, "0 .* or more; got -1"), (0, True, "--views N")])
+@pytest.mark.parametrize(("views", "average", "message"), [(-1, False, "0 .* or more, got -1"), (0, True, "--views N")])
 def test_settings_out_of_range_are_refused(views: int, average: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeadConfig("gated", views=views, average_views=average)
