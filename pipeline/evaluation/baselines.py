@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
-from ...heads.base import Inputs
+from ...heads.base import MODALITIES, Inputs
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
@@ -90,7 +90,8 @@ def pooled_matrix(inputs: Inputs) -> Matrix:
     training rows.
     """
     parts, missing = [], []
-    for vectors, mask in ((inputs.image, inputs.image_mask), (inputs.text, inputs.text_mask)):
+    for modality in MODALITIES:
+        vectors, mask = inputs.side(modality)
         absent = ~mask.any(1).cpu().numpy()
         pooled = vectors[:, 0].detach().float().cpu().numpy().copy()
         pooled[absent] = np.nan
@@ -123,9 +124,7 @@ def linear_probe(
         raise ValueError(f"a linear probe needs two classes among {len(y_train)} training rows; label more posts")
     from sklearn.linear_model import LogisticRegression
 
-    fill, mean, scale = _column_statistics(matrix[fold.train])
-    filled = np.where(np.isnan(matrix), fill, matrix)
-    train, valid, test = ((filled[rows] - mean) / scale for rows in (fold.train, fold.valid, fold.test))
+    train, valid, test = standardised(matrix, fold)
     model = LogisticRegression(
         max_iter=100,
         tol=1e-3,
@@ -149,10 +148,13 @@ def linear_probe(
     return chosen
 
 
-def _column_statistics(x: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Per column: the value to impute, then mean and scale after imputation; a constant column keeps its scale."""
+def standardised(matrix: Matrix, fold: Fold) -> tuple[Matrix, Matrix, Matrix]:
+    """The fold's training, validation and test rows, imputed (NaN: training mean) and scaled as its training rows."""
+    x = matrix[fold.train]
     counts = (~np.isnan(x)).sum(0)
     fill = (np.nansum(x, axis=0, dtype=np.float64) / np.maximum(counts, 1)).astype(np.float32)
-    filled = np.where(np.isnan(x), fill, x)
-    mean, scale = filled.mean(0), filled.std(0)
-    return fill, mean, np.where(scale > 1e-7, scale, np.float32(1.0))
+    filled = np.where(np.isnan(matrix), fill, matrix)
+    mean, scale = filled[fold.train].mean(0), filled[fold.train].std(0)
+    scale = np.where(scale > 1e-7, scale, np.float32(1.0))  # a constant column keeps its scale
+    train, valid, test = ((filled[rows] - mean) / scale for rows in (fold.train, fold.valid, fold.test))
+    return train, valid, test
