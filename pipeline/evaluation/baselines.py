@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -53,6 +52,8 @@ def baseline_predictions(
 
     A probe is trained on the fold's training rows and tuned on its validation rows.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     labels, classes = table.targets(), len(table.classes)
     inputs = build_inputs(table, tokens=False)
     matrix, width = pooled_matrix(inputs), inputs.image.shape[-1]
@@ -63,24 +64,19 @@ def baseline_predictions(
         columns |= {"linear_image": image, "linear_text": ~image}
     predictions = {"majority": [predict_majority(labels[fold.train], len(fold.test)) for fold in folds]}
     parts = {name: matrix[:, chosen] for name, chosen in columns.items() if name in systems}
-    # One probe per core: several threads inside a product of so few columns gain little.
-    with no_warnings(), threadpool_limits(1), ThreadPoolExecutor(available_cores()) as pool:
+    with (
+        # The validation rows also judge a fit that was cut short.
+        warnings.catch_warnings(action="ignore", category=ConvergenceWarning),
+        # One probe per core: several threads inside a product of so few columns gain little.
+        threadpool_limits(1),
+        ThreadPoolExecutor(available_cores()) as pool,
+    ):
         running = {
             name: [pool.submit(linear_probe, part, labels, fold, classes=classes, seed=seed) for fold in folds]
             for name, part in parts.items()
         }
         predictions |= {name: [one.result().predictions for one in futures] for name, futures in running.items()}
     return {name: predictions[name] for name in systems if name in predictions}
-
-
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """Hide convergence warnings: the validation rows also judge a fit that was cut short. For the main thread only."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def pooled_matrix(inputs: Inputs) -> Matrix:

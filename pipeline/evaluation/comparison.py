@@ -207,7 +207,7 @@ def compare(
     paired = [mcnemar(*rows) for rows in zip(truth, by_repeat(folds, head), by_repeat(folds, other), strict=True)]
     return Comparison(
         {name: float(np.mean(gap)) for name, gap in gaps.items()},
-        {name: corrected_t(list(gap), train_rows=train_rows, test_rows=test_rows).p for name, gap in gaps.items()},
+        {name: corrected_t(list(gap), train_rows=train_rows, test_rows=test_rows) for name, gap in gaps.items()},
         over_repeats([one.mid for one in paired]),
         over_repeats([one.exact for one in paired]),
         float(np.mean([one.only_first for one in paired])),

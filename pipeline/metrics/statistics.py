@@ -99,29 +99,22 @@ def over_repeats(values: Sequence[float]) -> float:
     return float(values[0]) if len(values) == 1 else min(1.0, 2 * float(np.median(values)))
 
 
-class CorrectedT(NamedTuple):
-    """Statistic and two-sided p; None where undefined: a single fold, or the same difference in every fold."""
-
-    t: float | None
-    p: float | None
-
-
-def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: float) -> CorrectedT:
-    """Corrected resampled t-test of a mean difference over folds and repeats (Nadeau & Bengio, 2003).
+def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: float) -> float | None:
+    """Two-sided p of the corrected resampled t-test of a mean difference over folds (Nadeau & Bengio, 2003).
 
     The variance is multiplied by 1/n + test_rows/train_rows instead of 1/n, since folds share most of their training
-    rows. n - 1 degrees of freedom.
+    rows. n - 1 degrees of freedom. None where undefined: a single fold, or the same difference in every fold.
     """
     from scipy.stats import t as student
 
     n = len(differences)
     if n < 2:
-        return CorrectedT(None, None)
+        return None
     mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
     if variance <= 1e-24:  # the same difference in every fold
-        return CorrectedT(None, 1.0 if abs(mean) <= 1e-12 else None)
+        return 1.0 if abs(mean) <= 1e-12 else None
     statistic = mean / math.sqrt((1 / n + test_rows / train_rows) * variance)
-    return CorrectedT(statistic, float(2 * student.sf(abs(statistic), n - 1)))
+    return float(2 * student.sf(abs(statistic), n - 1))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ...heads.registry import build_head
 from ...heads.towers import Towers
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import Reduction, build_inputs, build_views, dims_of, fit_reductions, towers_of
+from ..data.inputs import build_inputs, build_views, dims_of, fit_reductions, towers_of
 
 _DRAWING = threading.Lock()  # heads draw their weights from torch's global generator
 
@@ -52,7 +52,7 @@ class FoldInputs:
     inputs: Inputs
     views: list[Inputs]
     labels: Tensor
-    reductions: dict[str, Reduction]
+    reductions: dict[str, Tensor]
     towers: Towers
     dims: Dims
 

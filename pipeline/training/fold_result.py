@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...heads.base import Head
-from ..data.inputs import Reduction
 from ..data.split import Fold
 from .loop import EpochRecord
 
@@ -23,7 +23,7 @@ class FoldResult:
 
     fold: Fold
     heads: list[Head]
-    reductions: dict[str, Reduction]
+    reductions: dict[str, Tensor]
     histories: list[list[EpochRecord]]
     best_epochs: list[int]
     logits: NDArray[np.float32]

@@ -55,7 +55,7 @@ def test_a_row_agrees_with_the_metrics_of_the_same_predictions() -> None:
         test.only_first,
         test.only_second,
     )
-    assert row.tests["corrected_t"]["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2).p
+    assert row.tests["corrected_t"]["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2)
     _, low, high = astuple(row.difference_intervals["accuracy"])
     assert low < row.difference["accuracy"] < high < 0
     assert set(row.f1_change) == set(CLASSES)
