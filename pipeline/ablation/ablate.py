@@ -17,8 +17,7 @@ from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
 from ..data.split import ensemble_folds
 from ..runs.runs import free_name
-from ..training.fold_result import FoldResult
-from ..training.folds import FoldDone, train_experiments
+from ..training.folds import FoldDone, FoldResult, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, predict_without

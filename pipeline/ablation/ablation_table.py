@@ -67,8 +67,8 @@ def _metric_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
             row.name,
             *(mean_sd(row.metrics[name]) for name in RESAMPLED),
             *(_difference(row, name) for name in RESAMPLED),
-            p_text(row.tests.get("mcnemar")),
-            p_text(row.tests.get("corrected_t", {}).get("accuracy")),
+            p_text(row.tests.mcnemar if row.tests else None),
+            p_text(row.tests.corrected_t["accuracy"] if row.tests else None),
         ]
         for row in rows
     ]
@@ -114,5 +114,8 @@ def _flat(row: AblationRow) -> dict[str, Any]:
             line |= {f"{name}_{prefix}low": one.low, f"{name}_{prefix}high": one.high}
     line |= {f"f1_change_{label}": value for label, value in row.f1_change.items()}
     line |= {f"change_{name}": value for name, value in row.change.items()}
-    line |= {name: value for name, value in row.tests.items() if name != "corrected_t"}
-    return line | {f"corrected_t_{name}": p for name, p in row.tests.get("corrected_t", {}).items()}
+    if row.tests:
+        names = ("mcnemar", "mcnemar_exact", "only_head", "only_other")
+        line |= {name: getattr(row.tests, name) for name in names}
+        line |= {f"corrected_t_{name}": p for name, p in row.tests.corrected_t.items()}
+    return line

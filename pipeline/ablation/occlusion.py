@@ -16,7 +16,7 @@ from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..metrics.probabilities import log_mean
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 

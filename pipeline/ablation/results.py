@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
-from ..evaluation.comparison import by_repeat, compare, score_folds
+from ..evaluation.comparison import Comparison, by_repeat, compare, score_folds
 from ..metrics.scores import Summary, per_class, summarise
-from ..metrics.statistics import RESAMPLED, Interval, bootstrap, bootstrap_difference
+from ..metrics.statistics import RESAMPLED, Interval, bootstrap
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class AblationRow:
     """Metrics of a head on some inputs, or of a variant of it, and their difference from the full head's.
 
     `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `f1_change` is by class;
-    `change` measures how far logits and predictions moved. `tests` and `change` are empty in the full head's own row.
+    `change` measures how far logits and predictions moved. The full head's own row has no `tests` and no `change`.
     """
 
     fusion: str
@@ -31,7 +30,7 @@ class AblationRow:
     difference: dict[str, float]
     intervals: dict[str, Interval]
     difference_intervals: dict[str, Interval]
-    tests: dict[str, Any]
+    tests: Comparison | None
     f1_change: dict[str, float]
     change: dict[str, float]
 
@@ -85,16 +84,6 @@ def ablation_row(
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     groups, truth = table.posts.groups[rows], labels[rows]
     metrics, before = summarise(scoring.metrics(logits)), summarise(scoring.metrics(full))
-    tests: dict[str, Any] = {}
-    if logits is not full:
-        found = compare(labels, folds, predicted, reference, classes, seeds=scoring.seeds)
-        tests = {
-            "mcnemar": found.mcnemar,
-            "mcnemar_exact": found.mcnemar_exact,
-            "only_this": found.only_head,
-            "only_full": found.only_other,
-            "corrected_t": found.corrected_t,
-        }
     return AblationRow(
         fusion=fusion,
         inputs=inputs,
@@ -102,8 +91,8 @@ def ablation_row(
         metrics=metrics,
         difference={name: value["mean"] - before[name]["mean"] for name, value in metrics.items()},
         intervals=bootstrap(groups, truth, ours, classes=len(classes)),
-        difference_intervals=bootstrap_difference(groups, truth, ours, theirs, classes=len(classes)),
-        tests=tests,
+        difference_intervals=bootstrap(groups, truth, ours, minus=theirs, classes=len(classes)),
+        tests=None if logits is full else compare(labels, folds, predicted, reference, classes, seeds=scoring.seeds),
         f1_change={
             name: a - b
             for name, a, b in zip(classes, _f1(truth, ours, classes), _f1(truth, theirs, classes), strict=True)

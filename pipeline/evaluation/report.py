@@ -9,7 +9,7 @@ from dataclasses import astuple
 from typing import Any
 
 from ..metrics.tables import class_cells, metric_cells, metric_title
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from .charts import line_chart
 from .comparison import Evaluation
 

@@ -30,27 +30,24 @@ class Interval:
 
 
 def bootstrap(
-    groups: Ints, truth: Ints, predictions: Ints, *, classes: int, draws: int = DRAWS, seed: int = 0
+    groups: Ints,
+    truth: Ints,
+    predictions: Ints,
+    *,
+    classes: int,
+    minus: Ints | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Percentile intervals of RESAMPLED by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
 
-    `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw. The interval
-    covers the choice of posts, given these trained heads; it leaves out how training varies.
+    `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw; those of
+    `minus` (R, n), another system on the same posts, are subtracted. The interval covers the choice of posts, given
+    these trained heads; it leaves out how training varies.
     """
     weights = np.full(len(predictions), 1 / len(predictions))
-    return _intervals(groups, truth, predictions, weights, classes, draws, seed)
-
-
-def bootstrap_difference(groups: Ints, truth: Ints, first: Ints, second: Ints, *, classes: int) -> dict[str, Interval]:
-    """As `bootstrap`, of the first system's metric minus the second's on the same posts; predictions (R, n) each."""
-    weights = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
-    return _intervals(groups, truth, np.concatenate([first, second]), weights, classes, DRAWS, 0)
-
-
-def _intervals(
-    groups: Ints, truth: Ints, predictions: Ints, weights: Floats, classes: int, draws: int, seed: int
-) -> dict[str, Interval]:
-    """Intervals of metrics (R,) of predictions (R, n), added up with these weights (R,)."""
+    if minus is not None:
+        predictions, weights = np.concatenate([predictions, minus]), np.concatenate([weights, -weights])
     _, group = np.unique(groups, return_inverse=True)  # (n,) in 0..G-1
     size, cells = int(group.max()) + 1, classes * classes
     cell = group * cells + truth * classes + predictions  # (R, n)

@@ -24,7 +24,7 @@ from ..data.inputs import reduction_names, towers_of
 from ..data.split import describe_folds
 from ..data.stored_files import new_folder, read_json, write_json
 from ..metrics.probabilities import softmax
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from .checkpoint import load_heads, save_heads
 
 NAME, REMEDY = "a run's configuration", "train again"

@@ -16,8 +16,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean, softmax
-from .fold_result import FoldResult
-from .folds import FoldDone, train_folds
+from .folds import FoldDone, FoldResult, train_folds
 from .loop import training_threads
 from .predictions import prediction_views, view_logits
 
