@@ -58,7 +58,7 @@ def ablate(
     """Compare a full head with the same head without each modality, on the same splits and seeds.
 
     `how` "retrain" masks a modality in training and testing, so that the head learns its null vector; otherwise the
-    full head is tested with that modality replaced (see `Removal`). `part` compares trained variants of the head
+    full head is tested with that modality replaced (see `remove`). `part` compares trained variants of the head
     instead. Several configs, which differ in their fusion, and `seeds` seeds, from `training.seed` on, are trained
     together. Both modalities must be cached. Rows whose logits equal the full head's are refused.
 

@@ -98,7 +98,8 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    outputs = list(_predict_folds(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
+    head_seed = int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
     logits = [one.whole for one in outputs]
     reproduced = _reproduced(path, table, folds, logits)
     if reproduced < ALIKE:
@@ -111,11 +112,6 @@ def evaluate_run(
         return Reevaluation(path, evaluation, reproduced, None, [])
     curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)
     return Reevaluation(path, evaluation, reproduced, curve, curve.write(path))
-
-
-def read_seed(path: Path) -> int:
-    """The seed of a run's folds and heads."""
-    return int(read_json(path / "split.json", "a run's split", "train again")["seed"])
 
 
 def _predict_folds(

@@ -19,6 +19,7 @@ from ...features.store.durable import make_folder, naming
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
+from ..data.stored_files import read_json
 from ..data.test_posts import mark_test_posts
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
@@ -106,10 +107,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
 
 def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
     """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    try:
-        keys = set(json.loads((path / "split.json").read_text("utf-8"))["keys"].values())
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'split.json'}: not a run's split ({error!r}); train again") from error
+    keys = set(read_json(path / "split.json", "a run's split", "train again")["keys"].values())
     return np.flatnonzero([key in keys for key in posts.keys])
 
 

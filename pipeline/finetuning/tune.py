@@ -75,14 +75,17 @@ class EncoderInputs:
 
 @dataclass(frozen=True)
 class TunedWeights:
-    """The weights of the best epoch (counted from 1), the history, and the training rows per second (`speed`)."""
+    """The weights of the best epoch (counted from 1), metrics of every epoch on the validation rows, and the speed.
+
+    `rows` and `valid_rows` count the training and validation rows, `rows_per_second` is the speed of training.
+    """
 
     weights: dict[str, Tensor]
     history: list[dict[str, float]]
     best_epoch: int
-    train: NDArray[np.int64]
-    valid: NDArray[np.int64]
-    speed: float
+    rows: int
+    valid_rows: int
+    rows_per_second: float
 
 
 def fit_encoder(
@@ -147,7 +150,7 @@ def fit_encoder(
             done(number, config.epochs)
     speed = len(train) * len(state.history) / sum(record.seconds for record in state.history)
     history = [record.valid for record in state.history]
-    return TunedWeights(weights, history, state.best_epoch, train, valid, round(speed, 2))
+    return TunedWeights(weights, history, state.best_epoch, len(train), len(valid), round(speed, 2))
 
 
 def _mode(model: nn.Module, learn: bool) -> None:
