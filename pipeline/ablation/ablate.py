@@ -99,7 +99,7 @@ def ablate(
                 )
             )
         if not part and not unchanged:
-            scores = {name: scoring.metrics(found) for name, found in logits.items()}
+            scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
             shapley[full.fusion] = shapley_values({"neither": scoring.majority()} | scores)
     path = free_name(runs, folder)
     ablation = Ablation(

@@ -54,17 +54,14 @@ class Scoring:
         repeats = max(fold.repeat for fold in self.folds) + 1
         return [replace(f, repeat=f.repeat + seed * repeats) for seed in range(self.seeds) for f in self.folds]
 
-    def metrics(self, logits: Sequence[Logits]) -> list[dict[str, float]]:
+    def metrics(self, predictions: Sequence[Labels]) -> list[dict[str, float]]:
         """Every metric of every fold of every seed."""
-        return self._score([one.argmax(1) for one in logits])
+        return score_folds(self.table.targets(), self.all_folds, predictions, self.table.classes)
 
     def majority(self) -> list[dict[str, float]]:
         """The same for the most frequent class of the training rows."""
         labels = self.table.targets()
-        return self._score([predict_majority(labels[fold.train], len(fold.test)) for fold in self.all_folds])
-
-    def _score(self, predictions: Sequence[Labels]) -> list[dict[str, float]]:
-        return score_folds(self.table.targets(), self.all_folds, predictions, self.table.classes)
+        return self.metrics([predict_majority(labels[fold.train], len(fold.test)) for fold in self.all_folds])
 
 
 def ablation_row(
@@ -83,7 +80,7 @@ def ablation_row(
     ours, theirs = by_repeat(folds, predicted), by_repeat(folds, reference)  # (R, n) each
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     groups, truth = table.posts.groups[rows], labels[rows]
-    metrics, before = summarise(scoring.metrics(logits)), summarise(scoring.metrics(full))
+    metrics, before = summarise(scoring.metrics(predicted)), summarise(scoring.metrics(reference))
     return AblationRow(
         fusion=fusion,
         inputs=inputs,

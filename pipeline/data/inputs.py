@@ -68,13 +68,11 @@ def fit_reductions(
     }
 
 
-def towers_of(
-    specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool, width: int = 128, layers: int = 2
-) -> Towers:
+def towers_of(specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool) -> Towers:
     """The towers that a head needs: one for each of these encoders that passes its input through."""
     raw = {modality: spec for modality, side in specs.items() for spec in side if spec.raw}
     vocabulary = json.loads(raw["text"].preprocess)["vocabulary"] if "text" in raw else 0
-    return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens, width=width, layers=layers)
+    return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens)
 
 
 def build_inputs(

@@ -92,8 +92,7 @@ class Evaluation:
 
     def test_cells(self) -> Cells:
         """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
-        compared = [name for name in (SUPERVISED, "linear", self.best_single) if name in self.tests]
-        found = [(name, self.tests[name]) for name in compared if name is not None]
+        names = [name for name in (SUPERVISED, "linear", self.best_single) if name and name in self.tests]
         return ["head minus", "accuracy", "macro f1", "McNemar p", "corrected t p"], [
             [
                 name,
@@ -101,7 +100,7 @@ class Evaluation:
                 p_text(one.mcnemar),
                 p_text(one.corrected_t["accuracy"]),
             ]
-            for name, one in found
+            for name, one in ((name, self.tests[name]) for name in names)
         ]
 
 
