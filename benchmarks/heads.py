@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from msa.features.posts.layouts import read_corpus
+from msa.features.text_table import table as text_table
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
@@ -26,7 +27,7 @@ from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_predictions, pooled_matrix
 from msa.pipeline.evaluation.comparison import score_folds
 from msa.pipeline.metrics.scores import score, summarise
-from msa.pipeline.metrics.tables import metric_table
+from msa.pipeline.metrics.tables import metric_cells
 from msa.pipeline.training.folds import train_folds
 
 FUSIONS = {
@@ -50,7 +51,7 @@ def main() -> None:
         table, folds, device = prepare(corpus, stage, config, seed=0)
         results = train_folds(table, folds, config, TrainConfig(), device=device)
         rows[name] = summarise([result.metrics for result in results])
-        print(metric_table({name: rows[name]}).splitlines()[-1], flush=True)
+        print(text_table(*metric_cells({name: rows[name]})).splitlines()[-1], flush=True)
     matrix, labels = np.nan_to_num(pooled_matrix(build_inputs(table, tokens=False))), table.targets()
     for name, predictions in baseline_predictions(table, folds, seed=0).items():
         rows[name] = summarise(score_folds(labels, folds, predictions, table.classes))
@@ -60,7 +61,7 @@ def main() -> None:
         machine = make_pipeline(StandardScaler(), SVC(C=2)).fit(matrix[rest], labels[rest])
         found.append(score(labels[fold.test], machine.predict(matrix[fold.test]), table.classes))
     rows["SVM (RBF, C=2)"] = summarise(found)
-    print(metric_table(rows))
+    print(text_table(*metric_cells(rows)))
     best = max(rows[name]["accuracy"]["mean"] for name in FUSIONS)
     rival = max(metrics["accuracy"]["mean"] for name, metrics in rows.items() if name not in FUSIONS)
     check_target("best fusion over best rival, accuracy", best / rival, 1.0)

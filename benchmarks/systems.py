@@ -15,11 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common import DATA, check_target, machine
 
 from msa.features.posts.layouts import read_corpus
@@ -33,8 +32,7 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.baselines import baseline_predictions
-from msa.pipeline.evaluation.comparison import evaluate_folds, score_folds
-from msa.pipeline.metrics.scores import summarise
+from msa.pipeline.evaluation.comparison import evaluate_folds
 from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.pseudo_labels import train_with_pseudo_labels
 
@@ -109,13 +107,13 @@ def measure(recipe: Recipe, corpus: Corpus, cache: Path, folds: int) -> dict[str
     seconds = time.perf_counter() - started
     linear = {"linear": PROBES[len(split)]}
     validation = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = evaluate_folds(features, split, [one.logits for one in results], validation, baselines=linear)
-    against = evaluation.comparisons["linear"]
-    probe = [one["accuracy"] for one in score_folds(features.targets(), split, linear["linear"], features.classes)]
+    logits = [one.logits for one in results]
+    evaluation = evaluate_folds(features, split, logits, validation, fusion=head.fusion, baselines=linear)
+    against = evaluation.tests["linear"]
     return {
-        "metrics": summarise([result.metrics for result in results]),
-        "intervals": {name: one._asdict() for name, one in evaluation.intervals.items()},
-        "linear": float(np.mean(probe)),
+        "metrics": evaluation.metrics,
+        "intervals": {name: asdict(one) for name, one in evaluation.intervals.items()},
+        "linear": evaluation.baselines["linear"]["accuracy"]["mean"],
         "difference": against.difference["accuracy"],
         "mcnemar": against.mcnemar,
         "folds": len(split),

@@ -40,5 +40,4 @@ class AttentionHead(Head):
         image, text = self.image_positions(image), self.text_positions(text)
         attended = masked_mean(self.cross_attention(image, text, text_mask), image_mask)  # (B, H)
         pooled = [attention_pool(text, text_mask), attention_pool(image, image_mask)]  # (B, H) each
-        logits: Tensor = self.classify(torch.cat([attended, *pooled], -1))
-        return logits  # (B, K)
+        return self.classify(torch.cat([attended, *pooled], -1))  # (B, K)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -28,6 +28,14 @@ class Inputs(NamedTuple):
     image_mask: Tensor  # (B, P) bool
     text: Tensor  # (B, T, E) float
     text_mask: Tensor  # (B, T) bool
+
+    def side(self, modality: Modality) -> tuple[Tensor, Tensor]:
+        """One modality's vectors (B, L, D) and mask (B, L)."""
+        return self[:2] if modality == "image" else self[2:]
+
+    def with_side(self, modality: Modality, vectors: Tensor, mask: Tensor) -> Inputs:
+        """The same inputs with other vectors and mask of one modality."""
+        return Inputs(vectors, mask, *self[2:]) if modality == "image" else Inputs(*self[:2], vectors, mask)
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ class Head(nn.Module):
 
     reads: ClassVar[tuple[Modality, ...]] = ("image", "text")
     offsets: Tensor
+    classify: Callable[[Tensor], Tensor]  # the last layer of most heads
 
     def __init__(self, dims: Dims, *, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -149,12 +158,7 @@ class Head(nn.Module):
 
     def tokens_of(self, modality: Modality, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Project every position of one modality: (B, L, H) and its mask (B, L)."""
-        projection = self.projections[modality]
-        projected: tuple[Tensor, Tensor] = (
-            projection(inputs.image, inputs.image_mask)
-            if modality == "image"
-            else projection(inputs.text, inputs.text_mask)
-        )
+        projected: tuple[Tensor, Tensor] = self.projections[modality](*inputs.side(modality))
         return projected
 
     def pooled_of(self, modality: Modality, inputs: Inputs) -> Tensor:

@@ -28,5 +28,4 @@ class BilinearHead(Head):
         """Map inputs to logits (B, K)."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         terms = self.image_factors(image) * self.text_factors(text)  # (B, R · H)
-        logits: Tensor = self.classify(terms.unflatten(-1, (self.rank, -1)).sum(-2))
-        return logits  # (B, K)
+        return self.classify(terms.unflatten(-1, (self.rank, -1)).sum(-2))  # (B, K)

@@ -20,5 +20,4 @@ class CmaHead(Head):
         """Map inputs to logits (B, K)."""
         image, text = (vector.relu() for vector in self.project_pooled(inputs))  # (B, H) each
         share = self.score(torch.cat([image, text], -1)).softmax(-1)  # (B, H)
-        logits: Tensor = self.classify(torch.cat([share * image, share * text], -1))
-        return logits  # (B, K)
+        return self.classify(torch.cat([share * image, share * text], -1))  # (B, K)

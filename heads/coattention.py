@@ -43,5 +43,4 @@ class CoattentionHead(Head):
         for image_layer, text_layer in zip(self.image_layers, self.text_layers, strict=True):
             image, text = image_layer(image, text, text_mask), text_layer(text, image, image_mask)
         fused = torch.cat([masked_mean(image, image_mask), masked_mean(text, text_mask)], -1)  # (B, 2H)
-        logits: Tensor = self.classify(fused)
-        return logits  # (B, K)
+        return self.classify(fused)  # (B, K)

@@ -30,5 +30,4 @@ class ConcatHead(Head):
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image, text = self.project_pooled(inputs)  # (B, H) each
-        logits: Tensor = self.classify(torch.cat([image, text], -1))
-        return logits  # (B, K)
+        return self.classify(torch.cat([image, text], -1))  # (B, K)

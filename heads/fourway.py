@@ -53,8 +53,7 @@ class FourwayHead(Head):
             last(text, text_mask),
             self.text_cross_self(last(crossed_text, text_mask)[..., None, :], crossed_text, text_mask)[..., 0, :],
         ]
-        logits: Tensor = self.classify(torch.stack(streams).sum(0))
-        return logits  # (B, K)
+        return self.classify(torch.stack(streams).sum(0))  # (B, K)
 
 
 def last(tokens: Tensor, mask: Tensor) -> Tensor:

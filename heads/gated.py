@@ -23,5 +23,4 @@ class GatedHead(Head):
         """Map inputs to logits (B, K)."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         gate = torch.sigmoid(self.gate(torch.cat([image, text], -1)))  # (B, H)
-        logits: Tensor = self.classify(gate * image.tanh() + (1 - gate) * text.tanh())
-        return logits  # (B, K)
+        return self.classify(gate * image.tanh() + (1 - gate) * text.tanh())  # (B, K)

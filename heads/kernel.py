@@ -175,7 +175,7 @@ class ModalityKernel(nn.Module):
 
 def _pooled(inputs: Inputs, name: Modality, rows: Tensor) -> tuple[Tensor, Tensor]:
     """The pooled vectors (n, D) of some rows and their mask (n,)."""
-    vectors, mask = (inputs.image, inputs.image_mask) if name == "image" else (inputs.text, inputs.text_mask)
+    vectors, mask = inputs.side(name)
     return vectors[rows, 0].float(), mask[rows, 0]
 
 

@@ -51,5 +51,4 @@ class MultHead(Head):
             self.image_self(crossed_image[..., :1, :], crossed_image, image_mask),
             self.text_self(crossed_text[..., :1, :], crossed_text, text_mask),
         ]  # (B, 1, H) each
-        logits: Tensor = self.classify(torch.cat(pooled, -1)[..., 0, :])
-        return logits  # (B, K)
+        return self.classify(torch.cat(pooled, -1)[..., 0, :])  # (B, K)

@@ -30,5 +30,4 @@ class OteHead(Head):
         mask = torch.ones(both.shape[:-1], dtype=torch.bool, device=both.device)
         for layer in self.layers:
             both = layer(both, both, mask)
-        logits: Tensor = self.classify(both.flatten(-2))
-        return logits  # (B, K)
+        return self.classify(both.flatten(-2))  # (B, K)

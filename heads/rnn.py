@@ -91,5 +91,4 @@ class RnnHead(Head):
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         text = self.text(*self.tokens_of("text", inputs))  # (B, directions · H)
-        logits: Tensor = self.classify(torch.cat([self.pooled_of("image", inputs), text], -1))
-        return logits  # (B, K)
+        return self.classify(torch.cat([self.pooled_of("image", inputs), text], -1))  # (B, K)

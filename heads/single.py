@@ -20,8 +20,7 @@ class SingleHead(Head):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
-        logits: Tensor = self.classify(self.pooled_of(self.reads[0], inputs))
-        return logits  # (B, K)
+        return self.classify(self.pooled_of(self.reads[0], inputs))  # (B, K)
 
 
 class ImageHead(SingleHead):

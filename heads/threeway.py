@@ -56,8 +56,7 @@ class ThreewayHead(Head):
         pairs = [(image, text), (text, image), (image, image), (text, text)][: len(self.ways)]
         attended = [way(queries, *context) for way, ((queries, _), context) in zip(self.ways, pairs, strict=True)]
         mask = torch.cat([mask for (_, mask), _ in pairs], -1)  # (B, 2P + T)
-        logits: Tensor = self.classify(masked_mean(torch.cat(attended, -2).relu(), mask))
-        return logits  # (B, K)
+        return self.classify(masked_mean(torch.cat(attended, -2).relu(), mask))  # (B, K)
 
     def _with_positions(self, tokens: Tensor, positions: Positions) -> Tensor:
         """Combine tokens (B, L, H) with position vectors: (B, L, H) by sum, (B, L, 2H) by concat."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .base import Dims, Head, Inputs, masked_mean
+from .base import MODALITIES, Dims, Head, Inputs, masked_mean
 from .block import blocks
 from .dropout import Dropout
 from .positions import sinusoids
@@ -100,15 +100,12 @@ class TowerHead(Head):
 
     def encode(self, inputs: Inputs) -> Inputs:
         """Encode raw inputs for the head: the pooled vector first, then the tokens if it reads them."""
-        if self.image is not None:
-            inputs = inputs._replace(**self._encoded("image", self.image(inputs.image, inputs.image_mask)))
-        if self.text is not None:
-            inputs = inputs._replace(**self._encoded("text", self.text(inputs.text, inputs.text_mask)))
+        for modality, tower in zip(MODALITIES, (self.image, self.text), strict=True):
+            if tower is not None:
+                vectors, mask = tower(*inputs.side(modality))
+                length = None if self.tokens else 1
+                inputs = inputs.with_side(modality, vectors[:, :length], mask[:, :length])
         return inputs
-
-    def _encoded(self, name: str, sequence: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        vectors, mask = sequence if self.tokens else (part[:, :1] for part in sequence)
-        return {name: vectors, f"{name}_mask": mask}
 
 
 class PixelTower(nn.Module):

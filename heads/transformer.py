@@ -45,5 +45,4 @@ class TransformerHead(Head):
         for layer in inner:
             both = layer(both, both, mask)
         pooled = torch.stack([both[..., 0, :], both[..., image.shape[-2], :]], -2)  # (B, 2, H)
-        logits: Tensor = self.classify(final(pooled, both, mask).flatten(-2))
-        return logits  # (B, K)
+        return self.classify(final(pooled, both, mask).flatten(-2))  # (B, K)

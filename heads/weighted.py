@@ -40,5 +40,4 @@ class WeightedHead(Head):
         else:
             share = self.score(torch.cat([image, text], -1)).softmax(-1)  # (B, 2)
             fused = share[..., :1] * image + share[..., 1:] * text  # (B, H)
-        logits: Tensor = self.classify(fused)
-        return logits  # (B, K)
+        return self.classify(fused)  # (B, K)

@@ -149,6 +149,6 @@ def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -
 
 def _predict(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
     table = load_run_features(run, corpus, cache)
-    sides = [side.present for side in (table.image, table.text) if side is not None]
-    blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~np.logical_or.reduce(sides)))
+    present = np.logical_or.reduce([side.present for side in table.sides.values()])
+    blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~present))
     return Predictions(list(table.posts.ids), run.classes, run_probabilities(run, table, device), blind)

@@ -16,10 +16,9 @@ from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
-from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds, score_folds
+from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .evaluation.report import render_report
-from .metrics.scores import summarise
-from .metrics.tables import class_table, metric_table, scored_text
+from .metrics.tables import scored_text
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
@@ -28,37 +27,21 @@ from .training.pseudo_labels import train_with_pseudo_labels
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A finished run: its folder, its metrics over folds, those of the baselines, and their evaluation."""
+    """A finished run: its folder, and the evaluation of its heads on the test rows of their folds."""
 
     run: Path
-    fusion: str
-    metrics: dict[str, dict[str, float]]
-    baselines: dict[str, dict[str, dict[str, float]]]
     evaluation: Evaluation
-    folds: int
-    repeats: int
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {
-            "run": str(self.run),
-            "fusion": self.fusion,
-            "metrics": self.metrics,
-            "baselines": self.baselines,
-            "folds": self.folds,
-            "repeats": self.repeats,
-            "seconds": self.seconds,
-        } | self.evaluation.to_dict()
+        return {"run": str(self.run), "seconds": self.seconds} | asdict(self.evaluation)
 
     def to_text(self) -> str:
         """The tables that the command prints."""
-        systems = {self.fusion: self.metrics} | self.baselines
-        scored = scored_text(self.evaluation.rows, self.folds, self.repeats)
-        return (
-            f"{class_table(self.evaluation.classes)}\n\n{metric_table(systems)}\n\n{self.evaluation.to_text()}\n\n"
-            f"{scored}, {self.seconds:.1f} s; run folder: {self.run}"
-        )
+        found = self.evaluation
+        scored = scored_text(found.rows, found.folds, found.repeats)
+        return f"{found.to_text()}\n\n{scored}, {self.seconds:.1f} s; run folder: {self.run}"
 
 
 def train_head(
@@ -88,19 +71,13 @@ def train_head(
     if unlabelled != "none":
         predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
         results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
-    metrics = summarise([result.metrics for result in results])
-    baselines = {
-        system: summarise(score_folds(table.targets(), folds, predicted, table.classes))
-        for system, predicted in predictions.items()
-    }
     valid = [(result.valid_rows, result.valid_logits) for result in results]
-    evaluation = evaluate_folds(table, folds, [result.logits for result in results], valid, baselines=predictions)
+    logits = [result.logits for result in results]
+    evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
     path = free_name(runs, name or config.fusion)
-    seconds = round(time.perf_counter() - started, 2)
-    trained = TrainedHead(path, config.fusion, metrics, baselines, evaluation, len(folds), data_config.repeats, seconds)
+    trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     report = render_report(
         f"{config.fusion}: {' + '.join([*data_config.image, *data_config.text])}",
-        systems={config.fusion: metrics} | baselines,
         evaluation=evaluation,
         results=results,
         settings={
@@ -119,8 +96,7 @@ def train_head(
         training=training,
         folds=data_config.folds,
         cache=data_config.cache,
-        metrics=trained.to_dict()
-        | {"confusion": evaluation.confusion, "per_fold": [result.metrics for result in results]},
+        metrics=trained.to_dict(),
         report=report,
     )
     if checkpoints:
@@ -132,7 +108,7 @@ def checkpoint_dir(
     runs: Path, every: int, table: CachedFeatures, folds: Sequence[Fold], config: HeadConfig, training: TrainConfig
 ) -> CheckpointDir:
     """The checkpoints of this run, identified by its posts, features, folds and settings."""
-    specs = [spec.fingerprint for side in (table.image, table.text) if side for spec in side.specs]
+    specs = [spec.fingerprint for side in table.specs.values() for spec in side]
     rows = [[part.tolist() for part in (fold.train, fold.valid, fold.test)] for fold in folds]
     identity = [asdict(config), asdict(training), specs, list(table.posts.ids), table.targets().tolist(), rows]
     return CheckpointDir(runs, every, identity)

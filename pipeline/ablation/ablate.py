@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -17,13 +17,12 @@ from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
 from ..data.split import ensemble_folds
 from ..runs.runs import free_name
-from ..training.fold_result import FoldResult
-from ..training.folds import FoldDone, train_experiments
+from ..training.folds import FoldDone, FoldResult, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, predict_without
 from .results import Scoring, ablation_row, change, shapley_values
-from .variants import WITHOUT, HeadPart, HeadVariant, extracted_views, modalities_of, variants_of
+from .variants import WITHOUT, HeadPart, extracted_views, modalities_of, variants_of
 
 Modalities = Literal["image", "text", "all"]
 How = Literal["retrain", Replacement]
@@ -59,7 +58,7 @@ def ablate(
     """Compare a full head with the same head without each modality, on the same splits and seeds.
 
     `how` "retrain" masks a modality in training and testing, so that the head learns its null vector; otherwise the
-    full head is tested with that modality replaced (see `Removal`). `part` compares trained variants of the head
+    full head is tested with that modality replaced (see `remove`). `part` compares trained variants of the head
     instead. Several configs, which differ in their fusion, and `seeds` seeds, from `training.seed` on, are trained
     together. Both modalities must be cached. Rows whose logits equal the full head's are refused.
 
@@ -72,15 +71,12 @@ def ablate(
     if part == "views" and not configs[0].views:
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
         configs = [replace(one, views=extracted_views(data_config.cache, image)) for one in configs]
-    plans = [
-        variants_of(part, one, training) if part else modalities_of(one, training, retrain=how == "retrain")
-        for one in configs
-    ]
+    heads = [Experiment(one, training) for one in configs]
+    plans = [variants_of(part, one) if part else modalities_of(one, retrain=how == "retrain") for one in heads]
     scoring, device = _load(corpus, data_config, configs, training, seeds)
     _check_features(scoring.table, how, part)
     rows, refused, shapley = [], {}, {}
-    for plan, results in zip(plans, train_plans(scoring, plans, device=device, done=done), strict=True):
-        full = plan[0].config
+    for full, results in zip(configs, train_plans(scoring, plans, device=device, done=done), strict=True):
         logits = checked = {name: [result.logits for result in found] for name, found in results.items()}
         if how != "retrain":
             every = [training.seed + number for number in range(seeds)]
@@ -103,7 +99,7 @@ def ablate(
                 )
             )
         if not part and not unchanged:
-            scores = {name: scoring.metrics(found) for name, found in logits.items()}
+            scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
             shapley[full.fusion] = shapley_values({"neither": scoring.majority()} | scores)
     path = free_name(runs, folder)
     ablation = Ablation(
@@ -125,34 +121,18 @@ def ablate(
 
 
 def train_plans(
-    scoring: Scoring, plans: Sequence[Sequence[HeadVariant]], *, device: str, done: FoldDone
+    scoring: Scoring, plans: Sequence[Mapping[str, Experiment]], *, device: str, done: FoldDone
 ) -> list[dict[str, list[FoldResult]]]:
-    """Train every variant of every plan on all folds with all seeds: for each plan, results by name, seed by seed.
-
-    Every head trained on a table with views reads them, so variants without views are trained on a table without.
-    """
-    found: list[dict[str, list[FoldResult]]] = [{variant.name: [] for variant in plan} for plan in plans]
-    total = sum(len(plan) for plan in plans) * scoring.seeds * len(scoring.folds)
-    before = 0
-    for views, table in ((False, _without_views(scoring.table)), (True, scoring.table)):
-        pairs = [(kept, one) for kept, plan in zip(found, plans, strict=True) for one in plan]
-        jobs = [
-            (kept[one.name], Experiment(one.config, replace(one.training, seed=one.training.seed + seed), one.without))
-            for kept, one in pairs
-            if bool(one.config.views) == views
-            for seed in range(scoring.seeds)
-        ]
-        if not jobs:
-            continue
-
-        def step(number: int, _: int, before: int = before) -> None:
-            done(before + number, total)
-
-        trained = train_experiments(table, scoring.folds, [task for _, task in jobs], device=device, done=step)
-        for (kept, _), results in zip(jobs, trained, strict=True):
-            kept += results
-        before += len(jobs) * len(scoring.folds)
-    return found
+    """Train every variant of every plan on all folds with all seeds: for each plan, results by name, seed by seed."""
+    seeds = range(scoring.seeds)
+    experiments = [
+        replace(variant, training=replace(variant.training, seed=variant.training.seed + seed))
+        for plan in plans
+        for variant in plan.values()
+        for seed in seeds
+    ]
+    trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device, done=done))
+    return [{name: [result for _ in seeds for result in next(trained)] for name in plan} for plan in plans]
 
 
 def _check(modality: str, how: str, part: str | None, seeds: int) -> None:
@@ -184,7 +164,7 @@ def _load(
 def _check_features(table: CachedFeatures, how: How, part: str | None) -> None:
     if part:
         return
-    if table.image is None or table.text is None:
+    if len(table.sides) < 2:
         raise ValueError("an ablation needs both modalities; give --image and --text")
     raw = [spec.name for side in table.specs.values() for spec in side if spec.raw]
     if raw and how in ("zero", "mean"):
@@ -193,15 +173,11 @@ def _check_features(table: CachedFeatures, how: How, part: str | None) -> None:
         )
 
 
-def _without_views(table: CachedFeatures) -> CachedFeatures:
-    return replace(table, image=replace(table.image, views=())) if table.image and table.image.views else table
-
-
 def _reason(scoring: Scoring, config: HeadConfig, how: How, inputs: str) -> str:
     """Why the head with only these inputs has the same logits as the full head."""
     removed = WITHOUT[inputs]
-    side = scoring.table.image if removed == "image" else scoring.table.text
-    none = side is not None and not any(side.present[fold.test].any() for fold in scoring.folds)
+    present = scoring.table.sides[removed].present
+    none = not any(present[fold.test].any() for fold in scoring.folds)
     reason = "no test post has one" if none else f"the {config.fusion!r} head does not read it"
     return f"{REMOVALS[how].format(removed)} changed no logits: {reason}"
 
@@ -210,13 +186,8 @@ def _notes(scoring: Scoring, training: TrainConfig, how: How) -> list[str]:
     """Caveats for the reader of the results."""
     if how != "null" or training.modality_dropout:
         return []
-    sides = {"image": scoring.table.image, "text": scoring.table.text}
-    complete = [
-        name
-        for name, side in sides.items()
-        if side is not None and all(side.present[fold.train].all() for fold in scoring.folds)
-    ]
     return [
         f"no training post lacked its {name}, so the null vector for it was never trained; add --modality-dropout 0.1"
-        for name in complete
+        for name, side in scoring.table.sides.items()
+        if all(side.present[fold.train].all() for fold in scoring.folds)
     ]

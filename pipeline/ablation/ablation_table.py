@@ -11,10 +11,11 @@ from typing import Any
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..evaluation.comparison import p_text
+from ..metrics.scores import Summary
 from ..metrics.statistics import RESAMPLED
 from ..metrics.tables import Cells, mean_sd, metric_title, split_text
 from ..runs.runs import to_csv
-from .results import AblationRow, Summary
+from .results import AblationRow
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def _metric_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
             row.name,
             *(mean_sd(row.metrics[name]) for name in RESAMPLED),
             *(_difference(row, name) for name in RESAMPLED),
-            p_text(row.tests.get("mcnemar")),
-            p_text(row.tests.get("corrected_t", {}).get("accuracy")),
+            p_text(row.tests.mcnemar if row.tests else None),
+            p_text(row.tests.corrected_t["accuracy"] if row.tests else None),
         ]
         for row in rows
     ]
@@ -81,7 +82,7 @@ def _difference(row: AblationRow, name: str) -> str:
     if not row.tests:
         return "-"
     bounds = row.difference_intervals[name]
-    return f"{row.difference[name]:+.3f} [{bounds['low']:+.3f}, {bounds['high']:+.3f}]"
+    return f"{row.difference[name]:+.3f} [{bounds.low:+.3f}, {bounds.high:+.3f}]"
 
 
 def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
@@ -109,8 +110,12 @@ def _flat(row: AblationRow) -> dict[str, Any]:
     line |= {f"{name}_{part}": value for name, both in row.metrics.items() for part, value in both.items()}
     line |= {f"{name}_difference": value for name, value in row.difference.items()}
     for prefix, found in (("", row.intervals), ("difference_", row.difference_intervals)):
-        line |= {f"{name}_{prefix}{end}": interval[end] for name, interval in found.items() for end in ("low", "high")}
+        for name, one in found.items():
+            line |= {f"{name}_{prefix}low": one.low, f"{name}_{prefix}high": one.high}
     line |= {f"f1_change_{label}": value for label, value in row.f1_change.items()}
     line |= {f"change_{name}": value for name, value in row.change.items()}
-    line |= {name: value for name, value in row.tests.items() if name != "corrected_t"}
-    return line | {f"corrected_t_{name}": p for name, p in row.tests.get("corrected_t", {}).items()}
+    if row.tests:
+        names = ("mcnemar", "mcnemar_exact", "only_head", "only_other")
+        line |= {name: getattr(row.tests, name) for name in names}
+        line |= {f"corrected_t_{name}": p for name, p in row.tests.corrected_t.items()}
+    return line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.spec import Modality
-from ...heads.base import Inputs
+from ...heads.base import MODALITIES, Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import mask_modality
 from ..metrics.probabilities import log_mean
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 
-MODALITIES: tuple[Modality, ...] = ("image", "text")
 REMOVED: dict[str, tuple[Modality, ...]] = {
     "both": (),
     "text": ("image",),
@@ -28,7 +26,6 @@ REMOVED: dict[str, tuple[Modality, ...]] = {
     "neither": ("image", "text"),
 }  # by what the head still reads
 Replacement = Literal["zero", "mean", "shuffle", "null"]
-Removal = Callable[[Inputs, Modality], Inputs]
 
 
 def predict_without(
@@ -49,50 +46,38 @@ def predict_without(
     with training_threads(1):
         for number, result in enumerate(results):
             views = prediction_views(table, config, result.reductions, device)
-            rows = torch.from_numpy(result.fold.test).to(device)
+            rows, train = (torch.from_numpy(part).to(device) for part in (result.fold.test, result.fold.train))
             # One seed per fold and training seed, so that no two of them pair the same posts.
             seed = (seeds[number // folds], number % folds)
-            remove = removal(how, views[0], train=result.fold.train, count=len(rows), seed=seed)
             whole = [Inputs(*(tensor[rows] for tensor in view)) for view in views]
             for key, removed in REMOVED.items():
                 shown = whole
                 for modality in removed:
-                    shown = [remove(one, modality) for one in shown]
+                    shown = [remove(how, one, modality, posts=views[0], train=train, seed=seed) for one in shown]
                 logits[key].append(log_mean(view_logits(result.heads, shown, range(len(rows)))))
     return logits
 
 
-def removal(
-    how: Replacement, inputs: Inputs, *, train: NDArray[np.int64], count: int, seed: tuple[int, ...]
-) -> Removal:
-    """A function that returns the inputs of `count` test rows without a modality, given those of all posts.
+def remove(
+    how: Replacement, inputs: Inputs, modality: Modality, *, posts: Inputs, train: Tensor, seed: tuple[int, ...]
+) -> Inputs:
+    """The inputs of test rows without a modality; `posts` are the inputs of all posts, `train` their training rows.
 
-    "mean" is the mean of the `train` rows at each position. Masks stay as they are, except that "null" masks the
+    "mean" is the mean of the training rows at each position. Masks stay as they are, except that "null" masks the
     modality and "shuffle" takes the other post's mask with its features. The two modalities are shuffled independently.
     Raises ValueError where fewer than two rows are to be shuffled.
     """
-    device = inputs.text.device
-    means: dict[Modality, Tensor] = {}
-    orders: dict[Modality, Tensor] = {}
-    for number, modality in enumerate(MODALITIES):
-        if how == "mean":
-            means[modality] = position_means(*side(inputs, modality), torch.from_numpy(train).to(device))
-        if how == "shuffle":
-            orders[modality] = torch.from_numpy(others(count, np.random.default_rng((*seed, number)))).to(device)
-
-    def remove(shown: Inputs, modality: Modality) -> Inputs:
-        if how == "null":
-            return mask_modality(shown, modality)
-        vectors, mask = side(shown, modality)
-        if how == "zero":
-            vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
-        elif how == "mean":
-            vectors = means[modality].expand_as(vectors)
-        else:
-            vectors, mask = vectors[orders[modality]], mask[orders[modality]]
-        return shown._replace(**{modality: vectors, f"{modality}_mask": mask})
-
-    return remove
+    vectors, mask = inputs.side(modality)
+    if how == "null":
+        mask = mask & False
+    elif how == "zero":
+        vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
+    elif how == "mean":
+        vectors = position_means(*posts.side(modality), train).expand_as(vectors)
+    else:
+        order = others(len(vectors), np.random.default_rng((*seed, MODALITIES.index(modality))))
+        vectors, mask = vectors[order], mask[order]
+    return inputs.with_side(modality, vectors, mask)
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
@@ -115,8 +100,3 @@ def position_means(vectors: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
     counts = shown.sum(0)  # (L, 1)
     overall = totals.sum(0) / counts.sum().clamp(min=1)
     return torch.where(counts > 0, totals / counts.clamp(min=1), overall)
-
-
-def side(inputs: Inputs, modality: Modality) -> tuple[Tensor, Tensor]:
-    """One modality's vectors (N, L, D) and mask (N, L)."""
-    return (inputs.image, inputs.image_mask) if modality == "image" else (inputs.text, inputs.text_mask)

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
-from ..evaluation.comparison import by_repeat, compare, score_folds
-from ..metrics.scores import per_class, summarise
-from ..metrics.statistics import RESAMPLED, Interval, bootstrap, bootstrap_difference
-
-Summary = dict[str, dict[str, float]]
+from ..evaluation.comparison import Comparison, by_repeat, compare, score_folds
+from ..metrics.scores import Summary, per_class, summarise
+from ..metrics.statistics import RESAMPLED, Interval, bootstrap
 
 
 @dataclass(frozen=True)
 class AblationRow:
     """Metrics of a head on some inputs, or of a variant of it, and their difference from the full head's.
 
-    `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `intervals` and
-    `difference_intervals` hold estimate, low and high of 95 % intervals. `f1_change` is by class; `change` measures how
-    far logits and predictions moved. `tests` and `change` are empty in the full head's own row.
+    `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `f1_change` is by class;
+    `change` measures how far logits and predictions moved. The full head's own row has no `tests` and no `change`.
     """
 
     fusion: str
@@ -32,9 +28,9 @@ class AblationRow:
     variant: str
     metrics: Summary
     difference: dict[str, float]
-    intervals: Summary
-    difference_intervals: Summary
-    tests: dict[str, Any]
+    intervals: dict[str, Interval]
+    difference_intervals: dict[str, Interval]
+    tests: Comparison | None
     f1_change: dict[str, float]
     change: dict[str, float]
 
@@ -58,17 +54,14 @@ class Scoring:
         repeats = max(fold.repeat for fold in self.folds) + 1
         return [replace(f, repeat=f.repeat + seed * repeats) for seed in range(self.seeds) for f in self.folds]
 
-    def metrics(self, logits: Sequence[Logits]) -> list[dict[str, float]]:
+    def metrics(self, predictions: Sequence[Labels]) -> list[dict[str, float]]:
         """Every metric of every fold of every seed."""
-        return self._score([one.argmax(1) for one in logits])
+        return score_folds(self.table.targets(), self.all_folds, predictions, self.table.classes)
 
     def majority(self) -> list[dict[str, float]]:
         """The same for the most frequent class of the training rows."""
         labels = self.table.targets()
-        return self._score([predict_majority(labels[fold.train], len(fold.test)) for fold in self.all_folds])
-
-    def _score(self, predictions: Sequence[Labels]) -> list[dict[str, float]]:
-        return score_folds(self.table.targets(), self.all_folds, predictions, self.table.classes)
+        return self.metrics([predict_majority(labels[fold.train], len(fold.test)) for fold in self.all_folds])
 
 
 def ablation_row(
@@ -87,26 +80,16 @@ def ablation_row(
     ours, theirs = by_repeat(folds, predicted), by_repeat(folds, reference)  # (R, n) each
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     groups, truth = table.posts.groups[rows], labels[rows]
-    metrics, before = summarise(scoring.metrics(logits)), summarise(scoring.metrics(full))
-    tests: dict[str, Any] = {}
-    if logits is not full:
-        found = compare(labels, folds, predicted, reference, classes, seeds=scoring.seeds)
-        tests = {
-            "mcnemar": found.mcnemar,
-            "mcnemar_exact": found.mcnemar_exact,
-            "only_this": found.only_head,
-            "only_full": found.only_other,
-            "corrected_t": found.corrected_t,
-        }
+    metrics, before = summarise(scoring.metrics(predicted)), summarise(scoring.metrics(reference))
     return AblationRow(
         fusion=fusion,
         inputs=inputs,
         variant=variant,
         metrics=metrics,
         difference={name: value["mean"] - before[name]["mean"] for name, value in metrics.items()},
-        intervals=_as_dicts(bootstrap(groups, truth, ours, classes=len(classes))),
-        difference_intervals=_as_dicts(bootstrap_difference(groups, truth, ours, theirs, classes=len(classes))),
-        tests=tests,
+        intervals=bootstrap(groups, truth, ours, classes=len(classes)),
+        difference_intervals=bootstrap(groups, truth, ours, minus=theirs, classes=len(classes)),
+        tests=None if logits is full else compare(labels, folds, predicted, reference, classes, seeds=scoring.seeds),
         f1_change={
             name: a - b
             for name, a, b in zip(classes, _f1(truth, ours, classes), _f1(truth, theirs, classes), strict=True)
@@ -142,7 +125,3 @@ def shapley_values(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[
 
 def _f1(truth: Labels, predicted: Labels, classes: Sequence[str]) -> list[float]:
     return [entry["f1"] for entry in per_class(np.tile(truth, len(predicted)), predicted.ravel(), classes)]
-
-
-def _as_dicts(intervals: Mapping[str, Interval]) -> Summary:
-    return {name: one._asdict() for name, one in intervals.items()}

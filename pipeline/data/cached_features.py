@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ class CachedFeatures:
     text: ModalityTable | None
 
     @property
+    def sides(self) -> dict[Modality, ModalityTable]:
+        """The modalities that are there."""
+        sides: dict[Modality, ModalityTable | None] = {"image": self.image, "text": self.text}
+        return {modality: side for modality, side in sides.items() if side is not None}
+
+    @property
     def specs(self) -> dict[Modality, tuple[EncoderSpec, ...]]:
         """The encoders of each modality."""
         return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
@@ -64,7 +71,7 @@ class CachedFeatures:
     @property
     def extract_seconds(self) -> float | None:
         """What extracting these features took one process, views included; None where the cache does not know."""
-        seconds = sum(side.seconds for side in (self.image, self.text) if side)
+        seconds = sum(side.seconds for side in self.sides.values())
         return None if math.isnan(seconds) else seconds
 
     def targets(self) -> NDArray[np.int64]:
@@ -148,25 +155,19 @@ def load_features(
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
     asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
+    load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
     tables = {
         modality: replace(
-            _load_modality(
-                contents, cache, specs, tokens=tokens, patches=patches, remedy=f"msa extract {asked[modality]}"
-            ),
-            seen=find_seen(specs, cache, contents, posts.groups),
+            load(specs, remedy=f"msa extract {asked[modality]}"), seen=find_seen(specs, cache, contents, posts.groups)
         )
         for modality, specs in sides
         if specs
     }
     if views:
-        remedy = f"msa extract {asked['image']} --views {len(views)}"
-        plain, seconds = tables["image"], 0.0
-        filled = []
-        for specs in views:
-            view = _load_modality(contents, cache, specs, tokens=tokens, patches=patches, remedy=remedy)
-            filled.append(_fill(view, plain))
-            seconds += view.seconds
-        tables["image"] = replace(plain, views=tuple(filled), seconds=plain.seconds + seconds)
+        plain, remedy = tables["image"], f"msa extract {asked['image']} --views {len(views)}"
+        filled = tuple(_fill(load(specs, remedy=remedy), plain) for specs in views)
+        seconds = plain.seconds + sum(view.seconds for view in filled)
+        tables["image"] = replace(plain, views=filled, seconds=seconds)
     return CachedFeatures(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
 
 
@@ -203,11 +204,11 @@ def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
     if view.tokens is None or plain.tokens is None:
         pairs = zip(view.parts, plain.parts, strict=True)
         parts = tuple(_fill(replace(one, present=view.present), other) for one, other in pairs)
-        return ModalityTable(view.specs, plain.present, pooled, parts=parts)
+        return replace(view, present=plain.present, pooled=pooled, parts=parts)
     tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
     if held.any():
         tokens[held] = view.tokens[held]
-    return ModalityTable(view.specs, plain.present, pooled, tokens, plain.token_mask)
+    return replace(view, present=plain.present, pooled=pooled, tokens=tokens, token_mask=plain.token_mask)
 
 
 def _load_encoder(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,22 +17,11 @@ from .cached_features import CachedFeatures, ModalityTable
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
 BLOCK_ROWS = 512
-Reductions = Mapping[str, "Reduction"]  # by the names of `reduction_names`
+Reductions = Mapping[str, Tensor]  # the principal axes (D, W) of an encoder, by the names of `reduction_names`
 
 
-@dataclass(frozen=True)
-class Reduction:
-    """Principal axes of one encoder, fitted on training rows: basis (D, W)."""
-
-    basis: Tensor
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Map (…, D) to (…, W)."""
-        return vectors @ self.basis
-
-
-def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Reduction:
-    """Principal axes of the tokens and pooled vectors of these rows about the origin, in units of their spread.
+def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Tensor:
+    """Principal axes (D, W) of the tokens and pooled vectors of these rows about the origin, in units of their spread.
 
     Not about the mean: a head begins with a LayerNorm, which would magnify the small differences from it. Fitted on at
     most FIT_VECTORS vectors, evenly spaced. `width` above D keeps D axes.
@@ -53,7 +41,8 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     # An axis is defined up to its sign: fix it, so that the same rows give the same numbers everywhere.
     basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
     scale = values.clamp(min=0).mean().sqrt().clamp(min=1e-12)
-    return Reduction((basis / scale).float())
+    reduction: Tensor = (basis / scale).float()
+    return reduction
 
 
 def reduction_names(modality: Modality, encoders: int) -> list[str]:
@@ -63,30 +52,27 @@ def reduction_names(modality: Modality, encoders: int) -> list[str]:
 
 def fit_reductions(
     table: CachedFeatures, rows: NDArray[np.int64], *, width: int | None, tokens: bool
-) -> dict[str, Reduction]:
+) -> dict[str, Tensor]:
     """One reduction per encoder that has tokens wider than `width`; none for pooled vectors or `width=None`.
 
     The inputs of a tower are never reduced.
     """
     if not tokens or width is None:
         return {}
-    modalities: dict[Modality, ModalityTable | None] = {"image": table.image, "text": table.text}
     return {
         name: fit_reduction(part, rows, width)
-        for modality, side in modalities.items()
-        if side is not None and not side.specs[0].raw
+        for modality, side in table.sides.items()
+        if not side.specs[0].raw
         for name, part in zip(reduction_names(modality, len(side.specs)), side.parts or (side,), strict=True)
         if part.pooled.shape[1] > width
     }
 
 
-def towers_of(
-    specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool, width: int = 128, layers: int = 2
-) -> Towers:
+def towers_of(specs: Mapping[Modality, Sequence[EncoderSpec]], *, tokens: bool) -> Towers:
     """The towers that a head needs: one for each of these encoders that passes its input through."""
     raw = {modality: spec for modality, side in specs.items() for spec in side if spec.raw}
     vocabulary = json.loads(raw["text"].preprocess)["vocabulary"] if "text" in raw else 0
-    return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens, width=width, layers=layers)
+    return Towers(image="image" in raw, vocabulary=vocabulary, tokens=tokens)
 
 
 def build_inputs(
@@ -102,16 +88,16 @@ def build_inputs(
     several encoders follow one another, each encoder's pooled vector first, reduced to one width by their reductions
     and zeros; position 0 is then the mean of those pooled vectors.
     """
-    image = _side(table, table.image, "image", tokens, reductions or {}, hidden=without == "image")
-    text = _side(table, table.text, "text", tokens, reductions or {}, hidden=without == "text")
-    return Inputs(*image, *text)
+    image = _side(table, table.image, "image", tokens, reductions or {})
+    text = _side(table, table.text, "text", tokens, reductions or {})
+    inputs = Inputs(*image, *text)
+    return mask_modality(inputs, without) if without else inputs
 
 
 def mask_modality(inputs: Inputs, modality: Modality) -> Inputs:
     """The inputs as if every post lacked that modality."""
-    if modality == "image":
-        return inputs._replace(image_mask=inputs.image_mask & False)
-    return inputs._replace(text_mask=inputs.text_mask & False)
+    vectors, mask = inputs.side(modality)
+    return inputs.with_side(modality, vectors, mask & False)
 
 
 def build_views(
@@ -123,7 +109,7 @@ def build_views(
 ) -> list[Inputs]:
     """The `inputs` of `build_inputs` with each augmented view of the images; everything else is shared."""
     views = table.image.views if table.image else ()
-    images = (_side(table, view, "image", tokens, reductions or {}, hidden=False)[0] for view in views)
+    images = (_side(table, view, "image", tokens, reductions or {})[0] for view in views)
     return [inputs._replace(image=image.to(inputs.image.device)) for image in images]
 
 
@@ -150,27 +136,17 @@ def _parts(table: CachedFeatures, modality: Modality, width: int) -> tuple[int, 
 
 
 def _side(
-    table: CachedFeatures,
-    side: ModalityTable | None,
-    modality: Modality,
-    tokens: bool,
-    reductions: Reductions,
-    *,
-    hidden: bool,
+    table: CachedFeatures, side: ModalityTable | None, modality: Modality, tokens: bool, reductions: Reductions
 ) -> tuple[Tensor, Tensor]:
     rows = len(table.posts.ids)
     if side is None:  # no encoder for this modality: one masked column
         return torch.zeros(rows, 1, 1), torch.zeros(rows, 1, dtype=torch.bool)
-    present = torch.from_numpy(side.present) & (not hidden)
+    present = torch.from_numpy(side.present)
     if not tokens and not side.specs[0].raw:
         return torch.from_numpy(side.pooled)[:, None], present[:, None]
     parts = side.parts or (side,)
-    names = reduction_names(modality, len(parts))
-    bases = [reductions.get(name) for name in names]
-    widths = [
-        part.pooled.shape[1] if basis is None else basis.basis.shape[1]
-        for part, basis in zip(parts, bases, strict=True)
-    ]
+    bases = [reductions.get(name) for name in reduction_names(modality, len(parts))]
+    widths = [(part.pooled if basis is None else basis).shape[1] for part, basis in zip(parts, bases, strict=True)]
     masks = [present[:, None] & _mask(part) for part in parts]
     summary = int(len(parts) > 1)  # one position before all others
     length = summary + sum(mask.shape[1] for mask in masks)
@@ -193,14 +169,14 @@ def _mask(part: ModalityTable) -> Tensor:
     return torch.cat([torch.from_numpy(part.present)[:, None], torch.from_numpy(part.token_mask)], 1)
 
 
-def _write(vectors: Tensor, part: ModalityTable, reduction: Reduction | None) -> None:
+def _write(vectors: Tensor, part: ModalityTable, basis: Tensor | None) -> None:
     """Fill vectors (N, 1 + T, W) with one encoder's pooled vectors and tokens."""
     assert part.tokens is not None
     pooled, own = torch.from_numpy(part.pooled)[:, None], torch.from_numpy(part.tokens)
-    if reduction is None:
+    if basis is None:
         vectors[:, :1] = pooled.to(vectors.dtype)
         vectors[:, 1:] = own.to(vectors.dtype)
         return
     for start in range(0, len(own), BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
         rows = slice(start, start + BLOCK_ROWS)
-        vectors[rows] = reduction(torch.cat([pooled[rows], own[rows].float()], 1))
+        vectors[rows] = torch.cat([pooled[rows], own[rows].float()], 1) @ basis

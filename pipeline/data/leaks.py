@@ -17,7 +17,7 @@ def refuse_leaks(table: CachedFeatures, folds: Sequence[Fold]) -> None:
     selected on them, as the head is. Hence an encoder that was tuned on a fold may be tested on that fold, and on no
     other one of the same split.
     """
-    for seen in _all_seen(table.image, table.text):
+    for seen in _all_seen(*table.sides.values()):
         for number, fold in enumerate(folds):
             test = int((seen.trained | seen.selected)[fold.test].sum())
             valid = int(seen.trained[fold.valid].sum())

@@ -33,6 +33,11 @@ class Fold:
     test: NDArray[np.int64]
     repeat: int = 0
 
+    @property
+    def rest(self) -> NDArray[np.int64]:
+        """The training and validation rows, sorted."""
+        return np.sort(np.concatenate([self.train, self.valid]))
+
 
 @dataclass(frozen=True)
 class Posts:
@@ -141,13 +146,12 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     if not len(open_rows):
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
     open_rows = open_rows[~posts.in_test_set[open_rows]]  # a copy of a test post would leak it
-    labels = np.array([label or "" for label in posts.labels])
     if folds is None and (named[open_rows] == "val").any():
         test = open_rows[named[open_rows] == "val"]
         rest = open_rows[named[open_rows] != "val"]
         pairs = [(rest[~np.isin(posts.groups[rest], posts.groups[test])], test)]
     else:
-        pairs = _split_rows(open_rows, labels, posts.groups, folds or TEST_PARTS, seed)[: folds or 1]
+        pairs = _split_rows(posts, open_rows, folds or TEST_PARTS, seed)[: folds or 1]
     return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
 
 
@@ -155,9 +159,8 @@ def split_validation(
     posts: Posts, rows: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split labelled rows into training rows and a tenth of validation rows; ValueError where a class is too small."""
-    labels = np.array([label or "" for label in posts.labels])
-    parts = min(_valid_parts(labels[rows]), max(2, len(np.unique(posts.groups[rows]))))
-    return _split_rows(rows, labels, posts.groups, parts, seed)[0]
+    parts = min(_valid_parts(posts, rows), max(2, len(np.unique(posts.groups[rows]))))
+    return _split_rows(posts, rows, parts, seed)[0]
 
 
 def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
@@ -168,9 +171,7 @@ def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[F
     """
     if count == 1:
         return [fold]
-    rest = np.sort(np.concatenate([fold.train, fold.valid]))
-    labels = np.array([label or "" for label in posts.labels])
-    split = _split_rows(rest, labels, posts.groups, _valid_parts(labels[rest]), repeat_seed(seed, fold.repeat))
+    split = _split_rows(posts, fold.rest, _valid_parts(posts, fold.rest), repeat_seed(seed, fold.repeat))
     others = [replace(fold, train=train, valid=part) for train, part in split if not np.array_equal(part, fold.valid)]
     distinct = [fold, *others][: min(count, VALID_PARTS)]
     if len(distinct) < min(count, VALID_PARTS):
@@ -185,11 +186,9 @@ def inner_folds(posts: Posts, fold: Fold, *, folds: int, seed: int) -> list[Fold
     """
     if folds < 2:
         raise ValueError(f"inner folds must be 2 or more; got {folds}")
-    rest = np.sort(np.concatenate([fold.train, fold.valid]))
-    labels = np.array([label or "" for label in posts.labels])
     made = []
-    for others, test in _split_rows(rest, labels, posts.groups, folds, seed):
-        train, valid = _split_rows(others, labels, posts.groups, _valid_parts(labels[others]), seed)[0]
+    for others, test in _split_rows(posts, fold.rest, folds, seed):
+        train, valid = split_validation(posts, others, seed=seed)
         made.append(replace(fold, train=train, valid=valid, test=test))
     return made
 
@@ -212,16 +211,17 @@ def take_share(posts: Posts, rows: NDArray[np.int64], share: float, *, seed: int
     return np.asarray(np.sort(rows[taken[group]]))
 
 
-def _valid_parts(labels: NDArray[np.str_]) -> int:
+def _valid_parts(posts: Posts, rows: NDArray[np.int64]) -> int:
     """Number of parts of which one is for validation: ten, fewer where no class has ten posts."""
-    return min(VALID_PARTS, max(2, *Counter(labels.tolist()).values()))
+    return min(VALID_PARTS, max(2, *Counter(posts.labels[row] for row in rows).values()))
 
 
 def _split_rows(
-    rows: NDArray[np.int64], labels: NDArray[np.str_], groups: NDArray[np.int64], parts: int, seed: int
+    posts: Posts, rows: NDArray[np.int64], parts: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Split rows into `parts`; return (the others, the part) for each."""
-    counts = Counter(labels[rows].tolist())
+    """Split labelled rows into `parts`; return (the others, the part) for each."""
+    labels, groups = [posts.labels[row] or "" for row in rows], posts.groups[rows]
+    counts = Counter(labels)
     if len(counts) < 2:
         raise ValueError(f"at least two classes are needed to train; got {sorted(counts)}")
     label, fewest = min(counts.items(), key=lambda pair: pair[1])
@@ -229,11 +229,9 @@ def _split_rows(
         raise ValueError(f"class {label!r} has {fewest} post to split; give it more posts or drop it")
     if max(counts.values()) < parts:
         raise ValueError(f"no class has {parts} posts for {parts} parts; use fewer --folds or more posts")
-    if (tied := len(np.unique(groups[rows]))) < parts:
+    if (tied := len(np.unique(groups))) < parts:
         raise ValueError(f"duplicates tie the posts into {tied} groups, too few for {parts} parts; use fewer --folds")
-    everyone = np.arange(len(rows))
-    places = split_groups(labels[rows], groups[rows], parts, seed=seed)
-    result = [(rows[np.setdiff1d(everyone, part)], rows[part]) for part in places]
-    if any(not len(part) or not len(others) for others, part in result):
+    places = split_groups(np.array(labels), groups, parts, seed=seed)
+    if not all(map(len, places)):
         raise ValueError(f"duplicates tie the posts into too few groups for {parts} parts; use fewer --folds")
-    return result
+    return [(np.delete(rows, part), rows[part]) for part in places]

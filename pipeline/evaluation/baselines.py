@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
-from ...heads.base import Inputs
+from ...heads.base import MODALITIES, Inputs
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
@@ -53,6 +52,8 @@ def baseline_predictions(
 
     A probe is trained on the fold's training rows and tuned on its validation rows.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     labels, classes = table.targets(), len(table.classes)
     inputs = build_inputs(table, tokens=False)
     matrix, width = pooled_matrix(inputs), inputs.image.shape[-1]
@@ -63,24 +64,19 @@ def baseline_predictions(
         columns |= {"linear_image": image, "linear_text": ~image}
     predictions = {"majority": [predict_majority(labels[fold.train], len(fold.test)) for fold in folds]}
     parts = {name: matrix[:, chosen] for name, chosen in columns.items() if name in systems}
-    # One probe per core: several threads inside a product of so few columns gain little.
-    with no_warnings(), threadpool_limits(1), ThreadPoolExecutor(available_cores()) as pool:
+    with (
+        # The validation rows also judge a fit that was cut short.
+        warnings.catch_warnings(action="ignore", category=ConvergenceWarning),
+        # One probe per core: several threads inside a product of so few columns gain little.
+        threadpool_limits(1),
+        ThreadPoolExecutor(available_cores()) as pool,
+    ):
         running = {
             name: [pool.submit(linear_probe, part, labels, fold, classes=classes, seed=seed) for fold in folds]
             for name, part in parts.items()
         }
         predictions |= {name: [one.result().predictions for one in futures] for name, futures in running.items()}
     return {name: predictions[name] for name in systems if name in predictions}
-
-
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """Hide convergence warnings: the validation rows also judge a fit that was cut short. For the main thread only."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def pooled_matrix(inputs: Inputs) -> Matrix:
@@ -90,7 +86,8 @@ def pooled_matrix(inputs: Inputs) -> Matrix:
     training rows.
     """
     parts, missing = [], []
-    for vectors, mask in ((inputs.image, inputs.image_mask), (inputs.text, inputs.text_mask)):
+    for modality in MODALITIES:
+        vectors, mask = inputs.side(modality)
         absent = ~mask.any(1).cpu().numpy()
         pooled = vectors[:, 0].detach().float().cpu().numpy().copy()
         pooled[absent] = np.nan
@@ -123,9 +120,7 @@ def linear_probe(
         raise ValueError(f"a linear probe needs two classes among {len(y_train)} training rows; label more posts")
     from sklearn.linear_model import LogisticRegression
 
-    fill, mean, scale = _column_statistics(matrix[fold.train])
-    filled = np.where(np.isnan(matrix), fill, matrix)
-    train, valid, test = ((filled[rows] - mean) / scale for rows in (fold.train, fold.valid, fold.test))
+    train, valid, test = standardised(matrix, fold)
     model = LogisticRegression(
         max_iter=100,
         tol=1e-3,
@@ -149,10 +144,13 @@ def linear_probe(
     return chosen
 
 
-def _column_statistics(x: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Per column: the value to impute, then mean and scale after imputation; a constant column keeps its scale."""
+def standardised(matrix: Matrix, fold: Fold) -> tuple[Matrix, Matrix, Matrix]:
+    """The fold's training, validation and test rows, imputed (NaN: training mean) and scaled as its training rows."""
+    x = matrix[fold.train]
     counts = (~np.isnan(x)).sum(0)
     fill = (np.nansum(x, axis=0, dtype=np.float64) / np.maximum(counts, 1)).astype(np.float32)
-    filled = np.where(np.isnan(x), fill, x)
-    mean, scale = filled.mean(0), filled.std(0)
-    return fill, mean, np.where(scale > 1e-7, scale, np.float32(1.0))
+    filled = np.where(np.isnan(matrix), fill, matrix)
+    mean, scale = filled[fold.train].mean(0), filled[fold.train].std(0)
+    scale = np.where(scale > 1e-7, scale, np.float32(1.0))  # a constant column keeps its scale
+    train, valid, test = ((filled[rows] - mean) / scale for rows in (fold.train, fold.valid, fold.test))
+    return train, valid, test

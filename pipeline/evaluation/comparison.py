@@ -13,7 +13,7 @@ from ...features.text_table import table as text_table
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import softmax
-from ..metrics.scores import ClassScore, confusion, per_class, score
+from ..metrics.scores import ClassScore, Summary, confusion, per_class, score, summarise
 from ..metrics.statistics import (
     RESAMPLED,
     Bin,
@@ -26,7 +26,7 @@ from ..metrics.statistics import (
     over_repeats,
     reliability,
 )
-from ..metrics.tables import Cells, interval_text
+from ..metrics.tables import Cells, class_cells, interval_text, metric_cells
 from .baselines import SINGLES, Labels, Logits
 
 SUPERVISED = "supervised"  # the same head without unlabelled posts
@@ -60,42 +60,39 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Statistics of a run beside mean and deviation. `comparisons` are by baseline; empty without baselines."""
+    """The test predictions of a system over all folds of all repeats; without baselines there are no `tests`.
 
+    `metrics` and those of the `baselines` are means and deviations over the folds, `per_fold` those of each fold.
+    """
+
+    fusion: str
+    metrics: Summary
+    baselines: dict[str, Summary]
+    per_fold: list[dict[str, float]]
     intervals: dict[str, Interval]
     calibration: Calibration
-    comparisons: dict[str, Comparison]
+    tests: dict[str, Comparison]  # by baseline
     best_single: str | None
-    classes: list[ClassScore]
+    per_class: list[ClassScore]
     confusion: list[list[int]]
     rows: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The evaluation part of a run's JSON."""
-        measured = self.calibration
-        bins = {"bins_before": measured.bins_before, "bins_after": measured.bins_after}
-        return {
-            "per_class": self.classes,
-            "intervals": {name: one._asdict() for name, one in self.intervals.items()},
-            "tests": {name: vars(one) for name, one in self.comparisons.items()},
-            "best_single": self.best_single,
-            "calibration": vars(measured) | {name: [one._asdict() for one in found] for name, found in bins.items()},
-            "rows": self.rows,
-        }
+    folds: int
+    repeats: int
 
     def to_text(self) -> str:
-        """The intervals, the calibration error, then the table of tests."""
+        """The metrics, the intervals, the calibration error, then the table of tests."""
         measured = self.calibration
-        temperature = float(np.mean(measured.temperatures))
-        return (
-            f"{interval_text(self.intervals)}\n"
-            f"calibration error {measured.before:.3f}; {measured.after:.3f} at temperature {temperature:.2f}"
-        ) + (f"\n\n{text_table(*self.test_cells())}" if self.comparisons else "")
+        pieces = [
+            text_table(*class_cells(self.per_class)),
+            text_table(*metric_cells({self.fusion: self.metrics} | self.baselines)),
+            f"{interval_text(self.intervals)}\ncalibration error {measured.before:.3f}; {measured.after:.3f} "
+            f"at temperature {np.mean(measured.temperatures):.2f}",
+        ]
+        return "\n\n".join(pieces + [text_table(*self.test_cells())] * bool(self.tests))
 
     def test_cells(self) -> Cells:
         """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
-        compared = [name for name in (SUPERVISED, "linear", self.best_single) if name in self.comparisons]
-        found = [(name, self.comparisons[name]) for name in compared if name is not None]
+        names = [name for name in (SUPERVISED, "linear", self.best_single) if name and name in self.tests]
         return ["head minus", "accuracy", "macro f1", "McNemar p", "corrected t p"], [
             [
                 name,
@@ -103,7 +100,7 @@ class Evaluation:
                 p_text(one.mcnemar),
                 p_text(one.corrected_t["accuracy"]),
             ]
-            for name, one in found
+            for name, one in ((name, self.tests[name]) for name in names)
         ]
 
 
@@ -120,35 +117,40 @@ def evaluate_folds(
     logits: Sequence[Logits],
     validation: Sequence[tuple[Labels, Logits]],
     *,
+    fusion: str,
     baselines: Mapping[str, Sequence[Labels]] | None = None,
 ) -> Evaluation:
-    """Evaluate logits (n, K) of each fold's test rows.
+    """Evaluate the logits (n, K) that `fusion` has for each fold's test rows.
 
     `validation` holds rows that no gradient has seen and their logits, to fit the temperature; `baselines` predictions
     (n,) of other systems on the same test rows.
     """
     labels, classes, baselines = table.targets(), table.classes, baselines or {}
     predictions = [one.argmax(1) for one in logits]
+    per_fold = score_folds(labels, folds, predictions, classes)
+    others = {name: summarise(score_folds(labels, folds, other, classes)) for name, other in baselines.items()}
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     truth = labels[rows]
     repeats = by_repeat(folds, predictions)  # (R, n)
-    accuracies = {
-        name: np.mean([one["accuracy"] for one in score_folds(labels, folds, baselines[name], classes)])
-        for name in SINGLES
-        if name in baselines
-    }
     pairs = np.tile(truth, len(repeats)), repeats.ravel()
     by_class = per_class(*pairs, classes)
     for entry in by_class:
         entry["support"] //= len(repeats)
+    singles = [name for name in SINGLES if name in others]
     return Evaluation(
+        fusion=fusion,
+        metrics=summarise(per_fold),
+        baselines=others,
+        per_fold=per_fold,
         intervals=bootstrap(table.posts.groups[rows], truth, repeats, classes=len(classes)),
         calibration=calibrate(labels, folds, logits, validation),
-        comparisons={name: compare(labels, folds, predictions, other, classes) for name, other in baselines.items()},
-        best_single=max(accuracies, key=lambda name: accuracies[name]) if accuracies else None,
-        classes=by_class,
+        tests={name: compare(labels, folds, predictions, other, classes) for name, other in baselines.items()},
+        best_single=max(singles, key=lambda name: others[name]["accuracy"]["mean"], default=None),
+        per_class=by_class,
         confusion=confusion(*pairs, classes).tolist(),
         rows=len(rows),
+        folds=len(folds),
+        repeats=len(repeats),
     )
 
 
@@ -204,7 +206,7 @@ def compare(
     paired = [mcnemar(*rows) for rows in zip(truth, by_repeat(folds, head), by_repeat(folds, other), strict=True)]
     return Comparison(
         {name: float(np.mean(gap)) for name, gap in gaps.items()},
-        {name: corrected_t(list(gap), train_rows=train_rows, test_rows=test_rows).p for name, gap in gaps.items()},
+        {name: corrected_t(list(gap), train_rows=train_rows, test_rows=test_rows) for name, gap in gaps.items()},
         over_repeats([one.mid for one in paired]),
         over_repeats([one.exact for one in paired]),
         float(np.mean([one.only_first for one in paired])),

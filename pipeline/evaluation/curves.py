@@ -19,7 +19,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.prepare import prepare
 from ..data.split import Fold, take_share
-from ..metrics.scores import summarise
+from ..metrics.scores import Summary, summarise
 from ..metrics.tables import mean_sd, metric_title, scored_text
 from ..runs.runs import free_name, to_csv
 from ..training.folds import FoldDone, train_folds
@@ -38,7 +38,7 @@ class CurvePoint:
     line: str
     share: float
     posts: float
-    metrics: dict[str, dict[str, float]]
+    metrics: Summary
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,13 @@ class Curve:
             for one in self.points
         )
         return to_csv(header, lines)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write curve.csv and curve.svg to the folder."""
+        files = {folder / "curve.csv": self.to_csv(), folder / "curve.svg": self.to_svg()}
+        for path, content in files.items():
+            write_atomic(path, content.encode())
+        return list(files)
 
     def to_svg(self) -> str:
         """Accuracy and macro-F1 of each line over the share."""
@@ -178,8 +185,7 @@ def learning_curve(
     path = free_name(runs, name or f"learning-{config.fusion}")
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
-    write_atomic(path / "curve.csv", curve.to_csv().encode())
-    write_atomic(path / "curve.svg", curve.to_svg().encode())
+    curve.write(path)
     return LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.durable import write_atomic
 from ...features.store.json_files import read_json
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
@@ -22,13 +20,13 @@ from ..data.leaks import refuse_leaks
 from ..data.split import Fold, ensemble_folds, read_folds
 from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
-from ..metrics.scores import summarise
-from ..metrics.tables import class_table, metric_table, scored_text
+from ..metrics.tables import scored_text
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, find_run, load_run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
-from .comparison import Evaluation, evaluate_folds, score_folds
+from .baselines import Logits
+from .comparison import Evaluation, evaluate_folds
 from .curves import Curve, FoldLogits, missing_curve
 
 ALIKE = 0.999  # of the stored predictions: another device may round near ties differently
@@ -39,19 +37,14 @@ HIDDEN: dict[Missing, tuple[Modality, ...]] = {
     "text": ("text",),
     "both": ("image", "text"),
 }
-Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Reevaluation:
-    """A run's metrics, computed again; the missing-modality curve if `missing` is given, and its files."""
+    """A run, evaluated again; the missing-modality curve if `missing` is given, and its files."""
 
     run: Path
-    fusion: str
-    metrics: dict[str, dict[str, float]]
     evaluation: Evaluation
-    folds: int
-    repeats: int
     reproduced: float
     curve: Curve | None
     files: list[Path]
@@ -60,22 +53,18 @@ class Reevaluation:
         """The object of `--json`."""
         return {
             "run": str(self.run),
-            "fusion": self.fusion,
-            "metrics": self.metrics,
-            "folds": self.folds,
-            "repeats": self.repeats,
             "reproduced": self.reproduced,
             "curve": self.curve.to_dict() if self.curve else None,
             "files": [str(path) for path in self.files],
-        } | self.evaluation.to_dict()
+        } | asdict(self.evaluation)
 
     def to_text(self) -> str:
         """The tables that the command prints."""
+        found = self.evaluation
         curve = f"{self.curve.to_text()}\n\n" if self.curve else ""
         written = "".join(f"\nwritten: {path}" for path in self.files)
         return (
-            f"{class_table(self.evaluation.classes)}\n\n{metric_table({self.fusion: self.metrics})}\n\n"
-            f"{self.evaluation.to_text()}\n\n{curve}{scored_text(self.evaluation.rows, self.folds, self.repeats)}; "
+            f"{found.to_text()}\n\n{curve}{scored_text(found.rows, found.folds, found.repeats)}; "
             f"{self.reproduced:.2%} of the stored predictions are reproduced; run folder: {self.run}{written}"
         )
 
@@ -109,30 +98,20 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    outputs = list(_predict_folds(run, table, folds, hidden, seed=read_seed(path), device=pick_device(device)))
-    labels = table.targets()
-    metrics = score_folds(labels, folds, [one.whole.argmax(1) for one in outputs], table.classes)
-    reproduced = _reproduced(path, table, folds, [one.whole for one in outputs])
+    head_seed = int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
+    logits = [one.whole for one in outputs]
+    reproduced = _reproduced(path, table, folds, logits)
     if reproduced < ALIKE:
         raise ValueError(
             f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
-    evaluation = evaluate_folds(table, folds, [one.whole for one in outputs], [one.valid for one in outputs])
-    curve = missing_curve(labels, table.classes, folds, outputs, seed=seed) if hidden else None
-    files = []
-    if curve:
-        files = [path / "curve.csv", path / "curve.svg"]
-        for file, content in zip(files, (curve.to_csv(), curve.to_svg()), strict=True):
-            write_atomic(file, content.encode())
-    repeats = len({fold.repeat for fold in folds})
-    fusion = run.config.fusion
-    return Reevaluation(path, fusion, summarise(metrics), evaluation, len(folds), repeats, reproduced, curve, files)
-
-
-def read_seed(path: Path) -> int:
-    """The seed of a run's folds and heads."""
-    return int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    evaluation = evaluate_folds(table, folds, logits, [one.valid for one in outputs], fusion=run.config.fusion)
+    if not hidden:
+        return Reevaluation(path, evaluation, reproduced, None, [])
+    curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)
+    return Reevaluation(path, evaluation, reproduced, curve, curve.write(path))
 
 
 def _predict_folds(

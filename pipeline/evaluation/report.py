@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from ..metrics.tables import class_cells, metric_cells, metric_title
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from .charts import line_chart
 from .comparison import Evaluation
 
@@ -23,13 +24,13 @@ STYLE = (
 def render_report(
     title: str,
     *,
-    systems: Mapping[str, Mapping[str, Mapping[str, float]]],
     evaluation: Evaluation,
     results: Sequence[FoldResult],
     settings: Mapping[str, Any],
 ) -> str:
-    """Render the page. `systems` maps the head and its baselines to metrics."""
-    names = [str(c["label"]) for c in evaluation.classes]
+    """Render the page."""
+    systems = {evaluation.fusion: evaluation.metrics} | evaluation.baselines
+    names = [c["label"] for c in evaluation.per_class]
     counts = [[name, *map(str, row)] for name, row in zip(names, evaluation.confusion, strict=True)]
     curves = "".join(
         _curves(f"{metric_title(metric)}, fold {number}", result, metric)
@@ -42,7 +43,7 @@ def render_report(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{html.escape(title)}</h1>"
         f"<h2>Test rows</h2>{_table(*metric_cells(systems))}{_statistics(evaluation)}"
-        f"<h2>By class</h2>{_table(*class_cells(evaluation.classes))}"
+        f"<h2>By class</h2>{_table(*class_cells(evaluation.per_class))}"
         f"<h2>Confusion matrix</h2><p>True class by row, predicted class by column; summed over repeats.</p>"
         f"{_table(['', *names], counts)}"
         f"<h2>Training</h2><p>Blue: training rows; red: validation rows, which decide when training stops. The dotted "
@@ -61,9 +62,10 @@ def _statistics(evaluation: Evaluation) -> str:
     """Intervals, tests and the reliability diagram."""
     measured = evaluation.calibration
     lines = [
-        [metric_title(name), *(f"{value:.3f}" for value in interval)] for name, interval in evaluation.intervals.items()
+        [metric_title(name), *(f"{value:.3f}" for value in astuple(interval))]
+        for name, interval in evaluation.intervals.items()
     ]
-    tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_cells())}" if evaluation.comparisons else ""
+    tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_cells())}" if evaluation.tests else ""
     series = {
         f"{name}: error {error:.3f}": [(one.confidence, one.accuracy) for one in bins]
         for name, error, bins in (

@@ -1,28 +1,25 @@
-"""Fast baselines of a sweep: closed-form ridge regression of all folds together, and nearest neighbours."""
+"""Fast baselines of a sweep: closed-form ridge regression and nearest neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
-from ..metrics.scores import METRICS, score, summarise
-from .baselines import Labels, Matrix, baseline_predictions, pooled_matrix
+from ..metrics.scores import METRICS, Summary, score, summarise
+from .baselines import Labels, Matrix, baseline_predictions, pooled_matrix, standardised
 from .comparison import score_folds
 
 ALPHAS = (3e3, 1e3, 3e2, 1e2, 3e1, 1e1)  # strongest penalty first, on columns of unit variance
 NEIGHBOURS = (45, 15, 5, 1)
-Wide = NDArray[np.float64]
-Moments = tuple[Wide, Wide, Wide, Wide]
 
 
 def baseline_metrics(
     table: CachedFeatures, folds: Sequence[Fold], *, seed: int, metric: str = "accuracy"
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, Summary]:
     """Metrics over the folds of the majority class, nearest neighbours, ridge and the linear probe on pooled vectors.
 
     Their settings (k, penalty) are chosen by `metric` on the validation rows.
@@ -55,65 +52,25 @@ def ridge_predictions(
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    from scipy.linalg import solve
+
     # Missing vectors become 0, and the last two columns mark them, so their effect is learned from training rows only.
-    filled = np.nan_to_num(matrix)
-    targets = 2.0 * np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)] - 1
+    filled, signs = np.nan_to_num(matrix), 2 * np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)] - 1
     found = []
-    for fold, sums in zip(folds, training_moments(filled, targets, folds), strict=True):
+    for fold in folds:
+        train, valid, test = standardised(filled, fold)
+        intercept = signs[fold.train].mean(0)  # (K,)
+        moments, targets = train.T @ train, train.T @ (signs[fold.train] - intercept)  # (D, D), (D, K)
         best, chosen = -np.inf, np.empty(0, np.int64)
-        for model in ridge_models(*sums, rows=len(fold.train), alphas=alphas):
-            value = score(labels[fold.valid], _predict(filled[fold.valid], model), range(classes))[metric]
+        for alpha in alphas:
+            weights = solve(moments + alpha * np.eye(len(moments), dtype=np.float32), targets, assume_a="pos")  # (D, K)
+            value = score(labels[fold.valid], (valid @ weights + intercept).argmax(1), range(classes))[metric]
             if value < best:  # weaker penalties rarely score better from here on
                 break
             if value > best:
-                best, chosen = value, _predict(filled[fold.test], model)
+                best, chosen = value, (test @ weights + intercept).argmax(1)
         found.append(chosen)
     return found
-
-
-def training_moments(x: Matrix, y: Matrix, folds: Sequence[Fold]) -> list[Moments]:
-    """XᵀX (D, D), XᵀY (D, K), the sums of X (D,) and of Y (K,) over each fold's training rows.
-
-    Rows that train the same folds are multiplied once and added to those folds. That saves a product per fold, and
-    avoids subtracting the held-out rows, which would leave rounding errors that depend on them.
-    """
-    trains = np.stack([np.isin(np.arange(len(x)), fold.train) for fold in folds], 1)  # (N, F)
-    patterns, which = np.unique(trains, axis=0, return_inverse=True)
-    width, classes = x.shape[1], y.shape[1]
-    sums = [tuple(map(np.zeros, ((width, width), (width, classes), width, classes))) for _ in folds]
-    for number, pattern in enumerate(patterns):
-        if not pattern.any():
-            continue
-        xs, ys = x[which.ravel() == number], y[which.ravel() == number]
-        part = xs.T @ xs, xs.T @ ys, xs.sum(0, np.float64), ys.sum(0, np.float64)
-        for fold in np.flatnonzero(pattern):
-            for total, addend in zip(sums[fold], part, strict=True):
-                total += addend
-    return sums  # type: ignore[return-value]
-
-
-def ridge_models(
-    gram: Wide, cross: Wide, x_sum: Wide, y_sum: Wide, *, rows: int, alphas: Sequence[float]
-) -> Iterator[tuple[Matrix, Wide]]:
-    """Weights (D, K) and intercept (K,) for each penalty in turn, from the moments of `rows` training rows."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    x_mean, y_mean = x_sum / rows, y_sum / rows
-    scale = np.sqrt(np.maximum(np.diag(gram) / rows - x_mean**2, 0))
-    scale = np.where(scale > 1e-5, scale, 1.0)
-    centred = ((gram - rows * np.outer(x_mean, x_mean)) / np.outer(scale, scale)).astype(np.float32)
-    target = ((cross - rows * np.outer(x_mean, y_mean)) / scale[:, None]).astype(np.float32)
-    for alpha in alphas:
-        penalised = centred.copy()
-        penalised[np.diag_indices_from(penalised)] += alpha
-        solved = cho_solve(cho_factor(penalised, overwrite_a=True, check_finite=False), target, check_finite=False)
-        weights = (solved / scale[:, None]).astype(np.float32)
-        yield weights, y_mean - x_mean @ weights
-
-
-def _predict(x: Matrix, model: tuple[Matrix, Wide]) -> Labels:
-    weights, intercept = model
-    return np.asarray((x @ weights + intercept).argmax(1), np.int64)
 
 
 def neighbour_predictions(
@@ -128,10 +85,10 @@ def neighbour_predictions(
     filled /= np.maximum(np.linalg.norm(filled, axis=1, keepdims=True), 1e-12)
     most = min(max(NEIGHBOURS), len(fold.train))
 
-    def votes(rows: Labels) -> Wide:
+    def votes(rows: Labels) -> Matrix:
         similarity = filled[rows] @ filled[fold.train].T
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
-        return np.eye(classes)[labels[fold.train][nearest]].cumsum(1)  # (n, most, K)
+        return np.eye(classes, dtype=np.float32)[labels[fold.train][nearest]].cumsum(1)  # (n, most, K)
 
     counts = [count for count in NEIGHBOURS if count <= most]
     valid = votes(fold.valid)

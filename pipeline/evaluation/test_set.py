@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
+from ...features.store.json_files import read_json
+from ...features.text_table import table
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
 from ..data.test_posts import mark_test_posts
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
-from ..metrics.tables import class_table, interval_text, metric_table
+from ..metrics.tables import class_cells, interval_text, metric_cells
 from ..runs.run_predictions import load_run_features, run_probabilities
 from ..runs.runs import find_run, load_run
 
@@ -46,15 +48,14 @@ class TestResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        intervals = {name: one._asdict() for name, one in self.intervals.items()}
-        return vars(self) | {"run": str(self.run), "intervals": intervals, "record": str(self.record)}
+        return asdict(self) | {"run": str(self.run), "record": str(self.record)}
 
     def to_text(self) -> str:
         """The tables that the command prints."""
         metrics = {name: {"mean": value, "std": 0.0} for name, value in self.metrics.items()}
         times = "for the first time" if self.evaluations == 1 else f"{self.evaluations} times so far"
         return (
-            f"{class_table(self.per_class)}\n\n{metric_table({self.fusion: metrics})}\n\n"
+            f"{table(*class_cells(self.per_class))}\n\n{table(*metric_cells({self.fusion: metrics}))}\n\n"
             f"{interval_text(self.intervals)}\ncalibration error {self.calibration_error:.3f}\n\n"
             f"{self.rows} test posts, evaluated on {times} ({self.record}); run folder: {self.run}"
         )
@@ -69,8 +70,8 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     path = find_run(path)
     run = load_run(path)
     place = cache or run.cache
-    table = load_run_features(run, corpus, place)
-    posts = mark_test_posts(table.posts, place / "splits")
+    features = load_run_features(run, corpus, place)
+    posts = mark_test_posts(features.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
     rows = np.flatnonzero([label is not None and split == "test" for label, split in pairs])
     if not len(rows):
@@ -81,23 +82,23 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     seen = seen_rows(path, posts)
     if leaked := len(set(rows[np.isin(posts.groups[rows], posts.groups[seen])].tolist())):
         raise ValueError(f"{path} was trained or scored on {leaked} of the {len(rows)} test posts; train again")
-    refuse_leaks(table, [Fold(rows[:0], rows[:0], rows)])
-    truth = table.targets()[rows]
+    refuse_leaks(features, [Fold(rows[:0], rows[:0], rows)])
+    truth = features.targets()[rows]
     if (truth < 0).any():
         unknown = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
         raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, unknown))}")
-    predicted = run_probabilities(run, table, device)[rows]  # (n, K)
+    predicted = run_probabilities(run, features, device)[rows]  # (n, K)
     labels = predicted.argmax(1).astype(np.int64)
-    metrics = score(truth, labels, table.classes)
+    metrics = score(truth, labels, features.classes)
     record = place / "splits" / RECORD
     evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
     return TestResult(
         run=path,
         fusion=run.config.fusion,
         metrics=metrics,
-        intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(table.classes)),
+        intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(features.classes)),
         calibration_error=calibration_error(reliability(predicted, truth)),
-        per_class=per_class(truth, labels, table.classes),
+        per_class=per_class(truth, labels, features.classes),
         rows=len(rows),
         evaluations=evaluations,
         record=record,
@@ -106,10 +107,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
 
 def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
     """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    try:
-        keys = set(json.loads((path / "split.json").read_text("utf-8"))["keys"].values())
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'split.json'}: not a run's split ({error!r}); train again") from error
+    keys = set(read_json(path / "split.json", "a run's split", "train again")["keys"].values())
     return np.flatnonzero([key in keys for key in posts.keys])
 
 

@@ -30,41 +30,37 @@ from ..data.cached_features import join_posts
 from ..data.split import Posts, load_or_make_folds
 from ..data.test_posts import mark_test_posts
 from ..training.loop import training_threads
-from .tune import EncoderInputs, EpochDone, fit_encoder
+from .tune import EncoderInputs, EpochDone, TunedWeights, fit_encoder
 
 COLUMNS = ("loss", "accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A tuned encoder: its folder, the rows of its tuning, metrics per epoch on the validation rows, speed."""
+    """A tuned encoder: its folder, its record, and how it was trained."""
 
     folder: Path
     record: TunedRecord
-    history: list[dict[str, float]]
-    best_epoch: int
-    rows: int
-    valid_rows: int
-    rows_per_second: float
+    tuned: TunedWeights
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
         record = {name: value for name, value in asdict(self.record).items() if name not in ("trained", "selected")}
-        counts = {"rows": self.rows, "valid_rows": self.valid_rows, "best_epoch": self.best_epoch}
-        speed = {"rows_per_second": self.rows_per_second, "seconds": self.seconds}
-        return {"folder": str(self.folder), **record, **counts, "history": self.history, **speed}
+        tuned = {name: value for name, value in vars(self.tuned).items() if name != "weights"}
+        return {"folder": str(self.folder), **record, **tuned, "seconds": self.seconds}
 
     def to_text(self) -> str:
         """The table that the command prints."""
         lines = [
-            [f"{number}{' *' * (number == self.best_epoch)}", *(f"{epoch[name]:.3f}" for name in COLUMNS)]
-            for number, epoch in enumerate(self.history, 1)
+            [f"{number}{' *' * (number == self.tuned.best_epoch)}", *(f"{epoch[name]:.3f}" for name in COLUMNS)]
+            for number, epoch in enumerate(self.tuned.history, 1)
         ]
         return (
             f"{table(['epoch', *(f'validation {name}' for name in COLUMNS)], lines)}\n\n"
-            f"{self.record.base} tuned on {self.rows} rows of {self.record.where}, {self.rows_per_second:.1f} rows/s, "
-            f"{self.seconds:.0f} s; next: msa extract --{self.record.modality} {self.folder}"
+            f"{self.record.base} tuned on {self.tuned.rows} rows of {self.record.where}, "
+            f"{self.tuned.rows_per_second:.1f} rows/s, {self.seconds:.0f} s; "
+            f"next: msa extract --{self.record.modality} {self.folder}"
         )
 
 
@@ -115,9 +111,7 @@ def finetune(
     )
     how = asdict(config) | {"clean": options.clean, "max_length": options.max_length, "history": trained.history}
     _write(out, record, trained.weights, how)
-    seconds = time.perf_counter() - started
-    counts = len(trained.train), len(trained.valid), trained.speed
-    return Finetuned(out, record, trained.history, trained.best_epoch, *counts, round(seconds, 2))
+    return Finetuned(out, record, trained, round(time.perf_counter() - started, 2))
 
 
 def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:

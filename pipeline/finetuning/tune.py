@@ -25,6 +25,8 @@ from ...heads.losses import Loss, class_weights
 from ..config.tune_config import TuneConfig
 from ..data.split import Fold
 from ..metrics.scores import score
+from ..training.loop import EpochRecord, TrainingState
+from ..training.optimizer import decay_groups
 
 EpochDone = Callable[[int, int], None]
 
@@ -73,14 +75,17 @@ class EncoderInputs:
 
 @dataclass(frozen=True)
 class TunedWeights:
-    """The weights of the best epoch (counted from 1), the history, and the training rows per second (`speed`)."""
+    """The weights of the best epoch (counted from 1), metrics of every epoch on the validation rows, and the speed.
+
+    `rows` and `valid_rows` count the training and validation rows, `rows_per_second` is the speed of training.
+    """
 
     weights: dict[str, Tensor]
     history: list[dict[str, float]]
     best_epoch: int
-    train: NDArray[np.int64]
-    valid: NDArray[np.int64]
-    speed: float
+    rows: int
+    valid_rows: int
+    rows_per_second: float
 
 
 def fit_encoder(
@@ -134,22 +139,18 @@ def fit_encoder(
             true, predicted = torch.cat(truths).numpy(), torch.cat(predictions).numpy()
             return {"loss": total / len(true), **score(true, predicted, range(len(classes)))}
 
-        history: list[dict[str, float]] = []
-        best, best_epoch, weights, learning = -math.inf, 0, {}, 0.0
-        for number in range(1, config.epochs + 1):
+        state, weights = TrainingState(config), {}
+        while not state.over:
+            number, started = len(state.history) + 1, time.perf_counter()
             order = np.random.default_rng([config.seed, number]).permutation(train)
-            started = time.perf_counter()
-            epoch(order, learn=True)
-            learning += time.perf_counter() - started
-            history.append(epoch(valid, learn=False))
-            value = -history[-1]["loss"] if config.metric == "loss" else history[-1][config.metric]
-            if value > best:
-                best, best_epoch = value, number
+            trained, rate = epoch(order, learn=True), float(schedule.get_last_lr()[0])
+            seconds = time.perf_counter() - started
+            if state.add(EpochRecord(number, trained, epoch(valid, learn=False), rate, seconds)):
                 weights = copy.deepcopy(tower.backbone.model.state_dict())
             done(number, config.epochs)
-            if config.patience and number - best_epoch >= config.patience:
-                break
-    return TunedWeights(weights, history, best_epoch, train, valid, round(len(train) * len(history) / learning, 2))
+    speed = len(train) * len(state.history) / sum(record.seconds for record in state.history)
+    history = [record.valid for record in state.history]
+    return TunedWeights(weights, history, state.best_epoch, len(train), len(valid), round(speed, 2))
 
 
 def _mode(model: nn.Module, learn: bool) -> None:
@@ -163,12 +164,11 @@ def _mode(model: nn.Module, learn: bool) -> None:
 def _optimizer(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimizer:
     """AdamW without weight decay on biases and norms, and with a separate learning rate for the classifier."""
     groups = [
-        {"params": [p for p in part.parameters() if (p.ndim > 1) == decayed], "lr": lr}
-        | ({} if decayed else {"weight_decay": 0.0})
+        {"params": parameters, "lr": lr, "weight_decay": decay}
         for part, lr in zip(model, (config.lr, config.head_lr), strict=True)
-        for decayed in (True, False)
+        for parameters, decay in zip(decay_groups(part), (config.weight_decay, 0.0), strict=True)
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay)
+    return torch.optim.AdamW([group for group in groups if group["params"]])
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

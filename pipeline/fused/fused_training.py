@@ -97,8 +97,7 @@ class FusedTraining:
             for name, weight in zip(parameter_names(head), one.best, strict=True):
                 head.get_parameter(name).copy_(weight)
         calibrate_head(head, inputs, self.labels, self.valid_rows, one.config)
-        history = list(one.state.history)
-        return head, FitResult(history, one.state.best_epoch, len(history) < one.config.epochs)
+        return head, FitResult(list(one.state.history), one.state.best_epoch)
 
     def logits(
         self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs], rows: Rows

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Summary = dict[str, dict[str, float]]  # mean and std of each metric
 
 
 class ClassScore(TypedDict):
@@ -98,19 +99,14 @@ def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> l
     """Score each class, in the order of `classes`; arguments and errors as in `confusion`."""
     counts = confusion(y_true, y_pred, classes)
     precision, recall, f1 = _ratio(counts.diagonal(), counts.sum(0)), _recall(counts), _f1(counts)
+    columns = (column.tolist() for column in (precision, recall, f1, counts.sum(1)))
     return [
-        ClassScore(
-            label=label,
-            precision=float(precision[k]),
-            recall=float(recall[k]),
-            f1=float(f1[k]),
-            support=int(counts[k].sum()),
-        )
-        for k, label in enumerate(classes)
+        ClassScore(label=label, precision=p, recall=r, f1=f, support=n)
+        for label, p, r, f, n in zip(classes, *columns, strict=True)
     ]
 
 
-def summarise(folds: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def summarise(folds: Sequence[Mapping[str, float]]) -> Summary:
     """Return each metric's mean and sample standard deviation over the folds (0 for one fold).
 
     Raises ValueError when there is no fold or when the folds hold different metrics.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ BLOCK = 2**24  # weights that a bootstrap holds in memory at once
 RESAMPLED = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """An estimate and the bounds of its confidence interval."""
 
     estimate: float
@@ -28,27 +30,24 @@ class Interval(NamedTuple):
 
 
 def bootstrap(
-    groups: Ints, truth: Ints, predictions: Ints, *, classes: int, draws: int = DRAWS, seed: int = 0
+    groups: Ints,
+    truth: Ints,
+    predictions: Ints,
+    *,
+    classes: int,
+    minus: Ints | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Percentile intervals of RESAMPLED by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
 
-    `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw. The interval
-    covers the choice of posts, given these trained heads; it leaves out how training varies.
+    `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw; those of
+    `minus` (R, n), another system on the same posts, are subtracted. The interval covers the choice of posts, given
+    these trained heads; it leaves out how training varies.
     """
     weights = np.full(len(predictions), 1 / len(predictions))
-    return _intervals(groups, truth, predictions, weights, classes, draws, seed)
-
-
-def bootstrap_difference(groups: Ints, truth: Ints, first: Ints, second: Ints, *, classes: int) -> dict[str, Interval]:
-    """As `bootstrap`, of the first system's metric minus the second's on the same posts; predictions (R, n) each."""
-    weights = np.repeat([1.0, -1.0], [len(first), len(second)]) / len(first)
-    return _intervals(groups, truth, np.concatenate([first, second]), weights, classes, DRAWS, 0)
-
-
-def _intervals(
-    groups: Ints, truth: Ints, predictions: Ints, weights: Floats, classes: int, draws: int, seed: int
-) -> dict[str, Interval]:
-    """Intervals of metrics (R,) of predictions (R, n), added up with these weights (R,)."""
+    if minus is not None:
+        predictions, weights = np.concatenate([predictions, minus]), np.concatenate([weights, -weights])
     _, group = np.unique(groups, return_inverse=True)  # (n,) in 0..G-1
     size, cells = int(group.max()) + 1, classes * classes
     cell = group * cells + truth * classes + predictions  # (R, n)
@@ -97,32 +96,26 @@ def over_repeats(values: Sequence[float]) -> float:
     return float(values[0]) if len(values) == 1 else min(1.0, 2 * float(np.median(values)))
 
 
-class CorrectedT(NamedTuple):
-    """Statistic and two-sided p; None where undefined: a single fold, or the same difference in every fold."""
-
-    t: float | None
-    p: float | None
-
-
-def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: float) -> CorrectedT:
-    """Corrected resampled t-test of a mean difference over folds and repeats (Nadeau & Bengio, 2003).
+def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: float) -> float | None:
+    """Two-sided p of the corrected resampled t-test of a mean difference over folds (Nadeau & Bengio, 2003).
 
     The variance is multiplied by 1/n + test_rows/train_rows instead of 1/n, since folds share most of their training
-    rows. n - 1 degrees of freedom.
+    rows. n - 1 degrees of freedom. None where undefined: a single fold, or the same difference in every fold.
     """
     from scipy.stats import t as student
 
     n = len(differences)
     if n < 2:
-        return CorrectedT(None, None)
+        return None
     mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
     if variance <= 1e-24:  # the same difference in every fold
-        return CorrectedT(None, 1.0 if abs(mean) <= 1e-12 else None)
+        return 1.0 if abs(mean) <= 1e-12 else None
     statistic = mean / math.sqrt((1 / n + test_rows / train_rows) * variance)
-    return CorrectedT(statistic, float(2 * student.sf(abs(statistic), n - 1)))
+    return float(2 * student.sf(abs(statistic), n - 1))
 
 
-class Bin(NamedTuple):
+@dataclass(frozen=True)
+class Bin:
     """One confidence bin: the number of rows in it, their mean confidence and their accuracy."""
 
     rows: int

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...features.text_table import table
-from .scores import METRICS
+from .scores import METRICS, Summary
 from .statistics import Interval
 
 REPORTED = ("accuracy", "macro_f1", "weighted_f1")
@@ -37,21 +36,11 @@ def class_cells(classes: Sequence[Mapping[str, Any]]) -> Cells:
     ]
 
 
-def metric_cells(systems: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Cells:
+def metric_cells(systems: Mapping[str, Summary]) -> Cells:
     """One row per system: mean and sample standard deviation over folds of each metric."""
     return ["", *map(metric_title, METRICS)], [
         [system, *(mean_sd(metrics[name]) for name in METRICS)] for system, metrics in systems.items()
     ]
-
-
-def class_table(classes: Sequence[Mapping[str, Any]]) -> str:
-    """The cells of `class_cells` as text."""
-    return table(*class_cells(classes))
-
-
-def metric_table(systems: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """The cells of `metric_cells` as text."""
-    return table(*metric_cells(systems))
 
 
 def split_text(folds: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
@@ -20,10 +21,10 @@ from ...heads.registry import build_head
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import Reduction, reduction_names, towers_of
+from ..data.inputs import reduction_names, towers_of
 from ..data.split import describe_folds
 from ..metrics.probabilities import softmax
-from ..training.fold_result import FoldResult
+from ..training.folds import FoldResult
 from .checkpoint import load_heads, save_heads
 
 NAME, REMEDY = "a run's configuration", "train again"
@@ -41,11 +42,11 @@ class Run:
     specs: dict[Modality, tuple[EncoderSpec, ...]]
     cache: Path
     heads: list[Head]
-    reductions: list[dict[str, Reduction]]
+    reductions: list[dict[str, Tensor]]
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
 
     @property
-    def folds(self) -> list[tuple[list[Head], dict[str, Reduction]]]:
+    def folds(self) -> list[tuple[list[Head], dict[str, Tensor]]]:
         """The heads of each fold, and the reductions that they share."""
         size = self.config.ensemble_size
         return [(self.heads[n * size : (n + 1) * size], reductions) for n, reductions in enumerate(self.reductions)]
@@ -91,7 +92,7 @@ def save_run(
             "inputs": "tokens" if config.tokens else "pooled",
             "token_projection": {
                 modality: f"{basis.shape[0]} to {basis.shape[1]}, principal axes fitted on each fold's training rows"
-                for modality, basis in ((m, r.basis) for m, r in results[0].reductions.items())
+                for modality, basis in results[0].reductions.items()
             },
             "dims": asdict(head.dims),
             "classes": list(table.classes),
@@ -107,9 +108,9 @@ def save_run(
         write_atomic(temp / "predictions.csv", predictions_csv(table, results).encode())
         write_atomic(temp / "report.html", report.encode())
         extras = {
-            f"fold{number}.{modality}.basis": reduction.basis
+            f"fold{number}.{modality}.basis": basis
             for number, result in enumerate(results)
-            for modality, reduction in result.reductions.items()
+            for modality, basis in result.reductions.items()
         }
         save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
 
@@ -162,7 +163,7 @@ def _read_run(path: Path) -> Run:
     views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
     names = [name for modality, side in specs.items() for name in reduction_names(modality, len(side))]
     reductions = [
-        {name: Reduction(extras[key]) for name in names if (key := f"fold{fold}.{name}.basis") in extras}
+        {name: extras[key] for name in names if (key := f"fold{fold}.{name}.basis") in extras}
         for fold in range(len(heads) // config.ensemble_size)
     ]
     return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)

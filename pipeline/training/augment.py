@@ -37,9 +37,8 @@ def blend(inputs: Inputs, targets: Tensor, order: Tensor, share: float) -> tuple
 
     Zhang et al., 2018, on features. A position that only one of the two rows has is taken from that one.
     """
-    image, image_mask = _blend(inputs.image, inputs.image_mask, order, share)
-    text, text_mask = _blend(inputs.text, inputs.text_mask, order, share)
-    return Inputs(image, image_mask, text, text_mask), targets * share + targets[order] * (1 - share)
+    blended = Inputs(*_blend(*inputs.side("image"), order, share), *_blend(*inputs.side("text"), order, share))
+    return blended, targets * share + targets[order] * (1 - share)
 
 
 def _blend(vectors: Tensor, mask: Tensor, order: Tensor, share: float) -> tuple[Tensor, Tensor]:

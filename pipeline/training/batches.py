@@ -22,10 +22,7 @@ def shuffled_batches(rows: Tensor, inputs: Inputs, size: int, shuffle: torch.Gen
 
 def take(inputs: Inputs, rows: Tensor) -> Inputs:
     """Return some rows in float32, their padding cut to the longest among them."""
-    return Inputs(
-        *_take(inputs.image, inputs.image_mask, rows),
-        *_take(inputs.text, inputs.text_mask, rows),
-    )
+    return Inputs(*_take(*inputs.side("image"), rows), *_take(*inputs.side("text"), rows))
 
 
 def by_length(rows: Tensor, inputs: Inputs) -> Tensor:

@@ -19,7 +19,7 @@ from ...heads.registry import build_head
 from ...heads.towers import Towers
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import Reduction, build_inputs, build_views, dims_of, fit_reductions, towers_of
+from ..data.inputs import build_inputs, build_views, dims_of, fit_reductions, towers_of
 
 _DRAWING = threading.Lock()  # heads draw their weights from torch's global generator
 
@@ -34,15 +34,15 @@ class InputsKey:
     tokens: bool
     width: int | None
     without: Modality | None
+    views: bool
     fitted: bytes
 
     @classmethod
     def of(cls, config: HeadConfig, trained: NDArray[np.int64], without: Modality | None) -> InputsKey:
         """The key of a head whose fold trains on the rows `trained`."""
         reduced = config.tokens and config.token_width is not None
-        return cls(
-            config.tokens, config.token_width if reduced else None, without, trained.tobytes() if reduced else b""
-        )
+        width, fitted = (config.token_width, trained.tobytes()) if reduced else (None, b"")
+        return cls(config.tokens, width, without, config.views > 0, fitted)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class FoldInputs:
     inputs: Inputs
     views: list[Inputs]
     labels: Tensor
-    reductions: dict[str, Reduction]
+    reductions: dict[str, Tensor]
     towers: Towers
     dims: Dims
 
@@ -63,7 +63,7 @@ class FoldInputs:
         reductions = fit_reductions(table, rows, width=key.width, tokens=key.tokens)
         inputs = build_inputs(table, tokens=key.tokens, reductions=reductions, without=key.without)
         inputs = Inputs(*(tensor.to(device) for tensor in inputs))
-        views = build_views(table, inputs, tokens=key.tokens, reductions=reductions)
+        views = build_views(table, inputs, tokens=key.tokens, reductions=reductions) if key.views else []
         labels = torch.from_numpy(table.targets()).to(device)
         towers = towers_of(table.specs, tokens=key.tokens)
         return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ...features.encoders.runtime import available_cores
 from ...features.spec import Modality
+from ...heads.base import Head
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
@@ -19,12 +22,30 @@ from ..data.split import Fold
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score
 from .fold_inputs import FoldInputs, InputsCache
-from .fold_result import FoldResult
 from .jobs import Checkpointers, Experiment, HeadJob, list_jobs, new_head
-from .loop import fit, training_threads
+from .loop import EpochRecord, fit, training_threads
 from .predictions import view_logits
 
 FoldDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold's trained heads and their `logits` (n, K) of its test rows, in the order of `fold.test`.
+
+    `histories` and `best_epochs` have one entry per head. Logits of several heads, or views, are the log of their mean
+    probability. `valid_logits` (V, K) are each head's logits of its own validation rows, `valid_rows` (V,).
+    """
+
+    fold: Fold
+    heads: list[Head]
+    reductions: dict[str, Tensor]
+    histories: list[list[EpochRecord]]
+    best_epochs: list[int]
+    logits: NDArray[np.float32]
+    metrics: dict[str, float]
+    valid_rows: NDArray[np.int64]
+    valid_logits: NDArray[np.float32]
 
 
 def train_folds(
@@ -54,12 +75,12 @@ def train_experiments(
 ) -> list[list[FoldResult]]:
     """Train every experiment on every fold and test it there: the results per experiment and fold.
 
-    The experiments must read the same table: one grid of patches and one number of views. `done` gets the number of
-    finished folds and their total, over all experiments. By default a CPU runs as many `threads` as it has cores, a
-    GPU one; no result depends on it.
+    The experiments must read the same table: one grid of patches, and one number of views or none. `done` gets the
+    number of finished folds and their total, over all experiments. By default a CPU runs as many `threads` as it has
+    cores, a GPU one; no result depends on it.
     """
     grids = {experiment.config.patches for experiment in experiments if experiment.config.tokens}
-    if len(grids) > 1 or len({experiment.config.views for experiment in experiments}) > 1:
+    if len(grids) > 1 or len({experiment.config.views for experiment in experiments} - {0}) > 1:
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     jobs = list_jobs(table, folds, experiments)
     cache = InputsCache(table, [job.inputs_key for job in jobs], device)

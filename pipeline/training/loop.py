@@ -18,6 +18,7 @@ from ...heads.base import Head, Inputs
 from ...heads.dropout import set_dropout
 from ...heads.losses import Loss, as_targets, class_weights, log_frequencies
 from ..config.train_config import TrainConfig
+from ..config.tune_config import TuneConfig
 from ..data.inputs import draw_views
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
@@ -51,7 +52,6 @@ class FitResult:
 
     history: list[EpochRecord]
     best_epoch: int
-    stopped_early: bool
 
 
 def fit(
@@ -106,13 +106,13 @@ def fit(
             checkpointer.save(epoch, kept, last=state.over or epoch == until)
     head.load_state_dict(best_weights)
     calibrate_head(head.eval(), inputs, labels, valid, config)
-    return FitResult(state.history, state.best_epoch, stopped_early=len(state.history) < config.epochs)
+    return FitResult(state.history, state.best_epoch)
 
 
 class TrainingState:
     """The epochs so far: their records, which one is the best, and whether the training is over."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig | TuneConfig) -> None:
         self.config = config
         self.history: list[EpochRecord] = []
         self.best, self.best_epoch = -math.inf, 0

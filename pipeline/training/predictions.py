@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from ...heads.base import Head, Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import Reduction, build_inputs, build_views
+from ..data.inputs import Reductions, build_inputs, build_views
 from .loop import Rows, predict_logits
 
 
-def prediction_views(
-    table: CachedFeatures, config: HeadConfig, reductions: Mapping[str, Reduction], device: str
-) -> list[Inputs]:
+def prediction_views(table: CachedFeatures, config: HeadConfig, reductions: Reductions, device: str) -> list[Inputs]:
     """The inputs of all N posts that heads of this config are tested on, on the device.
 
     They are the plain inputs, followed by every augmented view where the config averages views.

@@ -16,8 +16,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean, softmax
-from .fold_result import FoldResult
-from .folds import FoldDone, train_folds
+from .folds import FoldDone, FoldResult, train_folds
 from .loop import training_threads
 from .predictions import prediction_views, view_logits
 
@@ -97,7 +96,7 @@ def train_with_pseudo_labels(
 
 def unlabelled_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
     """Rows (U,) without a label that have a modality (or `both`), and are no copy of a labelled post."""
-    sides = [side.present for side in (table.image, table.text) if side is not None]
+    sides = [side.present for side in table.sides.values()]
     if both and len(sides) < 2:
         raise ValueError("co-training needs image and text features; give both encoders, or use self-training")
     present = np.logical_and.reduce(sides) if both else np.logical_or.reduce(sides)

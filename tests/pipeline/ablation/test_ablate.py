@@ -26,6 +26,7 @@ from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training.folds import train_folds
+from msa.pipeline.training.jobs import Experiment
 
 EYE = EncoderSpec(
     "eye", "image", "timm", "fake", "sha256:0", "last", "mean", '{"interpolation":"bilinear"}', 6, "float16"
@@ -183,7 +184,7 @@ def test_parts_are_trained_variants_beside_the_full_head(
     assert (found.refused, found.shapley) == ({}, {})
     assert uneven.image is not None
     plain = replace(uneven, image=replace(uneven.image, views=()))
-    for row, variant in zip(found.rows, variants_of(part, config, QUICK), strict=True):
+    for row, variant in zip(found.rows, variants_of(part, Experiment(config, QUICK)).values(), strict=True):
         seen = uneven if variant.config.views else plain
         alone = [r.metrics["accuracy"] for r in train_folds(seen, FOLDS, variant.config, variant.training)]
         assert row.metrics["accuracy"]["mean"] == pytest.approx(np.mean(alone), abs=0.02)

@@ -12,7 +12,7 @@ from torch import Tensor
 from msa.features.encoders.views import view_spec
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
-from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, predict_without, removal
+from msa.pipeline.ablation.occlusion import REMOVED, Replacement, others, position_means, predict_without, remove
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
@@ -65,9 +65,8 @@ def same(one: Inputs, two: Inputs, modality: str) -> bool:
 def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: bool) -> None:
     inputs = build_inputs(table(tokens=tokens), tokens=tokens)
     shown = Inputs(*(tensor[:10] for tensor in inputs))
-    remove = removal(how, inputs, train=np.arange(20, 60), count=10, seed=(0, 0))
     kept = "text" if modality == "image" else "image"
-    less = remove(shown, modality)  # type: ignore[arg-type]
+    less = remove(how, shown, modality, posts=inputs, train=torch.arange(20, 60), seed=(0, 0))  # type: ignore[arg-type]
     assert same(less, shown, kept)
     assert not same(less, shown, modality)
     vectors, mask = getattr(less, modality), getattr(less, f"{modality}_mask")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from msa.pipeline.ablation.results import Scoring, ablation_row, change, shapley
 from msa.pipeline.data.cached_features import CachedFeatures
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.scores import score
-from msa.pipeline.metrics.statistics import bootstrap, bootstrap_difference, corrected_t, mcnemar
+from msa.pipeline.metrics.statistics import Interval, bootstrap, corrected_t, mcnemar
 
 N = 120
 CLASSES = ("a", "b", "c")
@@ -48,20 +50,21 @@ def test_a_row_agrees_with_the_metrics_of_the_same_predictions() -> None:
     assert row.metrics["accuracy"]["mean"] == pytest.approx(np.mean(folds[0]))
     assert row.difference["accuracy"] == pytest.approx(np.mean(gaps))
     test = mcnemar(TRUTH, less.argmax(1), full.argmax(1))
-    assert (row.tests["mcnemar"], row.tests["only_this"], row.tests["only_full"]) == (
+    assert row.tests is not None
+    assert (row.tests.mcnemar, row.tests.only_head, row.tests.only_other) == (
         test.mid,
         test.only_first,
         test.only_second,
     )
-    assert row.tests["corrected_t"]["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2).p
-    low, high = (row.difference_intervals["accuracy"][end] for end in ("low", "high"))
+    assert row.tests.corrected_t["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2)
+    _, low, high = astuple(row.difference_intervals["accuracy"])
     assert low < row.difference["accuracy"] < high < 0
     assert set(row.f1_change) == set(CLASSES)
     assert all(value < 0 for value in row.f1_change.values())
     whole = ablation_row(bench, own := by_fold(bench, full), own, fusion="gated", inputs="both", variant="")
     assert set(whole.difference.values()) == set(whole.f1_change.values()) == {0.0}
-    assert whole.difference_intervals["accuracy"] == {"estimate": 0.0, "low": 0.0, "high": 0.0}
-    assert (whole.tests, whole.change) == ({}, {})
+    assert whole.difference_intervals["accuracy"] == Interval(0.0, 0.0, 0.0)
+    assert (whole.tests, whole.change) == (None, {})
 
 
 def test_seeds_are_repeats_and_the_t_test_counts_each_fold_once() -> None:
@@ -73,8 +76,10 @@ def test_seeds_are_repeats_and_the_t_test_counts_each_fold_once() -> None:
         three, by_fold(three, *[less] * 3), by_fold(three, *[full] * 3), fusion="x", inputs="text", variant=""
     )
     assert [fold.repeat for fold in three.all_folds] == [0] * 4 + [1] * 4 + [2] * 4
-    assert thrice.tests["corrected_t"] == pytest.approx(alone.tests["corrected_t"])
-    assert thrice.tests["mcnemar"] == min(1.0, 2 * alone.tests["mcnemar"])
+    assert thrice.tests is not None
+    assert alone.tests is not None
+    assert thrice.tests.corrected_t == pytest.approx(alone.tests.corrected_t)
+    assert thrice.tests.mcnemar == min(1.0, 2 * alone.tests.mcnemar)
     assert thrice.difference == pytest.approx(alone.difference)
     assert thrice.metrics["accuracy"]["mean"] == pytest.approx(alone.metrics["accuracy"]["mean"])
     assert thrice.f1_change == pytest.approx(alone.f1_change)
@@ -86,14 +91,14 @@ def test_a_paired_interval_is_narrower_and_zero_between_equal_systems() -> None:
     truth, groups = np.tile(TRUTH, 5), np.arange(5 * N)
     first = np.where(rng.random(5 * N) < 0.6, truth, (truth + 1) % 3)
     second = np.where(rng.random(5 * N) < 0.05, (truth + 2) % 3, first)
-    paired = bootstrap_difference(groups, truth, first[None], second[None], classes=3)["accuracy"]
+    paired = bootstrap(groups, truth, first[None], minus=second[None], classes=3)["accuracy"]
     apart = bootstrap(groups, truth, first[None], classes=3)["accuracy"]
     gap = (first == truth).mean() - (second == truth).mean()
     assert paired.estimate == pytest.approx(gap)
     assert paired.low < gap < paired.high
     assert paired.high - paired.low < 0.6 * (apart.high - apart.low)
-    alike = bootstrap_difference(groups, truth, first[None], first[None], classes=3)["macro_f1"]
-    assert alike == (0.0, 0.0, 0.0)
+    alike = bootstrap(groups, truth, first[None], minus=first[None], classes=3)["macro_f1"]
+    assert alike == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_paired_interval_draws_whole_groups() -> None:
@@ -101,15 +106,11 @@ def test_a_paired_interval_draws_whole_groups() -> None:
     rng = np.random.default_rng(3)
     first = np.where(rng.random(N) < 0.7, TRUTH, (TRUTH + 1) % 3)
     second = np.where(rng.random(N) < 0.5, TRUTH, (TRUTH + 1) % 3)
-    one = bootstrap_difference(np.arange(N), TRUTH, first[None], second[None], classes=3)["accuracy"]
-    ten = bootstrap_difference(
-        np.tile(np.arange(N), 10),
-        np.tile(TRUTH, 10),
-        np.tile(first, 10)[None],
-        np.tile(second, 10)[None],
-        classes=3,
-    )["accuracy"]
-    assert ten == pytest.approx(one)
+    one = bootstrap(np.arange(N), TRUTH, first[None], minus=second[None], classes=3)["accuracy"]
+    posts, truth = np.tile(np.arange(N), 10), np.tile(TRUTH, 10)
+    both = np.tile(first, 10)[None], np.tile(second, 10)[None]
+    ten = bootstrap(posts, truth, both[0], minus=both[1], classes=3)["accuracy"]
+    assert astuple(ten) == pytest.approx(astuple(one))
 
 
 def test_change_counts_what_moved() -> None:

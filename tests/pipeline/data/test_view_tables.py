@@ -97,13 +97,13 @@ def test_reductions_are_fitted_on_the_plain_image_and_applied_to_its_views(posts
     rows = np.arange(40)
     table, plain = load(posts, cache, tokens=True), load(posts, cache, tokens=True, count=0)
     reductions = fit_reductions(table, rows, width=3, tokens=True)
-    assert torch.equal(reductions["image"].basis, fit_reductions(plain, rows, width=3, tokens=True)["image"].basis)
+    assert torch.equal(reductions["image"], fit_reductions(plain, rows, width=3, tokens=True)["image"])
     inputs = build_inputs(table, tokens=True, reductions=reductions)
     first = build_views(table, inputs, tokens=True, reductions=reductions)[0]
     assert table.image is not None
     view = table.image.views[0]
     assert view.tokens is not None
-    expected = torch.from_numpy(view.tokens[:50].astype(np.float32)) @ reductions["image"].basis
+    expected = torch.from_numpy(view.tokens[:50].astype(np.float32)) @ reductions["image"]
     torch.testing.assert_close(first.image[:50, 1:], expected)
     assert first.image.dtype == torch.float32
 

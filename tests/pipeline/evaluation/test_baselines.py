@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from msa.features.spec import EncoderSpec
 from msa.heads.base import Inputs
@@ -19,7 +21,6 @@ from msa.pipeline.evaluation.baselines import (
     Probe,
     baseline_predictions,
     linear_probe,
-    no_warnings,
     pooled_matrix,
     predict_majority,
 )
@@ -41,7 +42,7 @@ def probe(*, classes: int = 3, metric: str = "accuracy", balance: Any = "none", 
     vectors = [parts["x_train"], parts["x_valid"], parts["x_test"]]
     labels = np.concatenate([parts["y_train"], parts["y_valid"], np.full(len(vectors[2]), -1)])
     train, valid, test = np.split(np.arange(len(labels)), np.cumsum([len(part) for part in vectors[:2]]))
-    with no_warnings():
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         return linear_probe(
             np.concatenate(vectors), labels, Fold(train, valid, test), classes=classes, metric=metric, balance=balance
         )

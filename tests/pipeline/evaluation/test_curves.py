@@ -50,8 +50,8 @@ def test_the_learning_curve_ends_at_the_head_itself(tmp_path: Path, monkeypatch:
     found = learning_curve(posts, stage(posts), HEAD, QUICK, shares=[1, 0.2, 0.5], runs=tmp_path / "runs")
     points = {(one.line, one.share): one for one in found.curve.points}
     assert list(points) == [(line, share) for line in ("gated", "linear") for share in (0.2, 0.5, 1)]
-    assert points["gated", 1].metrics == whole.metrics
-    assert points["linear", 1].metrics == whole.baselines["linear"]
+    assert points["gated", 1].metrics == whole.evaluation.metrics
+    assert points["linear", 1].metrics == whole.evaluation.baselines["linear"]
     groups = np.array([n - 1 if n % 10 == 9 else n for n in range(N)])
     for small, middle, large in zip(*seen, strict=True):
         assert set(small.train) < set(middle.train) < set(large.train)

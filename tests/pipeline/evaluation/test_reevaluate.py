@@ -58,8 +58,8 @@ def test_a_run_reports_its_evaluation(posts: Corpus, trained: TrainedHead) -> No
 def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: TrainedHead) -> None:
     found = evaluate_run(trained.run, posts, missing="both")
     assert found.reproduced == 1.0
-    for name, figure in trained.metrics.items():
-        assert found.metrics[name] == pytest.approx(figure)
+    for name, figure in trained.evaluation.metrics.items():
+        assert found.evaluation.metrics[name] == pytest.approx(figure)
     assert found.evaluation.intervals == trained.evaluation.intervals
     assert found.evaluation.calibration.temperatures == pytest.approx(
         trained.evaluation.calibration.temperatures, rel=1e-5
@@ -68,12 +68,12 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
     for modality in ("image", "text"):
         line = [one for one in found.curve.points if one.line == modality]
         assert [one.posts for one in line] == pytest.approx([n / 10 * N / 3 for n in range(11)])
-        assert line[0].metrics == found.metrics
+        assert line[0].metrics == found.evaluation.metrics
         assert line[-1].metrics["accuracy"]["mean"] < line[0].metrics["accuracy"]["mean"]
     with (trained.run / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["missing"] for row in rows] == ["image"] * 11 + ["text"] * 11
-    assert float(rows[0]["accuracy_mean"]) == trained.metrics["accuracy"]["mean"]
+    assert float(rows[0]["accuracy_mean"]) == trained.evaluation.metrics["accuracy"]["mean"]
     assert (trained.run / "curve.svg").read_text().startswith("<svg xmlns")
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["missing"] == "image"
     assert "100.00% of the stored predictions are reproduced" in found.to_text()
@@ -93,7 +93,7 @@ def test_a_modality_that_the_run_does_not_see_cannot_go_missing(posts: Corpus) -
     alone = replace(stage(posts), image=("none",))
     run = train_head(posts, alone, replace(HEAD, fusion="text"), QUICK, runs=posts.root / "runs", name="text")
     assert run.to_dict()["best_single"] is None
-    assert run.baselines.keys() == {"majority", "linear"}
+    assert run.evaluation.baselines.keys() == {"majority", "linear"}
     with pytest.raises(ValueError, match="has no image encoder"):
         evaluate_run(run.run, posts, missing="both")
     assert evaluate_run(run.run, posts, missing="text").curve is not None

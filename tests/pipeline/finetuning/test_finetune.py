@@ -216,9 +216,9 @@ def test_the_same_seed_gives_the_same_weights_and_settings_change_them(bert: Pat
 def test_patience_ends_the_tuning_and_the_best_epoch_is_kept(bert: Path, tmp_path: Path) -> None:
     worsening = replace(QUICK, epochs=30, lr=3e-2, patience=2)
     result = tuned(bert, tmp_path, worsening)
-    losses = [epoch["loss"] for epoch in result.history]
-    assert result.best_epoch == 1 + int(np.argmin(losses))
-    assert len(losses) == result.best_epoch + 2
+    losses = [epoch["loss"] for epoch in result.tuned.history]
+    assert result.tuned.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) == result.tuned.best_epoch + 2
     assert str(result.folder) in result.to_text()
     assert json.dumps(result.to_dict())
 

@@ -12,8 +12,7 @@ from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.metrics.probabilities import log_mean, softmax
 from msa.pipeline.sweeps.chunk import Chunk, TrialHead
 from msa.pipeline.training.fold_inputs import LatestInputs
-from msa.pipeline.training.fold_result import FoldResult
-from msa.pipeline.training.folds import train_experiments
+from msa.pipeline.training.folds import FoldResult, train_experiments
 from msa.pipeline.training.loop import training_threads
 
 

@@ -135,7 +135,7 @@ def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_pa
     found = search(posts, tmp_path)
     again = read_replay(f"{found.path}#best")
     trained = train_head(posts, again.data_config, again.head, again.training, runs=tmp_path / "heads")
-    assert {name: metric["mean"] for name, metric in trained.metrics.items()} == found.best.outer
+    assert {name: metric["mean"] for name, metric in trained.evaluation.metrics.items()} == found.best.outer
     other = read_replay(f"{found.path}#4")
     assert other.training.lr == found.rows[0][4].point["lr"]
     with pytest.raises(ValueError, match="has no trial '99'"):

@@ -12,8 +12,7 @@ from experiments import EXPERIMENTS, FOLDS, QUICK, SMALL, TABLE
 from msa.pipeline.data.split import Fold
 from msa.pipeline.metrics.probabilities import softmax
 from msa.pipeline.training.checkpointing import CheckpointDir
-from msa.pipeline.training.fold_result import FoldResult
-from msa.pipeline.training.folds import train_experiments, train_folds
+from msa.pipeline.training.folds import FoldResult, train_experiments, train_folds
 from msa.pipeline.training.jobs import Experiment
 
 

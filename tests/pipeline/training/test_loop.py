@@ -91,10 +91,9 @@ def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
 def test_patience_ends_the_training_and_zero_does_not() -> None:
     worsening = dataclasses.replace(CONFIG, epochs=25, lr=2e-2, metric="loss", patience=2, schedule="constant")
     _, result = train(worsening)
-    assert result.stopped_early
-    assert len(result.history) == result.best_epoch + 2
+    assert len(result.history) == result.best_epoch + 2 < 25
     _, whole = train(dataclasses.replace(worsening, patience=0))
-    assert (len(whole.history), whole.stopped_early) == (25, False)
+    assert len(whole.history) == 25
     assert whole.history[: len(result.history)] == [
         dataclasses.replace(record, seconds=whole.history[k].seconds) for k, record in enumerate(result.history)
     ]

@@ -13,8 +13,7 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.split import Fold, Posts
-from msa.pipeline.training.fold_result import FoldResult
-from msa.pipeline.training.folds import train_folds
+from msa.pipeline.training.folds import FoldResult, train_folds
 from msa.pipeline.training.pseudo_labels import (
     Method,
     PseudoLabelConfig,

@@ -87,7 +87,7 @@ def same(one: list[Head], two: list[Head]) -> bool:
 @pytest.mark.parametrize("fusion", ["gated", "attention"])
 def test_views_change_nothing_but_what_is_shown(fusion: str) -> None:
     """Views equal to the plain image give the head of a run without views, bit for bit; real views another."""
-    config = HeadConfig(fusion, hidden=16, token_width=4)
+    config = HeadConfig(fusion, views=2, hidden=16, token_width=4)
     plain, viewed = table(tokens=config.tokens, views=0), table(tokens=config.tokens)
     assert plain.image is not None
     idle = replace(plain, image=replace(plain.image, views=(plain.image, plain.image)))
