@@ -81,11 +81,13 @@ def test_the_users_tree_names_every_folder(name: str) -> None:
 
 
 def test_the_contributors_page_names_files_and_functions_that_exist() -> None:
-    """`room/file.py` and `room/file.py:name`, from the root, `features/` or `pipeline/`; NAME is the reader's."""
+    """`room/file.py`, `room/file.py:name`, or a file's name alone where it is the only one; NAME is the reader's."""
     found = re.findall(r"`((?:\w+/)*(?!NAME)\w+\.py)(?::(\w+))?`", read("CONTRIBUTING.md"))
     assert len(found) >= 20
     for file, name in found:
-        paths = [path for part in ("", "features", "pipeline") if (path := ROOT / part / file).is_file()]
+        exact = [path for part in ("", "features", "pipeline") if (path := ROOT / part / file).is_file()]
+        folders = ("features", "pipeline", "tests") if "/" not in file else ()
+        paths = exact or [path for folder in folders for path in (ROOT / folder).rglob(file)]
         assert len(paths) == 1, file
         assert name in {"", *defined(paths[0])}, f"{file}:{name}"
 

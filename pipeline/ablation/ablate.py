@@ -22,17 +22,17 @@ from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, predict_without
 from .results import Scoring, ablation_row, change, shapley_values
-from .variants import WITHOUT, HeadPart, extracted_views, modalities_of, variants_of
+from .variants import WITHOUT, HeadPart, extracted_views, modality_variants, part_variants
 
 Modalities = Literal["image", "text", "all"]
 How = Literal["retrain", Replacement]
 UNCHANGED = 1e-5  # logits that differ by no more than this, a rounding error, did not depend on the input
-ORDERS: dict[Modalities, tuple[str, ...]] = {
+ROW_ORDER: dict[Modalities, tuple[str, ...]] = {
     "all": ("both", "text", "image"),
     "image": ("both", "text", "image"),
     "text": ("both", "image", "text"),
 }
-REMOVALS: dict[How, str] = {
+REMOVAL_PHRASES: dict[How, str] = {
     "retrain": "hiding the {}",
     "null": "hiding the {}",
     "zero": "zeroing the {}",
@@ -72,7 +72,7 @@ def ablate(
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
         configs = [replace(one, views=extracted_views(data_config.cache, image)) for one in configs]
     heads = [Experiment(one, training) for one in configs]
-    plans = [variants_of(part, one) if part else modalities_of(one, retrain=how == "retrain") for one in heads]
+    plans = [part_variants(part, one) if part else modality_variants(one, retrain=how == "retrain") for one in heads]
     scoring, device = _load(corpus, data_config, configs, training, seeds)
     _check_features(scoring.table, how, part)
     rows, refused, shapley = [], {}, {}
@@ -84,7 +84,7 @@ def ablate(
         elif not part:  # retrained heads always differ by rounding, so one of them is checked
             first = results["both"][:1]
             checked = predict_without(scoring.table, full, first, "null", seeds=[training.seed], device=device)
-        names = list(results) if part else ORDERS[modality]
+        names = list(results) if part else ROW_ORDER[modality]
         reference = names[0]
         unchanged = [name for name in names[1:] if change(checked[name], checked[reference])["logits"] <= UNCHANGED]
         for name in names:
@@ -136,10 +136,10 @@ def train_plans(
 
 
 def _check(modality: str, how: str, part: str | None, seeds: int) -> None:
-    if modality not in ORDERS:
+    if modality not in ROW_ORDER:
         raise ValueError(f"modality must be image, text or all; got {modality!r}")
-    if how not in REMOVALS:
-        raise ValueError(f"how must be one of {', '.join(REMOVALS)}; got {how!r}")
+    if how not in REMOVAL_PHRASES:
+        raise ValueError(f"how must be one of {', '.join(REMOVAL_PHRASES)}; got {how!r}")
     if seeds < 1:
         raise ValueError(f"seeds must be 1 or more; got {seeds}")
     if part and (modality != "all" or how != "retrain"):
@@ -179,7 +179,7 @@ def _reason(scoring: Scoring, config: HeadConfig, how: How, inputs: str) -> str:
     present = scoring.table.sides[removed].present
     none = not any(present[fold.test].any() for fold in scoring.folds)
     reason = "no test post has one" if none else f"the {config.fusion!r} head does not read it"
-    return f"{REMOVALS[how].format(removed)} changed no logits: {reason}"
+    return f"{REMOVAL_PHRASES[how].format(removed)} changed no logits: {reason}"
 
 
 def _notes(scoring: Scoring, training: TrainConfig, how: How) -> list[str]:

@@ -12,7 +12,7 @@ from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..evaluation.comparison import p_text
 from ..metrics.scores import Summary
-from ..metrics.statistics import RESAMPLED
+from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import Cells, mean_sd, metric_title, split_text
 from ..runs.runs import to_csv
 from .results import AblationRow
@@ -44,7 +44,7 @@ class Ablation:
     def to_text(self) -> str:
         """The tables that the command prints."""
         several = "," in self.fusion
-        pieces = [table(*_metric_cells(self.rows, self.part or "inputs", several))]
+        pieces = [table(*_ablation_cells(self.rows, self.part or "inputs", several))]
         pieces[0] += "".join(f"\nrefused: {name}: {reason}" for name, reason in self.refused.items())
         if not several and len(self.rows) > 1:
             header = ["Δ f1 of", *self.rows[0].f1_change]
@@ -59,14 +59,14 @@ class Ablation:
         return "\n\n".join(pieces)
 
 
-def _metric_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
-    names = [metric_title(name) for name in RESAMPLED]
+def _ablation_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
+    names = [metric_title(name) for name in INTERVAL_METRICS]
     header = [first, *names, *(f"Δ {name}, 95 %" for name in names), "McNemar p", "corrected t p"]
     lines = [
         [
             row.name,
-            *(mean_sd(row.metrics[name]) for name in RESAMPLED),
-            *(_difference(row, name) for name in RESAMPLED),
+            *(mean_sd(row.metrics[name]) for name in INTERVAL_METRICS),
+            *(_difference(row, name) for name in INTERVAL_METRICS),
             p_text(row.tests.mcnemar if row.tests else None),
             p_text(row.tests.corrected_t["accuracy"] if row.tests else None),
         ]
@@ -87,7 +87,7 @@ def _difference(row: AblationRow, name: str) -> str:
 
 def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
     signs = {"image": "+", "text": "+", "neither": ""}  # neither is a metric, not a gain
-    columns = [(modality, name) for modality in signs for name in RESAMPLED]
+    columns = [(modality, name) for modality in signs for name in INTERVAL_METRICS]
     return ["Shapley value", *(f"{modality} {metric_title(name)}" for modality, name in columns)], [
         [fusion, *(f"{value[modality][name]['mean']:{signs[modality]}.3f}" for modality, name in columns)]
         for fusion, value in found.items()

@@ -12,7 +12,7 @@ from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
 from ..evaluation.comparison import Comparison, by_repeat, compare, score_folds
 from ..metrics.scores import Summary, per_class, summarise
-from ..metrics.statistics import RESAMPLED, Interval, bootstrap
+from ..metrics.statistics import INTERVAL_METRICS, Interval, bootstrap
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ def shapley_pair(neither: float, image: float, text: float, both: float) -> tupl
 
 
 def shapley_values(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Summary]:
-    """Shapley values of both modalities on RESAMPLED, and the metrics with neither, over folds and seeds."""
+    """Shapley values of both modalities on INTERVAL_METRICS, and the metrics with neither, over folds and seeds."""
     found: dict[str, list[dict[str, float]]] = {"image": [], "text": [], "neither": []}
     for neither, image, text, both in zip(*(scores[key] for key in ("neither", "image", "text", "both")), strict=True):
-        pairs = {name: shapley_pair(neither[name], image[name], text[name], both[name]) for name in RESAMPLED}
+        pairs = {name: shapley_pair(neither[name], image[name], text[name], both[name]) for name in INTERVAL_METRICS}
         found["image"].append({name: pair[0] for name, pair in pairs.items()})
         found["text"].append({name: pair[1] for name, pair in pairs.items()})
-        found["neither"].append({name: neither[name] for name in RESAMPLED})
+        found["neither"].append({name: neither[name] for name in INTERVAL_METRICS})
     return {name: summarise(values) for name, values in found.items()}
 
 

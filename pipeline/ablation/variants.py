@@ -16,13 +16,13 @@ HeadPart = Literal["tokens", "position", "balance", "views"]
 WITHOUT: dict[str, Modality] = {"text": "image", "image": "text"}  # the modality removed, by the one that is kept
 
 
-def modalities_of(full: Experiment, *, retrain: bool) -> dict[str, Experiment]:
+def modality_variants(full: Experiment, *, retrain: bool) -> dict[str, Experiment]:
     """The head on both modalities; with `retrain`, also on each one alone."""
     alone = {name: replace(full, without=hidden) for name, hidden in WITHOUT.items()}
     return {"both": full} | (alone if retrain else {})
 
 
-def variants_of(part: HeadPart, full: Experiment) -> dict[str, Experiment]:
+def part_variants(part: HeadPart, full: Experiment) -> dict[str, Experiment]:
     """The full head, then its variants without that part or with an alternative, by name.
 
     Raises ValueError if the head has no such part.

@@ -64,7 +64,9 @@ def ablate(
     fusion: Annotated[
         str, Option(help="Fusion heads, as gated,concat; or all, all-pooled, all-tokens.")
     ] = HeadConfig.fusion,
-    modality: Annotated[Literal["image", "text", "all"], Option(help="Modality to remove.")] = "all",
+    modality: Annotated[
+        Literal["image", "text", "all"], Option(help="Modality whose removal comes first in the table.")
+    ] = "all",
     how: Annotated[
         Literal["retrain", "zero", "mean", "shuffle", "null"],
         Option(help="Train without it, or replace it with zeros, the mean, another post's, or the null vector."),

@@ -15,7 +15,7 @@ from ..data.split import Fold
 from ..metrics.probabilities import softmax
 from ..metrics.scores import ClassScore, Summary, confusion, per_class, score, summarise
 from ..metrics.statistics import (
-    RESAMPLED,
+    INTERVAL_METRICS,
     Bin,
     Interval,
     bootstrap,
@@ -26,7 +26,7 @@ from ..metrics.statistics import (
     over_repeats,
     reliability,
 )
-from ..metrics.tables import Cells, class_cells, interval_text, metric_cells
+from ..metrics.tables import Cells, class_cells, interval_text, metric_cells, metric_title
 from .baselines import SINGLES, Labels, Logits
 
 SUPERVISED = "supervised"  # the same head without unlabelled posts
@@ -93,10 +93,10 @@ class Evaluation:
     def test_cells(self) -> Cells:
         """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
         names = [name for name in (SUPERVISED, "linear", self.best_single) if name and name in self.tests]
-        return ["head minus", "accuracy", "macro f1", "McNemar p", "corrected t p"], [
+        return ["head minus", *map(metric_title, INTERVAL_METRICS), "McNemar p", "corrected t p"], [
             [
                 name,
-                *(f"{one.difference[metric]:+.3f}" for metric in RESAMPLED),
+                *(f"{one.difference[metric]:+.3f}" for metric in INTERVAL_METRICS),
                 p_text(one.mcnemar),
                 p_text(one.corrected_t["accuracy"]),
             ]
@@ -199,7 +199,7 @@ def compare(
     """
     scores = [score_folds(labels, folds, system, classes) for system in (head, other)]
     pairs = list(zip(*scores, strict=True))
-    gaps = {name: np.reshape([a[name] - b[name] for a, b in pairs], (seeds, -1)).mean(0) for name in RESAMPLED}
+    gaps = {name: np.reshape([a[name] - b[name] for a, b in pairs], (seeds, -1)).mean(0) for name in INTERVAL_METRICS}
     train_rows = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
     test_rows = float(np.mean([len(fold.test) for fold in folds]))
     truth = labels[by_repeat(folds, [fold.test for fold in folds])]

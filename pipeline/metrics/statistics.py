@@ -17,7 +17,7 @@ DRAWS = 2000
 LEVEL = 0.95
 BINS = 15
 BLOCK = 2**24  # weights that a bootstrap holds in memory at once
-RESAMPLED = {"accuracy": accuracy, "macro_f1": macro_f1}
+INTERVAL_METRICS = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile intervals of RESAMPLED by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
+    """Percentile intervals of INTERVAL_METRICS by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
 
     `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw; those of
     `minus` (R, n), another system on the same posts, are subtracted. The interval covers the choice of posts, given
@@ -66,7 +66,7 @@ def bootstrap(
             float(metric(whole) @ weights),
             *map(float, np.quantile(metric(sampled) @ weights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])),
         )
-        for name, metric in RESAMPLED.items()
+        for name, metric in INTERVAL_METRICS.items()
     }
 
 

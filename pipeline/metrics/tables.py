@@ -8,7 +8,7 @@ from typing import Any
 from .scores import METRICS, Summary
 from .statistics import Interval
 
-REPORTED = ("accuracy", "macro_f1", "weighted_f1")
+SWEEP_METRICS = ("accuracy", "macro_f1", "weighted_f1")
 Cells = tuple[list[str], list[list[str]]]  # header and rows
 
 

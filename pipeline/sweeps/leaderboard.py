@@ -10,7 +10,7 @@ from typing import Any
 from ...features.text_table import table
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from ..metrics.tables import REPORTED, mean_sd
+from ..metrics.tables import SWEEP_METRICS, mean_sd
 from ..runs.runs import to_csv
 from .study import Row
 
@@ -101,11 +101,11 @@ class SweepResult:
             for line in lines
         ]
         systems = {"winner, outer": self.outer} | self.baselines
-        scores = [[name, *(mean_sd(metrics[one]) for one in REPORTED)] for name, metrics in systems.items()]
-        inner = ", ".join(f"{name.replace('_', ' ')} {self.best.inner[name]:.3f}" for name in REPORTED)
+        scores = [[name, *(mean_sd(metrics[one]) for one in SWEEP_METRICS)] for name, metrics in systems.items()]
+        inner = ", ".join(f"{name.replace('_', ' ')} {self.best.inner[name]:.3f}" for name in SWEEP_METRICS)
         chosen = "" if len(self.choices) == 1 else f", by {len(self.choices)} outer folds"
         return (
-            f"{table(header, cells)}\n\n{table(['', *(name.replace('_', ' ') for name in REPORTED)], scores)}\n\n"
+            f"{table(header, cells)}\n\n{table(['', *(name.replace('_', ' ') for name in SWEEP_METRICS)], scores)}\n\n"
             f"trial {self.best.index} was chosen{chosen} (inner folds: {inner})\n"
             f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\n"
             f"again: msa train-head --from {self.path}#best"

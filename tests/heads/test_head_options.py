@@ -12,7 +12,8 @@ from msa.heads.base import Dims, Inputs
 from msa.heads.registry import HEADS, build_head
 
 DIMS = Dims(image=12, text=10, classes=3)
-OTHER_VALUES: dict[str, list[int | float | str]] = {
+# A value other than the default for each option, by its name, or by head and name where heads differ.
+OTHER_VALUES: dict[str | tuple[str, str], list[int | float | str]] = {
     "heads": [2],
     "ffn": [9],
     "layers": [1],
@@ -28,15 +29,20 @@ OTHER_VALUES: dict[str, list[int | float | str]] = {
     "gamma": [0.5],
     "ridge": [5.0],
     "balance": [0.0],
+    ("concat", "layers"): [0],
 }
-LAYERS = {"concat": 0}
 CASES = [
     (head, option, value)
     for head, info in HEADS.items()
     for option, default in info.options.items()
-    for value in ([LAYERS[head]] if option == "layers" and head in LAYERS else OTHER_VALUES[option])
+    for value in OTHER_VALUES.get((head, option), OTHER_VALUES.get(option, []))
     if value != default
 ]
+
+
+def test_every_option_of_every_head_is_tried() -> None:
+    options = {(head, option) for head, info in HEADS.items() for option in info.options}
+    assert options - {(head, option) for head, option, _ in CASES} == set(), "give another value in OTHER_VALUES"
 
 
 def make_inputs(tokens: bool = True, rows: int = 6) -> Inputs:

@@ -19,7 +19,7 @@ from msa.heads.registry import HEADS, fusion_names
 from msa.pipeline.ablation import ablate as module
 from msa.pipeline.ablation.ablate import How, ablate
 from msa.pipeline.ablation.ablation_table import Ablation
-from msa.pipeline.ablation.variants import extracted_views, variants_of
+from msa.pipeline.ablation.variants import extracted_views, part_variants
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
@@ -184,7 +184,7 @@ def test_parts_are_trained_variants_beside_the_full_head(
     assert (found.refused, found.shapley) == ({}, {})
     assert uneven.image is not None
     plain = replace(uneven, image=replace(uneven.image, views=()))
-    for row, variant in zip(found.rows, variants_of(part, Experiment(config, QUICK)).values(), strict=True):
+    for row, variant in zip(found.rows, part_variants(part, Experiment(config, QUICK)).values(), strict=True):
         seen = uneven if variant.config.views else plain
         alone = [r.metrics["accuracy"] for r in train_folds(seen, FOLDS, variant.config, variant.training)]
         assert row.metrics["accuracy"]["mean"] == pytest.approx(np.mean(alone), abs=0.02)

@@ -14,7 +14,7 @@ from sklearn.calibration import calibration_curve
 
 from msa.pipeline.metrics.scores import METRICS, confusion
 from msa.pipeline.metrics.statistics import (
-    RESAMPLED,
+    INTERVAL_METRICS,
     Bin,
     bootstrap,
     calibration_error,
@@ -29,7 +29,7 @@ from msa.pipeline.metrics.statistics import (
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
 def test_resampled_metrics_equal_those_of_the_tables(rows: list[tuple[int, int]]) -> None:
     counts = confusion(*np.array(rows).T, range(3))
-    for name, metric in RESAMPLED.items():
+    for name, metric in INTERVAL_METRICS.items():
         assert metric(np.stack([counts, counts]))[1] == pytest.approx(METRICS[name](counts))
 
 
