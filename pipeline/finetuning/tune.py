@@ -21,11 +21,11 @@ from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.posts.text import clean_text
 from ...features.spec import BadItem, Clean, EncoderSpec, Modality
-from ...heads.losses import Loss, class_weights
 from ..config.tune_config import TuneConfig
 from ..data.split import Fold
 from ..metrics.scores import score
 from ..training.loop import EpochRecord, TrainingState
+from ..training.losses import Loss, class_weights
 from ..training.optimizer import decay_groups
 
 EpochDone = Callable[[int, int], None]

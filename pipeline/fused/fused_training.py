@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...heads.base import Head, Inputs
-from ...heads.losses import Loss
 from ..config.train_config import TrainConfig
 from ..training.loop import (
     EVAL_BATCH,
@@ -27,6 +26,7 @@ from ..training.loop import (
     epoch_batches,
     make_loss,
 )
+from ..training.losses import Loss
 from ..training.optimizer import Step, decay_groups
 from ..training.predictions import view_logits
 from .skeleton import copy_of, parameter_names

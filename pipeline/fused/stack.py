@@ -15,12 +15,12 @@ from torch.func import functional_call, vmap
 
 from ...heads.base import Head, Inputs
 from ...heads.dropout import dropouts, set_dropout
-from ...heads.losses import Loss, as_targets
 from ..config.train_config import TrainConfig
 from ..metrics.scores import score
 from ..training.augment import augment
 from ..training.batches import take
 from ..training.loop import EVAL_BATCH, TrainingState
+from ..training.losses import Loss, as_targets
 from ..training.optimizer import Step
 from .first_layers import FirstLayers
 from .skeleton import Parts, copy_of, own_buffers, parameter_names

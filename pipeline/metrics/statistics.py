@@ -39,7 +39,7 @@ def bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile intervals of INTERVAL_METRICS by drawing whole duplicate groups with replacement (Field & Welsh, 2007).
+    """Percentile intervals of INTERVAL_METRICS by resampling whole duplicate groups (Field & Welsh, 2007).
 
     `groups` and `truth` (n,), `predictions` (R, n) of R repeats, whose metrics are averaged in each draw; those of
     `minus` (R, n), another system on the same posts, are subtracted. The interval covers the choice of posts, given

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ...heads.dropout import set_dropout
-from ...heads.losses import Loss, as_targets, class_weights, log_frequencies
 from ..config.train_config import TrainConfig
 from ..config.tune_config import TuneConfig
 from ..data.inputs import draw_views
@@ -25,6 +24,7 @@ from ..metrics.thresholds import tune_offsets
 from .augment import augment
 from .batches import by_length, shuffled_batches, take
 from .checkpointing import Checkpointer
+from .losses import Loss, as_targets, class_weights, log_frequencies
 from .optimizer import Step, decay_groups
 from .seeds import drawing
 

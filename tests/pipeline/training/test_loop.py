@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
-from msa.heads.losses import Loss
 from msa.heads.registry import build_head
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.training.batches import shuffled_batches, take
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, run_epoch, training_threads
+from msa.pipeline.training.losses import Loss
 
 N, TRAIN, VALID = 90, list(range(60)), list(range(60, 90))
 CONFIG = TrainConfig(epochs=4, batch_size=16, lr=3e-3)

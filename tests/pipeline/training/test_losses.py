@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from msa.heads.losses import Loss, as_targets, class_weights, log_frequencies
+from msa.pipeline.training.losses import Loss, as_targets, class_weights, log_frequencies
 
 DRAW = torch.Generator().manual_seed(0)
 LOGITS = 2 * torch.randn(40, 3, generator=DRAW)
