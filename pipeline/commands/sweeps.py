@@ -69,7 +69,7 @@ def sweep(
             ray=cluster.address,
             done=tick,
         )
-    show(found, as_json)
+    show(replace(found, posts=str(posts.data)), as_json)
 
 
 def _choices(names: Sequence[str]) -> Sequence[str]:

@@ -32,7 +32,8 @@ from ..training.predictions import view_logits
 from .skeleton import copy_of, parameter_names
 from .stack import FusedHead, Stack, logits_of
 
-# What the batches of a training depend on; heads that differ here cannot share them.
+# What decides a training's batches and the operations of its step, and is read from the first head's config. Whatever
+# differs between fused heads is a tensor of the loss, or is left to a head's own optimizer and TrainingState.
 SHARED = ("batch_size", "loss", "gamma", "modality_dropout", "mixup", "seed")
 
 
@@ -42,7 +43,7 @@ def batch_key(config: TrainConfig) -> Hashable:
 
 
 class FusedTraining:
-    """A `Training` of all heads in one pass over stacked parameters."""
+    """Trains all heads in one pass over stacked parameters. `errors` tell why a head cannot go on."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from ..training.predictions import view_logits
 
 
 class SeparateTraining:
-    """A `Training` of each head alone."""
+    """Trains each head alone, with the methods of `FusedTraining`."""
 
     def __init__(
         self,
@@ -44,19 +44,10 @@ class SeparateTraining:
         for number, head in enumerate(self.heads):
             if head is None or self.errors[number]:
                 continue
-            copied, config = copy.deepcopy(head), self.configs[number]
-            checkpointer = self.paused[number]
+            copied = copy.deepcopy(head)
+            how = {"config": self.configs[number], "checkpointer": self.paused[number], "until": epoch}
             try:
-                result = fit(
-                    copied,
-                    inputs,
-                    self.labels,
-                    **self.rows,
-                    config=config,
-                    views=views,
-                    checkpointer=checkpointer,
-                    until=epoch,
-                )
+                result = fit(copied, inputs, self.labels, **self.rows, **how, views=views)  # type: ignore[arg-type]
             except ValueError as error:
                 self.errors[number] = error
             else:

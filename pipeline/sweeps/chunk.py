@@ -73,26 +73,22 @@ class Chunk:
                 self.training.drop(number)
 
     def _begin(self, inputs: FoldInputs) -> None:
-        heads: list[Head] = []
-        configs: list[TrainConfig] = []
+        built: dict[int, tuple[Head, TrainConfig]] = {}
         for at, (_, experiment, job) in enumerate(self.heads):
             try:
-                head, config = new_head(inputs, experiment, job)
+                built[at] = new_head(inputs, experiment, job)
             except ValueError as error:
                 self.errors[at] = error
-                continue
-            self.numbers[at] = len(heads)
-            heads.append(head)
-            configs.append(config)
-        if heads:
-            rows = self.heads[0].job.rows
+        self.numbers = {at: number for number, at in enumerate(built)}
+        if built:
+            heads, configs = zip(*built.values(), strict=True)
             self.training = begin_training(
                 heads,
                 configs,
                 inputs.inputs,
                 inputs.labels,
-                train_rows=rows.train,
-                valid_rows=rows.valid,
+                train_rows=self.heads[0].job.rows.train,
+                valid_rows=self.heads[0].job.rows.valid,
                 fused=len(self.heads) > 1,
             )
 

@@ -47,7 +47,6 @@ class SweepResult:
     """A finished sweep. `choices` and `rows` have one entry per outer fold; metrics in 0..1, seconds of wall time."""
 
     path: Path
-    posts: Path
     choices: list[Choice]
     outer: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, dict[str, float]]]
@@ -56,6 +55,7 @@ class SweepResult:
     study: str
     plan: str
     seconds: float
+    posts: str = "POSTS"  # as they are named on the command line
 
     @property
     def best(self) -> Choice:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...features.store.notes import check_format
@@ -120,27 +120,15 @@ class Study:
         return [trial for trial in self.study.get_trials(deepcopy=False) if "index" in trial.user_attrs]
 
     def _draw(self, index: int, known: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
+        """A trial's point, and what it was drawn from. TPE suggests it from the `known` trials, and from no others."""
+        trial: Trial | FixedTrial
         if self.search.sampler == "tpe":
-            return self._ask(index, known)
-        point = self.points[index] if self.search.sampler == "grid" else self._random(index)
-        return point, {name: self._distribution(name) for name in point}
-
-    def _random(self, index: int) -> dict[str, Value]:
-        draw = np.random.default_rng([self.seed, index])
-
-        def pick(values: Values) -> Value:
-            share = float(draw.random())
-            return values.at(share) if isinstance(values, Range) else values[int(share * len(values))]
-
-        fusion = str(pick(self.space.fusions(self.fusion)))
-        return {"fusion": fusion} | {name: pick(self.space.names[name]) for name in self.space.names_for(fusion)}
-
-    def _ask(self, index: int, known: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
-        """What TPE suggests after these trials; asked in a study of its own, so that nobody else's trials matter."""
-        seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
-        own = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-        own.add_trials([trial for trial in known if trial.state != TrialState.FAIL])
-        trial = own.ask()
+            seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
+            own = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+            own.add_trials([trial for trial in known if trial.state != TrialState.FAIL])
+            trial = own.ask()
+        else:
+            trial = FixedTrial(self.points[index] if self.search.sampler == "grid" else self._random(index))
         fusion = trial.suggest_categorical("fusion", self.space.fusions(self.fusion))
         for name in self.space.names_for(fusion):
             values = self.space.names[name]
@@ -152,13 +140,15 @@ class Study:
                 trial.suggest_float(name, values.low, values.high, log=values.log)
         return dict(trial.params), dict(trial.distributions)
 
-    def _distribution(self, name: str) -> BaseDistribution:
-        values = self.space.fusions(self.fusion) if name == "fusion" else self.space.names[name]
-        if not isinstance(values, Range):
-            return CategoricalDistribution(values)
-        if values.whole:
-            return IntDistribution(int(values.low), int(values.high), log=values.log)
-        return FloatDistribution(values.low, values.high, log=values.log)
+    def _random(self, index: int) -> dict[str, Value]:
+        draw = np.random.default_rng([self.seed, index])
+
+        def pick(values: Values) -> Value:
+            share = float(draw.random())
+            return values.at(share) if isinstance(values, Range) else values[int(share * len(values))]
+
+        fusion = str(pick(self.space.fusions(self.fusion)))
+        return {"fusion": fusion} | {name: pick(self.space.names[name]) for name in self.space.names_for(fusion)}
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

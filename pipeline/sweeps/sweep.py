@@ -92,7 +92,6 @@ def sweep(
         choices = [_test_winner(own, loader, outer, head, training) for own, outer in zip(trials, folds, strict=True)]
     result = SweepResult(
         folder,
-        corpus.root,
         choices,
         summarise([choice.outer for choice in choices]),
         baselines.result(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.fused import step_replay
-from msa.pipeline.fused.fused_training import batch_key
+from msa.pipeline.fused.fused_training import SHARED, batch_key
 from msa.pipeline.fused.training import begin_training
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_threads
 
@@ -103,18 +103,34 @@ def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatc
     test_every_head_ends_where_it_ends_alone(name, 1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"optimizer": "sgd"},
-        {"optimizer": "adam", "average": "ema"},
-        {"average": "swa", "schedule": "restarts", "restart_every": 1},
-        {"mixup": 0.4, "modality_dropout": 0.3},
-        {"balance": "sampler", "loss": "focal"},
-        {"tune_thresholds": True, "metric": "macro_f1"},
-        {"patience": 1, "epochs": 8, "lr": 3e-2},
-    ],
-)
+SETTINGS: list[dict[str, object]] = [
+    {"optimizer": "sgd", "warmup": 0.5, "min_lr": 1e-3},
+    {"optimizer": "adam", "average": "ema", "decay": 0.9},
+    {"average": "swa", "schedule": "restarts", "restart_every": 1},
+    {"mixup": 0.4, "modality_dropout": 0.3},
+    {"balance": "sampler", "loss": "focal", "gamma": 1.0},
+    {"tune_thresholds": True, "metric": "macro_f1"},
+    {"patience": 1, "epochs": 8, "lr": 3e-2},
+]
+OF_EACH_HEAD = {
+    "lr",
+    "weight_decay",
+    "label_smoothing",
+    "clip",
+    "logit_adjustment",
+}  # in OTHERS
+OF_THE_BATCHES = {"batch_size", "seed"}  # what fused heads share, and every test has
+
+
+def test_every_setting_of_training_is_among_these() -> None:
+    names = {field.name for field in fields(TrainConfig)}
+    assert names == {name for change in SETTINGS for name in change} | OF_EACH_HEAD | OF_THE_BATCHES
+    assert set(SHARED) > OF_THE_BATCHES
+    changed = {name for other in OTHERS for name in OF_EACH_HEAD if getattr(other, name) != getattr(CONFIG, name)}
+    assert changed == OF_EACH_HEAD
+
+
+@pytest.mark.parametrize("change", SETTINGS)
 def test_every_setting_of_training_is_the_same_fused(change: dict[str, object]) -> None:
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     jobs = [(config, 0.3, 0), (replace(config, lr=config.lr / 3), 0.1, 1)]

@@ -206,6 +206,19 @@ def test_finished_trials_are_not_trained_again(posts: Corpus, tmp_path: Path, mo
     assert second.plan == "nothing left to train"
 
 
+def test_a_sweep_stored_with_other_metrics_is_begun_afresh(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(name: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("msa.pipeline.sweeps.search.METRICS", ("accuracy",))
+        with pytest.raises(KeyboardInterrupt):
+            search(posts, tmp_path, done=cut)
+    assert search(posts, tmp_path).path == tmp_path / "sweep-2"
+
+
 def test_a_grid_tries_every_point_once(posts: Corpus, tmp_path: Path) -> None:
     how = Search(sampler="grid", inner=2, halving=0)
     found = search(posts, tmp_path, how, settings=["hidden=4,8", "lr=1e-3,1e-2", "epochs=2"])
