@@ -73,7 +73,7 @@ class FusedTraining:
 
     def train_to(self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = ()) -> None:
         """Train every head up to an epoch, unless it has stopped."""
-        while self.epoch < epoch and (active := [number for number in range(len(self.heads)) if self._active(number)]):
+        while self.epoch < epoch and (active := [at for at, one in enumerate(self.heads) if not one.state.over]):
             self.epoch += 1
             self._train_epoch(active, inputs, views)
 
@@ -116,9 +116,6 @@ class FusedTraining:
     def seconds(self, number: int) -> float:
         """The time that a head has trained for: its share of each epoch."""
         return sum(record.seconds for record in self.heads[number].state.history)
-
-    def _active(self, number: int) -> bool:
-        return not self.heads[number].state.over
 
     def _train_epoch(self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs]) -> None:
         started = time.perf_counter()

@@ -64,6 +64,8 @@ class Chunk:
                 self._begin(inputs)
             if self.training is not None:
                 self.training.train_to(epoch, inputs.inputs, inputs.views)
+                errors = ((at, self.training.errors[number]) for at, number in self.numbers.items())
+                self.errors |= {at: error for at, error in errors if error}
             return self._test(inputs, [at for at, head in enumerate(self.heads) if head.trial in active])
 
     def keep(self, trials: Set[int]) -> None:
@@ -93,27 +95,20 @@ class Chunk:
             )
 
     def _test(self, inputs: FoldInputs, places: Sequence[int]) -> list[tuple[int, Result]]:
-        results: dict[int, Result] = {}
+        results: list[tuple[int, Result]] = [(at, self.errors[at]) for at in places if at in self.errors]
         groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for at in places:
             _, experiment, job = self.heads[at]
-            if error := self._error(at):
-                results[at] = error
-            else:
+            if at not in self.errors:
                 groups[job.fold, experiment.config.average_views].append(at)
         for (fold, _), group in groups.items():
             assert self.training is not None
             views = inputs.prediction_views(self.heads[group[0]].experiment.config)
             numbers = [self.numbers[at] for at in group]
             logits = self.training.logits(numbers, inputs.inputs, views, self.folds[fold].test)
-            for at, number, own in zip(group, numbers, logits, strict=True):
-                results[at] = HeadResult(own, self.training.seconds(number))
-        return [(at, results[at]) for at in places]
-
-    def _error(self, at: int) -> ValueError | None:
-        if self.training is None or at in self.errors:
-            return self.errors[at]
-        return self.training.errors[self.numbers[at]]
+            seconds = map(self.training.seconds, numbers)
+            results += zip(group, map(HeadResult, logits, seconds), strict=True)
+        return results
 
 
 class Work(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal, NamedTuple
 
-from ..config.search_config import Search
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..fused.chunks import plan_chunks
@@ -47,27 +47,23 @@ def rungs_of(epochs: int, halving: int) -> list[int]:
     return [*rungs, epochs]
 
 
+@dataclass
 class Halving:
-    """One batch of trials of a study, on the inner folds. `ended` is called with each trial that ends."""
+    """One batch of trials of a study, by their indices, on the inner folds.
 
-    def __init__(
-        self,
-        study: Study,
-        entries: Sequence[Entry],
-        folds: Sequence[Fold],
-        *,
-        rungs: Sequence[int],
-        search: Search,
-        engine: Engine,
-        fused: bool,
-        ended: Callable[[TrialRow], None],
-    ) -> None:
-        self.study, self.entries, self.folds = study, {entry.row.index: entry for entry in entries}, folds
-        self.rungs, self.search, self.engine, self.ended = rungs, search, engine, ended
-        self.largest = None if fused else 1  # heads of a chunk
-        self.chunks: dict[int, list[Chunk]] = defaultdict(list)  # of each trial
-        self.pruned: list[TrialRow] = []  # still to be stored
-        self.plan = ""  # of the first rung
+    `largest` limits the heads of a chunk (1: nothing is fused). `ended` is called with each trial that ends.
+    """
+
+    study: Study
+    entries: Mapping[int, Entry]
+    folds: Sequence[Fold]
+    rungs: Sequence[int]
+    engine: Engine
+    largest: int | None
+    ended: Callable[[TrialRow], None]
+    chunks: dict[int, list[Chunk]] = field(default_factory=lambda: defaultdict(list))  # of each trial
+    pruned: list[TrialRow] = field(default_factory=list)  # still to be stored
+    plan: str = ""  # of the first rung
 
     def run(self) -> None:
         """Train, compare and store, until every trial has ended."""
@@ -77,8 +73,8 @@ class Halving:
             reached = sorted(
                 (row for row in active if rung in row.values), key=lambda row: (-row.values[rung], row.index)
             )
-            everyone = rung == self.rungs[-1] or not self.search.halving
-            kept = len(reached) if everyone else max(FEWEST, -(-len(reached) // self.search.halving))
+            everyone = rung == self.rungs[-1] or not self.study.search.halving
+            kept = len(reached) if everyone else max(FEWEST, -(-len(reached) // self.study.search.halving))
             active, self.pruned = reached[:kept], reached[kept:]
         self._prune()
         for row in active:
@@ -121,7 +117,7 @@ class Halving:
         row, table, experiment = self.entries[index]
         heads = len(self.folds) * experiment.config.ensemble_size
         costs = {"seconds": seconds / heads, "extract_seconds": table.extract_seconds}
-        self.study.report(row, rung, mean[self.search.metric], {"metrics": mean} | costs)
+        self.study.report(row, rung, mean[self.study.search.metric], {"metrics": mean} | costs)
 
     def _end(self, row: TrialRow, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
         if row.state == "running":

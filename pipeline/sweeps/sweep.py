@@ -120,18 +120,17 @@ def _run_trials(
     plan = ""
     while (batch := study.leases.claim()) is not None:
         with study.leases.holding(batch):
-            entries = []
+            entries: dict[int, Entry] = {}
             for row in study.open_batch(batch):
                 try:
                     config, settings = apply_point(row.point, head, training)
-                    entries.append(Entry(row, loader.load(row.point, config)[0], Experiment(config, settings)))
+                    table, _, _ = loader.load(row.point, config)
+                    entries[row.index] = Entry(row, table, Experiment(config, settings))
                 except ValueError as error:
                     if row.state == "running":
                         study.end(row, "fail", str(error))
             rungs = rungs_of(training.epochs, study.search.halving)
-            halving = Halving(
-                study, entries, inner, rungs=rungs, search=study.search, engine=engine, fused=fused, ended=ended
-            )
+            halving = Halving(study, entries, inner, rungs, engine, None if fused else 1, ended)
             halving.run()
             plan = halving.plan or plan
     return plan

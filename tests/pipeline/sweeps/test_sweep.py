@@ -148,9 +148,9 @@ def test_no_test_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, mon
     inner: list[list[Fold]] = []
     outer: list[Fold] = []
 
-    def recorded(study: Any, entries: Any, folds: list[Fold], **more: Any) -> Halving:
+    def recorded(study: Any, entries: Any, folds: list[Fold], *more: Any) -> Halving:
         inner.append(folds)
-        return Halving(study, entries, folds, **more)
+        return Halving(study, entries, folds, *more)
 
     def trained(table: Any, folds: list[Fold], *rest: Any, **more: Any) -> Any:
         outer.extend(folds)
