@@ -15,6 +15,7 @@ from torch import Tensor
 from ...heads.base import Head, Inputs
 from ...heads.losses import Loss
 from ..config.train_config import TrainConfig
+from ..data.split import Fold
 from ..training.loop import (
     EVAL_BATCH,
     EpochRecord,
@@ -46,20 +47,13 @@ class FusedTraining:
     """Trains all heads in one pass over stacked parameters. `errors` tell why a head cannot go on."""
 
     def __init__(
-        self,
-        heads: Sequence[Head],
-        configs: Sequence[TrainConfig],
-        inputs: Inputs,
-        labels: Tensor,
-        *,
-        train_rows: Rows,
-        valid_rows: Rows,
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
     ) -> None:
         if len(set(map(batch_key, configs))) != 1:
             raise ValueError("fused heads must share their batches: one seed, batch size, loss and augmentation")
         self.labels = labels.to(inputs.text.device)
         classes = heads[0].dims.classes
-        self.train_rows, self.valid_rows = check_split(train_rows, valid_rows, inputs, self.labels, classes)
+        self.train_rows, self.valid_rows = check_split(fold.train, fold.valid, inputs, self.labels, classes)
         self.heads: list[FusedHead] = []
         self.errors: list[ValueError | None] = [None] * len(heads)
         self.epoch = 0

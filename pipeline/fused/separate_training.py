@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
+from ..data.split import Fold
 from ..training.checkpointing import Checkpointer
 from ..training.loop import FitResult, Rows, fit
 from ..training.predictions import view_logits
@@ -24,17 +25,10 @@ class SeparateTraining:
     """Trains each head alone, with the methods of `FusedTraining`."""
 
     def __init__(
-        self,
-        heads: Sequence[Head],
-        configs: Sequence[TrainConfig],
-        inputs: Inputs,
-        labels: Tensor,
-        *,
-        train_rows: Rows,
-        valid_rows: Rows,
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
     ) -> None:
         self.heads: list[Head | None] = list(heads)
-        self.configs, self.labels, self.rows = configs, labels, {"train_rows": train_rows, "valid_rows": valid_rows}
+        self.configs, self.labels, self.rows = configs, labels, {"train_rows": fold.train, "valid_rows": fold.valid}
         self.errors: list[ValueError | None] = [None] * len(heads)
         self.paused = [MemoryCheckpointer() for _ in heads]
         self.trained: list[tuple[Head, FitResult] | None] = [None] * len(heads)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
-from ..training.loop import Rows
+from ..data.split import Fold
 from .fused_training import FusedTraining
 from .separate_training import SeparateTraining
 
@@ -20,16 +20,14 @@ def begin_training(
     configs: Sequence[TrainConfig],
     inputs: Inputs,
     labels: Tensor,
+    fold: Fold,
     *,
-    train_rows: Rows,
-    valid_rows: Rows,
     fused: bool = True,
 ) -> Training:
     """Start the training of new heads, in place: fused, or each alone by `fit`. No epoch is trained yet.
 
-    `inputs` hold N rows, `labels` (N,) class indices. Fused heads have one architecture (dropout rates may differ) and
-    configs of one `batch_key`. Heads are known by their numbers. Inputs are given for each call, and not kept. Raises
-    ValueError as `fit`, or where heads cannot be fused.
+    `inputs` hold N rows, `labels` (N,) class indices; `fold.test` is not read. Fused heads have one architecture
+    (dropout rates may differ) and configs of one `batch_key`. Heads are known by their numbers. Inputs are given for
+    each call, and not kept. Raises ValueError as `fit`, or where heads cannot be fused.
     """
-    kind = FusedTraining if fused else SeparateTraining
-    return kind(heads, configs, inputs, labels, train_rows=train_rows, valid_rows=valid_rows)
+    return (FusedTraining if fused else SeparateTraining)(heads, configs, inputs, labels, fold)

@@ -84,15 +84,8 @@ class Chunk:
         self.numbers = {at: number for number, at in enumerate(built)}
         if built:
             heads, configs = zip(*built.values(), strict=True)
-            self.training = begin_training(
-                heads,
-                configs,
-                inputs.inputs,
-                inputs.labels,
-                train_rows=self.heads[0].job.rows.train,
-                valid_rows=self.heads[0].job.rows.valid,
-                fused=len(self.heads) > 1,
-            )
+            fold, fused = self.heads[0].job.rows, len(self.heads) > 1
+            self.training = begin_training(heads, configs, inputs.inputs, inputs.labels, fold, fused=fused)
 
     def _test(self, inputs: FoldInputs, places: Sequence[int]) -> list[tuple[int, Result]]:
         results: list[tuple[int, Result]] = [(at, self.errors[at]) for at in places if at in self.errors]

@@ -133,14 +133,8 @@ class Halving:
             own = [row.index for row in rows if id(self.entries[row.index].table) == name]
             new = [index for index in own if index not in self.chunks]
             experiments = [self.entries[index].experiment for index in new]
-            plan = plan_chunks(
-                table,
-                self.folds,
-                experiments,
-                device=self.engine.device,
-                threads=self.engine.threads,
-                largest=self.largest,
-            )
+            device, threads = self.engine.device, self.engine.threads
+            plan = plan_chunks(table, self.folds, experiments, device=device, threads=threads, largest=self.largest)
             self.plan = self.plan or str(plan)
             for jobs in plan.chunks:
                 chunk = Chunk(

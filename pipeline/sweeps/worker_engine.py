@@ -63,7 +63,12 @@ class WorkerEngine:
                 if isinstance(outcome, WorkerDied):
                     deaths[one.chunk] += 1
                     if deaths[one.chunk] == ATTEMPTS:
-                        raise _too_many_deaths(one.chunk) from outcome.error
+                        heads = one.chunk.heads
+                        raise RayRunError(
+                            f"{ATTEMPTS} Ray workers died over the same {len(heads)} heads, of which one of trial "
+                            f"{heads[0].trial} is the first; where memory was short, take a smaller --batch; what was "
+                            "stored stays, run the command again"
+                        ) from outcome.error
                     waiting.appendleft(one)
                     continue
                 held = self.held[one.chunk]
@@ -86,11 +91,3 @@ class WorkerEngine:
             self.tables[id(table)] = self.pool.store(table)
             weakref.finalize(table, self.tables.pop, id(table), None)
         return self.tables[id(table)]
-
-
-def _too_many_deaths(chunk: Chunk) -> RayRunError:
-    return RayRunError(
-        f"{ATTEMPTS} Ray workers died over the same {len(chunk.heads)} heads, of which one of trial "
-        f"{chunk.heads[0].trial} is the first; where memory was short, take a smaller --batch; what was stored "
-        "stays, run the command again"
-    )

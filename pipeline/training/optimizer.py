@@ -54,10 +54,6 @@ class Step:
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
         self.optimizer.step(gradients, self.lr, self.count + 1)
         self.count += 1
-        if self.average:
-            self._average()
-
-    def _average(self) -> None:
         share = average_share(self.config, self.count, self.steps_per_epoch, self.averaged)
         if share:
             self.averaged += 1

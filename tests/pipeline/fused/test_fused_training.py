@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.data.split import Fold
 from msa.pipeline.fused import step_replay
 from msa.pipeline.fused.fused_training import SHARED, batch_key
 from msa.pipeline.fused.training import begin_training
@@ -19,6 +21,7 @@ from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_
 
 N = 120
 TRAIN, VALID = range(90), range(90, 120)
+FOLD = Fold(np.array(TRAIN), np.array(VALID), np.array([], np.int64))
 CONFIG = TrainConfig(epochs=3, batch_size=16, lr=3e-3, patience=0)
 OTHERS = [
     replace(CONFIG, lr=1e-2, weight_decay=0.1, label_smoothing=0.1, clip=0.5),
@@ -64,7 +67,7 @@ def together(
 ) -> list[tuple[Head, FitResult]]:
     inputs, labels = posts(tokens)
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     for epoch in until:
         fused.train_to(epoch, inputs)
     return [fused.finish(number, inputs) for number in range(len(jobs))]
@@ -150,7 +153,7 @@ def test_a_dropped_head_leaves_the_memory_and_the_others_go_on() -> None:
     inputs, labels = posts(1)
     jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     fused.train_to(1, inputs)
     fused.drop(0)
     fused.train_to(3, inputs)
@@ -163,7 +166,7 @@ def test_finishing_a_head_does_not_change_its_training(name: str) -> None:
     inputs, labels = posts(1)
     jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     for epoch in (1, 2, 3):
         fused.train_to(epoch, inputs)
         for number in range(len(jobs)):
@@ -178,8 +181,7 @@ def test_without_fusion_heads_end_exactly_where_they_end_alone(change: dict[str,
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     jobs: list[Job] = [(config, 0.3, 0), (replace(config, batch_size=8), 0.1, 1), (config, 0.2, 2)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    rows = {"train_rows": TRAIN, "valid_rows": VALID}
-    training = begin_training(heads, [job[0] for job in jobs], inputs, labels, **rows, fused=False)
+    training = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD, fused=False)
     for epoch in (1, 2, 8):
         training.train_to(epoch, inputs)
         if epoch == 1:
@@ -196,7 +198,7 @@ def test_without_fusion_an_error_is_that_heads_alone() -> None:
     inputs, labels = posts(1)
     configs = [replace(CONFIG, lr=1e30), CONFIG]
     heads = [build("gated", 0.3, 0), build("gated", 0.3, 1)]
-    training = begin_training(heads, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID, fused=False)
+    training = begin_training(heads, configs, inputs, labels, FOLD, fused=False)
     training.train_to(3, inputs)
     assert "no longer finite" in str(training.errors[0])
     assert training.errors[1] is None
@@ -210,7 +212,7 @@ def test_heads_predict_together_what_each_predicts_when_it_is_finished(name: str
     inputs, labels = posts(1)
     jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     fused.train_to(3, inputs)
     rows = [119, 3, 50, 7]
     other = inputs._replace(image=inputs.image + 1)
@@ -227,4 +229,4 @@ def test_heads_that_cannot_share_batches_are_refused() -> None:
     configs = [CONFIG, replace(CONFIG, batch_size=8)]
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
-        begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+        begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, FOLD)
