@@ -75,8 +75,7 @@ def main() -> None:
         heads = [inputs.head(config, 0) for _ in range(count)]
         rates = np.geomspace(1e-4, 1e-2, count)
         trainings = [TrainConfig(epochs=10**4, batch_size=64, patience=0, lr=float(rate)) for rate in rates]
-        rows = {"train_rows": fold.train, "valid_rows": fold.valid}
-        return begin_training(heads, trainings, inputs.inputs, inputs.labels, **rows, fused=fused)
+        return begin_training(heads, trainings, inputs.inputs, inputs.labels, fold, fused=fused)
 
     torch.set_num_threads(1)
     few = max(1, given.heads // 8)  # enough of those that train alone

@@ -80,6 +80,7 @@ def head_info(name: str) -> HeadInfo:
     return HEADS[name]
 
 
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}  # of options
 GROUPS = {"all": ("pooled", "tokens"), "all-pooled": ("pooled",), "all-tokens": ("tokens",)}
 
 
@@ -96,6 +97,17 @@ def fusion_names(text: str) -> list[str]:
             head_info(name)
             found.append(name)
     return list(dict.fromkeys(found))
+
+
+def check_option(name: str, option: str, value: object) -> None:
+    """Raise ValueError where a head has no such option, or its default is of another type; numbers may be whole."""
+    own = head_info(name).options
+    if option not in own:
+        known = ", ".join(own) or "none beside hidden and dropout"
+        raise ValueError(f"head {name!r} has no option {option!r}; its options: {known}")
+    kind = type(own[option])
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ValueError(f"option {option} of head {name!r} must be {KINDS[kind]}, as {own[option]!r}; got {value!r}")
 
 
 def build_head(
@@ -116,10 +128,8 @@ def build_head(
     Raises ValueError on an unknown name, an unknown option or an invalid value.
     """
     info = head_info(name)
-    for option in options:
-        if option not in info.options:
-            known = ", ".join(info.options) or "none beside hidden and dropout"
-            raise ValueError(f"head {name!r} has no option {option!r}; its options: {known}")
+    for option, value in options.items():
+        check_option(name, option, value)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
 

@@ -14,7 +14,7 @@ from typer import Option
 from typer.models import OptionInfo
 
 from ...features.setting import Setting
-from ..config.values import Grid, read_grid, read_number, write_grid
+from ..config.values import Grid, read_grid, read_value, write_grid
 
 SETUP, EMBEDDINGS, HEADS = "Setup", "Posts and embeddings", "Fusion heads"  # panels of commands in `msa --help`
 FIRST = (  # the options that matter first, in the panel without a name
@@ -61,7 +61,7 @@ FORMS: dict[Any, Form] = {
     Grid | None: Form(str, read_grid, write_grid),
     Mapping[str, int | float | str]: Form(
         list[str],
-        lambda given: {name: read_number(value) for name, value in read_pairs("--option", given).items()},
+        lambda given: {name: read_value(value) for name, value in read_pairs("--option", given).items()},
         lambda options: [f"{name}={value}" for name, value in options.items()],
     ),
 }

@@ -30,7 +30,9 @@ def sweep(
     training: TrainConfig,
     search: Search,
     cluster: Cluster,
-    fusion: Annotated[str, Option(help="Fusion heads to try, as gated,concat; or all.")] = HeadConfig.fusion,
+    fusion: Annotated[
+        str, Option(help="Fusion heads, as gated,concat; or all, all-pooled, all-tokens.")
+    ] = HeadConfig.fusion,
     setting: Annotated[
         list[str], Option("--set", help="Vary a setting: NAME=LOW..HIGH or NAME=A,B,…; repeatable.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -44,12 +46,12 @@ def sweep(
     The best is scored on posts that took no part in the choice. Encoders to choose from are given as --image a,b.
     """
     from ..sweeps import sweep
-    from ..sweeps.space import read_space
+    from ..sweeps.space import read_fusions, read_space
 
-    kinds = fusion.split(",")
+    fusions = read_fusions(fusion)
     varied = read_space(
         setting,
-        fusion=fusion if len(kinds) > 1 or kinds == ["all"] else "",
+        fusion=",".join(fusions) if len(fusions) > 1 else "",
         image=_choices(data_config.image),
         text=_choices(data_config.text),
         file=space,
@@ -59,7 +61,7 @@ def sweep(
             posts.read(),
             data_config,
             varied,
-            replace(head, fusion=kinds[0] if kinds != ["all"] else "concat"),
+            replace(head, fusion=fusions[0]),
             training,
             search,
             runs=runs,
@@ -67,7 +69,7 @@ def sweep(
             ray=cluster.address,
             done=tick,
         )
-    show(found, as_json)
+    show(replace(found, posts=str(posts.data)), as_json)
 
 
 def _choices(names: Sequence[str]) -> Sequence[str]:

@@ -1,12 +1,14 @@
-"""Values as they are written on the command line and in files: numbers, and grids of image tokens."""
+"""Values as they are written on the command line and in files: numbers, true and false, and grids of image tokens."""
 
 from __future__ import annotations
 
 Grid = tuple[int, int]  # rows and columns of image tokens
 
 
-def read_number(text: str) -> int | float | str:
-    """A whole number, a number, or the text itself."""
+def read_value(text: str) -> int | float | bool | str:
+    """A whole number, a number, true or false, or the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

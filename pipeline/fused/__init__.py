@@ -34,9 +34,9 @@ dropout, learning rates, early stop and best epoch, whichever heads train beside
 steps are the same operations, so their numbers are equal bit by bit. Tests hold this for every head and every training
 setting (`tests/pipeline/fused`).
 
-**When a head trains alone.** With `fused=False`; as the only one of its chunk; on tokens or raw inputs on a CPU. A step
-that cannot be recorded is run as it is. Heads that define their own calibration, or tune thresholds, are tested one by
-one. `train-head`, `--ensemble` and `ablate` never fuse: their rows and seeds differ.
+**When a head trains alone.** As the only one of its chunk. Heads that define their own calibration, or tune thresholds,
+are tested one by one. A step that cannot be recorded is run as it is. `train-head`, `--ensemble` and `ablate` never
+fuse: their rows and seeds differ.
 
 What each layer brings is measured by `benchmarks/fused_layers.py`; see `benchmarks/results/fused_layers.txt`.
 """

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...features.encoders.runtime import available_cores
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
@@ -43,15 +42,14 @@ def plan_chunks(
     experiments: Sequence[Experiment],
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: int,
     largest: int | None = None,
 ) -> Plan:
     """Decide what is fused: at most `largest` heads side by side (1: none), in `threads` threads.
 
-    Left out, both are what was fastest in measurements. On a CPU heads on tokens gain nothing by fusion, since their
-    products are large enough alone; on a GPU everything does, and one thread keeps it busy.
+    Without `largest` it is what was fastest in measurements: on a CPU heads on tokens gain nothing by fusion, since
+    their products are large enough alone; on a GPU everything does.
     """
-    threads = threads or (available_cores() if device == "cpu" else 1)
     raw = any(spec.raw for side in table.specs.values() for spec in side)
     groups: dict[Hashable, list[HeadJob]] = defaultdict(list)
     for job in list_jobs(table, folds, experiments):

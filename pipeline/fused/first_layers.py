@@ -1,8 +1,7 @@
-"""The first layers of fused heads, which are multiplied head by head: weights, gradients and moments stay in the cache.
+"""The first layers of fused heads, multiplied head by head: weights, gradients and moments stay in the cache.
 
-Layers that read the shared inputs hold nearly all weights of a head on pooled vectors. Multiplied for all heads at
-once, their weights, gradients and moments would each come from memory several times a step, which takes longer than the
-arithmetic. So a fused step starts from the products of these layers and ends with the gradients by the products.
+They hold nearly all weights of a head on pooled vectors. Done for all heads at once, memory would take longer than the
+arithmetic.
 """
 
 from __future__ import annotations

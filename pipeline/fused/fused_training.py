@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
+from ..data.split import Fold
 from ..training.loop import (
     EVAL_BATCH,
     EpochRecord,
@@ -32,7 +33,8 @@ from ..training.predictions import view_logits
 from .skeleton import copy_of, parameter_names
 from .stack import FusedHead, Stack, logits_of
 
-# What the batches of a training depend on; heads that differ here cannot share them.
+# What decides a training's batches and the operations of its step, and is read from the first head's config. Whatever
+# differs between fused heads is a tensor of the loss, or is left to a head's own optimizer and TrainingState.
 SHARED = ("batch_size", "loss", "gamma", "modality_dropout", "mixup", "seed")
 
 
@@ -42,23 +44,16 @@ def batch_key(config: TrainConfig) -> Hashable:
 
 
 class FusedTraining:
-    """A `Training` of all heads in one pass over stacked parameters."""
+    """Trains all heads in one pass over stacked parameters. `errors` tell why a head cannot go on."""
 
     def __init__(
-        self,
-        heads: Sequence[Head],
-        configs: Sequence[TrainConfig],
-        inputs: Inputs,
-        labels: Tensor,
-        *,
-        train_rows: Rows,
-        valid_rows: Rows,
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
     ) -> None:
         if len(set(map(batch_key, configs))) != 1:
             raise ValueError("fused heads must share their batches: one seed, batch size, loss and augmentation")
         self.labels = labels.to(inputs.text.device)
         classes = heads[0].dims.classes
-        self.train_rows, self.valid_rows = check_split(train_rows, valid_rows, inputs, self.labels, classes)
+        self.train_rows, self.valid_rows = check_split(fold.train, fold.valid, inputs, self.labels, classes)
         self.heads: list[FusedHead] = []
         self.errors: list[ValueError | None] = [None] * len(heads)
         self.epoch = 0
@@ -72,7 +67,7 @@ class FusedTraining:
 
     def train_to(self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = ()) -> None:
         """Train every head up to an epoch, unless it has stopped."""
-        while self.epoch < epoch and (active := [number for number in range(len(self.heads)) if self._active(number)]):
+        while self.epoch < epoch and (active := [at for at, one in enumerate(self.heads) if not one.state.over]):
             self.epoch += 1
             self._train_epoch(active, inputs, views)
 
@@ -114,9 +109,6 @@ class FusedTraining:
     def seconds(self, number: int) -> float:
         """The time that a head has trained for: its share of each epoch."""
         return sum(record.seconds for record in self.heads[number].state.history)
-
-    def _active(self, number: int) -> bool:
-        return not self.heads[number].state.over
 
     def _train_epoch(self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs]) -> None:
         started = time.perf_counter()

@@ -15,26 +15,20 @@ from torch import Tensor
 
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
+from ..data.split import Fold
 from ..training.checkpointing import Checkpointer
 from ..training.loop import FitResult, Rows, fit
 from ..training.predictions import view_logits
 
 
 class SeparateTraining:
-    """A `Training` of each head alone."""
+    """Trains each head alone, with the methods of `FusedTraining`."""
 
     def __init__(
-        self,
-        heads: Sequence[Head],
-        configs: Sequence[TrainConfig],
-        inputs: Inputs,
-        labels: Tensor,
-        *,
-        train_rows: Rows,
-        valid_rows: Rows,
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
     ) -> None:
         self.heads: list[Head | None] = list(heads)
-        self.configs, self.labels, self.rows = configs, labels, {"train_rows": train_rows, "valid_rows": valid_rows}
+        self.configs, self.labels, self.rows = configs, labels, {"train_rows": fold.train, "valid_rows": fold.valid}
         self.errors: list[ValueError | None] = [None] * len(heads)
         self.paused = [MemoryCheckpointer() for _ in heads]
         self.trained: list[tuple[Head, FitResult] | None] = [None] * len(heads)
@@ -44,19 +38,10 @@ class SeparateTraining:
         for number, head in enumerate(self.heads):
             if head is None or self.errors[number]:
                 continue
-            copied, config = copy.deepcopy(head), self.configs[number]
-            checkpointer = self.paused[number]
+            copied = copy.deepcopy(head)
+            how = {"config": self.configs[number], "checkpointer": self.paused[number], "until": epoch}
             try:
-                result = fit(
-                    copied,
-                    inputs,
-                    self.labels,
-                    **self.rows,
-                    config=config,
-                    views=views,
-                    checkpointer=checkpointer,
-                    until=epoch,
-                )
+                result = fit(copied, inputs, self.labels, **self.rows, **how, views=views)  # type: ignore[arg-type]
             except ValueError as error:
                 self.errors[number] = error
             else:

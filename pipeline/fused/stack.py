@@ -33,7 +33,7 @@ EVAL_ROWS = 8192  # of all heads in one pass on a CPU: more at once would only t
 class FusedHead:
     """One head in training: its config, its optimizer, and what it has reached.
 
-    `best` are the weights of the best epoch, in the order of the optimizer's; `error` is why it cannot go on.
+    `best` are the weights of the best epoch, in the order of the optimizer's.
     """
 
     head: Head
@@ -42,7 +42,6 @@ class FusedHead:
     loss: dict[str, Tensor]
     state: TrainingState
     best: list[Tensor] = field(default_factory=list)
-    error: ValueError | None = None
 
     def keep(self) -> None:
         """Store the present weights as the best ones."""

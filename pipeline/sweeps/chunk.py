@@ -1,9 +1,9 @@
-"""Heads of a sweep that train side by side, from rung to rung."""
+"""Chunks of a sweep: heads that train side by side from rung to rung, and their logits there."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Generator, Iterable, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...heads.base import Head
 from ..config.train_config import TrainConfig
+from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..fused.training import Training, begin_training
 from ..training.fold_inputs import FoldInputs, InputsCache
@@ -33,6 +34,7 @@ class HeadResult(NamedTuple):
 
 
 Result = HeadResult | ValueError  # an error is why the head cannot be trained
+Trained = Generator[list[tuple[TrialHead, Result]], None, None]  # the results of one chunk after another
 
 
 class Chunk:
@@ -46,6 +48,11 @@ class Chunk:
         self.errors: dict[int, ValueError] = {}
 
     @property
+    def begun(self) -> bool:
+        """Whether the chunk has been trained in this process."""
+        return self.training is not None or bool(self.errors)
+
+    @property
     def trials(self) -> set[int]:
         """The trials whose heads these are."""
         return {head.trial for head in self.heads}
@@ -53,10 +60,12 @@ class Chunk:
     def train_to(self, epoch: int, active: Set[int], cache: InputsCache) -> list[tuple[int, Result]]:
         """Train to an epoch, and test the heads of the active trials: results by the place in `heads`."""
         with cache.use(self.inputs_key) as inputs:
-            if not self.numbers and not self.errors:
+            if not self.begun:
                 self._begin(inputs)
             if self.training is not None:
                 self.training.train_to(epoch, inputs.inputs, inputs.views)
+                errors = ((at, self.training.errors[number]) for at, number in self.numbers.items())
+                self.errors |= {at: error for at, error in errors if error}
             return self._test(inputs, [at for at, head in enumerate(self.heads) if head.trial in active])
 
     def keep(self, trials: Set[int]) -> None:
@@ -66,48 +75,48 @@ class Chunk:
                 self.training.drop(number)
 
     def _begin(self, inputs: FoldInputs) -> None:
-        heads: list[Head] = []
-        configs: list[TrainConfig] = []
+        built: dict[int, tuple[Head, TrainConfig]] = {}
         for at, (_, experiment, job) in enumerate(self.heads):
             try:
-                head, config = new_head(inputs, experiment, job)
+                built[at] = new_head(inputs, experiment, job)
             except ValueError as error:
                 self.errors[at] = error
-                continue
-            self.numbers[at] = len(heads)
-            heads.append(head)
-            configs.append(config)
-        if heads:
-            rows = self.heads[0].job.rows
-            self.training = begin_training(
-                heads,
-                configs,
-                inputs.inputs,
-                inputs.labels,
-                train_rows=rows.train,
-                valid_rows=rows.valid,
-                fused=len(self.heads) > 1,
-            )
+        self.numbers = {at: number for number, at in enumerate(built)}
+        if built:
+            heads, configs = zip(*built.values(), strict=True)
+            fold, fused = self.heads[0].job.rows, len(self.heads) > 1
+            self.training = begin_training(heads, configs, inputs.inputs, inputs.labels, fold, fused=fused)
 
     def _test(self, inputs: FoldInputs, places: Sequence[int]) -> list[tuple[int, Result]]:
-        results: dict[int, Result] = {}
+        results: list[tuple[int, Result]] = [(at, self.errors[at]) for at in places if at in self.errors]
         groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for at in places:
             _, experiment, job = self.heads[at]
-            if error := self._error(at):
-                results[at] = error
-            else:
+            if at not in self.errors:
                 groups[job.fold, experiment.config.average_views].append(at)
         for (fold, _), group in groups.items():
             assert self.training is not None
             views = inputs.prediction_views(self.heads[group[0]].experiment.config)
             numbers = [self.numbers[at] for at in group]
             logits = self.training.logits(numbers, inputs.inputs, views, self.folds[fold].test)
-            for at, number, own in zip(group, numbers, logits, strict=True):
-                results[at] = HeadResult(own, self.training.seconds(number))
-        return [(at, results[at]) for at in places]
+            seconds = map(self.training.seconds, numbers)
+            results += zip(group, map(HeadResult, logits, seconds), strict=True)
+        return results
 
-    def _error(self, at: int) -> ValueError | None:
-        if self.training is None or at in self.errors:
-            return self.errors[at]
-        return self.training.errors[self.numbers[at]]
+
+class Work(NamedTuple):
+    """A chunk to be trained on a table, for its trials that are still active."""
+
+    chunk: Chunk
+    active: frozenset[int]
+    table: CachedFeatures
+
+    @property
+    def pooled(self) -> bool:
+        """Whether inputs are the table's pooled vectors themselves, whose memory all processes share."""
+        raw = any(spec.raw for specs in self.table.specs.values() for spec in specs)
+        return not self.chunk.inputs_key.tokens and not raw
+
+    def by_head(self, results: Sequence[tuple[int, Result]]) -> list[tuple[TrialHead, Result]]:
+        """These results with their heads, for the places of the heads in the chunk."""
+        return [(self.chunk.heads[at], result) for at, result in results]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal, NamedTuple
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
-from ..fused.chunks import Plan, plan_chunks
+from ..fused.chunks import plan_chunks
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import METRICS, score
 from ..training.jobs import Experiment
-from .chunk import Chunk, HeadResult, TrialHead
-from .engine import Engine, Work
-from .study import Row, Study
+from .chunk import Chunk, HeadResult, TrialHead, Work
+from .engine import Engine
+from .study import Study, TrialRow
 
 LEAST = 2  # epochs before the first rung; one is mostly warm-up
 FEWEST = 3  # trials that go on: which of them is the best, an early rung cannot tell
@@ -25,7 +26,7 @@ FEWEST = 3  # trials that go on: which of them is the best, an early rung cannot
 class Entry(NamedTuple):
     """A trial of a batch, the table that it reads, and what it trains."""
 
-    row: Row
+    row: TrialRow
     table: CachedFeatures
     experiment: Experiment
 
@@ -46,59 +47,53 @@ def rungs_of(epochs: int, halving: int) -> list[int]:
     return [*rungs, epochs]
 
 
+@dataclass
 class Halving:
-    """One batch of trials of a study, on the inner folds."""
+    """One batch of trials of a study, by their indices, on the inner folds.
 
-    def __init__(
-        self,
-        study: Study,
-        entries: Sequence[Entry],
-        folds: Sequence[Fold],
-        *,
-        rungs: Sequence[int],
-        halving: int,
-        metric: str,
-        engine: Engine,
-        fused: bool = True,
-        ended: Callable[[Row], None],
-    ) -> None:
-        self.study, self.entries, self.folds = study, {entry.row.index: entry for entry in entries}, folds
-        self.rungs, self.halving, self.metric, self.engine, self.ended = rungs, halving, metric, engine, ended
-        self.largest = None if fused else 1  # heads of a chunk
-        self.chunks: dict[int, list[Chunk]] = defaultdict(list)  # of each trial
-        self.errors: dict[int, ValueError] = {}
-        self.pruned: list[int] = []  # still to be stored
-        self.over = {entry.row.index for entry in entries if entry.row.state != "running"}
-        self.plans: list[Plan] = []
+    `largest` limits the heads of a chunk (1: nothing is fused). `ended` is called with each trial that ends.
+    """
+
+    study: Study
+    entries: Mapping[int, Entry]
+    folds: Sequence[Fold]
+    rungs: Sequence[int]
+    engine: Engine
+    largest: int | None
+    ended: Callable[[TrialRow], None]
+    chunks: dict[int, list[Chunk]] = field(default_factory=lambda: defaultdict(list))  # of each trial
+    pruned: list[TrialRow] = field(default_factory=list)  # still to be stored
+    plan: str = ""  # of the first rung
 
     def run(self) -> None:
         """Train, compare and store, until every trial has ended."""
-        active = list(self.entries)
+        active = [entry.row for entry in self.entries.values()]
         for rung in self.rungs:
-            self._train_to(rung, [index for index in active if rung not in self.entries[index].row.values])
-            reached = [index for index in active if rung in self.entries[index].row.values]
-            reached.sort(key=lambda index: (-self.entries[index].row.values[rung], index))
-            everyone = rung == self.rungs[-1] or not self.halving
-            kept = len(reached) if everyone else max(FEWEST, -(-len(reached) // self.halving))
+            self._train_to(rung, [row for row in active if rung not in row.values and row.state == "running"])
+            reached = sorted(
+                (row for row in active if rung in row.values), key=lambda row: (-row.values[rung], row.index)
+            )
+            everyone = rung == self.rungs[-1] or not self.study.search.halving
+            kept = len(reached) if everyone else max(FEWEST, -(-len(reached) // self.study.search.halving))
             active, self.pruned = reached[:kept], reached[kept:]
         self._prune()
-        for index in active:
-            self._end(index, "complete")
+        for row in active:
+            self._end(row, "complete")
 
-    def _train_to(self, rung: int, indices: Sequence[int]) -> None:
+    def _train_to(self, rung: int, rows: Sequence[TrialRow]) -> None:
         """Train these trials to a rung and store their values there."""
-        indices = [index for index in indices if index not in self.over]
-        waiting: dict[tuple[int, int], dict[int, HeadResult]] = defaultdict(dict)  # of a trial on a fold, by member
+        errors: dict[int, ValueError] = {}
+        heads: dict[tuple[int, int], dict[int, HeadResult]] = defaultdict(dict)  # of a trial on a fold, by member
         metrics: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)  # of a trial, by fold
         seconds: dict[int, float] = defaultdict(float)
-        with closing(self.engine.train_to(rung, self._work(indices))) as chunks:
+        with closing(self.engine.train_to(rung, self._work(rows))) as chunks:
             for (index, experiment, job), result in chain.from_iterable(chunks):
                 self._prune()
                 if isinstance(result, ValueError):
-                    self.errors[index] = result
+                    errors[index] = result
                     continue
                 seconds[index] += result.seconds
-                table, members = self.entries[index].table, waiting[index, job.fold]
+                table, members = self.entries[index].table, heads[index, job.fold]
                 members[job.member] = result
                 if len(members) < experiment.config.ensemble_size:
                     continue
@@ -108,15 +103,13 @@ class Halving:
                 if len(metrics[index]) == len(self.folds):
                     self._store(index, rung, [one for _, one in sorted(metrics[index].items())], seconds[index])
         self._prune()
-        for index in indices:
-            if index in self.errors:
-                self._end(index, "fail", str(self.errors[index]))
+        for index, error in sorted(errors.items()):
+            self._end(self.entries[index].row, "fail", str(error))
 
     def _prune(self) -> None:
         """Store that the worst trials of the last rung have ended, while the others already train."""
-        for index in self.pruned:
-            self._end(index, "pruned")
-        self.pruned = []
+        while self.pruned:
+            self._end(self.pruned.pop(0), "pruned")
 
     def _store(self, index: int, rung: int, metrics: Sequence[dict[str, float]], seconds: float) -> None:
         """Store a trial's mean over the folds."""
@@ -124,37 +117,29 @@ class Halving:
         row, table, experiment = self.entries[index]
         heads = len(self.folds) * experiment.config.ensemble_size
         costs = {"seconds": seconds / heads, "extract_seconds": table.extract_seconds}
-        self.study.report(row, rung, mean[self.metric], {"metrics": mean} | costs)
+        self.study.report(row, rung, mean[self.study.search.metric], {"metrics": mean} | costs)
 
-    def _end(self, index: int, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
-        if index in self.over:
-            return
-        self.over.add(index)
-        self.chunks.pop(index, None)
-        row = self.entries[index].row
-        self.study.end(row, state, error)
-        self.ended(row)
+    def _end(self, row: TrialRow, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
+        if row.state == "running":
+            self.chunks.pop(row.index, None)
+            self.study.end(row, state, error)
+            self.ended(row)
 
-    def _work(self, indices: Sequence[int]) -> list[Work]:
+    def _work(self, rows: Sequence[TrialRow]) -> list[Work]:
         """The chunks that hold these trials' heads, new ones where there are none."""
         work = []
-        tables = {id(self.entries[index].table): self.entries[index].table for index in indices}
+        tables = {id(self.entries[row.index].table): self.entries[row.index].table for row in rows}
         for name, table in tables.items():
-            own = [index for index in indices if id(self.entries[index].table) == name]
+            own = [row.index for row in rows if id(self.entries[row.index].table) == name]
             new = [index for index in own if index not in self.chunks]
             experiments = [self.entries[index].experiment for index in new]
-            plan = plan_chunks(
-                table,
-                self.folds,
-                experiments,
-                device=self.engine.device,
-                threads=self.engine.threads,
-                largest=self.largest,
-            )
-            self.plans.append(plan)
+            device, threads = self.engine.device, self.engine.threads
+            plan = plan_chunks(table, self.folds, experiments, device=device, threads=threads, largest=self.largest)
+            self.plan = self.plan or str(plan)
             for jobs in plan.chunks:
-                heads = [TrialHead(new[job.experiment], experiments[job.experiment], job) for job in jobs]
-                chunk = Chunk(self.folds, heads)
+                chunk = Chunk(
+                    self.folds, [TrialHead(new[job.experiment], experiments[job.experiment], job) for job in jobs]
+                )
                 for index in chunk.trials:
                     self.chunks[index].append(chunk)
             chunks = dict.fromkeys(chunk for index in own for chunk in self.chunks[index])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..metrics.tables import SWEEP_METRICS, mean_sd
 from ..runs.runs import to_csv
-from .study import Row
+from .study import TrialRow
 
 FORMAT = 1  # of sweep.json
 SHOWN = 10  # trials in the printed leaderboard
+COLUMNS = ("outer_fold", "rank", "trial", "state", "epochs", "value", "extract_seconds", "head_seconds")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Choice:
         head = asdict(self.head) | {"options": dict(self.head.options)}
         return {"image": list(self.image), "text": list(self.text), "head": head, "training": asdict(self.training)}
 
+    def to_dict(self, metrics: dict[str, float]) -> dict[str, Any]:
+        """The winner with some of its metrics, for JSON."""
+        return {"trial": self.index, "config": self.config(), "metrics": metrics}
+
 
 @dataclass(frozen=True)
 class SweepResult:
@@ -44,11 +50,12 @@ class SweepResult:
     choices: list[Choice]
     outer: dict[str, dict[str, float]]
     baselines: dict[str, dict[str, dict[str, float]]]
-    rows: list[list[Row]]
+    rows: list[list[TrialRow]]
     metric: str
     study: str
     plan: str
     seconds: float
+    posts: str = "POSTS"  # as they are named on the command line
 
     @property
     def best(self) -> Choice:
@@ -62,40 +69,30 @@ class SweepResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        best = self.best
+        per_fold = [choice.to_dict(choice.outer) for choice in self.choices]
         return {
             "run": str(self.path),
-            "best": {"trial": best.index, "config": best.config(), "metrics": best.inner},
-            "outer": {
-                "metrics": self.outer,
-                "per_fold": [
-                    {"trial": choice.index, "config": choice.config(), "metrics": choice.outer}
-                    for choice in self.choices
-                ],
-            },
+            "best": self.best.to_dict(self.best.inner),
+            "outer": {"metrics": self.outer, "per_fold": per_fold},
             "baselines": self.baselines,
             "trials": self.trials,
             "study": self.study,
             "plan": self.plan,
             "seconds": self.seconds,
-            "leaderboard": self.leaderboard(),
+            "leaderboard": leaderboard(self.rows),
         }
-
-    def leaderboard(self) -> list[dict[str, Any]]:
-        """Every trial, best first."""
-        return [line for number, rows in enumerate(self.rows) for line in leaderboard(rows, number)]
 
     def to_text(self) -> str:
         """The tables that the command prints."""
-        lines = leaderboard(self.rows[self.choices.index(self.best)], 0)[:SHOWN]
-        names = list(dict.fromkeys(name for line in lines for name in line["point"]))
+        lines = leaderboard([self.rows[self.choices.index(self.best)]])[:SHOWN]
+        names = _varied(lines)
         header = ["trial", self.metric.replace("_", " "), "extract s", "head s", *names]
         cells = [
             [
                 str(line["trial"]),
-                f"{line['value']:.3f}" if line["value"] is not None else line["state"],
-                _seconds(line["extract_seconds"], 1),
-                _seconds(line["head_seconds"], 2),
+                _rounded(line["value"], 3) if line["value"] is not None else line["state"],
+                _rounded(line["extract_seconds"], 1),
+                _rounded(line["head_seconds"], 2),
                 *(_short(line["point"].get(name, "")) for name in names),
             ]
             for line in lines
@@ -108,28 +105,24 @@ class SweepResult:
             f"{table(header, cells)}\n\n{table(['', *(name.replace('_', ' ') for name in SWEEP_METRICS)], scores)}\n\n"
             f"trial {self.best.index} was chosen{chosen} (inner folds: {inner})\n"
             f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\n"
-            f"again: msa train-head --from {self.path}#best"
+            f"again: msa train-head {self.posts} --from {self.path}#best"
         )
 
 
-def leaderboard(rows: Sequence[Row], fold: int) -> list[dict[str, Any]]:
-    """The trials of one outer fold, best first: those that trained longest before those that were left behind.
+def leaderboard(rows: Sequence[Sequence[TrialRow]]) -> list[dict[str, Any]]:
+    """The trials of each outer fold, best first (`TrialRow.order`).
 
     `extract_seconds` is what the features of all posts took one process, None where the cache does not know;
     `head_seconds` is what one head of one fold took to train.
     """
-
-    def rank(row: Row) -> tuple[float, float, int]:
-        return (-max(row.values, default=0), -row.values[max(row.values)] if row.values else 0.0, row.index)
-
     return [
         {
             "outer_fold": fold,
-            "rank": number,
+            "rank": rank,
             "trial": row.index,
             "state": row.state,
-            "epochs": max(row.values, default=None),
-            "value": row.values[max(row.values)] if row.values else None,
+            "epochs": row.epochs or None,
+            "value": row.value,
             "rungs": row.values,
             "extract_seconds": row.notes.get("extract_seconds"),
             "head_seconds": row.notes.get("seconds"),
@@ -137,20 +130,25 @@ def leaderboard(rows: Sequence[Row], fold: int) -> list[dict[str, Any]]:
             "error": row.notes.get("error"),
             "point": row.point,
         }
-        for number, row in enumerate(sorted(rows, key=lambda row: (row.state == "fail", *rank(row))), 1)
+        for fold, trials in enumerate(rows)
+        for rank, row in enumerate(sorted(trials, key=attrgetter("order")), 1)
     ]
 
 
-def leaderboard_csv(rows: Sequence[Sequence[Row]]) -> str:
-    """The leaderboard of every outer fold as CSV: a column per setting that was varied."""
-    lines = [line for number, fold in enumerate(rows) for line in leaderboard(fold, number)]
-    names = list(dict.fromkeys(name for line in lines for name in line["point"]))
-    plain = ["outer_fold", "rank", "trial", "state", "epochs", "value", "extract_seconds", "head_seconds"]
-    body = [[*(line[name] for name in plain), *(line["point"].get(name, "") for name in names)] for line in lines]
-    return to_csv([*plain, *names], body)
+def leaderboard_csv(rows: Sequence[Sequence[TrialRow]]) -> str:
+    """The leaderboard as CSV: a column per setting that was varied."""
+    lines = leaderboard(rows)
+    names = _varied(lines)
+    body = [[*(line[name] for name in COLUMNS), *(line["point"].get(name, "") for name in names)] for line in lines]
+    return to_csv([*COLUMNS, *names], body)
 
 
-def _seconds(value: float | None, digits: int) -> str:
+def _varied(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings that were varied, in their order."""
+    return list(dict.fromkeys(name for line in lines for name in line["point"]))
+
+
+def _rounded(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 

@@ -14,18 +14,18 @@ from pathlib import Path
 from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-BEAT_SECONDS = 5.0  # between two heartbeats
-DEAD_SECONDS = 60.0  # without a heartbeat, after which another process may take the batch
-NOBODY = ""
-LOOK_SECONDS = 0.3  # between two looks for a batch that has become free
+HEARTBEAT_SECONDS = 5.0  # between two heartbeats
+TIMEOUT_SECONDS = 60.0  # without a heartbeat, after which another process may take the batch
+NO_OWNER = ""
+POLL_SECONDS = 0.3  # between two looks for a free batch
 
 _TABLE = Table(
-    "msa_batches",
+    "msa_leases",
     MetaData(),
     Column("study", String(64), primary_key=True),
     Column("batch", Integer, primary_key=True, autoincrement=False),
     Column("owner", String(200), nullable=False),
-    Column("beats", Integer, nullable=False),
+    Column("heartbeats", Integer, nullable=False),
     Column("done", Boolean, nullable=False),
 )
 
@@ -45,7 +45,7 @@ class Leases:
         _TABLE.metadata.create_all(engine)
 
     def claim(self) -> int | None:
-        """A batch that nobody works on, or whose owner is dead; waits where all are being worked on. None: all done."""
+        """A batch without an owner, or whose owner is dead; waits where all are being worked on. None: all done."""
         while True:
             with self.engine.connect() as connection:
                 found = connection.execute(select(_TABLE).where(_TABLE.c.study == self.study)).mappings().all()
@@ -55,25 +55,26 @@ class Leases:
                     return batch
             running = [row for row in taken.values() if not row["done"]]
             for row in running:
-                if self._is_dead(row["batch"], row["owner"], row["beats"]) and self._take_over(
-                    row["batch"], row["owner"]
+                batch, owner, heartbeats = row["batch"], row["owner"], row["heartbeats"]
+                if self._is_dead(batch, owner, heartbeats) and self._change(
+                    batch, owner, owner=self.owner, heartbeats=_TABLE.c.heartbeats + 1
                 ):
-                    return int(row["batch"])
+                    return int(batch)
             if not running and len(taken) >= self.count:
                 return None
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     @contextmanager
     def holding(self, batch: int) -> Iterator[None]:
         """Give heartbeats inside. The batch is done when the block ends without an error, and free after one."""
         ended = threading.Event()
 
-        def beat() -> None:
-            while not ended.wait(BEAT_SECONDS):
-                if not self._change(batch, self.owner, beats=_TABLE.c.beats + 1):
+        def give_heartbeats() -> None:
+            while not ended.wait(HEARTBEAT_SECONDS):
+                if not self._change(batch, self.owner, heartbeats=_TABLE.c.heartbeats + 1):
                     self.lost.set()
 
-        thread = threading.Thread(target=beat, daemon=True)
+        thread = threading.Thread(target=give_heartbeats, daemon=True)
         thread.start()
         complete = False
         try:
@@ -83,17 +84,17 @@ class Leases:
         finally:
             ended.set()
             thread.join()
-            self._change(batch, self.owner, **({"done": True} if complete else {"owner": NOBODY}))
+            self._change(batch, self.owner, **({"done": True} if complete else {"owner": NO_OWNER}))
 
     def check(self) -> None:
         """Raise LeaseError where another process has taken over what this one held."""
         if self.lost.is_set():
             raise LeaseError(
-                f"no heartbeat for {DEAD_SECONDS:g} s, and another process took over; start again to go on"
+                f"no heartbeat for {TIMEOUT_SECONDS:g} s, and another process took over; start again to go on"
             )
 
     def _insert(self, batch: int) -> bool:
-        values = {"study": self.study, "batch": batch, "owner": self.owner, "beats": 0, "done": False}
+        values = {"study": self.study, "batch": batch, "owner": self.owner, "heartbeats": 0, "done": False}
         try:
             with self.engine.begin() as connection:
                 connection.execute(insert(_TABLE).values(values))
@@ -101,29 +102,26 @@ class Leases:
             return False
         return True
 
-    def _take_over(self, batch: int, before: str) -> bool:
-        return self._change(batch, before, owner=self.owner, beats=_TABLE.c.beats + 1)
-
     def _change(self, batch: int, held_by: str, **values: object) -> bool:
         """Change a batch, provided that this owner still has it."""
         mine = (_TABLE.c.study == self.study) & (_TABLE.c.batch == batch) & (_TABLE.c.owner == held_by)
         with self.engine.begin() as connection:
             return bool(connection.execute(update(_TABLE).where(mine).values(**values)).rowcount)
 
-    def _is_dead(self, batch: int, owner: str, beats: int) -> bool:
+    def _is_dead(self, batch: int, owner: str, heartbeats: int) -> bool:
         """Whether the process is gone from this machine, or has given no heartbeat for long enough while we looked.
 
         Clocks of two machines are never compared.
         """
-        if owner == NOBODY:
+        if owner == NO_OWNER:
             return True
         machine, pid, _ = owner.rsplit(" ", 2)
         if machine == _machine():
             return not _alive(int(pid))
-        sign, now = (owner, beats), time.monotonic()
+        sign, now = (owner, heartbeats), time.monotonic()
         if batch not in self.seen or self.seen[batch][0] != sign:
             self.seen[batch] = sign, now
-        return now - self.seen[batch][1] > DEAD_SECONDS
+        return now - self.seen[batch][1] > TIMEOUT_SECONDS
 
 
 def _machine() -> str:
@@ -140,6 +138,6 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # another user's
+        pass
     return True

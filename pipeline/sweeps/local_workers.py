@@ -8,9 +8,8 @@ import signal
 import sys
 import tempfile
 import traceback
-import weakref
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from multiprocessing import forkserver
@@ -22,79 +21,30 @@ from typing import TYPE_CHECKING, Any
 import joblib  # type: ignore[import-untyped]
 
 from ..data.cached_features import CachedFeatures
-from .chunk import Chunk, Result, TrialHead
-from .engine import Work
-from .threads import Threads
+from .chunk import Result, Work
 from .worker import Task, Worker
-from .worker_engine import WorkerEngine
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-HEADS = 64  # for each process; with fewer, starting one (two seconds) takes longer than it saves
-
-
-def process_count(cores: int, heads: int) -> int:
-    """The number of processes to start for so many heads that train at once."""
-    return min(cores, heads // HEADS)
-
-
-class Processes:
-    """An `Engine` that trains heads on pooled vectors in processes, and all others in threads.
-
-    Products of heads on tokens or raw inputs are large enough for threads, and their inputs too large to be laid out in
-    each process. Few heads are trained in threads, too.
-    """
-
-    device = "cpu"
-
-    def __init__(self, processes: int) -> None:
-        self.threads = processes
-        self.pool, self.here = ProcessPool(processes), Threads("cpu")
-        self.away = WorkerEngine(self.pool)
-
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.pool.close()
-
-    def train_to(self, epoch: int, work: Sequence[Work]) -> Generator[list[tuple[TrialHead, Result]], None, None]:
-        """Train every chunk to an epoch; yield the results of each chunk as soon as it is there.
-
-        Raises ValueError where a process dies.
-        """
-        held = [one for one in work if one.chunk in self.away.held]
-        new = [one for one in work if one not in held and _pooled(one) and not _begun(one.chunk)]
-        if not held and sum(len(one.chunk.heads) for one in new) < 2 * HEADS:
-            new = []
-        away = [*held, *new]
-        if away:
-            yield from self.away.train_to(epoch, away)
-        here = [one for one in work if one not in away]
-        if here:
-            yield from self.here.train_to(epoch, here)
-
 
 class ProcessPool:
-    """The `Pool` of processes on this machine. They read a table from one file, whose memory they share."""
+    """Processes on this machine. They read a table from one file, whose memory they share."""
 
     gpu = False
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.idle: deque[Process] = deque()
-        self.running: dict[Any, tuple[Process, Task]] = {}
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
-        self.files: dict[int, Path] = {}  # by the identity of the table
+        self.running: dict[Any, tuple[Process, Work]] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="msa-")
         self.numbers = count()
-        if not _start_server():
-            self.start_workers()  # at once: they get ready while features are read
-
-    @property
-    def busy(self) -> bool:
-        """Whether a worker has a task."""
-        return bool(self.running)
+        if sys.platform == "linux":  # torch is loaded while features are read
+            _context()
+            with _no_main():
+                forkserver.ensure_running()
+        else:
+            self.start_workers()
 
     def alive(self, worker: Process | None) -> bool:
         """Whether this worker still holds its chunks: the first one that dies ends the sweep."""
@@ -105,18 +55,24 @@ class ProcessPool:
         while len(self.idle) + len(self.running) < self.capacity:
             self.idle.append(Process())
 
-    def send(self, worker: Process, table: CachedFeatures, task: Task) -> None:
-        """Give an idle worker a task. Raises ValueError where it is dead."""
-        worker.ask(worker.pipe.send, (self._file(table), task))
-        self.idle.remove(worker)
-        self.running[worker.pipe] = worker, task
+    def store(self, table: CachedFeatures) -> Path:
+        """Write a table to a file for the workers."""
+        path = Path(self.folder.name, str(next(self.numbers)))
+        joblib.dump(table, path)
+        return path
 
-    def collect(self) -> Iterator[tuple[Process, Task, list[tuple[int, Result]]]]:
-        """Wait for a worker; yield each that finished, with its task and results. Raises what a worker raised."""
+    def send(self, worker: Process, table: Path, task: Task, work: Work) -> None:
+        """Give an idle worker a task on a stored table. Raises ValueError where the worker is dead."""
+        worker.ask(worker.pipe.send, (table, task))
+        self.idle.remove(worker)
+        self.running[worker.pipe] = worker, work
+
+    def collect(self) -> Iterator[tuple[Process, Work, list[tuple[int, Result]]]]:
+        """Wait for a worker; yield each that finished, with its work and results. Raises what a worker raised."""
         for pipe in wait(list(self.running)):
-            worker, task = self.running.pop(pipe)
+            worker, work = self.running.pop(pipe)
             self.idle.append(worker)
-            yield worker, task, worker.receive()
+            yield worker, work, worker.receive()
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
@@ -124,19 +80,7 @@ class ProcessPool:
             worker.stop()
         self.idle.clear()
         self.running.clear()
-        self.files.clear()
-        if self.folder is not None:
-            self.folder.cleanup()
-
-    def _file(self, table: CachedFeatures) -> Path:
-        name = id(table)
-        if name not in self.files:
-            self.folder = self.folder or tempfile.TemporaryDirectory(prefix="msa-")
-            path = Path(self.folder.name, str(next(self.numbers)))
-            joblib.dump(table, path)
-            self.files[name] = path
-            weakref.finalize(table, self.files.pop, name, None)
-        return self.files[name]
+        self.folder.cleanup()
 
 
 class Process:
@@ -197,17 +141,6 @@ def serve(pipe: Connection) -> None:
         return
 
 
-def _pooled(work: Work) -> bool:
-    """Whether inputs are the table's pooled vectors themselves, whose memory all processes share."""
-    raw = any(spec.raw for side in work.table.specs.values() for spec in side)
-    return not work.chunk.inputs_key.tokens and not raw
-
-
-def _begun(chunk: Chunk) -> bool:
-    """Whether the chunk has been trained in this process."""
-    return chunk.training is not None or bool(chunk.errors)
-
-
 def _context() -> ForkServerContext | SpawnContext:
     """How a process starts: on Linux as a copy of one that has loaded torch, which takes seconds and 400 MB each time.
 
@@ -218,16 +151,6 @@ def _context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([serve.__module__])
     return context
-
-
-def _start_server() -> bool:
-    """Let the process that others are copies of load torch, without waiting for it; False where there is none."""
-    if sys.platform != "linux":
-        return False
-    _context()
-    with _no_main():
-        forkserver.ensure_running()
-    return True
 
 
 @contextmanager

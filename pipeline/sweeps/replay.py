@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...features.store.json_files import check_format
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .leaderboard import FORMAT
-from .space import apply_point
-from .tables import encoders_of
+from .space import apply_point, encoders_of
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(NamedTuple):
     """A sweep's trial, to be trained alone on the split that the winner was tested on."""
 
     data_config: DataConfig
@@ -41,17 +39,13 @@ def read_replay(text: str) -> Replay:
         raise ValueError(f"{folder}/sweep.json: {error}; run the sweep again") from error
     if not stored.get("finished"):
         raise ValueError(f"{folder} is a sweep that is not finished; call msa sweep again to go on")
-    outer, data = stored["search"]["outer"], stored["data"]
-    data_config = DataConfig(
-        Path(stored["cache"]),
-        tuple(data["image"]),
-        tuple(data["text"]),
-        None if outer == 1 else outer,
-        hold_out=data["hold_out"],
-    )
+    data, outer = stored["data"], stored["search"]["outer"]
+    image, text_encoders = tuple(data["image"]), tuple(data["text"])
+    folds = None if outer == 1 else outer
+    data_config = DataConfig(Path(stored["cache"]), image, text_encoders, folds, hold_out=data["hold_out"])
     if which in ("", "best"):
         config = stored["best"]["config"]
-        image, text_side = tuple(config["image"]), tuple(config["text"])
+        image, text_encoders = tuple(config["image"]), tuple(config["text"])
         head, training = _head(config["head"]), TrainConfig(**config["training"])
     else:
         found = [line for line in stored["leaderboard"] if str(line["trial"]) == which and line["outer_fold"] == 0]
@@ -61,8 +55,8 @@ def read_replay(text: str) -> Replay:
             )
         point = found[0]["point"]
         head, training = apply_point(point, _head(stored["head"]), TrainConfig(**stored["training"]))
-        image, text_side = encoders_of(point, data_config)
-    return Replay(replace(data_config, image=image, text=text_side), head, training)
+        image, text_encoders = encoders_of(point, data_config)
+    return Replay(replace(data_config, image=image, text=text_encoders), head, training)
 
 
 def _head(stored: dict[str, Any]) -> HeadConfig:

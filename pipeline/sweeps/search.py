@@ -13,13 +13,14 @@ from ..config.head_config import HeadConfig
 from ..config.search_config import Search
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures, find_spec
-from .space import Space, apply_point
+from ..metrics.scores import METRICS
+from .space import ENCODERS, Space, apply_point
 
 STATE = 6 * 2**30  # bytes that the heads of one batch may take: weights, best weights and moments of each
 COPIES = 5  # of its weights that a head in training holds, gradient included
 
 
-def counted(search: Search, space: Space, head: HeadConfig) -> Search:
+def with_trial_count(search: Search, space: Space, head: HeadConfig) -> Search:
     """The search with its number of trials chosen."""
     if search.sampler == "grid":
         points = len(space.grid(head.fusion))
@@ -29,8 +30,10 @@ def counted(search: Search, space: Space, head: HeadConfig) -> Search:
     return replace(search, trials=search.trials or 64)
 
 
-def settled(search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: CachedFeatures) -> Search:
-    """The search, `counted`, with its number of trials in a batch chosen."""
+def with_batch_size(
+    search: Search, space: Space, head: HeadConfig, training: TrainConfig, table: CachedFeatures
+) -> Search:
+    """The search with its number of trials in a batch chosen."""
     largest = _weights(space, head, training, table)
     fits = max(8, STATE // (4 * COPIES * search.inner * head.ensemble_size * largest))
     batches = -(-search.trials // min(search.at_once, fits))
@@ -44,14 +47,14 @@ def _weights(space: Space, head: HeadConfig, training: TrainConfig, table: Cache
     for fusion in space.fusions(head.fusion):
         point: dict[str, Any] = {"fusion": fusion}
         for name in space.names_for(fusion):
-            side = space.names[name]
-            ends = side if isinstance(side, tuple) else (side.at(1.0),)
+            values = space.names[name]
+            ends = values if isinstance(values, tuple) else (values.at(1.0),)
             if all(isinstance(end, int | float) for end in ends):
                 point[name] = max(ends)
         try:
             config, _ = apply_point(point, head, training)
-            tokens = [spec.width for side in table.specs.values() for spec in side]
-            width = sum(min(one, config.token_width or one) if config.tokens else one for one in tokens)
+            widths = [spec.width for specs in table.specs.values() for spec in specs]
+            width = sum(min(one, config.token_width or one) if config.tokens else one for one in widths)
             largest = max(largest, config.hidden * (width + 16 * config.hidden))
         except ValueError:
             continue
@@ -67,16 +70,14 @@ def identity(
     table: CachedFeatures,
 ) -> dict[str, Any]:
     """All that decides a sweep's numbers, its digest (the same on any machine), and where the data is."""
-    kinds = {"image": _fingerprints(space, data_config, "image"), "text": _fingerprints(space, data_config, "text")}
-    posts = table.posts.digest(None if search.outer == 1 else search.outer, training.seed)
-    settings = {name: value for name, value in asdict(search).items() if name != "study"}
     everything = {
-        "posts": posts,
-        "encoders": kinds,
+        "posts": table.posts.digest(None if search.outer == 1 else search.outer, training.seed),
+        "encoders": {name: _fingerprints(space, data_config, name) for name in ENCODERS},
         "space": space.to_dict(),
         "head": asdict(head) | {"options": dict(head.options)},
         "training": asdict(training),
-        "search": settings,
+        "search": {name: value for name, value in asdict(search).items() if name != "study"},
+        "metrics": list(METRICS),  # stored with each trial
     }
     digest = hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=8).hexdigest()
     return {
@@ -89,10 +90,9 @@ def identity(
 
 def _fingerprints(space: Space, data_config: DataConfig, modality: Modality) -> list[list[str]]:
     """The encoders of each choice of a modality."""
-    side = space.names.get(modality)
-    choices = (
-        [str(one).split("+") for one in side] if isinstance(side, tuple) else [list(getattr(data_config, modality))]
-    )
+    choices = space.names.get(modality)
+    joined = choices if isinstance(choices, tuple) else ["+".join(getattr(data_config, modality))]
     return [
-        [find_spec(data_config.cache, name, modality).fingerprint for name in one if name != "none"] for one in choices
+        [find_spec(data_config.cache, name, modality).fingerprint for name in str(one).split("+") if name != "none"]
+        for one in joined
     ]

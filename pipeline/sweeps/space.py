@@ -6,20 +6,23 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ...features.messages import near_or_all
-from ...heads.registry import HEADS, head_info
+from ...features.spec import Modality
+from ...heads.base import Dims
+from ...heads.registry import GROUPS, HEADS, build_head, check_option, fusion_names, head_info
+from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from ..config.values import read_grid, read_number
+from ..config.values import read_grid, read_value
 
 Value = int | float | str | bool
 Point = Mapping[str, Value]
-ENCODERS = ("image", "text")  # side by side encoders of one modality are joined by `+`
+ENCODERS: tuple[Modality, ...] = ("image", "text")  # side by side encoders of one modality are joined by `+`
 HEAD = tuple(field.name for field in fields(HeadConfig) if field.name != "options")
 TRAINING = tuple(field.name for field in fields(TrainConfig))
 LOG_FROM = 10  # a range that is this many times as high as low is searched by its logarithm
@@ -34,6 +37,9 @@ class Range:
     high: float
     whole: bool
 
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}"
+
     @property
     def log(self) -> bool:
         """Whether the range spans a power of ten or more, so that its logarithm is what matters."""
@@ -46,22 +52,22 @@ class Range:
         return min(int(self.high), max(int(self.low), round(value))) if self.whole else value
 
 
+Values = Range | tuple[Value, ...]
+
+
 @dataclass(frozen=True)
 class Space:
-    """What each name may be: a Range, or a tuple of choices. Names are settings, head options, `image` and `text`.
+    """The values that each name may have. Names are settings, head options, `image` and `text`.
 
     An option that only some heads have is varied for these alone.
     """
 
-    names: Mapping[str, Range | tuple[Value, ...]]
-
-    def applies(self, name: str, fusion: str) -> bool:
-        """Whether a head has this setting."""
-        return name in (*ENCODERS, *HEAD, *TRAINING) or name in options_of(fusion)
+    names: Mapping[str, Values]
 
     def names_for(self, fusion: str) -> list[str]:
         """What is varied for this head, beside the fusion itself."""
-        return [name for name in self.names if name != "fusion" and self.applies(name, fusion)]
+        own = {*ENCODERS, *HEAD, *TRAINING, *options_of(fusion)} - {"fusion"}
+        return [name for name in self.names if name in own]
 
     def fusions(self, default: str) -> tuple[str, ...]:
         """The heads that are tried."""
@@ -69,32 +75,30 @@ class Space:
 
     def grid(self, default: str) -> list[dict[str, Value]]:
         """Every point, in order. Raises ValueError where a name has a range."""
-        for name, side in self.names.items():
-            if isinstance(side, Range):
+        choices: dict[str, tuple[Value, ...]] = {}
+        for name, values in self.names.items():
+            if isinstance(values, Range):
                 raise ValueError(
-                    f"a grid wants choices, as --set {name}={side.low:g},{side.high:g}; "
-                    f"got the range {side.low:g}..{side.high:g}; or use --sampler random"
+                    f"a grid wants choices, as --set {name}={values.low:g},{values.high:g}; "
+                    f"got the range {values}; or use --sampler random"
                 )
-        return list(self._points(default))
-
-    def _points(self, default: str) -> Iterator[dict[str, Value]]:
+            choices[name] = values
+        points: list[dict[str, Value]] = []
         for fusion in self.fusions(default):
-            choices = {name: side for name in self.names_for(fusion) if isinstance(side := self.names[name], tuple)}
-            for values in itertools.product(*choices.values()):
-                yield {"fusion": fusion, **dict(zip(choices, values, strict=True))}
+            names = self.names_for(fusion)
+            for values in itertools.product(*(choices[name] for name in names)):
+                points.append({"fusion": fusion, **dict(zip(names, values, strict=True))})
+        return points
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: choices as lists, ranges as `low..high`."""
-        return {
-            name: f"{side.low:g}..{side.high:g}" if isinstance(side, Range) else list(side)
-            for name, side in self.names.items()
-        }
+        return {name: str(of) if isinstance(of, Range) else list(of) for name, of in self.names.items()}
 
 
 def read_space(
     settings: Sequence[str], *, fusion: str = "", image: Sequence[str] = (), text: Sequence[str] = (), file: Path | None
 ) -> Space:
-    """The space of `--set NAME=…` texts, `--fusion a,b` or `all`, encoders `a,b` and a TOML file of the same.
+    """The space of `--set NAME=…` texts, `--fusion a,b` or a group, encoders `a,b` and a TOML file of the same.
 
     Flags win over the file. Raises ValueError for unknown names, values of the wrong kind, empty or reversed ranges.
     """
@@ -106,21 +110,30 @@ def read_space(
         texts[name.strip().replace("-", "_")] = value
     if fusion:
         texts["fusion"] = fusion
-    if texts.get("fusion") == "all":
-        texts["fusion"] = list(HEADS)
+    if "fusion" in texts:
+        texts["fusion"] = read_fusions(texts["fusion"])
     for modality, given in (("image", image), ("text", text)):
         if given:
             texts[modality] = [name for one in given for name in one.split(",")]
-    names = {name: _side(name, value) for name, value in texts.items()}
-    fusions = names.get("fusion", tuple(HEADS))
-    assert isinstance(fusions, tuple)
-    options = {option for one in fusions for option in options_of(str(one))}
-    known = {*ENCODERS, *HEAD, *TRAINING, *options}
-    for name, side in names.items():
+    names = {name: _read_values(name, value) for name, value in texts.items()}
+    fusions = texts.get("fusion", list(HEADS))
+    known = {*ENCODERS, *HEAD, *TRAINING}.union(*map(options_of, fusions))
+    for name, values in names.items():
         if name not in known:
             raise ValueError(f"unknown setting {name!r} in the search space{near_or_all(name, known)}")
-        _check(name, side)
+        if name in (*HEAD, *TRAINING):
+            _check_setting(name, values)
+        elif name in ENCODERS and isinstance(values, Range):
+            raise ValueError(f"{name} wants names of encoders; got {values}")
+        elif name not in ENCODERS:
+            _check_option(name, values, fusions)
     return Space(names)
+
+
+def read_fusions(given: str | Sequence[str]) -> list[str]:
+    """The heads that `gated,concat`, or a list of such texts, names. `all` and its like stand for several."""
+    names = given.split(",") if isinstance(given, str) else [str(one) for one in given]
+    return [one for name in map(str.strip, names) for one in (fusion_names(name) if name in GROUPS else [name])]
 
 
 def apply_point(point: Point, head: HeadConfig, training: TrainConfig) -> tuple[HeadConfig, TrainConfig]:
@@ -135,6 +148,12 @@ def apply_point(point: Point, head: HeadConfig, training: TrainConfig) -> tuple[
     kept = {name: value for name, value in head.options.items() if name in taken}
     changed: dict[str, Any] = {name: value for name, value in point.items() if name in TRAINING}
     return replace(head, **given, options=kept | own), replace(training, **changed)
+
+
+def encoders_of(point: Point, data_config: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The image and text encoders of a point, by name; those of `data_config` where the point does not vary them."""
+    image, text = (str(point[name]).split("+") if name in point else None for name in ENCODERS)
+    return tuple(image or data_config.image), tuple(text or data_config.text)
 
 
 def options_of(fusion: str) -> set[str]:
@@ -155,53 +174,50 @@ def _read_file(path: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in content.items()}
 
 
-def _side(name: str, value: Any) -> Range | tuple[Value, ...]:
+def _read_values(name: str, given: Any) -> Values:
     """`1..9` as a Range; `a,b`, a list, or one value as choices."""
-    if isinstance(value, list):
-        choices = [_value(name, one) if isinstance(one, str) else one for one in value]
-    elif isinstance(value, str):
-        if found := re.fullmatch(rf"\s*({NUMBER})\s*\.\.\s*({NUMBER})\s*", value):
-            return _range(name, *found.groups())
-        choices = [_value(name, part.strip()) for part in value.split(",")]
-    else:
-        choices = [value]
+    if isinstance(given, str) and (found := re.fullmatch(rf"\s*({NUMBER})\s*\.\.\s*({NUMBER})\s*", given)):
+        low, high = found.groups()
+        if not float(low) < float(high):
+            raise ValueError(f"the range of {name} must rise, as 1..9; got {low}..{high}")
+        return Range(float(low), float(high), all(re.fullmatch(r"[-+]?\d+", end) for end in (low, high)))
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
+    plain = name in ("fusion", *ENCODERS)
+    texts = [one.strip() if isinstance(one, str) else one for one in parts]
+    choices = [read_value(one) if isinstance(one, str) and not plain else one for one in texts]
     if not choices or "" in choices or len(set(map(repr, choices))) != len(choices):
-        raise ValueError(f"choices of {name} must be there and differ; got {value!r}")
+        raise ValueError(f"choices of {name} must be there and differ; got {given!r}")
     return tuple(choices)
 
 
-def _range(name: str, low: str, high: str) -> Range:
-    whole = all(re.fullmatch(r"[-+]?\d+", end) for end in (low, high))
-    if not float(low) < float(high):
-        raise ValueError(f"the range of {name} must rise, as 1..9; got {low}..{high}")
-    return Range(float(low), float(high), whole)
+def _ends(values: Values) -> tuple[Value, ...]:
+    """The choices, or the two ends of a range."""
+    if isinstance(values, Range):
+        return (int(values.low), int(values.high)) if values.whole else (values.low, values.high)
+    return values
 
 
-def _value(name: str, text: str) -> Value:
-    if name in ("fusion", *ENCODERS):
-        return text
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    return read_number(text)
-
-
-def _check(name: str, side: Range | tuple[Value, ...]) -> None:
+def _check_setting(name: str, values: Values) -> None:
     """Refuse values that a setting cannot have: by the type of its field, then by the checks of the settings."""
-    if name in ENCODERS or name not in (*HEAD, *TRAINING):
-        if isinstance(side, Range) and name in ENCODERS:
-            raise ValueError(f"{name} wants names of encoders; got {side.low:g}..{side.high:g}")
-        return
     hint = get_type_hints(HeadConfig if name in HEAD else TrainConfig)[name]
     whole, number = hint is int or name == "token_width", hint is float
-    if isinstance(side, Range):
-        if not (number or (whole and side.whole)):
-            kind = "numbers" if whole else "whole numbers"
-            raise ValueError(f"{name} has no range of {kind}; give choices, as {name}=A,B")
-        values: tuple[Value, ...] = (int(side.low), int(side.high)) if side.whole else (side.low, side.high)
-    else:
-        values = side
-    for value in values:
+    if isinstance(values, Range) and not (number or (whole and values.whole)):
+        kind = "numbers" if whole else "whole numbers"
+        raise ValueError(f"{name} has no range of {kind}; give choices, as {name}=A,B")
+    for value in _ends(values):
         if (whole or number) and (isinstance(value, str | bool) or (whole and isinstance(value, float))):
             raise ValueError(f"{name} must be a {'whole number' if whole else 'number'}; got {value!r}")
         if name not in ("average_views", "min_lr", "fusion"):  # these depend on another setting
             apply_point({name: value}, HeadConfig(), TrainConfig())
+
+
+def _check_option(name: str, values: Values, fusions: Sequence[str]) -> None:
+    """Refuse values of another type than the option's, and texts that a head does not know.
+
+    Numbers may depend on other settings, so they are checked trial by trial.
+    """
+    for kind in dict.fromkeys(kind for fusion in fusions for kind in fusion.split("+")):
+        for value in _ends(values) if name in head_info(kind).options else ():
+            check_option(kind, name, value)
+            if isinstance(value, str):
+                build_head(kind, Dims(8, 8, 2), hidden=8, **{name: value})  # type: ignore[arg-type]  # an option

@@ -11,46 +11,60 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...features.store.json_files import check_format
-from ..config.search_config import Sampler
+from ..config.search_config import Search
 from .leases import Leases
-from .space import Range, Space, Value
+from .space import Range, Space, Value, Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 FORMAT = 1  # of what a study stores beside Optuna's own fields
 ATTEMPTS = 5  # at opening a database that others are opening, too
 
 
-@dataclass(frozen=True)
-class Row:
-    """One trial: its number, the point of the space, its state, and its values at the rungs (epochs to value)."""
+@dataclass
+class TrialRow:
+    """One trial as it is stored: the point of the space, its state, and its values at the rungs (epochs to value).
+
+    `index` is its number in the sweep, from 0, which decides its point; `id` is its key in Optuna's database.
+    """
 
     index: int
+    id: int
     point: dict[str, Value]
     state: Literal["running", "complete", "pruned", "fail"]
     values: dict[int, float]
     notes: dict[str, Any]
-    number: int  # in Optuna's count
-    id: int
+
+    @property
+    def epochs(self) -> int:
+        """The last rung that it reached; 0 before the first."""
+        return max(self.values, default=0)
+
+    @property
+    def value(self) -> float | None:
+        """Its value at that rung."""
+        return self.values.get(self.epochs)
+
+    @property
+    def order(self) -> tuple[bool, int, float, int]:
+        """Sorts trials, best first: those that trained longer come before those that were pruned; failed ones last."""
+        return self.state == "fail", -self.epochs, -(self.value or 0.0), self.index
 
 
 class Study:
-    """`trials` trials in batches of `batch`; a batch is one process's at a time.
+    """The trials of a search, in batches; a batch belongs to one process at a time.
 
     A trial is drawn from (seed, its index), by TPE also from what ended in earlier batches, so that neither an
     interruption nor other processes change what is tried.
     """
 
-    def __init__(
-        self, url: str, name: str, space: Space, *, fusion: str, sampler: Sampler, trials: int, batch: int, seed: int
-    ) -> None:
-        self.space, self.fusion, self.sampler, self.seed = space, fusion, sampler, seed
-        self.points = space.grid(fusion) if sampler == "grid" else []
-        self.trials, self.batch = trials, batch
+    def __init__(self, url: str, name: str, space: Space, *, fusion: str, search: Search, seed: int) -> None:
+        self.space, self.fusion, self.search, self.seed = space, fusion, search, seed
+        self.points = space.grid(fusion) if search.sampler == "grid" else []
         self.storage = open_storage(url)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
@@ -61,17 +75,17 @@ class Study:
         except ValueError as error:
             raise ValueError(f"--study {url}: {error}; give another database") from error
         self.study.set_user_attr("format", FORMAT)
-        self.leases = Leases(self.storage.engine, name, -(-trials // batch))
+        self.leases = Leases(self.storage.engine, name, -(-search.trials // search.batch))
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRow]:
         """Every trial so far, in order."""
         return sorted(map(_row, self._stored()), key=lambda row: row.index)
 
-    def open_batch(self, batch: int) -> list[Row]:
+    def open_batch(self, batch: int) -> list[TrialRow]:
         """The trials of a batch: those that are there already, as they were left, and the others, drawn now."""
         stored = {trial.user_attrs["index"]: trial for trial in self._stored()}
-        start = batch * self.batch
-        indices = range(start, min(start + self.batch, self.trials))
+        start = batch * self.search.batch
+        indices = range(start, min(start + self.search.batch, self.search.trials))
         known = [trial for index, trial in sorted(stored.items()) if index < start and trial.state in ENDED]
         for index in indices:
             if index not in stored:
@@ -85,7 +99,7 @@ class Study:
                 self.study.add_trial(trial)
         return [row for row in self.rows() if row.index in indices]
 
-    def report(self, row: Row, epochs: int, value: float, notes: Mapping[str, Any]) -> None:
+    def report(self, row: TrialRow, epochs: int, value: float, notes: Mapping[str, Any]) -> None:
         """Keep a trial's value at a rung, and what else is known of it by then."""
         self.leases.check()
         trial = Trial(self.study, row.id)
@@ -93,71 +107,55 @@ class Study:
         trial.report(value, epochs)
         row.values[epochs] = value
 
-    def end(self, row: Row, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
+    def end(self, row: TrialRow, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
         """Keep that a trial is over; one that is complete has its last rung's value."""
         self.leases.check()
+        trial = Trial(self.study, row.id)
         if error:
-            Trial(self.study, row.id).set_user_attr("notes", {"error": error})
-        value = row.values[max(row.values)] if state == "complete" else None
-        self.study.tell(row.number, value, state=TrialState[state.upper()])
+            trial.set_user_attr("notes", {"error": error})
+        self.study.tell(trial, row.value if state == "complete" else None, state=TrialState[state.upper()])
+        row.state = state
 
     def _stored(self) -> list[FrozenTrial]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if "index" in trial.user_attrs]
 
     def _draw(self, index: int, known: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
-        if self.sampler == "tpe":
-            return self._ask(index, known)
-        point = self.points[index] if self.sampler == "grid" else self._random(index)
-        return point, {name: self._distribution(name) for name in point}
+        """A trial's point, and what it was drawn from. TPE suggests it from the `known` trials, and from no others."""
+        trial: Trial | FixedTrial
+        if self.search.sampler == "tpe":
+            seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
+            own = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+            own.add_trials([trial for trial in known if trial.state != TrialState.FAIL])
+            trial = own.ask()
+        else:
+            trial = FixedTrial(self.points[index] if self.search.sampler == "grid" else self._random(index))
+        fusion = trial.suggest_categorical("fusion", self.space.fusions(self.fusion))
+        for name in self.space.names_for(fusion):
+            values = self.space.names[name]
+            if not isinstance(values, Range):
+                trial.suggest_categorical(name, values)
+            elif values.whole:
+                trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
+            else:
+                trial.suggest_float(name, values.low, values.high, log=values.log)
+        return dict(trial.params), dict(trial.distributions)
 
     def _random(self, index: int) -> dict[str, Value]:
         draw = np.random.default_rng([self.seed, index])
 
-        def pick(side: Range | tuple[Value, ...]) -> Value:
+        def pick(values: Values) -> Value:
             share = float(draw.random())
-            return side.at(share) if isinstance(side, Range) else side[int(share * len(side))]
+            return values.at(share) if isinstance(values, Range) else values[int(share * len(values))]
 
         fusion = str(pick(self.space.fusions(self.fusion)))
         return {"fusion": fusion} | {name: pick(self.space.names[name]) for name in self.space.names_for(fusion)}
 
-    def _ask(self, index: int, known: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
-        """What TPE suggests after these trials; asked in a study of its own, so that nobody else's trials matter."""
-        seed = int(np.random.default_rng([self.seed, index]).integers(2**31))
-        own = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-        own.add_trials([trial for trial in known if trial.state != TrialState.FAIL])
-        trial = own.ask()
-        fusion = trial.suggest_categorical("fusion", self.space.fusions(self.fusion))
-        for name in self.space.names_for(fusion):
-            side = self.space.names[name]
-            if not isinstance(side, Range):
-                trial.suggest_categorical(name, side)
-            elif side.whole:
-                trial.suggest_int(name, int(side.low), int(side.high), log=side.log)
-            else:
-                trial.suggest_float(name, side.low, side.high, log=side.log)
-        return dict(trial.params), dict(trial.distributions)
 
-    def _distribution(self, name: str) -> BaseDistribution:
-        side = self.space.fusions(self.fusion) if name == "fusion" else self.space.names[name]
-        if not isinstance(side, Range):
-            return CategoricalDistribution(side)
-        if side.whole:
-            return IntDistribution(int(side.low), int(side.high), log=side.log)
-        return FloatDistribution(side.low, side.high, log=side.log)
-
-
-def _row(trial: FrozenTrial) -> Row:
-    state: Any = trial.state.name.lower()
+def _row(trial: FrozenTrial) -> TrialRow:
+    attributes, state = trial.user_attrs, trial.state.name.lower()
     values = dict(sorted(trial.intermediate_values.items()))
-    return Row(
-        trial.user_attrs["index"],
-        dict(trial.params),
-        state,
-        values,
-        trial.user_attrs.get("notes", {}),
-        trial.number,
-        trial._trial_id,
-    )
+    notes = attributes.get("notes", {})
+    return TrialRow(attributes["index"], trial._trial_id, dict(trial.params), state, values, notes)  # type: ignore[arg-type]
 
 
 def study_url(text: str) -> str:

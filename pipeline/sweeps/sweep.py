@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from ..runs.runs import free_name
 from ..training.folds import train_folds
 from ..training.jobs import Experiment
 from ..training.loop import training_threads
-from .engine import Engine
+from .engine import Engine, open_engine
 from .halving import Entry, Halving, rungs_of
 from .leaderboard import FORMAT, Choice, SweepResult, leaderboard_csv
-from .open_engine import open_engine
-from .search import counted, identity, settled
-from .space import Space, apply_point
-from .study import Row, Study, study_url
-from .tables import TableLoader, encoders_of
+from .search import identity, with_batch_size, with_trial_count
+from .space import ENCODERS, Point, Space, apply_point, encoders_of
+from .study import Study, TrialRow, study_url
+from .tables import TableLoader
 
 Done = Callable[[str, int, int], None]
 
@@ -66,99 +66,83 @@ def sweep(
         need_ray()
     folded = replace(data_config, folds=None if search.outer == 1 else search.outer, repeats=1)
     loader = TableLoader(corpus, folded, training.seed)
-    search = counted(search, space, head)
+    search = with_trial_count(search, space, head)
     heads = search.at_once * search.inner * head.ensemble_size
-    rows: list[list[Row]] = []
-    plans: list[str] = []
+    first_choices: Point = {name: of[0] for name in ENCODERS if isinstance(of := space.names.get(name), tuple)}
+    trials: list[list[TrialRow]] = []
+    plan = ""
     with open_engine(ray, asked=data_config.device, here=pick_device(data_config.device), heads=heads) as engine:
-        table, folds, device = loader.load(_first_encoders(space), head)
-        search = settled(search, space, head, training, table)
-        described = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
-        path = _run_folder(runs, name, described)
-        url = study_url(search.study or str(path / "study.db"))
+        table, folds, device = loader.load(first_choices, head)
+        search = with_batch_size(search, space, head, training, table)
+        description = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
+        folder = _run_folder(runs, name, description)
+        url = study_url(search.study or str(folder / "study.db"))
         for number, outer in enumerate(folds):
-            study = Study(
-                url,
-                f"msa-{described['identity']}-{number}",
-                space,
-                fusion=head.fusion,
-                sampler=search.sampler,
-                trials=search.trials,
-                batch=search.batch,
-                seed=training.seed,
-            )
+            study_name = f"msa-{description['identity']}-{number}"
+            study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
             inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
             tick = _progress(done, f"fold {number + 1}", study, search.trials)
-            plans += _search(study, loader, engine, inner, head, training, search, fused, tick)
-            rows.append(study.rows())
+            plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
+            trials.append(study.rows())
     plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
-    pooled = loader.load(_first_encoders(space), plain).table
+    pooled, _, _ = loader.load(first_choices, plain)
     # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if device == "cpu" else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
         baselines = pool.submit(baseline_metrics, pooled, folds, seed=training.seed, metric=search.metric)
-        choices = [_choose(found, loader, outer, head, training) for found, outer in zip(rows, folds, strict=True)]
+        choices = [_test_winner(own, loader, outer, head, training) for own, outer in zip(trials, folds, strict=True)]
     result = SweepResult(
-        path,
+        folder,
         choices,
         summarise([choice.outer for choice in choices]),
         baselines.result(),
-        rows,
+        trials,
         search.metric,
         url,
-        plans[-1] if plans else "nothing left to train",
+        plan or "nothing left to train",
         round(time.perf_counter() - started, 2),
     )
-    write_atomic(path / "leaderboard.csv", leaderboard_csv(rows).encode())
-    _write(path, described | result.to_dict() | {"finished": True})
+    write_atomic(folder / "leaderboard.csv", leaderboard_csv(trials).encode())
+    _write(folder, description | result.to_dict() | {"finished": True})
     return result
 
 
-def _search(
+def _run_trials(
     study: Study,
     loader: TableLoader,
     engine: Engine,
     inner: Sequence[Fold],
     head: HeadConfig,
     training: TrainConfig,
-    search: Search,
     fused: bool,
-    ended: Callable[[Row], None],
-) -> list[str]:
-    """Run the free batches of one outer fold's study until all are done; return the plan of each."""
-    plans: list[str] = []
+    ended: Callable[[TrialRow], None],
+) -> str:
+    """Run the free batches of one outer fold's study until all are done; return the plan of the last one."""
+    plan = ""
     while (batch := study.leases.claim()) is not None:
         with study.leases.holding(batch):
-            entries = []
+            entries: dict[int, Entry] = {}
             for row in study.open_batch(batch):
                 try:
                     config, settings = apply_point(row.point, head, training)
-                    table = loader.load(row.point, config).table
-                    entries.append(Entry(row, table, Experiment(config, settings)))
+                    table, _, _ = loader.load(row.point, config)
+                    entries[row.index] = Entry(row, table, Experiment(config, settings))
                 except ValueError as error:
                     if row.state == "running":
                         study.end(row, "fail", str(error))
-            halving = Halving(
-                study,
-                entries,
-                inner,
-                rungs=rungs_of(training.epochs, search.halving),
-                halving=search.halving,
-                metric=search.metric,
-                engine=engine,
-                fused=fused,
-                ended=ended,
-            )
+            rungs = rungs_of(training.epochs, study.search.halving)
+            halving = Halving(study, entries, inner, rungs, engine, None if fused else 1, ended)
             halving.run()
-            plans += [str(plan) for plan in halving.plans[:1]]
-    return plans
+            plan = halving.plan or plan
+    return plan
 
 
-def _choose(rows: Sequence[Row], loader: TableLoader, outer: Fold, head: HeadConfig, training: TrainConfig) -> Choice:
-    """The winner of these trials, trained on the outer fold's own rows and tested once."""
-    complete = [row for row in rows if row.state == "complete"]
-    if not complete:
-        raise ValueError(f"every trial failed; the first: {rows[0].notes.get('error', 'unknown')}")
-    best = max(complete, key=lambda row: (row.values[max(row.values)], -row.index))
+def _test_winner(
+    trials: Sequence[TrialRow], loader: TableLoader, outer: Fold, head: HeadConfig, training: TrainConfig
+) -> Choice:
+    """The best of these trials, trained on the outer fold's own rows and tested once."""
+    best = min(trials, key=attrgetter("order"))
+    if best.state != "complete":
+        raise ValueError(f"every trial failed; the first: {trials[0].notes.get('error', 'unknown')}")
     config, settings = apply_point(best.point, head, training)
     table, _, device = loader.load(best.point, config)
     result = train_folds(table, [outer], config, settings, device=device)[0]
@@ -166,12 +150,12 @@ def _choose(rows: Sequence[Row], loader: TableLoader, outer: Fold, head: HeadCon
     return Choice(best.index, image, text, config, settings, best.notes["metrics"], result.metrics)
 
 
-def _progress(done: Done, name: str, study: Study, trials: int) -> Callable[[Row], None]:
+def _progress(done: Done, name: str, study: Study, trials: int) -> Callable[[TrialRow], None]:
     """Report how many trials have ended: now, and after each one that ends."""
     ended = sum(row.state != "running" for row in study.rows())
     done(name, ended, trials)
 
-    def tick(row: Row) -> None:
+    def tick(row: TrialRow) -> None:
         nonlocal ended
         ended += 1
         done(name, min(ended, trials), trials)
@@ -179,25 +163,19 @@ def _progress(done: Done, name: str, study: Study, trials: int) -> Callable[[Row
     return tick
 
 
-def _first_encoders(space: Space) -> dict[str, Any]:
-    """The first encoders of the space, as a point."""
-    sides = {name: space.names.get(name) for name in ("image", "text")}
-    return {name: side[0] for name, side in sides.items() if isinstance(side, tuple)}
-
-
-def _run_folder(runs: Path, name: str, described: dict[str, Any]) -> Path:
+def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
     """The folder of this sweep where it was interrupted, or still runs in another process; else a new one."""
     make_folder(runs)
     with FileLock(runs / ".sweep.lock"):
         for file in sorted(runs.glob(f"{name}*/sweep.json")):
             stored = json.loads(file.read_text("utf-8"))
-            same = all(stored.get(key) == described[key] for key in ("format", "identity"))
+            same = all(stored.get(key) == description[key] for key in ("format", "identity"))
             if same and not stored.get("finished"):
                 return file.parent
         path = free_name(runs, name)
-        _write(path, described)
+        _write(path, description)
         return path
 
 
-def _write(folder: Path, described: dict[str, Any]) -> None:
-    write_atomic(folder / "sweep.json", (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
+def _write(folder: Path, description: dict[str, Any]) -> None:
+    write_atomic(folder / "sweep.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""A worker of a sweep: it holds chunks of heads and trains them from rung to rung, in whatever process it lives."""
+"""A worker of a sweep: it holds chunks and trains them from rung to rung, in a local process or a Ray actor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from ..data.cached_features import CachedFeatures
-from ..training.fold_inputs import InputsCache, LatestInputs
+from ..training.fold_inputs import LatestInputs
 from .chunk import Chunk, Result
 
 
@@ -25,7 +25,7 @@ class Task:
 
     `new` is the untrained chunk where the worker does not hold it. It is then trained through the `passed` rungs first,
     so that the same heads train side by side as before, to the same results. `needed` are all chunks that are still
-    needed; `attempt` counts the workers that died over this task.
+    needed.
     """
 
     chunk: int
@@ -33,7 +33,6 @@ class Task:
     passed: tuple[Rung, ...]
     needed: frozenset[int]
     new: Chunk | None = None
-    attempt: int = 0
 
 
 class Worker:
@@ -42,7 +41,7 @@ class Worker:
     def __init__(self, *, cores: int, gpu: bool) -> None:
         self.cores, self.device = cores, "cuda" if gpu else "cpu"
         self.chunks: dict[int, Chunk] = {}
-        self.inputs: tuple[str, InputsCache] | None = None  # of the last table
+        self.inputs: dict[str, LatestInputs] = {}  # of the last table
 
     def start(self) -> None:
         """Use no more of the machine than these cores."""
@@ -55,9 +54,9 @@ class Worker:
         """
         for number in self.chunks.keys() - task.needed:
             del self.chunks[number]
-        if self.inputs is None or self.inputs[0] != name:
-            self.inputs = name, LatestInputs(table, self.device)
-        cache = self.inputs[1]
+        if name not in self.inputs:
+            self.inputs = {name: LatestInputs(table, self.device)}
+        cache = self.inputs[name]
         if task.new is not None:
             for rung in task.passed:
                 task.new.keep(rung.active)

@@ -1,127 +1,93 @@
 """The engine that gives chunks to workers in other processes, here or on a cluster.
 
-A chunk stays with the worker that holds its heads. What a worker held when it died, another one trains again.
+A chunk stays with the worker that holds its heads. If that worker dies, another one trains the chunk again.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import weakref
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from ...features.extraction.worker_pool import ATTEMPTS, RayRunError, WorkerDied
 from ..data.cached_features import CachedFeatures
-from .chunk import Chunk, Result, TrialHead
-from .engine import Work
+from .chunk import Chunk, Trained, Work
+from .local_workers import ProcessPool
+from .ray_workers import RayPool
 from .worker import Rung, Task
-
-
-class Pool(Protocol):
-    """Workers in other processes, and the way to them."""
-
-    @property
-    def idle(self) -> Sequence[Any]:
-        """Workers without a task."""
-
-    @property
-    def gpu(self) -> bool:
-        """Whether each worker has a GPU."""
-
-    @property
-    def capacity(self) -> int:
-        """How many workers there is room for."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a worker has a task."""
-
-    def alive(self, worker: Any) -> bool:
-        """Whether this worker still holds its chunks."""
-
-    def start_workers(self) -> None:
-        """Start a worker wherever one is lacking."""
-
-    def send(self, worker: Any, table: CachedFeatures, task: Task) -> None:
-        """Give an idle worker a task."""
-
-    def collect(self) -> Iterator[tuple[Any, Task, Any]]:
-        """Wait a moment, then yield each worker that finished or died, its task, and its results or WorkerDied."""
 
 
 @dataclass
 class Held:
-    """A chunk, the worker that holds its heads, and the rungs that they have passed."""
+    """The number of a chunk, the worker that holds its heads, and the rungs that they have passed."""
 
     number: int
-    chunk: Chunk  # never trained in this process
     worker: Any = None
     passed: list[Rung] = field(default_factory=list)
 
 
 class WorkerEngine:
-    """An `Engine` whose chunks train in the workers of a pool."""
+    """Trains chunks in the workers of a pool. The chunks in this process stay untrained."""
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+    def __init__(self, pool: ProcessPool | RayPool) -> None:
+        self.pool, self.device = pool, "cuda" if pool.gpu else "cpu"
         self.held: dict[Chunk, Held] = {}
         self.numbers = count()
-
-    @property
-    def device(self) -> str:
-        """Where the heads train."""
-        return "cuda" if self.pool.gpu else "cpu"
+        self.tables: dict[int, Any] = {}  # where workers find a table, by its identity
 
     @property
     def threads(self) -> int:
-        """How many chunks train at a time."""
+        """How many chunks train at a time; more as nodes join a cluster."""
         return self.pool.capacity
 
-    def train_to(self, epoch: int, work: Sequence[Work]) -> Generator[list[tuple[TrialHead, Result]], None, None]:
-        """Train every chunk to an epoch; yield the results of each chunk as soon as it is there.
+    def train_to(self, epoch: int, work: Sequence[Work]) -> Trained:
+        """Train every chunk to an epoch; yield the results of each chunk as soon as it has finished.
 
         Raises ValueError where workers die again and again, or one raises.
         """
-        known = self.held
-        self.held = {one.chunk: known.get(one.chunk) or Held(next(self.numbers), one.chunk) for one in work}
-        held = {self.held[one.chunk].number: (self.held[one.chunk], one) for one in work}
-        waiting = deque(
-            Task(number, Rung(epoch, one.active), tuple(chunk.passed), frozenset(held))
-            for number, (chunk, one) in held.items()
-        )
-        while waiting or self.pool.busy:
+        self.held = {one.chunk: self.held.get(one.chunk) or Held(next(self.numbers)) for one in work}
+        needed = frozenset(held.number for held in self.held.values())
+        waiting, deaths = deque(work), Counter[Chunk]()
+        while waiting or self.pool.running:
             self.pool.start_workers()
             for worker in list(self.pool.idle):
-                task = self._next(waiting, worker, {number: chunk for number, (chunk, _) in held.items()})
-                if task is not None:
-                    self.pool.send(worker, held[task.chunk][1].table, task)
-            for worker, task, outcome in self.pool.collect():
-                chunk, one = held[task.chunk]
+                if one := self._next(waiting, worker):
+                    held = self.held[one.chunk]
+                    new = None if held.worker == worker else one.chunk
+                    task = Task(held.number, Rung(epoch, one.active), tuple(held.passed), needed, new)
+                    self.pool.send(worker, self._stored(one.table), task, one)
+            for worker, one, outcome in self.pool.collect():
                 if isinstance(outcome, WorkerDied):
-                    waiting.appendleft(_retry(task, chunk.chunk, outcome.error))
+                    deaths[one.chunk] += 1
+                    if deaths[one.chunk] == ATTEMPTS:
+                        heads = one.chunk.heads
+                        raise RayRunError(
+                            f"{ATTEMPTS} Ray workers died over the same {len(heads)} heads, of which one of trial "
+                            f"{heads[0].trial} is the first; where memory was short, take a smaller --batch; what was "
+                            "stored stays, run the command again"
+                        ) from outcome.error
+                    waiting.appendleft(one)
                     continue
-                chunk.worker = worker
-                chunk.passed.append(task.rung)
-                yield one.found(outcome)
+                held = self.held[one.chunk]
+                held.worker = worker
+                held.passed.append(Rung(epoch, one.active))
+                yield one.by_head(outcome)
 
-    def _next(self, waiting: deque[Task], worker: Any, held: dict[int, Held]) -> Task | None:
-        """Take the next task for a worker: of a chunk that it holds, else of one that nobody holds."""
-        for own in (True, False):
-            for task in waiting:
-                chunk = held[task.chunk]
-                if chunk.worker == worker if own else not self.pool.alive(chunk.worker):
-                    waiting.remove(task)
-                    return task if own else replace(task, new=chunk.chunk)
-        return None
+    def _next(self, waiting: deque[Work], worker: Any) -> Work | None:
+        """Take the next chunk for a worker: one that it holds, else one that no living worker holds."""
+        own = [one for one in waiting if self.held[one.chunk].worker == worker]
+        found = own or [one for one in waiting if not self.pool.alive(self.held[one.chunk].worker)]
+        if not found:
+            return None
+        waiting.remove(found[0])
+        return found[0]
 
-
-def _retry(task: Task, chunk: Chunk, error: Exception) -> Task:
-    """The task of a worker that died, for another worker. Raises RayRunError once too many have died over it."""
-    if task.attempt + 1 >= ATTEMPTS:
-        raise RayRunError(
-            f"{ATTEMPTS} Ray workers died over the same {len(chunk.heads)} heads, of which one of trial "
-            f"{chunk.heads[0].trial} is the first; where memory was short, take a smaller --batch; what was stored "
-            "stays, run the command again"
-        ) from error
-    return replace(task, new=None, attempt=task.attempt + 1)
+    def _stored(self, table: CachedFeatures) -> Any:
+        """Where workers find a table, which is stored for them once."""
+        if id(table) not in self.tables:
+            self.tables[id(table)] = self.pool.store(table)
+            weakref.finalize(table, self.tables.pop, id(table), None)
+        return self.tables[id(table)]

@@ -20,7 +20,8 @@ class FusedAdam:
     def __init__(
         self, decayed: Sequence[nn.Parameter], plain: Sequence[nn.Parameter], *, decay: float, decoupled: bool
     ) -> None:
-        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.kernel: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self.options = {"beta1": BETAS[0], "beta2": BETAS[1], "eps": EPSILON, "amsgrad": False, "maximize": False}
         self.groups = [(list(own), value) for own, value in ((decayed, decay), (plain, 0.0)) if own]
         self.means, self.squares = (
             [[torch.zeros_like(p, requires_grad=False) for p in own] for own, _ in self.groups] for _ in range(2)
@@ -34,21 +35,8 @@ class FusedAdam:
         steps, rest = torch.full((), float(count), device=gradients[0].device), list(gradients)
         for (own, decay), means, squares in zip(self.groups, self.means, self.squares, strict=True):
             mine, rest = rest[: len(own)], rest[len(own) :]
-            self.kernel(
-                own,  # type: ignore[arg-type]
-                mine,
-                means,
-                squares,
-                [],
-                [steps] * len(own),
-                lr=lr,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=decay,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-            )
+            counts = [steps] * len(own)
+            self.kernel(own, mine, means, squares, [], counts, lr=lr, weight_decay=decay, **self.options)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later `load_state_dict` needs to go on."""

@@ -46,14 +46,14 @@ class Step:
             self.move([parameter.grad for parameter in self.parameters if parameter.grad is not None])
 
     def move(self, gradients: Sequence[Tensor]) -> None:
-        """Move the parameters by their gradients. To be called where no gradient is tracked."""
+        """Move the parameters by their gradients. To be called where no gradient is tracked.
+
+        The trainings of `fit` and of fused heads both end here, but each clips by itself: whatever else changes how
+        parameters are moved belongs here.
+        """
         self.lr = self.config.rate(self.count, self.steps_per_epoch)
         self.optimizer.step(gradients, self.lr, self.count + 1)
         self.count += 1
-        if self.average:
-            self._average()
-
-    def _average(self) -> None:
         share = average_share(self.config, self.count, self.steps_per_epoch, self.averaged)
         if share:
             self.averaged += 1

@@ -149,3 +149,11 @@ def test_default_heads_are_small() -> None:
 def test_invalid_widths_are_refused(widths: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="or more"):
         Dims(*widths)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"), [("concat", "layers", "2"), ("concat", "layers", True), ("attention", "positions", 1)]
+)
+def test_a_value_of_another_type_is_refused(name: str, option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"option {option} of head '{name}' must be a .*; got {value!r}"):
+        build_head(name, DIMS, **{option: value})  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.config.tune_config import TuneConfig
-from msa.pipeline.config.values import read_grid, read_number, write_grid
+from msa.pipeline.config.values import read_grid, read_value, write_grid
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_every_setting_has_a_sentence_of_help(kind: Any) -> None:
 
 
 def test_values_are_read_as_they_are_written() -> None:
-    assert [read_number(text) for text in ("3", "1e-3", "mean")] == [3, 1e-3, "mean"]
+    assert [read_value(text) for text in ("3", "1e-3", "mean", "False")] == [3, 1e-3, "mean", False]
     assert [read_grid(text) for text in ("4x2", "none")] == [(4, 2), None]
     assert [write_grid(grid) for grid in ((4, 2), None)] == ["4x2", "none"]
     with pytest.raises(ValueError, match="--patches wants ROWSxCOLUMNS"):

@@ -12,7 +12,7 @@ def test_the_plan_fuses_what_it_can_and_says_so() -> None:
     fused = plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=1)
     # per fold: two heads of 8 with the ensemble's first, and three groups of one; its other members; two on tokens
     assert str(fused) == "fused: 2 chunks of up to 3 heads; alone: 12 heads; 1 at a time"
-    on_gpu = plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda")
+    on_gpu = plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda", threads=1)
     assert str(on_gpu) == "fused: 4 chunks of up to 3 heads; alone: 8 heads; 1 at a time"
     assert sorted(len(chunk) for chunk in fused.chunks) == [1] * 12 + [3, 3]
     for chunk in on_gpu.chunks:

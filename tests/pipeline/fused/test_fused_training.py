@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,13 +13,15 @@ from torch import Tensor
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.data.split import Fold
 from msa.pipeline.fused import step_replay
-from msa.pipeline.fused.fused_training import batch_key
+from msa.pipeline.fused.fused_training import SHARED, batch_key
 from msa.pipeline.fused.training import begin_training
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_threads
 
 N = 120
 TRAIN, VALID = range(90), range(90, 120)
+FOLD = Fold(np.array(TRAIN), np.array(VALID), np.array([], np.int64))
 CONFIG = TrainConfig(epochs=3, batch_size=16, lr=3e-3, patience=0)
 OTHERS = [
     replace(CONFIG, lr=1e-2, weight_decay=0.1, label_smoothing=0.1, clip=0.5),
@@ -64,7 +67,7 @@ def together(
 ) -> list[tuple[Head, FitResult]]:
     inputs, labels = posts(tokens)
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     for epoch in until:
         fused.train_to(epoch, inputs)
     return [fused.finish(number, inputs) for number in range(len(jobs))]
@@ -103,18 +106,34 @@ def test_every_head_ends_there_when_its_steps_are_replayed(name: str, monkeypatc
     test_every_head_ends_where_it_ends_alone(name, 1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"optimizer": "sgd"},
-        {"optimizer": "adam", "average": "ema"},
-        {"average": "swa", "schedule": "restarts", "restart_every": 1},
-        {"mixup": 0.4, "modality_dropout": 0.3},
-        {"balance": "sampler", "loss": "focal"},
-        {"tune_thresholds": True, "metric": "macro_f1"},
-        {"patience": 1, "epochs": 8, "lr": 3e-2},
-    ],
-)
+SETTINGS: list[dict[str, object]] = [
+    {"optimizer": "sgd", "warmup": 0.5, "min_lr": 1e-3},
+    {"optimizer": "adam", "average": "ema", "decay": 0.9},
+    {"average": "swa", "schedule": "restarts", "restart_every": 1},
+    {"mixup": 0.4, "modality_dropout": 0.3},
+    {"balance": "sampler", "loss": "focal", "gamma": 1.0},
+    {"tune_thresholds": True, "metric": "macro_f1"},
+    {"patience": 1, "epochs": 8, "lr": 3e-2},
+]
+OF_EACH_HEAD = {
+    "lr",
+    "weight_decay",
+    "label_smoothing",
+    "clip",
+    "logit_adjustment",
+}  # in OTHERS
+OF_THE_BATCHES = {"batch_size", "seed"}  # what fused heads share, and every test has
+
+
+def test_every_setting_of_training_is_among_these() -> None:
+    names = {field.name for field in fields(TrainConfig)}
+    assert names == {name for change in SETTINGS for name in change} | OF_EACH_HEAD | OF_THE_BATCHES
+    assert set(SHARED) > OF_THE_BATCHES
+    changed = {name for other in OTHERS for name in OF_EACH_HEAD if getattr(other, name) != getattr(CONFIG, name)}
+    assert changed == OF_EACH_HEAD
+
+
+@pytest.mark.parametrize("change", SETTINGS)
 def test_every_setting_of_training_is_the_same_fused(change: dict[str, object]) -> None:
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     jobs = [(config, 0.3, 0), (replace(config, lr=config.lr / 3), 0.1, 1)]
@@ -134,7 +153,7 @@ def test_a_dropped_head_leaves_the_memory_and_the_others_go_on() -> None:
     inputs, labels = posts(1)
     jobs = [(CONFIG, 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     fused.train_to(1, inputs)
     fused.drop(0)
     fused.train_to(3, inputs)
@@ -147,7 +166,7 @@ def test_finishing_a_head_does_not_change_its_training(name: str) -> None:
     inputs, labels = posts(1)
     jobs: list[Job] = [(replace(CONFIG, tune_thresholds=True), 0.3, 0), (replace(CONFIG, lr=1e-2), 0.3, 1)]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     for epoch in (1, 2, 3):
         fused.train_to(epoch, inputs)
         for number in range(len(jobs)):
@@ -162,8 +181,7 @@ def test_without_fusion_heads_end_exactly_where_they_end_alone(change: dict[str,
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     jobs: list[Job] = [(config, 0.3, 0), (replace(config, batch_size=8), 0.1, 1), (config, 0.2, 2)]
     heads = [build("gated", dropout, seed) for _, dropout, seed in jobs]
-    rows = {"train_rows": TRAIN, "valid_rows": VALID}
-    training = begin_training(heads, [job[0] for job in jobs], inputs, labels, **rows, fused=False)
+    training = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD, fused=False)
     for epoch in (1, 2, 8):
         training.train_to(epoch, inputs)
         if epoch == 1:
@@ -180,7 +198,7 @@ def test_without_fusion_an_error_is_that_heads_alone() -> None:
     inputs, labels = posts(1)
     configs = [replace(CONFIG, lr=1e30), CONFIG]
     heads = [build("gated", 0.3, 0), build("gated", 0.3, 1)]
-    training = begin_training(heads, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID, fused=False)
+    training = begin_training(heads, configs, inputs, labels, FOLD, fused=False)
     training.train_to(3, inputs)
     assert "no longer finite" in str(training.errors[0])
     assert training.errors[1] is None
@@ -194,7 +212,7 @@ def test_heads_predict_together_what_each_predicts_when_it_is_finished(name: str
     inputs, labels = posts(1)
     jobs = [(replace(CONFIG, lr=lr, **change), 0.3, seed) for seed, lr in enumerate((1e-3, 3e-2, 1e-2))]  # type: ignore[arg-type]
     heads = [build(name, dropout, seed) for _, dropout, seed in jobs]
-    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+    fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     fused.train_to(3, inputs)
     rows = [119, 3, 50, 7]
     other = inputs._replace(image=inputs.image + 1)
@@ -211,4 +229,4 @@ def test_heads_that_cannot_share_batches_are_refused() -> None:
     configs = [CONFIG, replace(CONFIG, batch_size=8)]
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
-        begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, train_rows=TRAIN, valid_rows=VALID)
+        begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, FOLD)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from experiments import EXPERIMENTS, FOLDS, QUICK, TABLE
 
+from msa.features.encoders.runtime import available_cores
 from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.metrics.probabilities import log_mean, softmax
 from msa.pipeline.sweeps.chunk import Chunk, TrialHead
@@ -21,8 +22,8 @@ def alone() -> list[list[FoldResult]]:
     return train_experiments(TABLE, FOLDS, EXPERIMENTS)
 
 
-@pytest.mark.parametrize(("threads", "largest"), [(1, 1), (2, 1), (1, 32), (2, 2), (3, 32), (None, None)])
-def test_the_plan_changes_no_result(alone: list[list[FoldResult]], threads: int | None, largest: int | None) -> None:
+@pytest.mark.parametrize(("threads", "largest"), [(1, 1), (2, 1), (1, 32), (2, 2), (3, 32), (available_cores(), None)])
+def test_the_plan_changes_no_result(alone: list[list[FoldResult]], threads: int, largest: int | None) -> None:
     inputs = LatestInputs(TABLE, "cpu")
     logits = defaultdict(list)
     for chunk in plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=threads, largest=largest).chunks:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from cached_sweeps import outcome
 
 from msa.features.posts.samples import Corpus
 from msa.pipeline.config.search_config import Search
-from msa.pipeline.sweeps import local_workers, open_engine
+from msa.pipeline.sweeps import engine, local_workers
+from msa.pipeline.sweeps.engine import Processes, process_count
 from msa.pipeline.sweeps.leaderboard import SweepResult
-from msa.pipeline.sweeps.local_workers import Process, Processes, process_count
+from msa.pipeline.sweeps.local_workers import Process, ProcessPool
 
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found by /proc, which Linux has")
 
@@ -37,8 +38,8 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes for however few heads, on a machine with one core, too."""
-    monkeypatch.setattr(local_workers, "HEADS", 1)
-    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(engine, "HEADS", 1)
+    monkeypatch.setattr(engine, "available_cores", lambda: 2)
 
 
 def search(corpus: Corpus, runs: Path, outer: int = 1, **more: Any) -> SweepResult:
@@ -58,14 +59,17 @@ def children(process: int) -> list[int]:
 def test_the_leaderboard_is_that_of_threads(posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over two outer folds and two batches each: chunks of one batch never get into the next."""
     here = search(posts, tmp_path / "threads", outer=2)
-    monkeypatch.setattr(local_workers, "HEADS", 1)
-    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(engine, "HEADS", 1)
+    monkeypatch.setattr(engine, "available_cores", lambda: 2)
     sent: list[int] = []
-    send = local_workers.ProcessPool.send
+    send = ProcessPool.send
     monkeypatch.setattr(
-        local_workers.ProcessPool,
+        ProcessPool,
         "send",
-        lambda self, worker, table, task: (sent.append(task.new is not None), send(self, worker, table, task)),
+        lambda self, worker, table, task, work: (
+            sent.append(task.new is not None),
+            send(self, worker, table, task, work),
+        ),
     )
     assert outcome(search(posts, tmp_path / "processes", outer=2)) == outcome(here)
     assert sum(sent) > 8
@@ -79,7 +83,7 @@ def test_few_heads_start_no_process(posts: Corpus, tmp_path: Path, monkeypatch: 
         20,
         1,
     )
-    monkeypatch.setattr(open_engine, "available_cores", lambda: 2)
+    monkeypatch.setattr(engine, "available_cores", lambda: 2)
     monkeypatch.setattr(local_workers, "Process", lambda: pytest.fail("no process is needed"))
     assert search(posts, tmp_path).best.outer["accuracy"] > 0
 
@@ -88,9 +92,10 @@ def test_few_heads_start_no_process(posts: Corpus, tmp_path: Path, monkeypatch: 
 def test_few_heads_of_a_sweep_that_goes_on_stay_here(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Processes(2) as processes:
-        monkeypatch.setattr(local_workers, "HEADS", 10**6)
-        monkeypatch.setattr(processes.away, "train_to", lambda *given: pytest.fail("these are too few"))
+    with closing(ProcessPool(2)) as pool:
+        processes = Processes(pool)
+        monkeypatch.setattr(engine, "HEADS", 10**6)
+        monkeypatch.setattr(processes.in_processes, "train_to", lambda *given: pytest.fail("these are too few"))
 
         @contextmanager
         def opened(*given: Any, **more: Any) -> Iterator[Processes]:
@@ -124,8 +129,8 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 import test_local_workers as here
 from cached_posts import cached_posts
-here.local_workers.HEADS = 1
-here.open_engine.available_cores = lambda: 2
+here.engine.HEADS = 1
+here.engine.available_cores = lambda: 2
 print("once", flush=True)
 found = here.search(cached_posts(Path({folder!r})), Path({folder!r}, "runs"), done={done})
 print(len(found.rows[0]), here.workers())

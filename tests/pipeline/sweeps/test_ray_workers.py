@@ -6,8 +6,6 @@ import importlib
 import os
 import pickle
 import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,12 +60,13 @@ class FakeWorker:
             return pickle.loads(pickle.dumps(self.worker.train(given[2].table, name, task)))
 
 
-class FakePool:
+class FakePool(RayPool):
     """Two workers of this process, of which the one dies that has the n-th task, for each n in `deaths`."""
 
-    gpu, capacity = False, 2
+    capacity = 2
 
-    def __init__(self, deaths: Callable[[int], bool]) -> None:
+    def __init__(self, ray: Any, deaths: Callable[[int], bool]) -> None:
+        self.ray, self.gpu = ray, False
         self.deaths, self.tasks, self.removed = deaths, 0, 0
         self.idle: deque[Any] = deque()
         self.running: dict[Any, Any] = {}
@@ -85,15 +84,15 @@ class FakePool:
 
     def collect(self) -> Iterator[Any]:
         reference = next(iter(self.running))
-        worker, task = self.running.pop(reference)
+        worker, work = self.running.pop(reference)
         self.tasks += 1
         if self.deaths(self.tasks):
             del self.nodes[worker]
             self.removed += 1
-            yield worker, task, WorkerDied(RuntimeError("killed"))
+            yield worker, work, WorkerDied(RuntimeError("killed"))
         else:
             self.idle.append(worker)
-            yield worker, task, worker.answer(reference)
+            yield worker, work, worker.answer(reference)
 
 
 @dataclass(eq=False)
@@ -115,11 +114,12 @@ def test_deaths_change_nothing_and_a_table_travels_once(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = search(posts, tmp_path / "local")
-    ray, pool = fake_ray(), FakePool(lambda task: task in (2, 3, 9, 10, 15))
+    ray = fake_ray()
+    pool = FakePool(ray, lambda task: task in (2, 3, 9, 10, 15))
 
     @contextmanager
     def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
-        yield WorkerEngine(RayPool(ray, pool))  # type: ignore[arg-type]
+        yield WorkerEngine(pool)
 
     monkeypatch.setattr(sweep_module, "open_engine", opened)
     found = search(posts, tmp_path / "ray", ray="")
@@ -133,7 +133,7 @@ def test_a_chunk_that_kills_every_worker_ends_the_run(
 ) -> None:
     @contextmanager
     def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
-        yield WorkerEngine(RayPool(fake_ray(), FakePool(lambda task: True)))  # type: ignore[arg-type]
+        yield WorkerEngine(FakePool(fake_ray(), lambda task: True))
 
     monkeypatch.setattr(sweep_module, "open_engine", opened)
     with pytest.raises(RayRunError, match=rf"{ATTEMPTS} Ray workers died over the same \d+ heads"):
@@ -182,32 +182,32 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_workers_killed_during_a_sweep_change_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
+def test_workers_killed_during_a_sweep_change_nothing(
+    posts: Corpus, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One is killed over its first chunk, one between two rungs, with heads that nobody else holds."""
     local = search(posts, tmp_path / "local")
     killed: list[str] = []
+    send = RayPool.send
 
-    def kill(name: str) -> bool:
-        found = workers(cluster, name)
-        if found:
-            os.kill(found[0], signal.SIGKILL)
-            killed.append(name)
-        return bool(found)
-
-    def watch() -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not kill("Worker.train"):
-            time.sleep(0.002)
+    def send_and_kill(pool: RayPool, worker: Any, *given: Any) -> None:
+        if killed:
+            send(pool, worker, *given)
+            return
+        process = pool.ray.get(worker.__ray_call__.remote(lambda worker: os.getpid()))
+        os.kill(process, signal.SIGSTOP)  # a chunk takes milliseconds: it must not be done before the kill
+        send(pool, worker, *given)
+        os.kill(process, signal.SIGKILL)
+        killed.append("over a chunk")
 
     def done(name: str, number: int, total: int) -> None:
-        if number == 1:
-            kill("Worker")
+        if number == 1 and (found := workers(cluster, "Worker")):
+            os.kill(found[0], signal.SIGKILL)
+            killed.append("between two rungs")
 
-    thread = threading.Thread(target=watch)
-    thread.start()
+    monkeypatch.setattr(RayPool, "send", send_and_kill)
     found = search(posts, tmp_path / "ray", ray=cluster.address, done=done)
-    thread.join()
-    assert killed == ["Worker.train", "Worker"]
+    assert killed == ["over a chunk", "between two rungs"]
     assert outcome(found) == outcome(local)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from msa.heads.registry import HEADS
+from msa.heads.registry import HEADS, fusion_names
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.sweeps.space import Range, Space, apply_point, read_space
@@ -56,9 +56,13 @@ def test_a_grid_gives_each_head_its_own_options() -> None:
 
 
 def test_all_heads_and_encoders() -> None:
-    found = read_space(["hidden=8"], fusion="all", image=["a,b", "c"], text=["d+e"], file=None)
+    found = read_space(["hidden=8"], fusion="all,text,image", image=["a,b", "c"], text=["d+e"], file=None)
     assert found.names["fusion"] == tuple(HEADS)
     assert (found.names["image"], found.names["text"]) == (("a", "b", "c"), ("d+e",))
+
+
+def test_groups_of_heads() -> None:
+    assert space(fusion="all-tokens,concat").names["fusion"] == (*fusion_names("all-tokens"), "concat")
 
 
 def test_a_file_says_the_same_and_flags_win(tmp_path: Path) -> None:
@@ -99,6 +103,9 @@ def test_a_point_becomes_settings() -> None:
         (["hidden=8,8"], "", "choices of hidden must be there and differ"),
         (["epochs=0,2"], "", "epochs must be 1 or more"),
         ([], "concatt", "did you mean concat"),
+        (["positions=banana,none"], "attention,mult", "positions must be .*; got 'banana'"),
+        (["layers=two,1"], "", "option layers of head 'concat' must be a whole number, as 1; got 'two'"),
+        (["ridge=true"], "kernel", "option ridge of head 'kernel' must be a number, as 0.3; got True"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(settings: list[str], fusion: str, message: str) -> None:

@@ -148,9 +148,9 @@ def test_no_test_row_takes_part_in_the_choice(posts: Corpus, tmp_path: Path, mon
     inner: list[list[Fold]] = []
     outer: list[Fold] = []
 
-    def recorded(study: Any, entries: Any, folds: list[Fold], **more: Any) -> Halving:
+    def recorded(study: Any, entries: Any, folds: list[Fold], *more: Any) -> Halving:
         inner.append(folds)
-        return Halving(study, entries, folds, **more)
+        return Halving(study, entries, folds, *more)
 
     def trained(table: Any, folds: list[Fold], *rest: Any, **more: Any) -> Any:
         outer.extend(folds)
@@ -204,6 +204,19 @@ def test_finished_trials_are_not_trained_again(posts: Corpus, tmp_path: Path, mo
     second = search(posts, tmp_path / "two", replace(SEARCH, study=database))
     assert outcome(second) == outcome(first)
     assert second.plan == "nothing left to train"
+
+
+def test_a_sweep_stored_with_other_metrics_is_begun_afresh(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(name: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("msa.pipeline.sweeps.search.METRICS", ("accuracy",))
+        with pytest.raises(KeyboardInterrupt):
+            search(posts, tmp_path, done=cut)
+    assert search(posts, tmp_path).path == tmp_path / "sweep-2"
 
 
 def test_a_grid_tries_every_point_once(posts: Corpus, tmp_path: Path) -> None:
