@@ -42,9 +42,6 @@ class Dropout(nn.Module):
         above = _mix(number).float() - (self.rate * 2.0**32 - (2.0**31 + 256))
         return x * (above.clamp(0, 1) / (1 - self.rate)).to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
 
 def dropouts(module: nn.Module) -> list[Dropout]:
     """Every Dropout of a module in the order of definition; its index in this list is part of its keys."""

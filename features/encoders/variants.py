@@ -58,8 +58,9 @@ def parse_encoder_name(name: str, *, local: bool = True) -> EncoderName:
 
     With `local`, an existing path is a base, whatever suffixes it seems to have.
     """
-    ends = [at.start() for at in re.finditer("@|$", name)] if local else []
-    start = max((end for end in ends if _exists(name[:end])), default=0) or 1  # of what may be suffixes
+    heads = [name[: at.start()] for at in re.finditer("@|$", name)] if local else []
+    paths = [head for head in heads if (path := head.removeprefix("gensim:")) and Path(path).expanduser().exists()]
+    start = max(map(len, paths), default=0) or 1  # of what may be suffixes
     match = NAME.fullmatch(name, start)
     assert match is not None
     rest, layer, pool, whole, view = match.groups()
@@ -144,8 +145,3 @@ def make_specs(
 def layer_names(specs: Sequence[EncoderSpec]) -> list[str]:
     """The distinct layers of these specs, in their order."""
     return list(dict.fromkeys(spec.layer for spec in specs))
-
-
-def _exists(name: str) -> bool:
-    path = name.removeprefix("gensim:")
-    return bool(path) and Path(path).expanduser().exists()

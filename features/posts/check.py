@@ -97,7 +97,9 @@ def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
         why = None if key is None else reasons[key]
         if why is not None:
             found[index, "image"] = (str(corpus.samples[index].image), why)
-    return [Problem(_relative(file, corpus.root), None, why) for _, (file, why) in sorted(found.items())]
+    problems = [(Path(file), why) for _, (file, why) in sorted(found.items())]
+    root = corpus.root
+    return [Problem(str(f.relative_to(root) if f.is_relative_to(root) else f), None, why) for f, why in problems]
 
 
 def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:
@@ -108,8 +110,3 @@ def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Dup
     groups = [group for group in labels_of.values() if len(group) > 1]
     across_labels = sum(len(set(group) - {None}) > 1 for group in groups)
     return Duplicates(len(groups), sum(map(len, groups)), across_labels)
-
-
-def _relative(file: str, root: Path) -> str:
-    path = Path(file)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else file

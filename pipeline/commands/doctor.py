@@ -54,9 +54,7 @@ def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def _core(name: str) -> Finding:
     version = _version(name)
-    if version is None:
-        return Finding(name, False, "not installed", "pip install msa-pipeline")
-    return Finding(name, True, version)
+    return Finding(name, bool(version), version or "not installed", None if version else "pip install msa-pipeline")
 
 
 def _pair() -> Finding:

@@ -39,12 +39,7 @@ def find_seen(
     for spec in specs:
         record = record_of(spec, cache)
         if record is not None:
-            masks = (_with_groups(contents, groups, set(keys)) for keys in (record.trained, record.selected))
-            found.append(Seen(spec, record, *masks))
+            pairs = np.array([contents.image_keys, contents.text_keys], str)
+            here = [np.isin(pairs, list(keys)).any(0) for keys in (record.trained, record.selected)]
+            found.append(Seen(spec, record, *(np.isin(groups, groups[rows]) for rows in here)))
     return tuple(found)
-
-
-def _with_groups(contents: Contents, groups: NDArray[np.int64], keys: set[str]) -> NDArray[np.bool_]:
-    pairs = zip(contents.image_keys, contents.text_keys, strict=True)
-    here = np.array([image in keys or text in keys for image, text in pairs], bool)
-    return np.isin(groups, groups[here])
