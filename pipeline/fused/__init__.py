@@ -4,9 +4,9 @@
 of the time passes between the products, in Python and in torch's bookkeeping. A sweep trains hundreds of such heads
 that differ in learning rate, weight decay, dropout or seed, but see the same batches. So they are trained together.
 
-**What to call.** `training.begin_training` takes new heads, their configs and the rows, and returns a `Training`:
-`train_to(epoch)`, `logits`, `drop`, `finish`. With `fused=False` the same object trains each head alone by
-`pipeline/training/loop.fit`. `chunks.plan_chunks` decides which heads of many experiments can train together. A sweep
+**What to call.** `training.begin_training` takes new heads, their configs and a fold, and returns a training with
+`train_to(epoch)`, `logits`, `drop` and `finish`: a `FusedTraining`, or with `fused=False` a `SeparateTraining`, which
+trains each head alone by `pipeline/training/loop.fit`. `chunks.plan_chunks` decides which heads of many experiments can train together. A sweep
 switches fusion off by `sweep(..., fused=False)`.
 
 **How.** From the outside in:
