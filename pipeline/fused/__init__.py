@@ -6,8 +6,8 @@ that differ in learning rate, weight decay, dropout or seed, but see the same ba
 
 **What to call.** `training.begin_training` takes new heads, their configs and a fold, and returns a training with
 `train_to(epoch)`, `logits`, `drop` and `finish`: a `FusedTraining`, or with `fused=False` a `SeparateTraining`, which
-trains each head alone by `pipeline/training/loop.fit`. `chunks.plan_chunks` decides which heads of many experiments can train together. A sweep
-switches fusion off by `sweep(..., fused=False)`.
+trains each head alone by `pipeline/training/loop.fit`. `chunks.plan_chunks` decides which heads of many experiments can
+train together. A sweep switches fusion off by `sweep(..., fused=False)`.
 
 **How.** From the outside in:
 
