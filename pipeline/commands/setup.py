@@ -54,9 +54,11 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
             print(f"\n$ {line}", flush=True)
             if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
                 raise typer.Exit(code)
-    where = folder.resolve()
-    print(f"\nDone. Runs, tables and predictions: {where / 'runs'}; embeddings: {where / 'cache'}")
-    print(f"Your turn: cd {folder} && msa train-head --fusion gated")
+    runs = folder / "runs"
+    print(
+        f"\nDone. Open {runs / 'attention' / 'report.html'} and {runs / 'attention' / 'predictions' / 'predictions.csv'}."
+    )
+    print(f"Next: cd {folder} && msa train-head --fusion gated, or msa init --data POSTS where your own posts are")
 
 
 @command(app, panel=SETUP, example="msa doctor")
