@@ -54,10 +54,8 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
             print(f"\n$ {line}", flush=True)
             if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
                 raise typer.Exit(code)
-    runs = folder / "runs"
-    print(
-        f"\nDone. Open {runs / 'attention' / 'report.html'} and {runs / 'attention' / 'predictions' / 'predictions.csv'}."
-    )
+    run = folder / "runs" / "attention"
+    print(f"\nDone. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}.")
     print(f"Next: cd {folder} && msa train-head --fusion gated, or msa init --data POSTS where your own posts are")
 
 
