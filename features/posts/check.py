@@ -99,7 +99,9 @@ def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
             found[index, "image"] = (str(corpus.samples[index].image), why)
     problems = [(Path(file), why) for _, (file, why) in sorted(found.items())]
     root = corpus.root
-    return [Problem(str(f.relative_to(root) if f.is_relative_to(root) else f), None, why) for f, why in problems]
+    return [
+        Problem((f.relative_to(root) if f.is_relative_to(root) else f).as_posix(), None, why) for f, why in problems
+    ]
 
 
 def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:

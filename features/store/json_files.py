@@ -32,10 +32,13 @@ def load_json(text: str) -> dict[str, Any]:
     return fields
 
 
-def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
-    """The fields of a file. Raises ValueError, naming `what` it should be and the `remedy`, for any other file."""
+def read_json(path: Path, what: str, remedy: str, *, need: str = "format") -> dict[str, Any]:
+    """The fields of a file, one of which it must have; ValueError, with `what` it should be and a `remedy`, if not."""
     try:
-        return load_json(path.read_text("utf-8"))
+        fields = load_json(path.read_text("utf-8"))
+        if need not in {"format", *fields}:
+            raise ValueError(f"{need!r} is missing")
+        return fields
     except ValueError as error:
         raise ValueError(f"{path}: not {what} ({error}); {remedy}") from error
 

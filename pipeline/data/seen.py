@@ -39,7 +39,8 @@ def find_seen(
     for spec in specs:
         record = record_of(spec, cache)
         if record is not None:
-            pairs = np.array([contents.image_keys, contents.text_keys], str)
-            here = [np.isin(pairs, list(keys)).any(0) for keys in (record.trained, record.selected)]
-            found.append(Seen(spec, record, *(np.isin(groups, groups[rows]) for rows in here)))
+            pairs = list(zip(contents.image_keys, contents.text_keys, strict=True))
+            both = map(set, (record.trained, record.selected))
+            here = [[image in keys or text in keys for image, text in pairs] for keys in both]
+            found.append(Seen(spec, record, *(np.isin(groups, groups[np.array(rows, bool)]) for rows in here)))
     return tuple(found)

@@ -67,8 +67,7 @@ class Posts:
     def digest(self, folds: int | None, seed: int) -> str:
         """The name of the stored split: the same rows, labels and groups always get the same folds."""
         rows = [list(self.ids), list(self.keys), list(self.labels), self.groups.tolist(), list(self.splits)]
-        everything = [rows, folds, seed]
-        return hashlib.blake2b(json.dumps(everything).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(json.dumps([rows, folds, seed]).encode(), digest_size=8).hexdigest()
 
 
 def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: int, repeats: int = 1) -> list[Fold]:

@@ -107,7 +107,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
 
 def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
     """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    keys = set(read_json(path / "split.json", "a run's split", "train again")["keys"].values())
+    keys = set(read_json(path / "split.json", "a run's split", "train again", need="keys")["keys"].values())
     return np.flatnonzero([key in keys for key in posts.keys])
 
 
