@@ -12,7 +12,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .pipeline.commands import cache, evaluation, extraction, finetuning, heads, setup, sweeps
-from .pipeline.commands.console import note
+from .pipeline.commands.console import note, notices
 from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
@@ -73,7 +73,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. `--debug` anywhere lets the traceback through."""
     debug = "--debug" in arguments
     try:
-        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        with notices():
+            code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         note("interrupted; what was written stays, run the same command again to continue")

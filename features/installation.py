@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 CORE = (
     *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "threadpoolctl", "typer"),
-    *("safetensors", "pillow", "filelock", "optuna"),
+    *("safetensors", "pillow", "filelock", "psutil", "optuna"),
 )
 EXTRAS = {
     "offline": (

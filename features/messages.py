@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 from .installation import explain_import_error
+
+
+class Notice(UserWarning):
+    """What was left out, or done otherwise than one would expect. The command line prints it as one line."""
+
+
+def notify(message: str) -> None:
+    """Warn of it; the command goes on."""
+    warnings.warn(message, Notice, stacklevel=3)
 
 
 def explain(error: Exception) -> str | None:

@@ -78,11 +78,11 @@ def _ablation_cells(rows: list[AblationRow], first: str, several: bool) -> Cells
 
 
 def _difference(row: AblationRow, name: str) -> str:
-    """`-0.021 [-0.040, -0.003]`; a dash in the full head's row."""
+    """`-0.021 [-0.040, -0.003]`, without the bounds of too few groups; a dash in the full head's row."""
     if not row.tests:
         return "-"
     bounds = row.difference_intervals[name]
-    return f"{row.difference[name]:+.3f} [{bounds.low:+.3f}, {bounds.high:+.3f}]"
+    return f"{row.difference[name]:+.3f}" + f" [{bounds.low:+.3f}, {bounds.high:+.3f}]" * bounds.reliable
 
 
 def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:

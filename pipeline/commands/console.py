@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from ...features.messages import Notice
 
 Tick = Callable[[str, int, int], None]
 
@@ -20,6 +23,24 @@ def show(result: Any, as_json: bool) -> None:
 def note(message: str) -> None:
     """Print a line for the user on stderr, so that stdout holds the result alone."""
     print(f"msa: {message}", file=sys.stderr)
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Print each notice once as a line of its own; other warnings are shown as Python shows them."""
+    seen: set[str] = set()
+
+    def print_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, Notice):
+            show_others(message, category, *where, **more)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            note(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show_others, warnings.showwarning = warnings.showwarning, print_warning
+        yield
 
 
 @contextmanager

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from ...features.encoders.sources import import_line
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
-from ...features.posts.content import Contents, content_key, duplicate_groups, hash_corpus
+from ...features.posts.content import Contents, duplicate_groups, hash_corpus
 from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.store import Store, stored_specs
-from ..config.values import Grid
+from ..config.values import Grid, GroupBy
 from .seen import Seen, find_seen
-from .split import Posts
+from .split import MODALITIES, Posts
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,19 @@ def _short(name: str) -> str:
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
-def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits read them."""
+def join_posts(corpus: Corpus, tied: Sequence[Modality] = MODALITIES) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits read them; equal content of `tied` ties rows."""
     contents = hash_corpus(corpus)
-    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    nothing: list[str | None] = [None] * len(corpus.samples)
+    image, text = (contents.keys(modality) if modality in tied else nothing for modality in MODALITIES)
+    groups = duplicate_groups(image, text, [s.group for s in corpus.samples])
     posts = Posts(
         [s.id for s in corpus.samples],
         [s.label for s in corpus.samples],
         np.array(groups, np.int64),
         [s.split for s in corpus.samples],
-        [
-            content_key(f"{image}:{text}".encode())
-            for image, text in zip(contents.image_keys, contents.text_keys, strict=True)
-        ],
+        list(zip(contents.image_keys, contents.text_keys, strict=True)),
+        tuple(tied),
     )
     return contents, posts
 
@@ -137,6 +137,7 @@ def load_features(
     tokens: bool,
     patches: Grid | None = None,
     classes: Sequence[str] | None = None,
+    group_by: GroupBy = "both",
     views: Sequence[Sequence[EncoderSpec]] = (),
 ) -> CachedFeatures:
     """Join a corpus with its cached features. The checksums of all parts are verified first.
@@ -154,6 +155,8 @@ def load_features(
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
+    tied = [modality for modality, specs in sides if specs and group_by in (modality, "both")]
+    contents, posts = join_posts(corpus, tied)
     asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
     load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
     tables = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +88,8 @@ def evaluate_run(
     run = load_run(path)
     cache = cache or run.cache
     table = load_run_features(run, corpus, cache)
-    folds = read_folds(path / "split.json", table.posts)
+    folds, posts = read_folds(path / "split.json", table.posts)
+    table = replace(table, posts=posts)
     refuse_leaks(table, folds)
     in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
     rows = np.unique(np.concatenate([fold.test for fold in folds]))

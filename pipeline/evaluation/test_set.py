@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import read_json
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
-from ..data.split import Fold, Posts
+from ..data.split import MODALITIES, Fold, Posts, group_by_of
 from ..data.test_posts import mark_test_posts
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
@@ -70,7 +71,8 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     path = find_run(path)
     run = load_run(path)
     place = cache or run.cache
-    features = load_run_features(run, corpus, place)
+    stored = read_json(path / "split.json", "a run's split", "train again", need="contents")
+    features = load_run_features(run, corpus, place, group_by=group_by_of(stored["tied"]))
     posts = mark_test_posts(features.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
     rows = np.flatnonzero([label is not None and split == "test" for label, split in pairs])
@@ -79,14 +81,19 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
             "no labelled post is a test post; mark some as `test` in the data's split column, "
             "or train with --hold-out 0.1 to set a tenth aside before any head sees it"
         )
-    seen = seen_rows(path, posts)
+    seen = seen_rows(stored, posts)
     if leaked := len(set(rows[np.isin(posts.groups[rows], posts.groups[seen])].tolist())):
         raise ValueError(f"{path} was trained or scored on {leaked} of the {len(rows)} test posts; train again")
     refuse_leaks(features, [Fold(rows[:0], rows[:0], rows)])
-    truth = features.targets()[rows]
-    if (truth < 0).any():
-        unknown = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
-        raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, unknown))}")
+    targets = features.targets()
+    unknown = sorted({posts.labels[int(row)] or "" for row in rows[targets[rows] < 0]})
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        notify(f"{(targets[rows] < 0).sum()} test posts are left out: the run does not know their labels {names}")
+        rows = rows[targets[rows] >= 0]
+    if not len(rows):
+        raise ValueError("no test post has a label that the run knows")
+    truth = targets[rows]
     predicted = run_probabilities(run, features, device)[rows]  # (n, K)
     labels = predicted.argmax(1).astype(np.int64)
     metrics = score(truth, labels, features.classes)
@@ -105,10 +112,14 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     )
 
 
-def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
-    """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    keys = set(read_json(path / "split.json", "a run's split", "train again", need="keys")["keys"].values())
-    return np.flatnonzero([key in keys for key in posts.keys])
+def seen_rows(stored: dict[str, Any], posts: Posts) -> NDArray[np.int64]:
+    """Rows of these posts whose image or text is in any fold of a run's split, of the modalities that tie its posts."""
+    seen = np.zeros(len(posts.ids), bool)
+    for place, modality in enumerate(MODALITIES):
+        if modality in stored["tied"]:
+            keys = {pair[place] for pair in stored["contents"].values()} - {None}
+            seen |= np.array([key in keys for key in posts.content(modality)], bool)
+    return np.flatnonzero(seen)
 
 
 def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dict[str, float]) -> int:

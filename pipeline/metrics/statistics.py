@@ -15,6 +15,7 @@ from .scores import Floats, accuracy, macro_f1
 Ints = NDArray[np.int64]
 DRAWS = 2000
 LEVEL = 0.95
+MIN_GROUPS = 10  # below, an interval is not shown
 BINS = 15
 BLOCK = 2**24  # weights that a bootstrap holds in memory at once
 INTERVAL_METRICS = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -22,11 +23,19 @@ INTERVAL_METRICS = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval."""
+    """An estimate, the bounds of its confidence interval, and the number of groups that were resampled.
+
+    Bounds from fewer than MIN_GROUPS groups are too narrow, as draws of few groups are much alike.
+    """
 
     estimate: float
     low: float
     high: float
+    groups: int = MIN_GROUPS
+
+    @property
+    def reliable(self) -> bool:
+        return self.groups >= MIN_GROUPS
 
 
 def bootstrap(
@@ -64,7 +73,9 @@ def bootstrap(
     return {
         name: Interval(
             float(metric(whole) @ weights),
-            *map(float, np.quantile(metric(sampled) @ weights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])),
+            float(np.quantile(metric(sampled) @ weights, (1 - LEVEL) / 2)),
+            float(np.quantile(metric(sampled) @ weights, (1 + LEVEL) / 2)),
+            size,
         )
         for name, metric in INTERVAL_METRICS.items()
     }

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
+from ..config.values import GroupBy
 from ..data.cached_features import CachedFeatures, load_features
 from ..metrics.probabilities import softmax
 from ..training.loop import training_threads
@@ -16,7 +17,7 @@ from ..training.predictions import prediction_views, view_logits
 from .runs import Run
 
 
-def load_run_features(run: Run, corpus: Corpus, cache: Path) -> CachedFeatures:
+def load_run_features(run: Run, corpus: Corpus, cache: Path, *, group_by: GroupBy = "both") -> CachedFeatures:
     """The features that a run was trained on, for these posts. Raises ValueError where the cache lacks any."""
     return load_features(
         corpus,
@@ -26,6 +27,7 @@ def load_run_features(run: Run, corpus: Corpus, cache: Path) -> CachedFeatures:
         tokens=run.config.tokens,
         patches=run.config.patches,
         classes=run.classes,
+        group_by=group_by,
         views=run.views,
     )
 

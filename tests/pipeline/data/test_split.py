@@ -142,9 +142,9 @@ def test_few_posts_are_split_too() -> None:
     ("labels", "folds", "message"),
     [
         ([None] * 20, 5, "no labelled posts"),
-        (["a"] * 40, 5, "two classes"),
-        (["a"] * 40 + ["b"], 5, "class 'b' has 1 post"),
-        (["a", "a", "b", "b"], 5, "5 posts"),
+        (["a"] * 40, 5, r"two classes of two posts .* got 1 in 40 posts: 'a' \(40\)"),
+        (["a"] * 40 + ["b"], 5, r"got 2 in 41 posts: 'a' \(40\), 'b' \(1\)"),
+        (["a", "a", "b", "b"], 5, "4 posts form 4 groups .* the largest of 1; too few for 5 parts; use --folds 4"),
         (["a", "b"] * 40, 1, "2 or more"),
     ],
 )
@@ -259,12 +259,12 @@ def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, foun
 
 
 def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> None:
-    before = replace(posts(["a", "b"] * 20), contents=[f"c{n}" for n in range(40)])
+    before = replace(posts(["a", "b"] * 20), contents=[(f"i{n}", f"t{n}") for n in range(40)])
     path = tmp_path / "split.json"
     write_json(path, describe_folds(before, make_folds(before, folds=4, seed=0), folds=4, seed=0))
-    pairs = zip(read_folds(path, before), make_folds(before, folds=4, seed=0), strict=True)
+    pairs = zip(read_folds(path, before)[0], make_folds(before, folds=4, seed=0), strict=True)
     assert all(np.array_equal(a.train, b.train) for a, b in pairs)
-    edited = replace(before, contents=[*before.contents[:-1], "new"])
+    edited = replace(before, contents=[*before.contents[:-1], ("i39", "new")])
     with pytest.raises(ValueError, match=r"'p39' is gone or has changed \(1 in all\)"):
         read_folds(path, edited)
     fewer = posts(["a", "b"] * 19)
