@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
+from msa.features.messages import Notice
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.reevaluate import evaluate_run
-from msa.features.messages import Notice
 from msa.pipeline.evaluation.test_set import evaluate_test_set
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.runs.run_predictions import run_probabilities
