@@ -46,7 +46,9 @@ def print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"msa {version('msa-pipeline')}")
+        from .features.installation import DISTRIBUTION
+
+        print(f"msa {version(DISTRIBUTION)}")
         raise typer.Exit
 
 
