@@ -35,7 +35,9 @@ REINSTALL = "pip install --upgrade --force-reinstall torch torchvision"
 def explain_import_error(error: BaseException) -> str | None:
     """Turn a failed import, or an error that one caused, into one line with its remedy; None for any other error."""
     for cause in _causes(error):
-        if any(sign in str(cause) for sign in MISMATCH) and isinstance(cause, (RuntimeError, ImportError, OSError)):
+        if any(sign in message_of(cause) for sign in MISMATCH) and isinstance(
+            cause, (RuntimeError, ImportError, OSError)
+        ):
             return f"torch and torchvision do not fit each other; take both from the same index: `{REINSTALL}`"
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             module = cause.name.partition(".")[0]
@@ -46,6 +48,14 @@ def explain_import_error(error: BaseException) -> str | None:
             if distribution := next((name for name in CORE if import_name(name) == module), None):
                 return f"{module} is not installed: `pip install {distribution}`"
     return None
+
+
+def message_of(error: BaseException) -> str:
+    """The text of an error; empty where its class fails to give one, having been built in another way than it wants."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

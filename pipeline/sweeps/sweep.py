@@ -34,7 +34,7 @@ from .halving import Entry, Halving, rungs_of
 from .leaderboard import FORMAT, Choice, SweepResult, leaderboard_csv
 from .search import identity, with_batch_size, with_trial_count
 from .space import ENCODERS, Point, Space, apply_point, encoders_of
-from .study import Study, TrialRow, study_url
+from .study import Study, TrialRow, study_errors, study_url
 from .tables import TableLoader
 
 Done = Callable[[str, int, int], None]
@@ -77,13 +77,14 @@ def sweep(
         description = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
         folder = _run_folder(runs, name, description)
         url = study_url(search.study or str(folder / "study.db"))
-        for number, outer in enumerate(folds):
-            study_name = f"msa-{description['identity']}-{number}"
-            study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
-            inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
-            tick = _progress(done, f"fold {number + 1}", study, search.trials)
-            plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
-            trials.append(study.rows())
+        with study_errors(url):
+            for number, outer in enumerate(folds):
+                study_name = f"msa-{description['identity']}-{number}"
+                study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
+                inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
+                tick = _progress(done, f"fold {number + 1}", study, search.trials)
+                plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
+                trials.append(study.rows())
     plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
     pooled, _, _ = loader.load(first_choices, plain)
     # The threads are set around both, since each of them would set them back while the other still trains.
