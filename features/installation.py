@@ -35,9 +35,8 @@ REINSTALL = "pip install --upgrade --force-reinstall torch torchvision"
 def explain_import_error(error: BaseException) -> str | None:
     """Turn a failed import, or an error that one caused, into one line with its remedy; None for any other error."""
     for cause in _causes(error):
-        if any(sign in message_of(cause) for sign in MISMATCH) and isinstance(
-            cause, (RuntimeError, ImportError, OSError)
-        ):
+        broken = isinstance(cause, (RuntimeError, ImportError, OSError))
+        if broken and any(sign in message_of(cause) for sign in MISMATCH):
             return f"torch and torchvision do not fit each other; take both from the same index: `{REINSTALL}`"
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             module = cause.name.partition(".")[0]

@@ -50,9 +50,6 @@ def _stored(folder: Path) -> dict[Path, tuple[float, set[str]]]:
     """Share and keys of each test set in the folder."""
     found = {}
     for path in sorted(folder.glob("test-set-*.json")):
-        stored = read_json(path, "a stored test set", REMEDY)
-        try:
-            found[path] = float(stored["share"]), set(stored["keys"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a stored test set ({error!r}); {REMEDY}") from error
+        stored = read_json(path, "a stored test set", REMEDY, share=float, keys=list)
+        found[path] = stored["share"], set(map(str, stored["keys"]))
     return found

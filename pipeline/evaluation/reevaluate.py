@@ -98,7 +98,7 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    head_seed = int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    head_seed = read_json(path / "split.json", "a run's split", "train again", seed=int)["seed"]
     outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
     logits = [one.whole for one in outputs]
     reproduced = _reproduced(path, table, folds, logits)

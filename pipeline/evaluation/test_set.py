@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
-from ...features.store.json_files import read_json
+from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
@@ -107,7 +107,8 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
 
 def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
     """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    keys = set(read_json(path / "split.json", "a run's split", "train again", need="keys")["keys"].values())
+    stored = read_json(path / "split.json", "a run's split", "train again", keys=dict)
+    keys = set(map(str, stored["keys"].values()))
     return np.flatnonzero([key in keys for key in posts.keys])
 
 
@@ -115,8 +116,9 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
     """Append an evaluation on these posts to the record, durably; return how many so far included any of them."""
     make_folder(record.parent)
     names = {hashlib.blake2b(key.encode(), digest_size=6).hexdigest() for key in keys}
-    before = record.read_text("utf-8").splitlines() if record.exists() else []
-    count = 1 + sum(not names.isdisjoint(json.loads(line)["posts"]) for line in before)
+    with malformed(record, "a record of evaluations on test posts", "restore it from a copy"):
+        before = record.read_text("utf-8").splitlines() if record.exists() else []
+        count = 1 + sum(not names.isdisjoint(parse_object(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"time": time, "run": str(run.resolve()), "evaluation": count, "metrics": metrics, "posts": sorted(names)}
     with naming(record):

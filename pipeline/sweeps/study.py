@@ -170,7 +170,7 @@ def study_url(text: str) -> str:
 
 @contextmanager
 def study_errors(url: str) -> Iterator[None]:
-    """Turn an error of the database, or of a batch that another process took, into a ValueError that names the study."""
+    """Turn an error of the database, or the loss of a batch to another process, into a ValueError with its name."""
     try:
         yield
     except LeaseError as error:

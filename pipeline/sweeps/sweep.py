@@ -32,6 +32,7 @@ from ..training.loop import training_threads
 from .engine import Engine, open_engine
 from .halving import Entry, Halving, rungs_of
 from .leaderboard import FORMAT, Choice, SweepResult, leaderboard_csv
+from .replay import read_sweep
 from .search import identity, with_batch_size, with_trial_count
 from .space import ENCODERS, Point, Space, apply_point, encoders_of
 from .study import Study, TrialRow, study_errors, study_url
@@ -169,9 +170,8 @@ def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
     make_folder(runs)
     with FileLock(runs / ".sweep.lock"):
         for file in sorted(runs.glob(f"{name}*/sweep.json")):
-            stored = json.loads(file.read_text("utf-8"))
-            same = all(stored.get(key) == description[key] for key in ("format", "identity"))
-            if same and not stored.get("finished"):
+            stored = read_sweep(file)
+            if stored.get("identity") == description["identity"] and not stored.get("finished"):
                 return file.parent
         path = free_name(runs, name)
         _write(path, description)
