@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.csv_text import class_columns, to_csv
 from ..features.encoders.sources import reopen
 from ..features.extraction.embed import Progress, embed_corpus
 from ..features.extraction.settings import ExtractSettings
@@ -17,7 +18,7 @@ from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
 from .runs.run_predictions import load_run_features, run_probabilities
-from .runs.runs import Run, load_run, rounded, to_csv
+from .runs.runs import Run, load_run, rounded
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class Predictions:
     def to_csv(self) -> str:
         """`id,label` and one probability per class."""
         lines = zip(self.ids, self.labels, self.probabilities, strict=True)
-        return to_csv(["id", "label", *self.classes], ([name, label, *rounded(row)] for name, label, row in lines))
+        header = ["id", "label", *class_columns(["id", "label"], self.classes)]
+        return to_csv(header, ([name, label, *rounded(row)] for name, label, row in lines))
 
     def to_course(self) -> str:
         """The course's answer file: `guid,tag`."""
-        return to_csv(["guid", "tag"], zip(self.ids, self.labels, strict=True))
+        return to_csv(["guid", "tag"], zip(self.ids, self.labels, strict=True), plain=True)
 
 
 def predict_corpus(

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...features.csv_text import to_csv
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..evaluation.comparison import p_text
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import Cells, mean_sd, metric_title, split_text
-from ..runs.runs import to_csv
 from .results import AblationRow
 
 

@@ -148,7 +148,12 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     if folds is None and (named[open_rows] == "val").any():
         test = open_rows[named[open_rows] == "val"]
         rest = open_rows[named[open_rows] != "val"]
-        pairs = [(rest[~np.isin(posts.groups[rest], posts.groups[test])], test)]
+        rest = rest[~np.isin(posts.groups[rest], posts.groups[test])]
+        if not len(rest):
+            raise ValueError(
+                f"all {len(test)} posts to train on are `val` or copies of one; mark some as `train`, or give --folds 5"
+            )
+        pairs = [(rest, test)]
     else:
         pairs = _split_rows(posts, open_rows, folds or TEST_PARTS, seed)[: folds or 1]
     return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]

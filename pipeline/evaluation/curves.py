@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...features.csv_text import to_csv
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
@@ -21,7 +22,7 @@ from ..data.prepare import prepare
 from ..data.split import Fold, take_share
 from ..metrics.scores import Summary, summarise
 from ..metrics.tables import mean_sd, metric_title, scored_text
-from ..runs.runs import free_name, to_csv
+from ..runs.runs import free_name
 from ..training.folds import FoldDone, train_folds
 from .baselines import Labels, Logits, baseline_predictions
 from .charts import line_chart
