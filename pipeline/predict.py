@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
+from ..features.store.temporary_folders import TemporaryFolder
 from .runs.run_predictions import load_run_features, run_probabilities
 from .runs.runs import Run, load_run, rounded
 
@@ -108,7 +108,7 @@ def predict_post(
         raise ValueError("a post needs an image or a text; give --image FILE or --text TEXT")
     run = load_run(run_folder)
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
         reports = embed_corpus(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
         bad = [report for report in reports if report.bad]

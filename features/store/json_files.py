@@ -13,7 +13,7 @@ from .durable import write_atomic
 
 FORMAT = 1  # of these files and of fitted vectors; parts have their own
 Kind = type | tuple[type, ...]
-KINDS = {
+KINDS: dict[type, str] = {
     **{dict: "an object", list: "a list", str: "a string", type(None): "null"},
     **{int: "a whole number", float: "a number", bool: "true or false"},
 }

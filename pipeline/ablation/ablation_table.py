@@ -94,14 +94,14 @@ def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
     ]
 
 
-def write_ablation(ablation: Ablation, settings: Mapping[str, Any]) -> None:
-    """Write ablation.json, with the settings, and ablation.csv, one line per row, to the run folder."""
+def write_ablation(ablation: Ablation, settings: Mapping[str, Any], folder: Path) -> None:
+    """Write ablation.json, with the settings, and ablation.csv, one line per row, to a folder."""
     content = json.dumps(ablation.to_dict() | dict(settings), indent=2, ensure_ascii=False)
-    write_atomic(ablation.path / "ablation.json", content.encode())
+    write_atomic(folder / "ablation.json", content.encode())
     lines = [_flat(row) for row in ablation.rows]
     header = list(dict.fromkeys(key for line in lines for key in line))
     csv = to_csv(header, ([line.get(key, "") for key in header] for line in lines))
-    write_atomic(ablation.path / "ablation.csv", csv.encode())
+    write_atomic(folder / "ablation.csv", csv.encode())
 
 
 def _flat(row: AblationRow) -> dict[str, Any]:

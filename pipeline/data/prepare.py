@@ -19,6 +19,7 @@ def prepare(
     corpus: Corpus, data_config: DataConfig, config: HeadConfig, *, seed: int
 ) -> tuple[CachedFeatures, list[Fold], str]:
     """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post."""
+    check_encodable(corpus)
     image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
     table = load_features(
         corpus,
@@ -35,3 +36,13 @@ def prepare(
     size = config.ensemble_size
     refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
     return replace(table, posts=posts), folds, pick_device(data_config.device)
+
+
+def check_encodable(corpus: Corpus) -> None:
+    """Raise ValueError where an id or a label has characters that no file can hold, as half of a surrogate pair."""
+    for sample in corpus.samples:
+        for what, text in (("id", sample.id), ("label", sample.label or "")):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{corpus.root}: the {what} {text!r} is not valid Unicode; mend it there") from error

@@ -25,6 +25,7 @@ from ..config.train_config import TrainConfig
 from ..data.split import Fold, inner_folds
 from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
+from ..runs.destination import check_destination
 from ..runs.runs import free_name
 from ..training.folds import train_folds
 from ..training.jobs import Experiment
@@ -65,6 +66,7 @@ def sweep(
     started = time.perf_counter()
     if ray is not None:
         need_ray()
+    check_destination(runs, name)
     folded = replace(data_config, folds=None if search.outer == 1 else search.outer, repeats=1)
     loader = TableLoader(corpus, folded, training.seed)
     search = with_trial_count(search, space, head)

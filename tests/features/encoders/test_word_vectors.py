@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.vector_files import WordVectors
 from msa.features.encoders.word_vectors import FIT, Inference, load_fitted, save_fitted, split_words
 from msa.features.encoders.zoo import open_encoder
-from msa.features.installation import install_line
 from msa.features.spec import BadItem
 
 CORPUS = (
@@ -297,5 +295,5 @@ def test_cut_and_absent_files_are_one_line(tmp_path: Path) -> None:
 
 def test_missing_package_names_the_line_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=re.escape(f"needs gensim, which is missing: `{install_line('gensim')}`")):
+    with pytest.raises(ValueError, match="needs gensim, which is missing: `pip install"):
         open_encoder("gensim:doc2vec", "text", options())
