@@ -121,6 +121,13 @@ def test_about_of_a_recipe_is_a_table(tmp_path: Path) -> None:
     refuse(tmp_path / "one.toml", "about = 3", lambda file: read_recipe(str(file)))
 
 
+@pytest.mark.parametrize("line", ["hidden = [[4]]", "hidden = 1979-05-27", "fusion = 3", f"hidden = {2**70}"])
+def test_values_of_a_search_space_are_texts_or_numbers(tmp_path: Path, line: str) -> None:
+    (tmp_path / "space.toml").write_text(line)
+    with pytest.raises(ValueError, match=r"must be texts or numbers|unknown fusion head '3'|must be below 2\*\*63"):
+        read_space([], file=tmp_path / "space.toml")
+
+
 def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_bytes(b"\xef\xbb\xbfhidden = [4, 8]\n")
     assert read_space([], file=tmp_path / "space.toml").names == {"hidden": (4, 8)}

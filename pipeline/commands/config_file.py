@@ -114,6 +114,8 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
 
 def convert_option(ctx: typer.Context, path: Path, parameter: Any, value: Any) -> Any:
     """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
+    if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
+        raise ValueError(f"{path}: {spellings(parameter)[0]} = {to_toml(value)}: only a switch is true or false")
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated
     try:

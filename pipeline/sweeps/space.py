@@ -132,7 +132,7 @@ def read_space(
 
 def read_fusions(given: str | Sequence[str]) -> list[str]:
     """The heads that `gated,concat`, or a list of such texts, names. `all` and its like stand for several."""
-    names = given.split(",") if isinstance(given, str) else [str(one) for one in given]
+    names = [str(one) for one in given] if isinstance(given, list | tuple) else str(given).split(",")
     return [one for name in map(str.strip, names) for one in (fusion_names(name) if name in GROUPS else [name])]
 
 
@@ -166,6 +166,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     for name, value in content.items():
         if isinstance(value, dict):
             raise ValueError(f"{path}: [{name}] is a table; a search space has lines alone, as hidden = [64, 128]")
+        if not all(isinstance(one, str | int | float) for one in (value if isinstance(value, list) else [value])):
+            raise ValueError(f"{path}: {name} must be texts or numbers, as hidden = [64, 128]; got {value!r}")
     return {name.replace("-", "_"): value for name, value in content.items()}
 
 

@@ -104,6 +104,12 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
             read_default_map(tmp_path / name, KNOWN)
 
 
+def test_only_a_switch_is_true_or_false(folder: Path) -> None:
+    write(folder, "seed = true\ntokens = false")
+    assert "seed = true: only a switch is true or false" in str(run("train-head", "d").exception)
+    assert run("extract", "d").output == "['d', False]\n"
+
+
 def test_without_a_file_the_built_in_defaults_hold(folder: Path) -> None:
     assert run("train-head", "d").output == "['d', 'concat', 1, None, None, True, False]\n"
 
