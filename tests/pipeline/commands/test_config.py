@@ -105,8 +105,8 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_only_a_switch_is_true_or_false(folder: Path) -> None:
-    write(folder, "seed = true\ntokens = false")
-    assert "seed = true: only a switch is true or false" in str(run("train-head", "d").exception)
+    write(folder, "folds = true\ntokens = false")
+    assert "folds = true: only a switch is true or false" in str(run("train-head", "d").exception)
     assert run("extract", "d").output == "['d', False]\n"
 
 
