@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.csv_text import class_columns, to_csv
 from ..features.encoders.sources import reopen
 from ..features.extraction.embed import Progress, embed_corpus
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
+from ..features.store.temporary_folders import TemporaryFolder
 from .runs.run_predictions import load_run_features, run_probabilities
-from .runs.runs import Run, load_run, rounded, to_csv
+from .runs.runs import Run, load_run, rounded
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class Predictions:
     def to_csv(self) -> str:
         """`id,label` and one probability per class."""
         lines = zip(self.ids, self.labels, self.probabilities, strict=True)
-        return to_csv(["id", "label", *self.classes], ([name, label, *rounded(row)] for name, label, row in lines))
+        header = ["id", "label", *class_columns(["id", "label"], self.classes)]
+        return to_csv(header, ([name, label, *rounded(row)] for name, label, row in lines))
 
     def to_course(self) -> str:
         """The course's answer file: `guid,tag`."""
-        return to_csv(["guid", "tag"], zip(self.ids, self.labels, strict=True))
+        return to_csv(["guid", "tag"], zip(self.ids, self.labels, strict=True), plain=True)
 
 
 def predict_corpus(
@@ -106,7 +108,7 @@ def predict_post(
         raise ValueError("a post needs an image or a text; give --image FILE or --text TEXT")
     run = load_run(run_folder)
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
         reports = embed_corpus(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
         bad = [report for report in reports if report.bad]

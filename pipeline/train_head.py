@@ -19,6 +19,7 @@ from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .evaluation.report import render_report
 from .metrics.tables import scored_text
+from .runs.destination import check_destination
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
@@ -63,6 +64,7 @@ def train_head(
     not.
     """
     started = time.perf_counter()
+    check_destination(runs, name or config.fusion)
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = checkpoints.checkpointer if checkpoints else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +21,7 @@ from ..spec import EncoderSpec
 from ..store.errors import read_errors
 from ..store.parts import StoreError, open_part, verify_part
 from ..store.store import Store, no_embeddings, read_spec
+from ..store.temporary_folders import TemporaryFolder
 from ..text_table import table
 
 CHUNK = 64  # rows compared together
@@ -111,7 +111,7 @@ def verify_cache(
                 check.unopened = "none of its rows belongs to these posts"
                 continue
             drawn = replace(corpus, samples=list(posts.values()))
-            with tempfile.TemporaryDirectory() as again:
+            with TemporaryFolder() as again:
                 try:
                     source = reopen(store.spec, cache, local_files_only=local_files_only)
                     embed_corpus(drawn, [source], Path(again), settings, merge=False)

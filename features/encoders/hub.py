@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..spec import canonical
+from ..store.json_files import read_object
 from .encoder import EncoderOptions
-from .weights import sha256_file, shards
+from .weights import MODEL_FILE, sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
 TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
@@ -71,7 +71,7 @@ def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
 
 def config_digest(folder: Path) -> str:
     """16 hex digits of config.json without names, labels and versions."""
-    return _digest(json.loads((folder / "config.json").read_text("utf-8")))
+    return _digest(read_object(folder / "config.json", *MODEL_FILE))
 
 
 def tokenizer_digests(folder: Path) -> dict[str, str]:
@@ -87,8 +87,7 @@ def tokenizer_digests(folder: Path) -> dict[str, str]:
 def tokenizer_settings(folder: Path) -> dict[str, object]:
     """tokenizer_config.json; empty where the folder has none."""
     file = folder / "tokenizer_config.json"
-    settings: dict[str, object] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    return settings
+    return read_object(file, *MODEL_FILE) if file.exists() else {}
 
 
 def _digest(settings: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..installation import reinstall_line
 from ..spec import EncoderSpec
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, package_folder, refuse_weights, require
 from .runtime import Runtime
@@ -50,7 +51,7 @@ def open_lexicon(options: EncoderOptions) -> Source:
     require("vaderSentiment", "lexicon", extra="offline")
     folder = lexicon_folder()
     if folder is None:
-        raise ValueError("the dictionary of 'lexicon' is gone: pip install --force-reinstall 'msa-pipeline[offline]'")
+        raise ValueError(f"the dictionary of 'lexicon' is gone: `{reinstall_line('vaderSentiment')}`")
     length = choose_length("lexicon", options.max_length, limit=MOST_WORDS, least=1, unit=" words")
     specs = make_specs(
         options,

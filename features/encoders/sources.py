@@ -11,7 +11,7 @@ from pathlib import Path
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
-from ..store.json_files import load_json, write_json
+from ..store.json_files import read_json, write_json
 from ..store.store import Store
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
@@ -98,12 +98,10 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
     if spec.weights.startswith("fit:"):
         return load_fitted((spec,), cache)
     note = cache / spec.slug / "origin.json"
-    try:
-        origin = load_json(note.read_text("utf-8")) if note.exists() else {"name": spec.name}
-    except ValueError as error:
-        raise ValueError(f"{note}: cannot be read ({error}); run `msa extract` with this encoder again") from error
+    remedy = "run `msa extract` with this encoder again"
+    origin = read_json(note, "the origin of an encoder", remedy, name=str) if note.exists() else {"name": spec.name}
     options = EncoderOptions(
-        weights=Path(origin["weights"]) if origin.get("weights") else None,
+        weights=Path(str(origin["weights"])) if origin.get("weights") else None,
         local_files_only=local_files_only,
         dtype=spec.dtype,
         clean=spec.clean,

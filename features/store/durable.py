@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -67,6 +68,7 @@ def naming(path: Path) -> Iterator[None]:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder, renamed at the end to `path`, which is absent or empty; an error leaves nothing of it."""
+    remove_stale_temporaries(path.parent, f".{glob.escape(path.name)}-*.tmp")
     temp = path.parent / f".{path.name}-{secrets.token_hex(4)}.tmp"
     temp.mkdir(parents=True)
     try:
@@ -123,12 +125,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def remove_stale_temporaries(folder: Path) -> None:
-    """Delete temporary files that a killed process left more than an hour ago."""
+def remove_stale_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:
+    """Delete temporary files and folders that a killed process left more than an hour ago."""
     horizon = time.time() - STALE_SECONDS
-    for temp in folder.glob(".*.tmp"):
+    for temp in folder.glob(pattern):
         try:
-            if temp.stat().st_mtime < horizon:
+            if temp.stat().st_mtime >= horizon:
+                continue
+            if temp.is_dir():
+                shutil.rmtree(temp, ignore_errors=True)
+            else:
                 temp.unlink()
         except FileNotFoundError:
             continue

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...features.csv_text import to_csv
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
 from ..evaluation.comparison import p_text
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import Cells, mean_sd, metric_title, split_text
-from ..runs.runs import to_csv
 from .results import AblationRow
 
 
@@ -94,14 +94,14 @@ def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
     ]
 
 
-def write_ablation(ablation: Ablation, settings: Mapping[str, Any]) -> None:
-    """Write ablation.json, with the settings, and ablation.csv, one line per row, to the run folder."""
+def write_ablation(ablation: Ablation, settings: Mapping[str, Any], folder: Path) -> None:
+    """Write ablation.json, with the settings, and ablation.csv, one line per row, to a folder."""
     content = json.dumps(ablation.to_dict() | dict(settings), indent=2, ensure_ascii=False)
-    write_atomic(ablation.path / "ablation.json", content.encode())
+    write_atomic(folder / "ablation.json", content.encode())
     lines = [_flat(row) for row in ablation.rows]
     header = list(dict.fromkeys(key for line in lines for key in line))
     csv = to_csv(header, ([line.get(key, "") for key in header] for line in lines))
-    write_atomic(ablation.path / "ablation.csv", csv.encode())
+    write_atomic(folder / "ablation.csv", csv.encode())
 
 
 def _flat(row: AblationRow) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _range_check(known: Setting, form: Form) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         number = form.read(value) if form.type in (int, float) else None
         if number is not None and not known.holds(number):
-            raise typer.BadParameter(f"must be {known.range}, got {value!r}")
+            raise typer.BadParameter(known.refusal(number))
         return value
 
     return check

@@ -22,6 +22,7 @@ def prepare(
     corpus: Corpus, data_config: DataConfig, config: HeadConfig, *, seed: int
 ) -> tuple[CachedFeatures, list[Fold], str]:
     """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post."""
+    check_encodable(corpus)
     corpus = select_classes(corpus, min_per_class=data_config.min_per_class, drop=data_config.drop_label)
     image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
     table = load_features(
@@ -42,3 +43,13 @@ def prepare(
     size = config.ensemble_size
     refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
     return replace(table, posts=posts), folds, pick_device(data_config.device)
+
+
+def check_encodable(corpus: Corpus) -> None:
+    """Raise ValueError where an id or a label has characters that no file can hold, as half of a surrogate pair."""
+    for sample in corpus.samples:
+        for what, text in (("id", sample.id), ("label", sample.label or "")):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{corpus.root}: the {what} {text!r} is not valid Unicode; mend it there") from error

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.spec import Modality
-from ...features.store.json_files import read_json, write_json
+from ...features.store.json_files import malformed, read_json, write_json
 from ..config.values import GroupBy
 from .group_folds import split_groups
 
@@ -139,24 +139,24 @@ def read_folds(path: Path, posts: Posts) -> tuple[list[Fold], Posts]:
     """
     number = {name: index for index, name in enumerate(posts.ids)}
     contents = posts.contents or [(None, None)] * len(posts.ids)
-    stored = read_json(path, "a stored split", "delete it or train again")
-    try:
+    what, remedy = "a stored split", "delete it or train again"
+    stored = read_json(path, what, remedy, folds=list, contents=dict, groups=dict, tied=list)
+    with malformed(path, what, remedy):
         named = [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
         repeats = [int(fold["repeat"]) for fold in stored["folds"]]
-        known, groups = dict(stored["contents"]), dict(stored["groups"])
+        known, groups = stored["contents"], {name: int(group) for name, group in stored["groups"].items()}
         parted = [[{groups[name] for name in part} for part in fold] for fold in named]
         gone = [name for fold in named for part in fold for name in part if name not in number]
         gone = gone or [name for name, pair in known.items() if contents[number[name]] != tuple(pair)]
-        tied = tuple(modality for modality in MODALITIES if modality in list(stored["tied"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a stored split ({error!r}); delete it or train again") from error
+        tied = tuple(modality for modality in MODALITIES if modality in stored["tied"])
+        shared = any(one & other for fold in parted for one, other in combinations(fold, 2))
     if gone:
         raise ValueError(
-            f"{path}: not a stored split of these posts: {gone[0]!r} is gone or has changed "
-            f"({len(set(gone))} in all); give the data as they were, or delete it or train again"
+            f"{path}: not {what} of these posts: {gone[0]!r} is gone or has changed "
+            f"({len(set(gone))} in all); give the data as they were, or {remedy}"
         )
-    if any(one & other for fold in parted for one, other in combinations(fold, 2)):
-        raise ValueError(f"{path}: not a stored split: its parts share posts or duplicates; delete it or train again")
+    if shared:
+        raise ValueError(f"{path}: not {what}: its parts share posts or duplicates; {remedy}")
     rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
     folds = [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
     places = np.array([number[name] for name in groups], np.int64)

@@ -92,13 +92,9 @@ def read_test_sets(folder: Path) -> list[TestSet]:
     """The test sets in a folder. Raises ValueError for one that is damaged or emptied."""
     found = []
     for path in sorted(folder.glob("test-set-*.json")):
-        stored = read_json(path, "a stored test set", REMEDY)
-        try:
-            keys = {modality: frozenset(map(str, stored[modality])) for modality in MODALITIES}
-            one = TestSet(path, float(stored["share"]), int(stored["posts"]), keys)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a stored test set ({error!r}); {REMEDY}") from error
+        stored = read_json(path, "a stored test set", REMEDY, share=float, posts=int, image=list, text=list)
+        keys = {modality: frozenset(map(str, stored[modality])) for modality in MODALITIES}
         if not any(keys.values()):
             raise ValueError(f"{path}: a stored test set without posts; {REMEDY}")
-        found.append(one)
+        found.append(TestSet(path, stored["share"], stored["posts"], keys))
     return found

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...features.csv_text import read_cell
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.json_files import read_json
+from ...features.store.json_files import malformed, read_json
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
@@ -99,7 +100,7 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    head_seed = int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    head_seed = read_json(path / "split.json", "a run's split", "train again", seed=int)["seed"]
     outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
     logits = [one.whole for one in outputs]
     reproduced = _reproduced(path, table, folds, logits)
@@ -142,8 +143,11 @@ def _predict_folds(
 
 def _reproduced(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
     """The share of the run's stored predictions that these logits reproduce."""
-    with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        stored = {(int(line["fold"]), line["id"]): line["predicted"] for line in csv.DictReader(file)}
+    file = path / "predictions.csv"
+    with malformed(file, "a run's predictions", "train again"), file.open(encoding="utf-8", newline="") as opened:
+        header, *lines = csv.reader(opened)
+        fold, name, predicted = map(header.index, ("fold", "id", "predicted"))
+        stored = {(int(line[fold]), read_cell(line[name])): read_cell(line[predicted]) for line in lines}
     found = {
         (number, table.posts.ids[row]): table.classes[best]
         for number, (fold, one) in enumerate(zip(folds, logits, strict=True))

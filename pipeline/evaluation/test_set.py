@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
-from ...features.store.json_files import read_json
+from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
 from ..data.split import MODALITIES, Fold, Posts, group_by_of
@@ -71,7 +71,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     path = find_run(path)
     run = load_run(path)
     place = cache or run.cache
-    stored = read_json(path / "split.json", "a run's split", "train again", need="contents")
+    stored = read_json(path / "split.json", "a run's split", "train again", contents=dict, tied=list)
     features = load_run_features(run, corpus, place, group_by=group_by_of(stored["tied"]))
     posts = mark_test_posts(features.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
@@ -117,7 +117,7 @@ def seen_rows(stored: dict[str, Any], posts: Posts) -> NDArray[np.int64]:
     seen = np.zeros(len(posts.ids), bool)
     for place, modality in enumerate(MODALITIES):
         if modality in stored["tied"]:
-            keys = {pair[place] for pair in stored["contents"].values()} - {None}
+            keys = {str(pair[place]) for pair in stored["contents"].values() if pair[place]}
             seen |= np.array([key in keys for key in posts.content(modality)], bool)
     return np.flatnonzero(seen)
 
@@ -126,8 +126,9 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
     """Append an evaluation on these posts to the record, durably; return how many so far included any of them."""
     make_folder(record.parent)
     names = {hashlib.blake2b(key.encode(), digest_size=6).hexdigest() for key in keys}
-    before = record.read_text("utf-8").splitlines() if record.exists() else []
-    count = 1 + sum(not names.isdisjoint(json.loads(line)["posts"]) for line in before)
+    with malformed(record, "a record of evaluations on test posts", "restore it from a copy"):
+        before = record.read_text("utf-8").splitlines() if record.exists() else []
+        count = 1 + sum(not names.isdisjoint(parse_object(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"time": time, "run": str(run.resolve()), "evaluation": count, "metrics": metrics, "posts": sorted(names)}
     with naming(record):

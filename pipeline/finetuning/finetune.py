@@ -28,9 +28,11 @@ from ...features.store.json_files import write_json
 from ...features.text_table import table
 from ..config.tune_config import TuneConfig
 from ..data.cached_features import join_posts
+from ..data.prepare import check_encodable
 from ..data.split import Posts, load_or_make_folds
 from ..data.split_notices import describe_split
 from ..data.test_posts import mark_test_posts
+from ..runs.destination import check_writable
 from ..training.loop import training_threads
 from .tune import EncoderInputs, EpochDone, TunedWeights, fit_encoder
 
@@ -89,6 +91,8 @@ def finetune(
     started = time.perf_counter()
     if out.exists():
         raise ValueError(f"{out} exists already; give another folder to --out")
+    check_writable(out, "--out")
+    check_encodable(corpus)
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus)
     posts = mark_test_posts(posts, cache / "splits")

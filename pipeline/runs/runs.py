@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...features.csv_text import class_columns, to_csv
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import read_json, write_json
@@ -57,10 +56,15 @@ class Run:
         return [spec for side in (*self.specs.values(), *self.views) for spec in side]
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError unless this can be the name of a folder in another one."""
+    if not name.strip() or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"--name wants a plain file name, as gated-2; got {name!r}")
+
+
 def free_name(folder: Path, name: str) -> Path:
     """Make and return `folder/name`, with -2, -3 … appended where that is taken: no run replaces another."""
-    if not name or Path(name).name != name or name.startswith("."):
-        raise ValueError(f"a run's name is a plain file name; got {name!r}")
+    check_name(name)
     number, path = 1, folder / name
     while True:
         try:
@@ -199,18 +203,10 @@ def predictions_csv(table: CachedFeatures, results: Sequence[FoldResult]) -> str
             best = table.classes[int(probabilities.argmax())]
             name, label = table.posts.ids[row], table.posts.labels[row]
             lines.append([name, result.fold.repeat, number, label, best, *rounded(probabilities)])
-    return to_csv(["id", "repeat", "fold", "label", "predicted", *table.classes], lines)
+    own = ["id", "repeat", "fold", "label", "predicted"]
+    return to_csv([*own, *class_columns(own, table.classes)], lines)
 
 
 def rounded(probabilities: NDArray[np.float64]) -> list[float]:
     """Probabilities (K,) for a file: six decimals."""
     return [round(float(probability), 6) for probability in probabilities]
-
-
-def to_csv(header: Sequence[str], lines: Any) -> str:
-    """CSV text with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()

@@ -8,11 +8,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from ...features.csv_text import to_csv
 from ...features.text_table import table
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..metrics.tables import SWEEP_METRICS, mean_sd
-from ..runs.runs import to_csv
 from .study import TrialRow
 
 FORMAT = 1  # of sweep.json

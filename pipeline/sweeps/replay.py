@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...features.store.json_files import check_format
+from ...features.store.json_files import check_format, malformed, read_object
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .leaderboard import FORMAT
 from .space import apply_point, encoders_of
+
+SWEEP, REMEDY = "a sweep of this msa", "run the sweep again under another --name"
 
 
 class Replay(NamedTuple):
@@ -29,16 +30,25 @@ def read_replay(text: str) -> Replay:
     Raises ValueError where there is no finished sweep of this format, or no such trial.
     """
     folder, _, which = text.partition("#")
-    try:
-        stored = json.loads((Path(folder) / "sweep.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--from wants a sweep's folder, as runs/sweep#best; got {text!r} ({error})") from error
-    try:
-        check_format(stored.get("format"), FORMAT)
-    except ValueError as error:
-        raise ValueError(f"{folder}/sweep.json: {error}; run the sweep again") from error
+    path = Path(folder) / "sweep.json"
+    if not path.is_file():
+        raise ValueError(f"--from wants a sweep's folder, as runs/sweep#best; got {text!r} (there is no {path})")
+    stored = read_sweep(path)
     if not stored.get("finished"):
         raise ValueError(f"{folder} is a sweep that is not finished; call msa sweep again to go on")
+    with malformed(path, SWEEP, REMEDY):
+        return _replay(stored, folder, which)
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """The stored description of a sweep. Raises ValueError for a damaged file, or one of another format."""
+    stored = read_object(path, SWEEP, REMEDY, format=int)
+    with malformed(path, SWEEP, REMEDY):
+        check_format(stored["format"], FORMAT)
+    return stored
+
+
+def _replay(stored: dict[str, Any], folder: str, which: str) -> Replay:
     data, outer = stored["data"], stored["search"]["outer"]
     image, text_encoders = tuple(data["image"]), tuple(data["text"])
     folds = None if outer == 1 else outer

@@ -19,6 +19,7 @@ from msa.features.cache import exporting
 from msa.features.cache.exporting import export_embeddings, pick_spec
 from msa.features.cache.imported_arrays import read_arrays
 from msa.features.cache.importing import import_embeddings
+from msa.features.installation import install_line
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
@@ -221,5 +222,5 @@ def test_without_pyarrow_the_line_to_install_it_is_said(
     ]
     assert run_command(arguments) == 2
     message = capsys.readouterr()
-    assert message.err == "msa: pyarrow is not installed: `pip install 'msa-pipeline[parquet]'`\n"
+    assert message.err == f"msa: pyarrow is not installed: `{install_line('parquet')}`\n"
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

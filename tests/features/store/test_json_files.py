@@ -84,4 +84,4 @@ def test_a_file_without_a_field_that_it_must_have_is_refused_in_one_line(tmp_pat
     write_json(tmp_path / "split.json", {"folds": []})
     assert read_json(tmp_path / "split.json", "a split", "train again") == {"folds": []}
     with pytest.raises(ValueError, match=r"split\.json: not a split \('keys' is missing\); train again"):
-        read_json(tmp_path / "split.json", "a split", "train again", need="keys")
+        read_json(tmp_path / "split.json", "a split", "train again", keys=dict)

@@ -94,6 +94,16 @@ def test_the_users_own_validation_rows_are_tested_and_their_copies_are_not_train
     assert 5 not in {*fold.train.tolist(), *fold.valid.tolist()}
 
 
+def test_posts_that_are_all_marked_for_validation_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"all 8 posts to train on are `val` .*mark some as `train`, or give --folds"):
+        make_folds(posts(list("abababab"), splits=["val"] * 8), folds=None, seed=0)
+    with pytest.raises(ValueError, match="or copies of one"):
+        make_folds(
+            posts(list("abab"), groups=[0, 1, 0, 1], splits=["val", "val", "train", "train"]), folds=None, seed=0
+        )
+    assert len(make_folds(posts(list("abababab"), splits=["val"] * 8), folds=2, seed=0)) == 2
+
+
 def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
     given_posts = posts(["a", "b"] * 50)
     first = load_or_make_folds(given_posts, tmp_path, folds=5, seed=3)
@@ -246,7 +256,8 @@ def test_a_share_is_about_that_share_of_each_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [("[]", "a JSON object"), ("{}", "KeyError"), ('{"format": 2}', "format 2, but")]
+    ("content", "found"),
+    [("[]", "must be an object; got a list"), ("{}", "KeyError"), ('{"format": 2}', "format 2, but")],
 )
 def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, found: str) -> None:
     given_posts = posts(["a", "b"] * 50)

@@ -267,7 +267,7 @@ def test_files_of_another_format_are_refused(posts: Corpus, tmp_path: Path) -> N
     stored = json.loads(file.read_text())
     assert stored["format"] == 1
     file.write_text(json.dumps(stored | {"format": 2}))
-    with pytest.raises(ValueError, match="format 2, but this msa reads format 1; run the sweep again"):
+    with pytest.raises(ValueError, match=r"format 2, but this msa reads format 1.; run the sweep again"):
         read_replay(f"{found.path}#best")
     storage = open_storage(study_url(database))
     (study,) = storage.get_all_studies()
