@@ -106,7 +106,9 @@ def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pyte
     longer = home / as_json(home, capsys, "train-head", "--from", "runs/sweep#best", "--epochs", "4")["run"]
     stored = json.loads((longer / "config.json").read_text())
     assert stored["training"] == found["best"]["config"]["training"] | {"epochs": 4}
-    assert "wants a sweep's folder" in refused(home, capsys, "train-head", "--from", "runs/nothing#best")
+    assert "wants a run, as runs/gated, or a sweep's trial" in refused(
+        home, capsys, "train-head", "--from", "runs/nothing#best"
+    )
 
 
 def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import read_json
+from ...features.store.stored_paths import stored_path
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold, Posts
 from ..data.test_posts import mark_test_posts
+from ..metrics.probabilities import mean_probabilities
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
 from ..metrics.tables import class_cells, interval_text, metric_cells
-from ..runs.run_predictions import load_run_features, run_probabilities
-from ..runs.runs import find_run, load_run
+from ..runs.run_predictions import load_run_features, run_logits
+from ..runs.runs import cache_of, find_run, load_run
 
 RECORD = "test_evaluations.jsonl"
 
@@ -69,7 +71,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     """
     path = find_run(path)
     run = load_run(path)
-    place = cache or run.cache
+    place = cache_of(run, cache)
     features = load_run_features(run, corpus, place)
     posts = mark_test_posts(features.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
@@ -87,8 +89,8 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     if (truth < 0).any():
         unknown = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
         raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, unknown))}")
-    predicted = run_probabilities(run, features, device)[rows]  # (n, K)
-    labels = predicted.argmax(1).astype(np.int64)
+    logits = [one[rows] for one in run_logits(run, features, device)]  # (n, K) each
+    labels = mean_probabilities(logits).argmax(1)
     metrics = score(truth, labels, features.classes)
     record = place / "splits" / RECORD
     evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
@@ -97,7 +99,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
         fusion=run.config.fusion,
         metrics=metrics,
         intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(features.classes)),
-        calibration_error=calibration_error(reliability(predicted, truth)),
+        calibration_error=calibration_error(reliability(mean_probabilities(logits, run.temperatures), truth)),
         per_class=per_class(truth, labels, features.classes),
         rows=len(rows),
         evaluations=evaluations,
@@ -118,7 +120,13 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
     before = record.read_text("utf-8").splitlines() if record.exists() else []
     count = 1 + sum(not names.isdisjoint(json.loads(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"time": time, "run": str(run.resolve()), "evaluation": count, "metrics": metrics, "posts": sorted(names)}
+    entry = {
+        "time": time,
+        "run": stored_path(run, record.parent),
+        "evaluation": count,
+        "metrics": metrics,
+        "posts": sorted(names),
+    }
     with naming(record):
         handle = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
