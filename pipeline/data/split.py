@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...features.store.json_files import read_json, write_json
 from .group_folds import split_groups
+from .overlap import refuse_overlap
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
@@ -129,6 +130,10 @@ def read_folds(path: Path, posts: Posts) -> list[Fold]:
             f"({len(set(gone))} in all); give the data as they were, or delete it or train again"
         )
     rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
+    try:
+        refuse_overlap(rows, repeats, list(zip(posts.groups.tolist(), posts.keys, strict=True)), posts.ids)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a stored split: {error}; delete it or train again") from error
     return [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
 
 
