@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 
-def stored_path(path: Path, folder: Path) -> str:
+def stored_path(path: str | Path, folder: Path) -> str:
     """How a file in `folder` names a path; absolute where the two share nothing but the root of the file system."""
-    path, folder = path.resolve(), folder.resolve()
+    path, folder = Path(path).resolve(), folder.resolve()
     if path.anchor != folder.anchor or os.path.commonpath([path, folder]) == path.anchor:
         return str(path)
     return Path(os.path.relpath(path, folder)).as_posix()

@@ -22,11 +22,11 @@ def refuse_overlap(
         for name, rows in zip(NAMES, parts, strict=True):
             if len(set(rows.tolist())) < len(rows):
                 raise ValueError(f"fold {number} has a {name} row twice")
-        for (one, first), (two, second) in combinations(zip(NAMES, parts, strict=True), 2):
-            _refuse(first, second, posts, ids, f"both a {one} and a {two} row of fold {number}")
-    for (one, (*_, first)), (two, (*_, second)) in combinations(enumerate(folds), 2):
+        for (name, first), (other, second) in combinations(zip(NAMES, parts, strict=True), 2):
+            _refuse(first, second, posts, ids, f"both a {name} and a {other} row of fold {number}")
+    for one, two in combinations(range(len(folds)), 2):
         if repeats[one] == repeats[two]:
-            _refuse(first, second, posts, ids, f"a test row of both fold {one} and fold {two}")
+            _refuse(folds[one][2], folds[two][2], posts, ids, f"a test row of both fold {one} and fold {two}")
 
 
 def _refuse(
