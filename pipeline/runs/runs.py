@@ -201,7 +201,7 @@ def cache_of(run: Run, given: Path | None) -> Path:
     """The cache `given`, or the run's own. Raises ValueError where neither is there."""
     if given is None and not run.cache.is_dir():
         raise ValueError(
-            f"the run's cache {run.cache} is not there; give the folder it was moved to, as --cache FOLDER"
+            f"the run's cache {run.cache} is not there; add --cache FOLDER, where it is now"
         )
     return given or run.cache
 
