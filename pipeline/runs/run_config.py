@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.json_files import read_json
 from ...features.store.stored_paths import read_path
-from ...heads.base import MODALITIES
+from ...heads.base import MODALITIES, Dims
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
@@ -79,6 +79,14 @@ def read_temperatures(stored: Any) -> tuple[float, ...]:
     return tuple(map(float, stored))
 
 
+def check_widths(dims: Dims, specs: Specs) -> None:
+    """Raise ValueError where a head reads more of a modality than its encoders give."""
+    for modality, side in specs.items():
+        given = sum(spec.width for spec in side) or 1  # one masked column where there is no encoder
+        if dims.width(modality) > given and not any(spec.raw for spec in side):
+            raise ValueError(f"the head reads {dims.width(modality)} {modality} columns, its encoders give {given}")
+
+
 def describe_specs(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
     return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
 
@@ -88,5 +96,7 @@ def read_specs(stored: Mapping[str, Any]) -> Specs:
     return {modality: read_side(stored[modality]) for modality in MODALITIES}
 
 
-def read_side(described: Sequence[Mapping[str, Any]]) -> tuple[EncoderSpec, ...]:
+def read_side(described: Any) -> tuple[EncoderSpec, ...]:
+    if not isinstance(described, list):
+        raise ValueError(f"encoders must be lists, got {described!r}")
     return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)

@@ -31,6 +31,7 @@ from .checkpoint import load_heads, save_heads
 from .run_config import (
     CONFIG,
     REMEDY,
+    check_widths,
     describe_specs,
     find_cache,
     read_classes,
@@ -167,6 +168,7 @@ def load_run(path: Path) -> Run:
         parts = {f"{name}_parts": tuple(stored["dims"].get(f"{name}_parts", ())) for name in MODALITIES}
         dims = Dims(**stored["dims"] | parts)
         specs = read_specs(stored["encoders"])
+        check_widths(dims, specs)
         views = tuple(read_side(described) for described in stored["views"]) if config.average_views else ()
         classes, temperatures = read_classes(stored["classes"]), read_temperatures(stored.get("temperatures", ()))
         cache = find_cache(path, stored["cache"], specs)
@@ -200,9 +202,7 @@ def load_run(path: Path) -> Run:
 def cache_of(run: Run, given: Path | None) -> Path:
     """The cache `given`, or the run's own. Raises ValueError where neither is there."""
     if given is None and not run.cache.is_dir():
-        raise ValueError(
-            f"the run's cache {run.cache} is not there; add --cache FOLDER, where it is now"
-        )
+        raise ValueError(f"the run's cache {run.cache} is not there; add --cache FOLDER, where it is now")
     return given or run.cache
 
 
