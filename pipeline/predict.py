@@ -219,8 +219,10 @@ def _predict(run: Run, table: CachedFeatures, device: str, raw: bool) -> Predict
 
 def _count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
     """How many labelled posts the run was trained on, in any fold, or tested on alone, and how many are locked."""
-    trained, tested = seen_contents(run_folder)
     labelled = np.array([label is not None for label in posts.labels])
+    if not labelled.any():
+        return {}
+    trained, tested = seen_contents(run_folder)
     fitted, scored = (np.array([key in keys for key in posts.keys]) & labelled for keys in (trained, tested))
     return {
         "trained": int(fitted.sum()),

@@ -42,6 +42,8 @@ from .run_config import (
     reading,
 )
 
+SHOWN = 8  # names of runs in a message
+
 
 @dataclass(frozen=True)
 class Run:
@@ -150,13 +152,15 @@ def find_run(path: Path) -> Path:
     inside = _whole_runs(path)
     if inside:
         return inside[-1]
-    near = ", ".join(sorted(run.name for run in _whole_runs(path.parent))) or "none"
-    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {near}")
+    names = sorted(run.name for run in _whole_runs(path.parent))
+    known = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {known or 'none'}")
 
 
 def _whole_runs(folder: Path) -> list[Path]:
     """Run folders in a folder, oldest first; those still being written begin with a dot."""
-    configs = [file for file in folder.glob("*/config.json") if not file.parent.name.startswith(".")]
+    found = folder.glob(f"*/{CONFIG}")
+    configs = [file for file in found if file.is_file() and not file.parent.name.startswith(".")]
     return [file.parent for file in sorted(configs, key=lambda file: file.stat().st_mtime_ns)]
 
 
