@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from functools import partial
@@ -13,6 +14,7 @@ from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
 from ..store.json_files import read_json, write_json
 from ..store.store import Store
+from ..store.stored_paths import read_path, stored_path
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
@@ -87,7 +89,8 @@ def _record_origin(source: Source, cache: Path, base: str, weights: str | None) 
         name = base + parse_encoder_name(spec.name, local=False).suffix
         folder = Store.open(cache, spec).folder
         keep_record(Path(base), spec, folder)
-        write_json(folder / "origin.json", {"name": name, "weights": weights})
+        origin = {"name": _place(name, folder, stored_path), "weights": weights and stored_path(weights, folder)}
+        write_json(folder / "origin.json", origin)
     return source
 
 
@@ -100,14 +103,15 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
     note = cache / spec.slug / "origin.json"
     remedy = "run `msa extract` with this encoder again"
     origin = read_json(note, "the origin of an encoder", remedy, name=str) if note.exists() else {"name": spec.name}
+    folder = note.parent
     options = EncoderOptions(
-        weights=Path(str(origin["weights"])) if origin.get("weights") else None,
+        weights=read_path(str(origin["weights"]), folder) if origin.get("weights") else None,
         local_files_only=local_files_only,
         dtype=spec.dtype,
         clean=spec.clean,
         max_length=spec.max_length,
     )
-    source = open_encoder(origin["name"], spec.modality, options)
+    source = open_encoder(_place(origin["name"], folder, read_path), spec.modality, options)
     if source.spec.fingerprint != spec.fingerprint:
         wanted, got = (json.dumps(json.loads(s.to_json()), indent=0).splitlines() for s in (spec, source.spec))
         changed = [line for line in unified_diff(wanted, got, n=0, lineterm="") if line[0] in "+-" and line[1] == '"']
@@ -129,6 +133,13 @@ def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
 def import_line(spec: EncoderSpec) -> str:
     """The command that imports more embeddings of an imported encoder, without its files."""
     return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
+
+
+def _place(name: str, folder: Path, place: Callable[[str, Path], str | Path]) -> str:
+    """A name whose path, if it has one, is given by `stored_path` or `read_path`; a hub's id has none."""
+    kind, colon, rest = name.rpartition("gensim:")
+    local = Path(rest).is_absolute() or rest.startswith("../")
+    return f"{kind}{colon}{place(rest, folder)}" if local else name
 
 
 def absolute_name(name: str) -> str:

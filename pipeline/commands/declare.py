@@ -132,6 +132,21 @@ def option_values(settings: Any) -> dict[str, Any]:
     return {one.parameter.name: one.form.write(getattr(settings, one.field)) for one in options}
 
 
+def command_line(settings: Any) -> list[str]:
+    """The words of a command line that give these settings: arguments, and options that differ from their default."""
+    values = option_values(settings)
+    words: list[str] = []
+    for one in generate_options(type(settings)):  # type: ignore[arg-type]  # classes are hashable
+        value, info = values[one.parameter.name], get_args(one.parameter.annotation)[1]
+        flag = next(iter(info.param_decls or ()), f"--{one.parameter.name.replace('_', '-')}")
+        if not isinstance(info, OptionInfo):
+            words.insert(0, str(value))
+        elif value != one.parameter.default:
+            given = value if isinstance(value, list) else [value]
+            words += [flag] if value is True else [word for item in given for word in (flag, str(item))]
+    return words
+
+
 def _with_options(function: Callable[..., None], without: Collection[str]) -> Callable[..., None]:
     hints = get_type_hints(function, include_extras=True)
     own = {name for name, hint in hints.items() if not is_dataclass(hint)}

@@ -222,13 +222,13 @@ def _load_encoder(
     distinct = sorted({key for key in keys if key is not None})
     known = store.find(distinct, tokens=tokens)
     failed = {record.key for record in read_errors(store.folder)}
-    lacking = sum(key not in failed for key, there in zip(distinct, known, strict=True) if not there)
+    lacking = {key for key, there in zip(distinct, known, strict=True) if not there and key not in failed}
     if lacking:
         what = "features with tokens" if tokens else "features"
         remedy = import_line(store.spec) if store.spec.source == "import" else remedy
         raise ValueError(
-            f"{lacking} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
-            f"run `{remedy}` first"
+            f"{len(lacking)} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
+            f"run `{remedy}` first{_limit(keys, lacking)}"
         )
     wanted = [key for key, there in zip(distinct, known, strict=True) if there]
     number = {key: index for index, key in enumerate(wanted)}
@@ -256,6 +256,13 @@ def _load_encoder(
             padded[index, : len(ragged[at])] = ragged[at]
             mask[index, : len(ragged[at])] = True
     return ModalityTable((store.spec,), present, vectors, padded, mask, seconds=seconds)
+
+
+def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:
+    """How to work on the first posts alone, where these and no others have features."""
+    first = next(row for row, key in enumerate(keys) if key in lacking)
+    later = {key for key in keys[first:] if key is not None} - lacking - set(keys[:first])
+    return f", or add --limit {first}: the first {first} posts have them" if first and not later else ""
 
 
 def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:

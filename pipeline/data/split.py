@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, cycle, islice
+from itertools import cycle, islice
 from pathlib import Path
 from zlib import crc32
 
@@ -18,6 +18,7 @@ from ...features.spec import Modality
 from ...features.store.json_files import malformed, read_json, write_json
 from ..config.values import GroupBy
 from .group_folds import split_groups
+from .overlap import refuse_overlap
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
@@ -145,23 +146,21 @@ def read_folds(path: Path, posts: Posts) -> tuple[list[Fold], Posts]:
         named = [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
         repeats = [int(fold["repeat"]) for fold in stored["folds"]]
         known, groups = stored["contents"], {name: int(group) for name, group in stored["groups"].items()}
-        parted = [[{groups[name] for name in part} for part in fold] for fold in named]
         gone = [name for fold in named for part in fold for name in part if name not in number]
         gone = gone or [name for name, pair in known.items() if contents[number[name]] != tuple(pair)]
         tied = tuple(modality for modality in MODALITIES if modality in stored["tied"])
-        shared = any(one & other for fold in parted for one, other in combinations(fold, 2))
     if gone:
         raise ValueError(
             f"{path}: not {what} of these posts: {gone[0]!r} is gone or has changed "
             f"({len(set(gone))} in all); give the data as they were, or {remedy}"
         )
-    if shared:
-        raise ValueError(f"{path}: not {what}: its parts share posts or duplicates; {remedy}")
     rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
     folds = [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
     places = np.array([number[name] for name in groups], np.int64)
     grouped = np.arange(len(posts.ids)) + 1 + max(groups.values(), default=0)
     grouped[places] = list(groups.values())
+    with malformed(path, what, remedy):
+        refuse_overlap(rows, repeats, grouped.tolist(), posts.ids)
     return folds, replace(posts, groups=grouped, tied=tied)
 
 
@@ -183,7 +182,7 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
             f"all {len(open_rows)} labelled posts share content with a test post; none is left to train on"
         )
     open_rows = open_rows[~copies]  # a copy of a test post would leak it
-    counts = Counter(posts.labels[row] for row in open_rows)
+    counts = Counter(posts.labels[int(row)] for row in open_rows)
     if sum(count > 1 for count in counts.values()) < 2:
         found = ", ".join(f"{label!r} ({count})" for label, count in list(counts.items())[:5])
         raise ValueError(

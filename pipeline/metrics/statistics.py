@@ -151,6 +151,12 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / rows
 
 
+def negative_log_likelihood(probabilities: Floats, truth: Ints) -> float:
+    """The mean negative logarithm of the probability (n, K) of each row's class `truth` (n,)."""
+    true = probabilities[np.arange(len(truth)), truth]
+    return -float(np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
+
+
 def fit_temperature(logits: NDArray[np.floating], truth: Ints) -> float:
     """Fit T, 0.05 to 20, to minimise the cross-entropy of logits (n, K) / T and truth (n,) (Guo et al., 2017)."""
     from scipy.optimize import minimize_scalar

@@ -139,7 +139,8 @@ def _alive(pid: int, started: float) -> bool:
     """Whether the process that started then still runs; its number may be another one's by now."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < SAME_START_SECONDS
+        same = abs(process.create_time() - started) < SAME_START_SECONDS
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's

@@ -184,3 +184,12 @@ def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:
     assert reduced.text.shape[-1] == 3
     assert fit_reductions(one, train, width=6, tokens=True) == {}
     assert fit_reductions(one, train, width=None, tokens=True) == {}
+
+
+def test_where_the_first_posts_alone_have_features_the_limit_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, ["one", "three"])
+    with pytest.raises(ValueError, match=r"or add --limit 3: the first 3 posts have them$"):
+        load_features(corpus("one", None, "three", "four", "one"), tmp_path, image=[], text=[TEXT], tokens=True)
+    for texts in (("four", "one"), ("one", "four", "three")):
+        with pytest.raises(ValueError, match=r"first$"):
+            load_features(corpus(*texts), tmp_path, image=[], text=[TEXT], tokens=True)

@@ -14,8 +14,9 @@ from msa.features.messages import Notice
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.evaluation.test_set import evaluate_test_set
+from msa.pipeline.metrics.probabilities import mean_probabilities
 from msa.pipeline.metrics.scores import score
-from msa.pipeline.runs.run_predictions import run_probabilities
+from msa.pipeline.runs.run_predictions import run_logits
 from msa.pipeline.runs.runs import load_run
 from msa.pipeline.train_head import train_head
 
@@ -31,7 +32,7 @@ def test_evaluations_on_the_test_posts_are_counted(tmp_path: Path) -> None:
     assert len(rows) == pytest.approx(0.2 * N, abs=4)
     assert not {*rows} & {int(i) for fold in folds for i in [*fold.train, *fold.valid, *fold.test]}
     first = evaluate_test_set(run, posts)
-    predicted = run_probabilities(load_run(run), table)[rows]
+    predicted = mean_probabilities(run_logits(load_run(run), table))[rows]
     assert first.metrics == score(table.targets()[rows], predicted.argmax(1), table.classes)
     assert (first.evaluations, first.rows) == (1, len(rows))
     assert "for the first time" in first.to_text()
@@ -44,7 +45,7 @@ def test_evaluations_on_the_test_posts_are_counted(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "cache/splits/test_evaluations.jsonl").read_text().splitlines()]
     assert [line["evaluation"] for line in lines] == [1, 2, 3]
     assert lines[0]["metrics"] == first.metrics
-    assert lines[0]["run"] == str(run.resolve())
+    assert lines[0]["run"] == "../../runs/gated"
     assert json.loads(json.dumps(first.to_dict()))["evaluations"] == 1
     with pytest.raises(ValueError, match=f"trained or scored on {len(rows)} of the {len(rows)} test posts"):
         evaluate_test_set(early, posts)
