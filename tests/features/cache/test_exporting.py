@@ -24,7 +24,7 @@ from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store import parts
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
 
 SPEC = EncoderSpec("owner/words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
