@@ -199,6 +199,8 @@ def test_an_encoder_is_named_by_name_folder_or_fingerprint(tmp_path: Path) -> No
     assert pick_spec(tmp_path, "owner/words") == SPEC
     write(tmp_path, ["one"], other)
     assert pick_spec(tmp_path, other.slug) == pick_spec(tmp_path, other.fingerprint) == other
+    assert pick_spec(tmp_path, "owner/words") == SPEC
+    write(tmp_path, ["one"], replace(SPEC, dtype="float32"))
     with pytest.raises(ValueError, match="in several forms"):
         pick_spec(tmp_path, "owner/words")
     with pytest.raises(ValueError, match=r"`msa cache ls`.*did you mean owner/words"):
