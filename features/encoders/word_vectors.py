@@ -233,14 +233,18 @@ def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:
 
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
-            facts = file.metadata()
+            facts = file.metadata() or {}
             check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, SafetensorError) as error:
+        written = EncoderSpec.from_json(facts["spec"])
+        fitted = WordVectors(json.loads(facts["words"]), **arrays)
+        if fitted.vectors.shape[1] != written.width or (fitted.hidden is None) == (written.pool == "inferred"):
+            raise ValueError(f"its arrays do not fit an encoder of width {written.width} with pool {written.pool}")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise ValueError(
             f"the fitted {spec.name} is missing or damaged in {str(folder)!r} ({error}); run `msa extract` on its "
             "corpus again"
         ) from error
-    if EncoderSpec.from_json(facts["spec"]) != spec:
+    if written != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
-    return WordVectors(json.loads(facts["words"]), **arrays)
+    return fitted

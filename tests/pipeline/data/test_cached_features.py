@@ -133,11 +133,9 @@ def test_pooled_vectors_alone_are_for_heads_on_pooled_vectors(tmp_path: Path) ->
     imported = replace(TEXT, name="my own", source="import", dtype="float32")
     fill(tmp_path, ["one", "two"], imported, tokens=False)
     read = partial(load_features, corpus("one", "two"), tmp_path, image=[])
-    with pytest.raises(
-        ValueError, match="2 of 2 items have no features with tokens of my own.*; add --inputs pooled"
-    ) as e:
+    with pytest.raises(ValueError, match=r"2 of 2 items .* with tokens of my own.*; add --inputs pooled") as refused:
         read(text=[imported], tokens=True)
-    assert "import" not in str(e.value)
+    assert "import" not in str(refused.value)
     assert read(text=[imported], tokens=False).text is not None
     fill(tmp_path, ["one", "two"], replace(TEXT, clean="social"), tokens=False)
     with pytest.raises(
