@@ -42,6 +42,7 @@ ARCHITECTURES = {"doc2vec": "PV-DBOW with words", "word2vec": "skip-gram"}
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+LONG_RUN = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]{500}")  # of what jieba splits as one sentence
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -174,6 +175,7 @@ def split_words(text: str) -> list[str]:
     text = text.lower()
     if not CJK.search(text):
         return WORD.findall(text)
+    text = LONG_RUN.sub(r"\g<0> ", text)  # jieba's time grows with the square of a sentence
     return [word for word in _jieba().lcut(text) if WORD.search(word)]
 
 

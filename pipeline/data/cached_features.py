@@ -231,8 +231,8 @@ def _load_encoder(
         imported = store.spec.source == "import"
         remedy = f"run `{import_line(store) if imported else remedy}` first"
         if tokens and not store.spec.raw and store.find(lacking).all():
-            pooled = "add --inputs pooled, or choose a head on pooled vectors (`msa heads`)"
-            remedy = pooled if imported else f"{remedy}, or {pooled}"
+            other = "add --inputs pooled, or choose a head on pooled vectors (`msa heads`)"
+            remedy = other if imported else f"{remedy}, or {other}"
         what = "features with tokens" if tokens else "features"
         raise ValueError(
             f"{len(lacking)} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
