@@ -116,10 +116,10 @@ def _unseen(corpus: Corpus, contents: Contents, held: Collection[Modality]) -> s
     missing: dict[Modality, list[bool]] = {modality: contents.missing(modality) for modality in ("image", "text")}
     bare = sum(both for both in map(min, missing["image"], missing["text"]))
     if bare and (corpus.problems or bare == len(corpus.samples)):
-        return f"{bare} posts of {corpus.root} have neither image nor text, and `msa check` finds problems there"
+        return f"{bare} posts of {corpus.root} have neither image nor text that is found (see `msa check`)"
     for modality in sorted(held):
         if corpus.problems and all(missing[modality]):
-            return f"no post of {corpus.root} has its {modality}, and `msa check` finds problems there"
+            return f"the {modality} of no post of {corpus.root} is found (see `msa check`)"
     return ""
 
 

@@ -174,7 +174,7 @@ def test_gc_spares_what_may_lie_on_a_disk_that_is_not_mounted_unless_forced(tmp_
     lost = {
         "neither image nor text": Corpus(tmp_path, "folder", [Sample("1", None, None), Sample("2", None, "a")], [gone]),
         "2 posts": Corpus(tmp_path, "folder", [Sample("1", None, None), Sample("2", None, "")]),
-        "no post of .* has its image": Corpus(
+        "the image of no post of .* is found": Corpus(
             tmp_path, "table", [Sample("1", None, "a"), Sample("2", None, "b")], [gone]
         ),
         "files cannot be read": Corpus(tmp_path, "table", [Sample("1", tmp_path / "gone.jpg", "a")]),
@@ -215,6 +215,24 @@ def test_the_commands_on_posts_that_lie_in_two_tables(tmp_path: Path, capsys: py
     assert (would["done"], would["encoders"][0]["dropped"]) == (False, 1)
     assert msa(capsys, "cache", "gc", *tables, "--cache", cache, "--yes")[1]["encoders"][0]["kept"] == 2
     assert msa(capsys, "cache", "ls", "--cache", cache)[1]["encoders"][0]["rows"] == 2
+
+
+def test_ls_exits_with_1_beside_damage_and_gc_takes_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "cache"
+    store = write(cache, ["one"])
+    (tmp_path / "posts.csv").write_text("id,text,image\n1,,photos/gone.jpg\n")
+    collect = ["cache", "gc", str(tmp_path / "posts.csv"), "--cache", str(cache), "--yes"]
+    code, _, err = msa(capsys, *collect)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--force" in err
+    torn = store.folder / "part-00000000000000000001-aaaaaaaa.h5"
+    torn.write_bytes(b"torn")
+    code, found, _ = msa(capsys, "cache", "ls", "--cache", str(cache))
+    assert (code, found["encoders"][0]["rows"]) == (1, 1)
+    assert torn.name in found["faults"][0]
+    torn.unlink()
+    assert msa(capsys, *collect, "--force")[0] == 0
+    assert not store.folder.exists()
 
 
 @pytest.mark.parametrize("command", ["ls", "verify", "merge", "gc", "export"])
