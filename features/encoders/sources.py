@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
@@ -97,7 +99,7 @@ def _record_origin(source: Source, cache: Path, base: str, weights: str | None) 
 def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
     """Open the encoder of a spec. Raises ValueError if the one on this machine would give other numbers."""
     if spec.source == "import":
-        return Source((spec,), partial(_refuse_imported, spec))
+        return Source((spec,), partial(_refuse_imported, spec, cache))
     if spec.weights.startswith("fit:"):
         return load_fitted((spec,), cache)
     note = cache / spec.slug / "origin.json"
@@ -122,17 +124,37 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
     return share_loaded(source)
 
 
-def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
+def _refuse_imported(spec: EncoderSpec, cache: Path, runtime: Runtime) -> Encoder:
     """Fails only on loading: rows in the cache can be used without the encoder."""
     raise ValueError(
         f"{spec.name!r} was imported, so new posts cannot be embedded here; import their embeddings too: "
-        f"`{import_line(spec)}`"
+        f"`{import_line(Store(cache / spec.slug, spec))}`"
     )
 
 
-def import_line(spec: EncoderSpec) -> str:
-    """The command that imports more embeddings of an imported encoder, without its files."""
-    return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
+def import_line(store: Store) -> str:
+    """The command that imports more embeddings of an imported encoder, with names for the posts and the files."""
+    spec = store.spec
+    names = f"--name {quote(spec.name)} --modality {spec.modality}"
+    tokens = " --tokens tokens.npy --offsets offsets.npy" if any(part.has_tokens for part in store.parts) else ""
+    return f"msa cache import --append {names} posts --pooled pooled.npy --ids ids.txt{tokens}"
+
+
+def pick_form(name: str, found: Sequence[EncoderSpec]) -> EncoderSpec:
+    """The one of several cached forms that a name denotes: the uncleaned one, of these the encoder's default.
+
+    Raises ValueError that lists them where that is none of them, or unknown.
+    """
+    plain = [spec for spec in found if spec.clean == "none"]
+    if len(plain) == 1:
+        return plain[0]
+    for modality in sorted({spec.modality for spec in plain}):
+        with suppress(ValueError, OSError):
+            default = open_encoder(name, modality, EncoderOptions(local_files_only=True)).spec
+            if default in plain:
+                return default
+    forms = ", ".join(f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype})" for spec in found)
+    raise ValueError(f"{name!r} is cached in several forms: {forms}; name one of these")
 
 
 def _place(name: str, folder: Path, place: Callable[[str, Path], str | Path]) -> str:
