@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msa.features.posts.tables import split_name
+from msa.features.posts.cells import split_name
 from msa.pipeline.runs.runs import find_run, free_name, load_run
 
 
