@@ -53,7 +53,7 @@ def read_cell(name: str, value: Any, tally: Tally) -> str | None:
         missing = not cell
     elif (missing := is_missing(cell)) and cell:
         tally[f"{name}s read as missing", repr(cell)] += 1
-    if name != "text" and _SURROGATE.search(cell):
+    if name != "text" and not cell.isascii() and _SURROGATE.search(cell):
         raise ValueError(f"{name} {cell!r} holds half of a surrogate pair; write the whole character")
     return None if missing else cell
 
@@ -114,10 +114,10 @@ def _read_list(cell: str) -> Any:
 
 def _scalar(value: Any) -> str:
     """A value of JSON or Parquet as stripped text, '' for null and NaN. Raises ValueError for lists and objects."""
-    if value is None or value != value:
-        return ""
     if isinstance(value, str):
         return value.strip()
+    if value is None or value != value:
+        return ""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, list | dict | bytes):

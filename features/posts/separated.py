@@ -20,7 +20,7 @@ from .text import read_lines
 Style = Literal["quoted", "escaped", "literal"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-MAX_LINES = 1000  # of one row: where a quote mark is never closed, each line after it would be read again and again
+MAX_LINES = 200  # of one row: where a quote mark is never closed, each line after it would be read again and again
 UNREADABLE = "\udc80"  # for a line in no known encoding; no decoded line holds it
 NEVER_CLOSED = "a quote mark opens a cell and none closes it; double the mark, or remove it"
 AFTER_QUOTES = "text after a closing quote mark; double the quote marks inside a quoted cell"

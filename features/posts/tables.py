@@ -136,7 +136,7 @@ def _read(
 
 def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:
     """The posts of a table; what cannot be read is reported, and costs a row only where it is the id."""
-    shown, folder = source.shown, Folder(source.file.parent)
+    shown, stem, folder = source.shown, source.file.stem, Folder(source.file.parent)
     unknown: dict[str, list[int]] = {}  # split that is none of SPLITS -> its lines
     for line, reason in source.table.problems:
         posts.report(shown, line, reason)
@@ -160,7 +160,7 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
             unknown.setdefault(split, []).append(line)
         id = id if "id" in cells else source.prefix + id
         sample = Sample(id, image, cells.get("text"), cells.get("label"), split, cells.get("group"))
-        yield Row(shown, line, source.file.stem, sample)
+        yield Row(shown, line, stem, sample)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
         more = ", …" if len(unknown) > 5 else ""
