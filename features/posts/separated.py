@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .columns import Table
 from .folder import IMAGE_SUFFIXES
@@ -213,16 +213,24 @@ class _Splitter:
         told: list[bool] = []
         numbers = [number for number in range(first, end) if self.lines[number].strip()]
         fitting = {number: cells for number in numbers if (cells := self._alone(number))}
-        own = [cells for number, cells in fitting.items() if '"' not in self.lines[number]]
+        columns = [(column, seen) for column, seen in enumerate(self._seen) if seen]
+        own = Counter(
+            (column, seen.form(cells[column]))
+            for number, cells in fitting.items()
+            if '"' not in self.lines[number]
+            for column, seen in columns
+        )
         for number in numbers:
             cells = fitting.get(number) or self._literal(number)
             marked = [column for column, cell in enumerate(cells) if '"' in cell]
             start = marked[-1] + 1 if marked and number == first else 0
-            stop = marked[0] if marked and number == end - 1 else self.width
-            columns = [column for column in range(start, min(stop, len(cells))) if '"' not in cells[column]]
-            told += [seen.has(cells[c], [other[c] for other in own]) for c in columns if (seen := self._seen[c])]
+            stop = marked[0] if marked and number == end - 1 else len(cells)
+            for column, seen in columns:
+                if start <= column < min(stop, len(cells)) and '"' not in cells[column]:
+                    form = seen.form(cells[column])
+                    told.append(seen.counts[form] > own[column, form])
             told += [False] * (number not in fitting)
-        if self.width == 1 or not any(self._seen):
+        if self.width == 1 or not columns:
             return 0.5 * (self.width > 1 and len(fitting) > 0)
         return sum(told) / max(1, len(told))
 
@@ -234,17 +242,11 @@ class _Splitter:
         return [_summarize([cells[column] for cells in rows]) for column in range(self.width)]
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """How often a column has each of its few values, or each of their few forms."""
 
     form: Callable[[str], str]
     counts: Counter[str]
-
-    def has(self, cell: str, others: Sequence[str]) -> bool:
-        """Whether a cell is like one of the column that is not among the others."""
-        form = self.form(cell)
-        return self.counts[form] > sum(self.form(other) == form for other in others)
 
 
 def _summarize(column: Sequence[str]) -> _Seen | None:
