@@ -40,8 +40,8 @@ def find_columns(
     """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's name for it.
 
     A choice is a name, or a position as #4 (1-based); it may be absent if it is a column `elsewhere`, in another table
-    of the data set. Raises ValueError for any other absent choice, for a name of several columns, and where there is
-    neither image nor text.
+    of the data set, whose labels may stand in a table of ids and labels. Raises ValueError for any other absent choice,
+    for a name of several columns, and where there is neither image nor text.
     """
     if not table.has_header and not any(_POSITION.fullmatch(name) for name in asked.values()):
         raise ValueError(_say_how_to_name(file, table.columns))
@@ -55,12 +55,23 @@ def find_columns(
             number = next((number for number in numbers if number is not None), None)
         if number is not None:
             found[canonical] = number
-    if "image" not in found and "text" not in found:
+    if "image" not in found and "text" not in found and not (elsewhere and {"id", "label"} <= found.keys()):
         raise ValueError(
             f"{file} has no column for the image or the text, only {_listed(table.columns) or 'none'}; "
             "name them with --column image=NAME or --column text=NAME"
         )
     return found
+
+
+def note_images(table: Table, found: Mapping[str, int]) -> list[str]:
+    """A note on columns of images where none is read."""
+    if "image" in found:
+        return []
+    cells = [(number, cell) for _, row in table.rows[:100] for number, cell in row.items() if isinstance(cell, str)]
+    numbers = dict.fromkeys(number for number, cell in cells if cell.lower().endswith(IMAGE_SUFFIXES))
+    others = [number for number in numbers if number not in found.values()]
+    listed = " or ".join(f"--column image=#{number + 1}" for number in others)
+    return [f"no column is read as the image, though some name images: {listed}"] if others else []
 
 
 def _find_asked(file: str, table: Table, canonical: str, name: str, elsewhere: Collection[str]) -> int | None:

@@ -36,7 +36,7 @@ def tell_apart(rows: Sequence[Row], tally: Tally) -> Sequence[Row]:
 
 
 def unite(rows: Sequence[Row], posts: PostCollector, tally: Tally) -> Iterable[Row]:
-    """One row per id: the first one with a label. A post in several files is counted, any other repetition reported."""
+    """One row per id: the first one with a label. A post in several files is one; any other repetition is reported."""
     kept: dict[str, Row] = {}
     for row in rows:
         id = row.sample.id
@@ -49,7 +49,8 @@ def unite(rows: Sequence[Row], posts: PostCollector, tally: Tally) -> Iterable[R
             kept[id] = row  # in the place of the earlier one
         agree = unused.sample.label in (None, used.sample.label) and used.sample.split == unused.sample.split
         if used.file != unused.file and agree and _is_same_post(used.sample, unused.sample):
-            tally["posts in two files, of which one is used", f"{used.file}, not {unused.file}"] += 1
+            kept[id] = replace(used, sample=_complete(used.sample, unused.sample))
+            tally["posts in two files, read as one with its label", f"{earlier.file} and {row.file}"] += 1
         else:
             which = "first" if used is earlier else "labelled"
             posts.report(row.file, row.line, f"id {id!r} is already in {_place(earlier)}; the {which} one is kept")
@@ -58,6 +59,11 @@ def unite(rows: Sequence[Row], posts: PostCollector, tally: Tally) -> Iterable[R
 
 def _place(row: Row) -> str:
     return f"{row.file}:{row.line}"
+
+
+def _complete(sample: Sample, other: Sample) -> Sample:
+    """A sample with the image and the text of another where it has none, as of a table that holds labels alone."""
+    return replace(sample, image=sample.image or other.image, text=sample.text or other.text)
 
 
 def _is_same_post(one: Sample, other: Sample) -> bool:

@@ -54,7 +54,8 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
     if reading.stray:
         notes.append(f"lines with a stray quote mark, read as they are: {reading.stray}")
     columns = reading.rows[0][1] if reading.rows else []
-    is_header = not _is_row_of_data(columns, known)
+    if not (is_header := not _is_row_of_data(columns, known)):
+        notes.append("no header line; the first line is a post")
     rows = reading.rows[1:] if is_header else reading.rows
     numbered = [(line, {number: cell for number, cell in enumerate(cells) if cell}) for line, cells in rows]
     return Table(columns, numbered, reading.problems, notes, is_header)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_images
-from .columns import Table, find_columns, known_names
+from .columns import Table, find_columns, known_names, note_images
 from .folder import Folder, PostCollector
 from .records import load_json, load_parquet
 from .repeats import Row, tell_apart, unite
@@ -121,10 +121,9 @@ def _read(
     rows: list[Row] = []
     for file, split, table in loaded:
         shown = file.relative_to(root).as_posix()
-        posts.notes.extend(f"{shown}: {note}" for note in table.notes)
         columns = find_columns(str(file), table, asked, usual, all_columns)
-        if not table.has_header:
-            posts.notes.append(f"{shown}: no header line; the first line is a post")
+        notes = [*table.notes, *note_images(table, columns)]
+        posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
         prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
         source = _Source(file, shown, table, columns, split, prefix, by_image)

@@ -14,16 +14,18 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from msa.features.posts.layouts import read_corpus
+from msa.features.posts.layouts import ReadOptions, read_corpus
 from msa.features.posts.samples import Corpus
 
-HEADER = ["id", "text", "label"]
+CANONICAL = ("id", "text", "label")
+HEADERS = st.sampled_from([CANONICAL, ("Tweet #", "mood 1", "x'y"), ("#2", "#3", "#1")])
+STEMS = st.sampled_from(["posts", "my posts (1)", "数据", "a'b", "train.v2"])
+ID_FORMS = st.sampled_from(["{}{}", "{} {}", "{}_{}", "{}/{}", "{}'{}", "{}.{}", "no. {}{}"])  # one in a file
 TEXTS = st.text(alphabet="ab ,;|\t\"'\\\n[]{}#é好😀N", max_size=12)
 MARKS = st.text(alphabet=" ,;|\t\"'\\\n[]{}#!", max_size=12)  # no words that could be a label or an id
 LABELS = st.sampled_from(["pos", "neg", "Pos", "nan", "", "N/A", "['pos']", "[", "sehr gut"])
 JSON_LABELS = st.one_of(LABELS, st.none(), st.integers(), st.lists(LABELS, max_size=2), st.just("a\ud83d"))
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"])
-PLAIN = [[f"p{number}", "nothing to see", "pos"] for number in range(8)]  # what other rows are compared with
 
 Record = Sequence[object]
 Lines = list[str]
@@ -44,6 +46,10 @@ def unquoted(separator: str) -> Callable[[Record], str]:
     return lambda record: separator.join(str(cell).replace("\n", " ") for cell in record)
 
 
+def json_line(header: Sequence[str]) -> Callable[[Record], str]:
+    return lambda record: json.dumps(dict(zip(header, record, strict=True)))
+
+
 WRITERS: dict[str, Callable[[Record], str]] = {
     "minimal.csv": separated(","),
     "all.csv": separated(",", csv.QUOTE_ALL),
@@ -53,7 +59,7 @@ WRITERS: dict[str, Callable[[Record], str]] = {
     "joined.csv": unquoted(","),
     "quoted.tsv": separated("\t"),
     "joined.tsv": unquoted("\t"),
-    "lines.jsonl": lambda record: json.dumps(dict(zip(HEADER, record, strict=True))),
+    "lines.jsonl": json_line(CANONICAL),
 }
 
 EXACT = ["minimal.csv", "all.csv", "semicolon.csv", "tabs.csv", "quoted.tsv", "lines.jsonl"]
@@ -61,40 +67,49 @@ EXACT = ["minimal.csv", "all.csv", "semicolon.csv", "tabs.csv", "quoted.tsv", "l
 
 @dataclass(frozen=True)
 class Written:
-    """A file, and for each of its rows the id and the first and last line (1-based)."""
+    """A file, its header, and for each of its rows the id and the first and last line (1-based)."""
 
     name: str
+    header: Sequence[str]
     raw: bytes
     rows: list[tuple[str, int, int]]
+
+
+def plain_records(form: str = "{}{}") -> list[list[str]]:
+    """Rows that tell the form of ids and the encoding."""
+    return [[form.format("p", number), "nothing to see 好", "pos"] for number in range(8)]
 
 
 @st.composite
 def files(draw: st.DrawFn) -> Written:
     name = draw(st.sampled_from(sorted(WRITERS)))
-    numbers = draw(st.lists(st.integers(0, 9), max_size=8))  # some ids twice
+    header = draw(HEADERS)
     labels = JSON_LABELS if name == "lines.jsonl" else LABELS
-    drawn = [[f"r{number}", draw(TEXTS), draw(labels)] for number in numbers]
-    records = draw(st.permutations([*PLAIN, *drawn]))
-    lines: Lines = [] if name == "lines.jsonl" else WRITERS[name](HEADER).split("\n")
+    form = draw(ID_FORMS)
+    ids = st.builds(form.format, st.just("r"), st.integers(0, 9))
+    drawn = draw(st.lists(st.tuples(ids, TEXTS, labels), max_size=8))  # some ids twice
+    records = draw(st.permutations([*plain_records(form), *drawn]))
+    write = json_line(header) if name == "lines.jsonl" else WRITERS[name]
+    lines: Lines = [] if name == "lines.jsonl" else write(header).split("\n")
     rows = []
     for record in records:
-        written = WRITERS[name](record).split("\n")
+        written = write(record).split("\n")
         rows.append((str(record[0]), len(lines) + 1, len(lines) + len(written)))
         lines += written
-    starts = {first - 1 for _, first, _ in rows}
+    starts = {first - 1: id for id, first, _ in rows}
     encoding = draw(ENCODINGS)
     encoded = [line.encode(encoding.removesuffix("-sig")) for line in lines]
     if encoding != "utf-16":
         for at in draw(st.sets(st.sampled_from(sorted(starts)), max_size=3)):
-            encoded[at] = damage(draw, encoded[at])
+            encoded[at] = damage(draw, encoded[at], starts[at].encode())
     mark = b"\xef\xbb\xbf" if encoding == "utf-8-sig" else b""
     raw = "\n".join(lines).encode("utf-16") if encoding == "utf-16" else mark + b"\n".join(encoded)
-    return Written(name, raw, rows)
+    return Written(draw(STEMS) + name[name.index(".") :], header, raw, rows)
 
 
-def damage(draw: st.DrawFn, line: bytes) -> bytes:
+def damage(draw: st.DrawFn, line: bytes, id: bytes) -> bytes:
     """A line that was cut, has a quote mark or a separator more, or bytes of no encoding; its id is as it was."""
-    at = draw(st.integers(min(16, len(line)), len(line)))
+    at = draw(st.integers(min(line.index(id) + len(id) + 2, len(line)), len(line)))
     return draw(
         st.sampled_from(
             [line[:at], line[:at] + b'"' + line[at:], line[:at] + b"," + line[at:], line[:at] + b"\xff\xff"]
@@ -111,17 +126,18 @@ def reported_lines(corpus: Corpus) -> set[int]:
     return found
 
 
-def read(files: dict[str, bytes], *, file: str = "") -> Corpus:
+def read(files: dict[str, bytes], *, file: str = "", header: Sequence[str] = CANONICAL) -> Corpus:
     with TemporaryDirectory() as folder:
         for name, raw in files.items():
             (Path(folder) / name).write_bytes(raw)
-        return read_corpus(Path(folder) / file)
+        columns = dict(zip(CANONICAL, header, strict=True))
+        return read_corpus(Path(folder) / file, options=ReadOptions(columns=columns))
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(files())
 def test_a_row_of_a_damaged_table_is_used_or_its_line_is_reported(written: Written) -> None:
-    corpus = read({written.name: written.raw}, file=written.name)
+    corpus = read({written.name: written.raw}, file=written.name, header=written.header)
     used, lines = [sample.id for sample in corpus.samples], reported_lines(corpus)
     reported = [id for id, first, last in written.rows if lines & set(range(first, last + 1))]
     assert len(used) == len(set(used))
@@ -133,9 +149,31 @@ def test_a_row_of_a_damaged_table_is_used_or_its_line_is_reported(written: Writt
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(EXACT), st.lists(st.tuples(MARKS, st.sampled_from(["pos", "neg"])), max_size=8))
 def test_a_table_as_its_writer_left_it_is_read_cell_by_cell(name: str, cells: list[tuple[str, str]]) -> None:
-    records = [*PLAIN, *([f"r{number}", text, label] for number, (text, label) in enumerate(cells))]
-    header = "" if name == "lines.jsonl" else WRITERS[name](HEADER) + "\n"
+    records = [*plain_records(), *([f"r{number}", text, label] for number, (text, label) in enumerate(cells))]
+    header = "" if name == "lines.jsonl" else WRITERS[name](CANONICAL) + "\n"
     raw = (header + "\n".join(map(WRITERS[name], records))).encode()
     corpus = read({name: raw}, file=name)
     assert [sample.id for sample in corpus.samples] == [str(record[0]) for record in records]
     assert [sample.text for sample in corpus.samples] == [str(record[1]).strip() or None for record in records]
+
+
+POST = st.tuples(
+    st.integers(0, 5), st.sampled_from(["so cold", "so warm", "rain"]), st.sampled_from(["", "pos", "neg"])
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(POST, max_size=6), st.lists(POST, max_size=6), st.booleans())
+def test_rows_of_two_tables_are_used_united_or_reported(
+    train: list[tuple[object, ...]], test: list[tuple[object, ...]], one_split: bool
+) -> None:
+    tables = {"train.csv": train, "test.csv": test, "val.csv": []}
+    if one_split:
+        tables = {"test.csv": train, "test_seen.csv": test, "train.csv": []}
+    write = WRITERS["minimal.csv"]
+    raw = {name: "\n".join(map(write, [CANONICAL, *rows])).encode() for name, rows in tables.items()}
+    corpus = read(raw)
+    united = sum(int(match[1]) for note in corpus.notes if (match := re.match(r"posts in two files.*?: (\d+)", note)))
+    assert all("is already in" in problem.reason for problem in corpus.problems)
+    assert len(corpus.samples) + united + len(corpus.problems) == len(train) + len(test)
+    assert len({sample.id for sample in corpus.samples}) == len(corpus.samples)

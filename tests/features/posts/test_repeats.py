@@ -77,11 +77,33 @@ def test_of_a_post_in_two_files_the_labelled_row_is_used_and_counted(tmp_path: P
     corpus = read(tmp_path, files)
     assert corpus.layout == "hateful-memes"
     assert rows(corpus) == [("0", "1", "train"), ("1", "0", "test"), ("2", "0", "test"), ("3", None, "test")]
-    assert corpus.notes == ["posts in two files, of which one is used: 2 (test_seen.jsonl, not test.jsonl: 2)"]
+    assert corpus.notes == ["posts in two files, read as one with its label: 2 (test.jsonl and test_seen.jsonl: 2)"]
     repeated = [problem for problem in corpus.problems if "already" in problem.reason]
     assert [str(problem) for problem in repeated] == [
         "dev_seen.jsonl:1: id '0' is already in train.jsonl:1; the first one is kept"
     ]
+
+
+def test_labels_in_a_table_of_their_own_join_the_posts_of_another(tmp_path: Path) -> None:
+    header = "id,text,label\n"
+    files = {
+        "train.csv": header + "a,x,p\n",
+        "test.csv": "id,text\nb,y\nc,z\n",
+        "test_labels.csv": "id,label\nc,n\nb,p\n",
+    }
+    corpus = read(tmp_path, files)
+    assert rows(corpus) == [("a", "p", "train"), ("b", "p", "test"), ("c", "n", "test")]
+    assert [sample.text for sample in corpus.samples] == ["x", "y", "z"]
+    assert corpus.problems == []
+
+
+def test_a_column_of_images_by_another_name_is_pointed_out(tmp_path: Path) -> None:
+    table = "id,text,picture\na,x,img/1.jpg\nb,y,img/2.jpg\n"
+    assert read(tmp_path, {"posts.csv": table}).notes == [
+        "posts.csv: no column is read as the image, though some name images: --column image=#3"
+    ]
+    assert read(tmp_path, {"posts.csv": table}, image="#3").notes == []
+    assert read(tmp_path, {"posts.csv": table.replace(".jpg", "")}).notes == []
 
 
 def test_of_a_repeated_id_in_one_table_the_first_with_a_label_is_kept_and_the_other_reported(tmp_path: Path) -> None:
