@@ -19,7 +19,7 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "devel", "development", "eval"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_NO_WORD = re.compile(r"[\W_]+")
+_NO_WORD = re.compile(r"[\W\d_]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BETWEEN_IMAGES = re.compile(r"\s*[;|,]\s*|\s+")
 
@@ -52,7 +52,7 @@ def read_cell(name: str, value: Any, tally: Tally) -> str | None:
     if name in ("id", "text"):
         missing = not cell
     elif (missing := is_missing(cell)) and cell:
-        tally[f"{name}s read as missing", repr(cell)] += 1
+        count_missing(name, cell, tally)
     if name != "text" and not cell.isascii() and _SURROGATE.search(cell):
         raise ValueError(f"{name} {cell!r} holds half of a surrogate pair; write the whole character")
     return None if missing else cell
@@ -78,6 +78,11 @@ def split_images(cell: str) -> list[str]:
     """The names of several images in one cell, between commas, semicolons, bars or spaces; else none."""
     names = _BETWEEN_IMAGES.split(cell)
     return names if len(names) > 1 and all(name.lower().endswith(IMAGE_SUFFIXES) for name in names) else []
+
+
+def count_missing(name: str, cell: str, tally: Tally) -> None:
+    cure = "; rename one that is a class" if name == "label" else ""
+    tally[f"{name}s read as missing{cure}", repr(cell)] += 1
 
 
 def count_images(tally: Tally) -> None:

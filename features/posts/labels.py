@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from .cells import Tally, is_missing
+from .cells import Tally, count_missing, is_missing
 from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, PostCollector
 from .samples import Sample
 from .text import read_lines
@@ -39,7 +39,7 @@ def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> Non
             elif posts.claim(id, name, line):
                 missing = is_missing(label)
                 if missing and label.lower() not in {"", "null"}:  # the words of the layout itself
-                    tally["labels read as missing", repr(label)] += 1
+                    count_missing("label", label, tally)
                 _add(folder, posts, id, None if missing else label, name, line)
     posts.notes.extend(tally.notes())
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])

@@ -25,8 +25,18 @@ def test_split_names_are_brought_to_one_spelling(name: str, split: str) -> None:
 
 
 def test_a_split_is_known_by_one_word_of_its_name() -> None:
-    names = ["mvsa_train", "validation-00000-of-00002", "TESTING", "train_test", "latest", "trainval", "0", ""]
-    assert [known_split(name) for name in names] == ["train", "val", "test", None, None, None, None, None]
+    names = [
+        "mvsa_train",
+        "validation-00000-of-00002",
+        "TESTING",
+        "val2017",
+        "train_test",
+        "latest",
+        "trainval",
+        "0",
+        "",
+    ]
+    assert [known_split(name) for name in names] == ["train", "val", "test", "val", None, None, None, None, None]
 
 
 def test_words_for_no_value_are_no_label_and_counted(tmp_path: Path) -> None:
@@ -34,7 +44,7 @@ def test_words_for_no_value_are_no_label_and_counted(tmp_path: Path) -> None:
     rows = "".join(f"t,{word},{word},{word}\n" for word in words)
     corpus = read(tmp_path, f"text,label,group,split\n{rows}t,Nancy,g,train\n")
     assert [(s.label, s.group, s.split) for s in corpus.samples] == [(None, None, None)] * 9 + [("Nancy", "g", "train")]
-    assert corpus.notes[0].startswith("labels read as missing: 8 ('nan': 1, 'NaN': 1")
+    assert corpus.notes[0].startswith("labels read as missing; rename one that is a class: 8 ('nan': 1, 'NaN': 1")
     assert len(corpus.notes) == 3
     assert corpus.problems == []
 
@@ -51,7 +61,7 @@ def test_missing_labels_of_the_course_layout(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("guid,tag\n1,null\n2,nan\n3,sad\n")
     corpus = read_corpus(tmp_path)
     assert [sample.label for sample in corpus.samples] == [None, None, "sad"]
-    assert corpus.notes == ["labels read as missing: 1 ('nan': 1)"]
+    assert corpus.notes == ["labels read as missing; rename one that is a class: 1 ('nan': 1)"]
 
 
 def test_spellings_of_one_label_are_one_class_by_the_most_frequent_one(tmp_path: Path) -> None:
