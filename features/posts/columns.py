@@ -41,8 +41,10 @@ def find_columns(
 
     A choice is a name, or a position as #4 (1-based); it may be absent if it is a column `elsewhere`, in another table
     of the data set, whose labels may stand in a table of ids and labels. Raises ValueError for any other absent choice,
-    for a name of several columns, and where there is neither image nor text.
+    for a name of several columns, for no columns, and where there is neither image nor text.
     """
+    if not table.columns:
+        raise ValueError(f"{file} holds no rows; a table begins with a line of column names, as id,image,text,label")
     if not table.has_header and not any(_POSITION.fullmatch(name) for name in asked.values()):
         raise ValueError(_say_how_to_name(file, table.columns))
     found: dict[str, int] = {}
@@ -57,7 +59,7 @@ def find_columns(
             found[canonical] = number
     if "image" not in found and "text" not in found and not (elsewhere and {"id", "label"} <= found.keys()):
         raise ValueError(
-            f"{file} has no column for the image or the text, only {_listed(table.columns) or 'none'}; "
+            f"{file} has no column for the image or the text, only {_listed(table.columns)}; "
             "name them with --column image=NAME or --column text=NAME"
         )
     return found

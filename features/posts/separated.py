@@ -148,7 +148,7 @@ class _Splitter:
             if cells is None or len(cells) != self.width:
                 alone = self._alone(first)
                 if alone is None:
-                    reason = reason or f"{len(cells or ())} fields, but the header has {self.width}"
+                    reason = reason or self._say_width(len(cells or ()))
                     if any(self._alone(number) for number in range(first + 1, end)):
                         end = first + 1  # a row may follow inside what was taken for one cell
                     reading.problems.append((first + 1, _span(first, end) + reason))
@@ -158,6 +158,14 @@ class _Splitter:
             reading.spanning += end - first > 1
             reading.rows.append((first + 1, cells))
         return reading
+
+    def _say_width(self, count: int) -> str:
+        cure = (
+            f"; put quote marks around cells with {SEPARATORS.get(self.separator, 'the separator')}"
+            if count > self.width
+            else ""
+        )
+        return f"{count} fields, but the header has {self.width}{cure}"
 
     def _row(self, first: int) -> tuple[list[str], int]:
         """The cells of the row that begins at a line, and the line after it. Raises csv.Error."""

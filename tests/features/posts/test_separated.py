@@ -60,7 +60,9 @@ def test_lines_that_may_be_rows_or_one_cell_are_reported() -> None:
 
 def test_a_quoted_row_of_too_many_cells_is_one_problem_and_hides_no_other_row() -> None:
     table = split_table(["id,text,label", '1,"two', 'lines",x,too,many', "2,b,x"], ",", KNOWN)
-    assert [(line, reason) for line, reason in table.problems] == [(2, "lines 2 to 3: 5 fields, but the header has 3")]
+    assert [(line, reason) for line, reason in table.problems] == [
+        (2, "lines 2 to 3: 5 fields, but the header has 3; put quote marks around cells with commas")
+    ]
     rows, problems, _ = read('id,text,label\n1,"a,b,c,x\n2,b,x\n3,c",x,y\n')
     assert [row[0] for row in rows] == ["2"]
     assert problems == [2, 4]

@@ -132,7 +132,7 @@ def test_several_tables_need_a_choice_unless_one_is_called_posts(tmp_path: Path)
 
 
 def test_an_empty_table_says_that_it_has_no_columns(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="only none"):
+    with pytest.raises(ValueError, match="holds no rows"):
         read_corpus(write(tmp_path, {"posts.csv": ""}))
 
 
