@@ -44,7 +44,8 @@ def find_columns(
     for a name of several columns, for no columns, and where there is neither image nor text.
     """
     if not table.columns:
-        raise ValueError(f"{file} holds no rows; a table begins with a line of column names, as id,image,text,label")
+        why = next((f"line {line}: {reason}" for line, reason in table.problems), "it is empty")
+        raise ValueError(f"{file} holds no table ({why}); a table begins with its column names, as id,image,text,label")
     if not table.has_header and not any(_POSITION.fullmatch(name) for name in asked.values()):
         raise ValueError(_say_how_to_name(file, table.columns))
     found: dict[str, int] = {}

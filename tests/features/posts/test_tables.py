@@ -131,9 +131,11 @@ def test_several_tables_need_a_choice_unless_one_is_called_posts(tmp_path: Path)
     assert [s.text for s in read_corpus(root).samples] == ["p"]
 
 
-def test_an_empty_table_says_that_it_has_no_columns(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no rows"):
+def test_an_empty_or_undecodable_table_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no table \(it is empty\)"):
         read_corpus(write(tmp_path, {"posts.csv": ""}))
+    with pytest.raises(ValueError, match=r"holds no table \(line 1: neither UTF-8"):
+        read_corpus(write(tmp_path, {"posts.csv": b"\xff\xff\n\xff\xff\n"}))
 
 
 def test_imagefolder_in_split_folders(tmp_path: Path) -> None:
