@@ -95,7 +95,9 @@ def _one_of(name: str, values: list[Any], tally: Tally) -> Any:
     if name == "text":
         if not any(isinstance(value, str) for value in values):
             raise ValueError(f"the text is a list without words: {shorten(values)}; write the words, or one text")
-        return " ".join(filter(None, map(_scalar, values)))
+        text = " ".join(filter(None, map(_scalar, values)))
+        tally["texts that are lists of words, joined by spaces", ""] += 1
+        return text
     if name == "image":
         if len(values) > 1:
             count_images(tally)
@@ -103,6 +105,7 @@ def _one_of(name: str, values: list[Any], tally: Tally) -> Any:
     distinct = dict.fromkeys(map(_scalar, values))
     if len(distinct) > 1:
         raise ValueError(f"the {name} is a list of {len(distinct)} different values: {shorten(values)}; write one")
+    tally[f"{name}s that are lists of one value", ""] += 1
     return values[0]
 
 

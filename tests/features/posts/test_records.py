@@ -83,6 +83,10 @@ def test_lists_and_objects_in_cells_are_read_or_reported(tmp_path: Path) -> None
         ("4", None, None),
         ("5", "x", None),
     ]
+    assert corpus.notes == [
+        "texts that are lists of words, joined by spaces: 1",
+        "labels that are lists of one value: 2",
+    ]
     reasons = {problem.line: problem.reason for problem in corpus.problems if "neither" not in problem.reason}
     assert sorted(reasons) == [3, 4, 5, 6]
     assert "2 different values: ['a', 'b']" in reasons[3]
