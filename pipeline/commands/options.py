@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from ...features.extraction.shard import Shard
     from ...features.posts.samples import Corpus
 
-POSTS = "Folder of posts, or a CSV, TSV or JSONL table."
+POSTS = "Folder of posts, or a CSV, TSV, JSON or Parquet table."
 Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
 Cache = Annotated[Path, Option(help=CACHE)]
 RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")]
@@ -65,7 +65,7 @@ class ReadingOptions:
 
     layout: str = setting("auto", "Data layout by name; auto: detected.")
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
-    column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet; repeatable.")
+    column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet or text=#4; repeatable.")
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
     def read_from(self, path: Path) -> Corpus:
