@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from .folder import Folder, PostCollector
+from .collector import PostCollector
+from .directory import is_leftover
 from .labels import UNDECODABLE
 from .samples import Sample
-from .text import read_lines
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 CANONICAL = ("id", "image", "text", "label", "split", "group")
@@ -35,7 +35,8 @@ def find_tables(path: Path) -> list[Path]:
     """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
         return [path] if path.suffix.lower() in TABLE_SUFFIXES else []
-    tables = sorted(p for p in path.iterdir() if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
+    found = (p for p in path.iterdir() if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
+    tables = sorted(p for p in found if not is_leftover(p.name))
     return [p for p in tables if p.stem.lower() == "posts"] or tables
 
 
@@ -43,7 +44,10 @@ def find_metadata(path: Path) -> list[Path]:
     """The `metadata.csv` or `.jsonl` of the folder and of its direct sub-folders, train and val before test."""
     if not path.is_dir():
         return []
-    folders = sorted((child for child in path.iterdir() if child.is_dir()), key=lambda f: (_rank(f.name), f.name))
+    folders = sorted(
+        (child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)),
+        key=lambda f: (_rank(f.name), f.name),
+    )
     files = [f / name for f in (path, *folders) for name in ("metadata.csv", "metadata.jsonl")]
     return [file for file in files if file.is_file()]
 
@@ -133,7 +137,7 @@ def _read(
     load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
     columns, rows = load(file, shown, posts)
     column = _find_columns(file, columns, asked, usual)
-    folder = Folder(file.parent)
+    folder = posts.image_folder(file.parent)
     prefix = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
     for number, (line, row) in enumerate(rows, start=1):
         cells = {canonical: row[name] for canonical, name in column.items() if name in row}
@@ -144,25 +148,20 @@ def _read(
         if id is None:
             posts.report(shown, line, "the id is empty")
             continue
-        try:
-            image = folder.find(cells["image"]) if "image" in cells else None
-        except ValueError as error:
-            posts.report(shown, line, f"image refused: {error}")
-            continue
         if not posts.claim(id, shown, line):
             continue
-        if image is None and "image" in cells:
-            posts.report(shown, line, f"image {cells['image']!r} does not exist")
+        image = posts.find_image(folder, cells["image"], shown, line) if "image" in cells else None
         part = split
         if "split" in cells:
             part = split_name(cells["split"])
         elif split is None and by_image and "image" in cells:
             part = _known_split(cells["image"].partition("/")[0])
         posts.add(Sample(id, image, cells.get("text"), cells.get("label"), part, cells.get("group")), shown, line)
+    posts.note_files(folder)
 
 
 def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
-    lines = read_lines(file)
+    lines = posts.lines(file)
     undecodable = [number for number, text in enumerate(lines, start=1) if text is None]
     reader = csv.reader(
         ((text or "") + "\n" for text in lines),
@@ -196,7 +195,7 @@ def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
 def _load_json_lines(file: Path, shown: str, posts: PostCollector) -> Table:
     columns: dict[str, None] = {}
     rows: list[tuple[int, Mapping[str, str]]] = []
-    for line, text in enumerate(read_lines(file), start=1):
+    for line, text in enumerate(posts.lines(file), start=1):
         if text is None:
             posts.report(shown, line, UNDECODABLE)
         elif text.strip():
