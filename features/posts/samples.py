@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Problem:
     file: str
     line: int | None
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """What problems of its kind have in common: the reason without names and numbers, up to its first colon."""
+        return re.sub(r"(?<!\w)(['\"]).*?\1(?!\w)|[0-9]+", "…", self.reason).partition(": ")[0]
 
     def __str__(self) -> str:
         return f"{self.file}{'' if self.line is None else f':{self.line}'}: {self.reason}"

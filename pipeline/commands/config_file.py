@@ -16,6 +16,7 @@ from ...features.messages import near_or_all
 from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
+    "check": {"all"},
     "extract": {"shard", "dry-run", "recipe"},
     "train-head": {"recipe", "from"},
     "ablate": {"recipe"},

@@ -12,9 +12,9 @@ from typing import Any
 Tick = Callable[[str, int, int], None]
 
 
-def show(result: Any, as_json: bool) -> None:
-    """Print a result as its text, or as one JSON object."""
-    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
+def show(result: Any, as_json: bool, **options: Any) -> None:
+    """Print a result as its text, which `options` may shape, or as one JSON object."""
+    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text(**options))
 
 
 def note(message: str) -> None:

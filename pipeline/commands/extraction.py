@@ -18,11 +18,15 @@ app = typer.Typer()
 
 
 @command(app, panel=EMBEDDINGS, example="msa check posts")
-def check(posts: InputPosts, as_json: Json = False) -> None:
+def check(
+    posts: InputPosts,
+    every: Annotated[bool, Option("--all", help="Print every problem, or the first ten of each kind.")] = False,
+    as_json: Json = False,
+) -> None:
     """Read the posts; report labels, gaps and duplicates."""
     from ...features.posts import check
 
-    show(check.check_corpus(posts.read()), as_json)
+    show(check.check_corpus(posts.read()), as_json, every=every)
 
 
 @command(app, panel=EMBEDDINGS, example="msa extract posts --image efficientnet_lite0 --text minilm")
