@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
@@ -74,6 +75,25 @@ def list_directory(path: Path) -> Directory | None:
         if error.errno in IMPOSSIBLE:
             raise ValueError(reason) from error
         raise OSError(f"cannot list {path}: {reason}; mend it, or its files would count as missing") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file or a link to one. Raises OSError where that cannot be known, as in a loop of links."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """The same of a folder."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if error.errno in ABSENT:
+            return 0
+        raise
 
 
 def absolute(path: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from .collector import PostCollector
+from .directory import is_file, is_folder
 from .post_folder import PostFolder
 
 LabelRule = Literal["paper", "text", "image", "agree"]
@@ -31,7 +32,7 @@ def read_pairs(root: Path, posts: PostCollector, *, files: Mapping[str, str | No
     Lines are `id,label`; labels keep their spelling, an empty one or `null` is none.
     """
     folder = PostFolder(root / "data", posts)
-    for name, split in ((name, split) for name, split in files.items() if (root / name).is_file()):
+    for name, split in ((name, split) for name, split in files.items() if is_file(root / name)):
         for number, (line, text) in enumerate(_lines(root / name, posts)):
             id, comma, label = (part.strip() for part in text.rpartition(","))
             if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
@@ -74,10 +75,10 @@ def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
 
 def find_id_labels(root: Path) -> Mapping[str, str | None]:
     """The ID-label files of a folder: one for each split, else the one of all posts, else none."""
-    if not (root / "data").is_dir():
+    if not is_folder(root / "data"):
         return {}
     found = [
-        {name: files[name] for name in files if (root / name).is_file()} for files in (ID_LABEL_SPLITS, ID_LABEL_FILES)
+        {name: files[name] for name in files if is_file(root / name)} for files in (ID_LABEL_SPLITS, ID_LABEL_FILES)
     ]
     return found[0] or found[1]
 
@@ -123,7 +124,7 @@ def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
 def _note_unread(root: Path, posts: PostCollector, read: Collection[str]) -> None:
     """Note label files of other layouts."""
     known = [*COURSE_FILES, MVSA_FILE, *ID_LABEL_FILES, *ID_LABEL_SPLITS]
-    unread = [name for name in known if name not in read and (root / name).is_file()]
+    unread = [name for name in known if name not in read and is_file(root / name)]
     if unread:
         posts.notes.append(f"not read: {', '.join(unread)}; --layout names the layout to read")
 

@@ -10,6 +10,7 @@ from typing import get_args
 
 from . import labels, tables
 from .collector import PostCollector
+from .directory import is_file, is_folder
 from .labels import LabelRule
 from .samples import Corpus
 
@@ -51,12 +52,12 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "course": Layout(
         "data/ beside train.txt or test_without_label.txt",
-        lambda path: (path / "data").is_dir() and any((path / f).is_file() for f in labels.COURSE_FILES),
+        lambda path: is_folder(path / "data") and any(is_file(path / f) for f in labels.COURSE_FILES),
         lambda path, posts, options: labels.read_pairs(path, posts, files=labels.COURSE_FILES),
     ),
     "mvsa": Layout(
         "data/ beside labelResultAll.txt",
-        lambda path: (path / "data").is_dir() and (path / labels.MVSA_FILE).is_file(),
+        lambda path: is_folder(path / "data") and is_file(path / labels.MVSA_FILE),
         lambda path, posts, options: labels.read_mvsa(path, posts, rule=options.label_rule),
     ),
     "id-label": Layout(

@@ -227,6 +227,15 @@ def test_a_folder_that_is_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
         read_corpus(root)
 
 
+@pytest.mark.parametrize("name", ["data", "test_without_label.txt"])
+def test_a_loop_of_links_in_place_of_a_known_file_is_an_error(tmp_path: Path, name: str) -> None:
+    root = write(tmp_path, {"train.txt": "1,a\n"} if name == "data" else {"data/1.txt": "one", "train.txt": "1,a\n"})
+    (root / name).symlink_to(name)
+    with pytest.raises(OSError, match=LOOP) as error:
+        read_corpus(root)
+    assert error.value.filename == str(root / name)
+
+
 def test_a_name_that_no_file_can_have_is_reported_by_line(tmp_path: Path) -> None:
     root = write(tmp_path, {"posts.csv": table("a" * 300 + "/0.jpg", "x\0y/0.jpg", "https://host/0.jpg")})
     corpus = read_corpus(root)
