@@ -50,9 +50,9 @@ def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     folder = PostFolder(root / "data", posts)
     dropped: Counter[str] = Counter()
     listed: list[str] = []
-    for line, text in _lines(root / MVSA_FILE, posts):
+    for number, (line, text) in enumerate(_lines(root / MVSA_FILE, posts)):
         id, *columns = (part.strip() for part in text.split("\t"))
-        if not listed and id.lower() == "id":
+        if number == 0 and id.lower() == "id":
             continue
         pairs = [tuple(part.strip().lower() for part in column.split(",")) for column in columns]
         if not id or not pairs or any(len(p) != 2 or not set(p) <= set(POLARITIES) for p in pairs):

@@ -71,7 +71,8 @@ def decode_lines(raw: bytes) -> tuple[list[str | None], Counter[str]]:
     foreign = [line for line in lines if _try(line, UTF_8) is None]
     beyond_ascii = sum(not line.isascii() for line in lines)
     other = WINDOWS if 2 * sum(map(_is_windows, foreign)) > len(foreign) else GB18030
-    encodings = (UTF_8, other) if 2 * len(foreign) <= beyond_ascii else (other, UTF_8)
+    # Any line could be Windows-1252, but hardly one of it is UTF-8.
+    encodings = (UTF_8, other) if other == WINDOWS or 2 * len(foreign) <= beyond_ascii else (other, UTF_8)
     decoded = [_first(line, UTF_8 if line.isascii() else encodings[0], encodings[1]) for line in lines]
     return [text for text, _ in decoded], Counter(name for text, name in decoded if text is not None and name == other)
 

@@ -129,6 +129,7 @@ def test_damaged_gb18030_is_not_taken_for_windows_1252() -> None:
 def test_a_file_of_lines_has_one_encoding_beside_utf_8() -> None:
     western = ["can’t", "caf", "naïve résumé", "won’t", "plain"]
     assert decode_lines("\n".join(western).encode("cp1252")) == (western, Counter({"Windows-1252": 3}))
+    assert decode_lines(b"caf\xe9\ncaf\xe9\n" + "café".encode())[0] == ["café"] * 3
     mixed = ["今天", "开心", "天"]
     raw = b"\n".join([*(line.encode() for line in mixed), "it’s".encode("cp1252")])
     assert decode_lines(raw) == ([*mixed, "it’s"], Counter({"Windows-1252": 1}))
