@@ -95,3 +95,9 @@ def test_rows_used_and_rows_reported_are_the_rows_of_the_files(tmp_path_factory:
 def dropped(corpus: Corpus) -> int:
     """Posts that the label rule of MVSA drops, which its note counts."""
     return sum(int(number) for note in corpus.notes for number in re.findall(r"^label rule .* dropped (\d+)", note))
+
+
+def test_a_post_that_is_called_id_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "labelResultAll.txt").write_text("ID\ttext,image\nid\tneutral,neutral\n", encoding="utf-8")
+    assert [sample.id for sample in read_corpus(tmp_path).samples] == ["id"]
