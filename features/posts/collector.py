@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +84,9 @@ class PostCollector:
         first, *others = folder.roots
         if folder.respelled:
             name, own = next(iter(folder.respelled.items()))
-            self.notes.append(f"{len(folder.respelled)} files found under another spelling, such as {own} for {name!r}")
+            show = ascii if unicodedata.normalize("NFC", own) in unicodedata.normalize("NFC", name) else repr
+            such = f"such as {show(own)} for {show(name)}"
+            self.notes.append(f"{len(folder.respelled)} files found under another spelling, {such}")
         if folder.from_other_root:
             roots = " or ".join(str(absolute(root)) for root in others)
             self.notes.append(f"{folder.from_other_root} images counted from {roots}, as {first} has no such folder")

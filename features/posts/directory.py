@@ -73,7 +73,7 @@ def list_directory(path: Path) -> Directory | None:
             return None
         reason = error.strerror or str(error)
         if error.errno in IMPOSSIBLE:
-            raise ValueError(reason) from error
+            raise ValueError(f"{str(path)!r}: {reason}") from error
         raise OSError(f"cannot list {path}: {reason}; mend it, or its files would count as missing") from error
 
 

@@ -88,7 +88,9 @@ class Folder:
         if not near and self._suggested < SUGGESTIONS:
             self._suggested += 1
             stems = {stem: names[0] for (stem, _), names in opened.directory.files.items()}
-            near = [stems[stem] for stem in get_close_matches(PurePosixPath(file).stem, stems, cutoff=0.8)]
+            asked = PurePosixPath(file).stem
+            near = [own for stem, own in stems.items() if stem.lstrip("0") == asked.lstrip("0")]
+            near = near or [stems[stem] for stem in get_close_matches(asked, stems, cutoff=0.8)]
         above = name[: len(name) - len(file)]
         return f"; did you mean {' or '.join(repr(above + own) for own in near[:3])}?" if near else ""
 
@@ -107,16 +109,16 @@ class Folder:
         if PureWindowsPath(name).drive and os.name != "nt":
             raise ValueError(f"{name!r} is an absolute path of Windows; write it relative to the table")
         if above + slash not in self._opened:
-            self._opened[above + slash] = self._open_first(PurePosixPath(above + slash))
+            self._opened[above + slash] = self._open_first(PurePosixPath(above + slash), name)
         return self._opened[above + slash], file
 
-    def _open_first(self, path: PurePosixPath) -> Opened | None:
+    def _open_first(self, path: PurePosixPath, name: str) -> Opened | None:
         """The first directory that a path leads to. A `..` counts only at its beginning, and not over links."""
         climbs = _climbs(path)
         places = [Path(os.path.normpath(root / path)) if climbs else root / path for root in self.roots]
         places = [place for place in places if self._holds(place)]
         if not places or ".." in path.parts[climbs:]:
-            raise ValueError(f"{str(path)!r} leads out of {' and '.join(map(str, self.roots))}")
+            raise ValueError(f"{name!r} leads out of {' and '.join(map(str, self.roots))}")
         for place in places:
             if (directory := self._list(place)) is not None:
                 return Opened(directory, place != places[0], directory.path != place)

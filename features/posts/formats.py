@@ -42,6 +42,7 @@ if features.check("avif"):
 
     FORMATS["AVIF"] = _first_bytes(rb"....ftypavi[fs]"), AvifImageFile
 
+TEXT = re.compile(rb"[\t\n\r -~]+")
 OTHERS = {
     f"{name}; {remedy}": _first_bytes(rb"(?:\xef\xbb\xbf)?\s*" + begins)
     for name, remedy, begins in (
@@ -50,6 +51,7 @@ OTHERS = {
         ("a JPEG 2000 image, which is not read", CONVERT, rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
         ("a JPEG XL image, which is not read", CONVERT, rb"\0\0\0\x0cJXL |\xff\x0a"),
         ("an SVG drawing, which is not read", CONVERT, rb"(?:<(?:\?xml|!--|!DOCTYPE svg)[^>]*>\s*)*<svg\b"),
+        ("an EPS drawing, which is not read", CONVERT, rb"%!PS-Adobe"),
         ("a Photoshop file, which is not read", CONVERT, rb"8BPS"),
         ("a PDF file", CONVERT, rb"%PDF-"),
         ("a video", "save one of its frames as JPEG or PNG", rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI "),
@@ -72,4 +74,7 @@ def detect_format(raw: bytes) -> str:
     for name, (begins, _) in FORMATS.items():
         if begins.match(head):
             return name
-    raise BadItem(next((what for what, begins in OTHERS.items() if begins.match(head)), "not an image"))
+    what = next((what for what, begins in OTHERS.items() if begins.match(head)), None)
+    if what is None and TEXT.fullmatch(head):
+        what = f"a text that begins with {head[:40].decode()!r}; {AGAIN}"
+    raise BadItem(what or "not an image")

@@ -87,6 +87,7 @@ def finetune(
     started = time.perf_counter()
     if out.exists():
         raise ValueError(f"{out} exists already; give another folder to --out")
+    corpus.require(modality)
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus)
     posts = mark_test_posts(posts, cache / "splits")

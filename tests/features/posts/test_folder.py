@@ -67,19 +67,23 @@ def test_several_files_that_fit_are_suggested_and_none_is_taken(tmp_path: Path) 
 
 
 def test_a_missing_image_loses_nothing_but_the_image_and_a_near_name_is_suggested(tmp_path: Path) -> None:
-    root = write(tmp_path, {"holiday_1.jpg": "", "posts.csv": table("holidy_1.jpg", "zzz.jpg")})
+    root = write(
+        tmp_path, {"holiday_1.jpg": "", "0012.jpg": "", "posts.csv": table("holidy_1.jpg", "zzz.jpg", "12.jpg")}
+    )
     corpus = read_corpus(root)
     assert [(s.image, s.text, s.label) for s in corpus.samples] == [
         (None, "hello holidy_1.jpg", "x"),
         (None, "hello zzz.jpg", "x"),
+        (None, "hello 12.jpg", "x"),
     ]
     reasons = [p.reason for p in corpus.problems]
     assert reasons == [
         "image 'holidy_1.jpg' does not exist; did you mean 'holiday_1.jpg'?",
         "image 'zzz.jpg' does not exist",
+        "image '12.jpg' does not exist; did you mean '0012.jpg'?",
     ]
     assert corpus.notes == [
-        f"2 images not found, with paths counted from {root}; --images DIR names another folder",
+        f"3 images not found, with paths counted from {root}; --images DIR names another folder",
     ]
 
 
@@ -241,7 +245,7 @@ def test_a_name_that_no_file_can_have_is_reported_by_line(tmp_path: Path) -> Non
     corpus = read_corpus(root)
     assert [s.image for s in corpus.samples] == [None] * 3
     reasons = [p.reason for p in corpus.problems]
-    assert reasons[0] == f"image refused: {os.strerror(errno.ENAMETOOLONG)}"
+    assert reasons[0] == f"image refused: '{root / ('a' * 300)}': {os.strerror(errno.ENAMETOOLONG)}"
     assert reasons[1].startswith("image refused: ")
     assert reasons[2] == "image refused: 'https://host/0.jpg' is a link; download the file, and give its path"
 

@@ -154,7 +154,8 @@ def png_of_size(width: int, height: int) -> bytes:
     ("raw", "reason"),
     [
         (b"", "empty file"),
-        (b"hello, this is text", "not an image"),
+        (b"404: Not Found\n", "a text that begins with '404: Not Found\\n'; download the image again"),
+        (b"\1\2\3\4", "not an image"),
         (b"RIFF\0\0\0\0WAVE", "not an image"),
         (b"RIFF\0\0\0\0AVI LIST", "a video; save one of its frames as JPEG or PNG"),
         (b"\0\0\0\x1cftypisom\0\0", "a video; save one of its frames as JPEG or PNG"),
@@ -172,7 +173,7 @@ def png_of_size(width: int, height: int) -> bytes:
         (b'<?xml version="1.0"?><Error><Code>AccessDenied', "XML or JSON, perhaps a server's error"),
         (b'{"error": "rate limit"}', "XML or JSON, perhaps a server's error; download the image again"),
         (b"\xff\xd8", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS drawing, which is not read"),
         (png_of_size(9000, 90000), "9000x90000 pixels: over the limit of 50 megapixels"),
         (png_of_size(7072, 7072), "7072x7072 pixels: over the limit of 50 megapixels"),
         (png_of_size(0, 5), "damaged PNG: "),
