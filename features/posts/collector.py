@@ -53,8 +53,8 @@ class PostCollector:
 
     def lines(self, path: Path) -> list[str | None]:
         """The lines of a label file or table, None for one in no known encoding. Raises ValueError."""
-        lines, encodings = read_lines(path)
-        self.notes += [f"{path.name}: {count} lines read as {name}" for name, count in encodings.items()]
+        lines, notes = read_lines(path)
+        self.notes += [f"{path.name}: {note}" for note in notes]
         return lines
 
     def image_folder(self, root: Path) -> Folder:
@@ -89,7 +89,9 @@ class PostCollector:
             self.notes.append(f"{len(folder.respelled)} files found under another spelling, {such}")
         if folder.from_other_root:
             roots = " or ".join(str(absolute(root)) for root in others)
-            self.notes.append(f"{folder.from_other_root} images counted from {roots}, as {first} has no such folder")
+            self.notes.append(
+                f"{len(folder.from_other_root)} images counted from {roots}, as {first} has no such folder"
+            )
         if self._lost:
             place = find_elsewhere(self._lost[0], first)
             cure = f"add --images {shlex.quote(str(place))}" if place else "--images DIR names another folder"

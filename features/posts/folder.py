@@ -50,7 +50,7 @@ class Folder:
     def __init__(self, *roots: Path) -> None:
         self.roots = roots
         self.respelled: dict[str, str] = {}  # name -> that of the file
-        self.from_other_root = 0  # files found from another root than the first
+        self.from_other_root: set[str] = set()  # names of files found from another root than the first
         self._bounds = {Path(form(root)) for root in roots for form in (absolute, os.path.realpath)}
         self._listed: dict[Path, Directory | None] = {}
         self._opened: dict[str, Opened | None] = {}
@@ -65,7 +65,8 @@ class Folder:
         path = opened.directory.path / found
         if opened.respelled or found != file:
             self.respelled[name] = found if found != file else path.as_posix()
-        self.from_other_root += opened.other_root
+        if opened.other_root:
+            self.from_other_root.add(name)
         return path
 
     def candidates(self, stem: str, suffixes: tuple[str, ...]) -> list[Path]:

@@ -46,14 +46,15 @@ _EMOJI_STYLE = re.compile("[\ufe00-\ufe0f]")  # variation selectors, which are m
 _WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})  # letters, digits and their marks
 
 
-def read_lines(path: Path) -> tuple[list[str | None], Counter[str]]:
-    """The lines of a label file or table and their encodings, as `decode_lines` returns them. Raises ValueError."""
+def read_lines(path: Path) -> tuple[list[str | None], list[str]]:
+    """The lines of a label file or table, as `decode_lines` returns them, and notes of encodings. Raises ValueError."""
     try:
-        return decode_lines(path.read_bytes())
+        lines, encodings = decode_lines(path.read_bytes())
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
     except BadItem as error:
         raise ValueError(f"cannot read {path}: {error}; save it as UTF-8") from error
+    return lines, [f"{count} lines read as {name}" for name, count in encodings.items()]
 
 
 def decode_lines(raw: bytes) -> tuple[list[str | None], Counter[str]]:
