@@ -19,6 +19,8 @@ TEXT_SUFFIXES = (".txt",)
 ABSENT = {errno.ENOENT, errno.ENOTDIR}  # any other error may hide files that are there
 IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EINVAL}  # no file can have such a name
 
+_DECIMAL = re.compile(r"^([0-9]+)\.0+$")
+
 
 class Directory:
     """The names of the files and folders in one directory; those that macOS leaves in zip files are not data."""
@@ -115,5 +117,6 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def _common(name: str) -> str:
     """What all spellings of a name have in common; `12.0` is what pandas makes of 12."""
-    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-    return re.sub(r"^([0-9]+)\.0+$", r"\1", composed)
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return _DECIMAL.sub(r"\1", name.casefold())

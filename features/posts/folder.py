@@ -127,18 +127,26 @@ class Folder:
 
     def _list(self, path: Path) -> Directory | None:
         """The directory at a path below a root, else the only one there of another spelling, else None."""
+        directory = self._list_exactly(path)
+        root = next((root for root in self.roots if path.is_relative_to(root)), None)
+        if directory or root is None:
+            return directory
+        directory = self._list_exactly(root)
+        for part in path.relative_to(root).parts:
+            alike = directory.folders_alike(part) if directory else []
+            if directory is None or (part not in alike and len(alike) != 1):
+                return None
+            directory = self._list_exactly(directory.path / (part if part in alike else alike[0]))
+        return directory
+
+    def _list_exactly(self, path: Path) -> Directory | None:
         if path not in self._listed:
-            directory = list_directory(path)
-            if directory is None and self._holds(path.parent):
-                above = self._list(path.parent)
-                alike = above.folders_alike(path.name) if above else []
-                directory = list_directory(above.path / alike[0]) if above and len(alike) == 1 else None
-            self._listed[path] = directory
+            self._listed[path] = list_directory(path)
         return self._listed[path]
 
     def _holds(self, path: Path) -> bool:
         place = absolute(path)
-        return any(bound == place or bound in place.parents for bound in self._bounds)
+        return any(place.is_relative_to(bound) for bound in self._bounds)
 
 
 def find_elsewhere(name: str, root: Path) -> Path | None:
