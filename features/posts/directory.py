@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = (
     *(".jfif", ".heic", ".heif", ".jp2", ".svg"),  # of some, `msa check` says that they are not read
 )
 TEXT_SUFFIXES = (".txt",)
+KNOWN_SUFFIXES = {*IMAGE_SUFFIXES, *TEXT_SUFFIXES}
 ABSENT = {errno.ENOENT, errno.ENOTDIR}  # any other error may hide files that are there
 IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EINVAL}  # no file can have such a name
 
@@ -49,8 +50,9 @@ class Directory:
 
     def alike(self, name: str, suffixes: tuple[str, ...]) -> list[str]:
         """Files with one of `suffixes` whose name differs from `name` in its suffix, case, Unicode form or a `.0`."""
-        path = PurePosixPath(name)
-        stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES + TEXT_SUFFIXES else name
+        stem, dot, suffix = name.rpartition(".")
+        if not stem or dot + suffix.lower() not in KNOWN_SUFFIXES:
+            stem = name
         return [own for own, suffix in self._spellings.get(_common(stem), ()) if suffix in suffixes]
 
     def folders_alike(self, name: str) -> list[str]:

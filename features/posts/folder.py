@@ -11,25 +11,10 @@ from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from .directory import IMAGE_SUFFIXES, TEXT_SUFFIXES, Directory, absolute, list_directory
+from .directory import IMAGE_SUFFIXES, KNOWN_SUFFIXES, TEXT_SUFFIXES, Directory, absolute, list_directory
 
 SUGGESTIONS = 10  # names for which similar ones are searched, as comparing with every file is slow
 NEIGHBOURS = 1000  # folders that are searched for a missing image, to suggest --images
-
-
-def inside(name: str) -> PurePosixPath:
-    """Return `name` as a relative path; raise ValueError when it is empty or leaves the folder.
-
-    Any `..` is refused, even one that seems to return: after a symbolic link it would not.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(name).drive:
-        raise ValueError(f"{name!r} is an absolute path; write it relative to the data folder")
-    if ".." in path.parts:
-        raise ValueError(f"{name!r} leaves the data folder; move the file into it")
-    if not path.name:
-        raise ValueError(f"{name!r} names no file")
-    return path
 
 
 class Opened(NamedTuple):
@@ -70,15 +55,17 @@ class Folder:
         return path
 
     def candidates(self, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
-        """All files `stem` + one of `suffixes` in any case, in the order of `suffixes`; `stem` may hold folders."""
-        path = inside(stem)
-        directory = self._list(self.roots[0] / path.parent)
-        if directory is None:
+        """All files `stem` + one of `suffixes` in any case, in the order of `suffixes`; `stem` may hold folders.
+
+        Raises ValueError and OSError as `find` does.
+        """
+        opened, last = self._open(stem)
+        if opened is None:
             return []
-        names = [name for suffix in suffixes for name in directory.files.get((path.name, suffix), ())]
-        if not names and len(alike := directory.alike(path.name, suffixes)) == 1:
+        names = [name for suffix in suffixes for name in opened.directory.files.get((last, suffix), ())]
+        if not names and len(alike := opened.directory.alike(last, suffixes)) == 1:
             names, self.respelled[stem] = alike, alike[0]
-        return [directory.path / name for name in names]
+        return [opened.directory.path / name for name in names]
 
     def near(self, name: str) -> str:
         """'; did you mean x or y?' for a path that leads to no file; empty where none is like it."""
@@ -97,8 +84,8 @@ class Folder:
 
     def stems(self) -> set[str]:
         """The stems of all images and texts that lie directly in the first root."""
-        listed, known = self._list(self.roots[0]), IMAGE_SUFFIXES + TEXT_SUFFIXES
-        return {stem for stem, suffix in listed.files if suffix in known} if listed else set()
+        listed = self._list(self.roots[0])
+        return {stem for stem, suffix in listed.files if suffix in KNOWN_SUFFIXES} if listed else set()
 
     def _open(self, name: str) -> tuple[Opened | None, str]:
         """The directory of a path, None where there is none, and the name of its file."""
@@ -127,10 +114,11 @@ class Folder:
 
     def _list(self, path: Path) -> Directory | None:
         """The directory at a path below a root, else the only one there of another spelling, else None."""
-        directory = self._list_exactly(path)
-        root = next((root for root in self.roots if path.is_relative_to(root)), None)
-        if directory or root is None:
+        if directory := self._list_exactly(path):
             return directory
+        root = next((root for root in self.roots if path.is_relative_to(root)), None)
+        if root is None:
+            return None
         directory = self._list_exactly(root)
         for part in path.relative_to(root).parts:
             alike = directory.folders_alike(part) if directory else []
