@@ -68,7 +68,7 @@ def decode_pixels(raw: bytes) -> Pixels:
         raise BadItem("empty file")
     kind = detect_format(raw)
     try:
-        if kind in {"GIF", "TIFF"} or (kind == "PNG" and b"acTL" in raw):
+        if kind in {"GIF", "TIFF", "AVIF"} or (kind == "PNG" and b"acTL" in raw):
             with _quiet():
                 return _decode(raw, kind)
         return _decode(raw, kind)
@@ -200,7 +200,7 @@ def _silence_tiff() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop Pillow's warnings about TIFF tags and animation frames; one at a time, as the filter is global."""
+    """Drop Pillow's warnings about tags and animation frames; one at a time, as the filter is global."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -82,6 +82,9 @@ def extract(
     if extraction.bad_share > max_bad:
         note(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
         raise typer.Exit(1)
+    if extraction.empty:
+        note(f"every item of {', '.join(extraction.empty)} is missing or empty; `msa check` shows what was read")
+        raise typer.Exit(1)
 
 
 @command(app, panel=EMBEDDINGS, example="msa encoders")

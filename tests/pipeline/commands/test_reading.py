@@ -55,3 +55,8 @@ def test_commands_end_with_an_error_where_all_images_are_missing(
     for command in (["extract"], ["extract", "--dry-run"]):
         assert run_command([*command, "t.csv"]) == 2
         assert "none of the 2 posts in . has an image" in capsys.readouterr().err
+    Path("data").mkdir()
+    Path("data/1.txt").write_text(" \n")
+    Path("train.txt").write_text("1,a\n")
+    assert run_command(["extract", ".", "--image", "none", "--text", "lexicon"]) == 1
+    assert "every item of lexicon is missing or empty" in capsys.readouterr().err
