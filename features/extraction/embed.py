@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
-from ..posts.content import hash_corpus
-from ..posts.samples import Corpus, Sample
+from ..posts.content import content_key, hash_corpus, text_key
+from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.store import FLUSH_SECONDS, Writer
@@ -33,6 +33,7 @@ TEXT_WINDOW = 4096  # texts sorted by length together
 HALF_INFINITY = 0x7C00  # the bits of infinity in float16; those of a NaN are more
 AHEAD = 32  # items prepared ahead of an encoder while their size is unknown,
 AHEAD_BYTES = 64 << 20  # and once it is known: enough to decode while the model loads
+CHANGED = "changed while it was extracted; run the command again"
 
 Progress = Callable[[str, int, int], None]  # encoder, items done, items to do
 
@@ -214,39 +215,50 @@ def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[A
     return f"{spec.name} gave values beyond {spec.dtype}; use --dtype float32" if beyond else None
 
 
-def decode(sample: Sample, modality: Modality) -> Any:
-    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text. Raises BadItem."""
+def decode(sample: Sample, modality: Modality, *, key: str | None = None, using: ExitStack | None = None) -> Any:
+    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text. Raises BadItem.
+
+    With its content `key`, a file that has changed since it was hashed is refused. `using` as in `decode_image`.
+    """
     if modality == "text":
         assert sample.text is not None
-        return read_text(sample.text)
+        text = read_text(sample.text)
+        if key not in (None, text_key(text)):
+            raise BadItem(CHANGED)
+        return text
     from ..posts.images import decode_image
 
     assert sample.image is not None
-    try:
-        raw = sample.image.read_bytes()
-    except OSError as error:
-        raise BadItem(f"cannot be read: {error.strerror or error}") from error
-    return decode_image(raw)
+    raw = read_file(sample.image, "image")
+    if key not in (None, content_key(raw)):
+        raise BadItem(CHANGED)
+    return decode_image(raw, using)
 
 
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:
     """Decode one item and preprocess it for each encoder that lacks it; record what fails as bad."""
     prepared = []
     lacking = [queue for queue in queues if key in queue.task.todo]
-    try:
-        item = decode(sample, lacking[0].task.modality)
-    except BadItem as error:
-        for queue in lacking:
-            queue.bad[key] = str(error)
-        return []
-    for queue in lacking:
-        spec = queue.task.source.spec
+    with ExitStack() as using:
         try:
-            cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
-            prepared.append((queue, queue.encoder.preprocess(cleaned, key)))
-        except BadItem as error:
-            queue.bad[key] = str(error)
+            item = decode(sample, lacking[0].task.modality, key=key, using=using)
+        except (BadItem, MemoryError) as error:
+            for queue in lacking:
+                queue.bad[key] = _reason(error)
+            return []
+        for queue in lacking:
+            spec = queue.task.source.spec
+            encoder = queue.encoder  # a model that does not fit into memory is no fault of the item
+            try:
+                cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
+                prepared.append((queue, encoder.preprocess(cleaned, key)))
+            except (BadItem, MemoryError) as error:
+                queue.bad[key] = _reason(error)
     return prepared
+
+
+def _reason(error: BadItem | MemoryError) -> str:
+    return str(error) if isinstance(error, BadItem) else "not enough memory; give fewer --workers, or a smaller copy"
 
 
 def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[str], Prepared], keys: Iterable[str]) -> Iterator[Prepared]:

@@ -86,7 +86,7 @@ def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
         image = corpus.samples[index].image
         assert image is not None
         try:
-            decode_pixels(read_file(image))
+            decode_pixels(read_file(image, "image"))
         except BadItem as error:
             return str(error)
         return None

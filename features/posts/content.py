@@ -72,7 +72,7 @@ def hash_corpus(corpus: Corpus) -> Contents:
         bad: list[BadContent] = []
         for index, sample in chunk:
             try:
-                contents.image_keys[index] = content_key(read_file(sample.image)) if sample.image else None
+                contents.image_keys[index] = content_key(read_file(sample.image, "image")) if sample.image else None
             except BadItem as error:
                 bad.append(BadContent(index, "image", None, str(sample.image), str(error)))
             try:
@@ -117,5 +117,5 @@ def _bad_text(index: int, sample: Sample, reason: str) -> BadContent:
         return BadContent(index, "text", text_key(sample.text), f"text of {sample.id}", reason)
     assert sample.text is not None
     with suppress(BadItem):
-        return BadContent(index, "text", content_key(read_file(sample.text)), str(sample.text), reason)
+        return BadContent(index, "text", content_key(read_file(sample.text, "text")), str(sample.text), reason)
     return BadContent(index, "text", None, str(sample.text), reason)
