@@ -69,7 +69,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Tab
     for corpus in corpora:
         if not corpus.samples:
             raise ValueError(f"no posts in {corpus.root}, so all rows would be dropped; see `msa check`")
-        contents = hash_corpus(corpus)
+        contents = hash_corpus(corpus, cache, update=yes)
         unreadable = [bad for bad in contents.bad if bad.key is None]
         if unreadable:
             raise ValueError(

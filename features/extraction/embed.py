@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,9 +21,11 @@ from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
 from ..posts.content import content_key, hash_corpus, text_key
+from ..posts.content_index import ContentIndex
 from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
+from ..store.durable import make_folder
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
 from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_task
@@ -51,7 +53,8 @@ def embed_corpus(
 
     `merge` False leaves the parts as they were written, for several processes that share the work.
     """
-    contents = hash_corpus(corpus)
+    make_folder(cache)
+    contents = hash_corpus(corpus, cache)
     tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
@@ -60,6 +63,7 @@ def embed_corpus(
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
+    forget_changed(corpus, cache, [result.bad for result in results.values()])
     return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
 
@@ -233,6 +237,14 @@ def decode(sample: Sample, modality: Modality, *, key: str | None = None, using:
     if key not in (None, content_key(raw)):
         raise BadItem(CHANGED)
     return decode_image(raw, using)
+
+
+def forget_changed(corpus: Corpus, cache: Path, bad: Iterable[Mapping[str, str]]) -> None:
+    """Drop items whose content was not that of their key from the content index, in case the index was wrong."""
+    keys = {key for reasons in bad for key, reason in reasons.items() if reason == CHANGED}
+    if keys:
+        with ContentIndex(cache, corpus.root) as index:
+            index.forget(keys)
 
 
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:

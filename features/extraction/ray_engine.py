@@ -18,8 +18,8 @@ from ..encoders.runtime import Runtime
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
 from ..spec import Modality
-from ..store.durable import temporary
-from .embed import Progress, load_once
+from ..store.durable import make_folder, temporary
+from .embed import Progress, forget_changed, load_once
 from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_task
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
@@ -52,7 +52,8 @@ def extract_on_ray(
     machine alone that ends with the run. Raises RayRunError.
     """
     need_ray()
-    contents = hash_corpus(corpus)
+    make_folder(cache)
+    contents = hash_corpus(corpus, cache)
     tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
     for task in tasks:
         if task.todo and task.source.spec.weights.startswith("fit:"):  # on the whole corpus, which no worker has
@@ -69,6 +70,7 @@ def extract_on_ray(
                 bad = Driver(pool, corpus, pending, progress).run()
         finally:
             mark.unlink(missing_ok=True)
+        forget_changed(corpus, cache, bad.values())
         _wait_for_files(bad)
         seconds = time.perf_counter() - started
         results = {task: TaskResult(found, seconds) for task, found in bad.items()}

@@ -86,6 +86,7 @@ class Corpus:
     samples: Sequence[Sample]
     problems: Sequence[Problem] = ()
     notes: Sequence[str] = ()  # lines that `msa check` prints, such as the kept and dropped counts of a label rule
+    rehash: bool = False  # read every file again, whatever the content index of a cache knows
 
     @property
     def labels(self) -> list[str]:

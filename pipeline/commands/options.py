@@ -61,13 +61,14 @@ class ReadingOptions:
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
     column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet; repeatable.")
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
+    rehash: bool = setting(False, "Read every file again, also those unchanged since the last command.")
 
     def read_from(self, path: Path) -> Corpus:
         from ...features.posts.layouts import ReadOptions, read_corpus
 
         columns = read_pairs("--column", self.column)
         corpus = read_corpus(path, layout=self.layout, options=ReadOptions(self.label_rule, columns))
-        return replace(corpus, samples=corpus.samples[: self.limit]) if self.limit else corpus
+        return replace(corpus, samples=corpus.samples[: self.limit or None], rehash=self.rehash)
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ def _short(name: str) -> str:
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
-def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
+def join_posts(corpus: Corpus, cache: Path | None = None) -> tuple[Contents, Posts]:
     """The content keys of a corpus, and its posts as splits read them."""
-    contents = hash_corpus(corpus)
+    contents = hash_corpus(corpus, cache)
     groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
     posts = Posts(
         [s.id for s in corpus.samples],
@@ -145,7 +145,7 @@ def load_features(
     `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
     posts that were never extracted, and StoreError for a damaged cache.
     """
-    contents, posts = join_posts(corpus)
+    contents, posts = join_posts(corpus, cache)
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
     for specs in (image, text):

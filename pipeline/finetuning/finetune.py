@@ -88,7 +88,7 @@ def finetune(
     if out.exists():
         raise ValueError(f"{out} exists already; give another folder to --out")
     source = _open(name, modality, options)
-    contents, posts = join_posts(corpus)
+    contents, posts = join_posts(corpus, cache)
     posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
     if not 0 <= fold < len(made):

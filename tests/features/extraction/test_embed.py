@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -184,6 +187,25 @@ def test_a_file_that_changes_after_it_was_hashed_is_not_stored(
     stored = Store.open(tmp_path / "cache", spec(modality)).keys
     assert set(stored) == set(hash_corpus(corpus).keys(modality))
     assert keys[0] not in stored
+
+
+def test_a_wrong_key_in_the_content_index_is_found_and_forgotten(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [None, None], images=True)
+    for sample in corpus.samples:
+        assert sample.image
+        os.utime(sample.image, (0, 0))
+    run(corpus, tmp_path / "first", Fake(spec("image")))
+    (tmp_path / "cache").mkdir()
+    shutil.copy(tmp_path / "first/content-index.sqlite3", tmp_path / "cache")
+    database = sqlite3.connect(tmp_path / "cache/content-index.sqlite3")
+    database.execute("UPDATE files SET key = ? WHERE path = ?", ("0" * 32, b"0.png"))
+    database.commit()
+    database.close()
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (1, 1)
+    again = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (again.encoded, again.cached, again.bad) == (1, 1, 0)
+    assert set(Store.open(tmp_path / "cache", spec("image")).keys) == set(hash_corpus(corpus).image_keys)
 
 
 def test_an_item_that_takes_too_much_memory_is_bad_and_the_others_go_on(tmp_path: Path) -> None:
