@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import BadItem
-from .content import WORKERS, Contents, hash_corpus
-from .images import decode_pixels
-from .samples import Corpus, Problem, read_file
+from ..spec import Modality
+from .content import MODALITIES, Contents, hash_corpus
+from .near_duplicates import NearHashes, near_groups, near_hashes
+from .samples import Corpus, Problem
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Repeated content: the number of groups, their rows, and the groups with different labels."""
+    """Repeated content, or near copies: the number of groups, their rows, and the groups with different labels."""
 
     groups: int
     rows: int
@@ -37,6 +36,7 @@ class CheckReport:
     missing_text: int
     problems: Sequence[Problem]
     duplicates: dict[str, Duplicates]
+    near_copies: dict[str, Duplicates]
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,15 +53,22 @@ class CheckReport:
         for name, found in self.duplicates.items():
             counts = f"{found.rows} rows in {found.groups} groups, {found.across_labels} groups across labels"
             table.append((f"same {name}", counts))
+        for name, near in self.near_copies.items():
+            counts = f"{near.rows} posts in {near.groups} groups, {near.across_labels} across labels"
+            table.append((f"near copies of {name}s", counts))
         table.append(("problems", str(len(self.problems))))
         width = max(len(name) for name, _ in table)
         lines = [f"{name:<{width}}  {value}" for name, value in table]
         return "\n".join([*lines, *self.notes, *map(str, self.problems)])
 
 
-def check_corpus(corpus: Corpus) -> CheckReport:
-    """Read and decode everything once, in threads; bad files are reported, not raised."""
-    contents = hash_corpus(corpus)
+def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
+    """Read and decode everything once, in threads; bad files are reported, not raised.
+
+    What the content index of the cache knows is neither read nor decoded again.
+    """
+    contents = hash_corpus(corpus, cache)
+    hashes = {modality: near_hashes(corpus, contents, modality, cache) for modality in MODALITIES}
     labels = [sample.label for sample in corpus.samples]
     return CheckReport(
         layout=corpus.layout,
@@ -71,32 +78,19 @@ def check_corpus(corpus: Corpus) -> CheckReport:
         splits=dict(sorted(Counter(s.split for s in corpus.samples if s.split is not None).items())),
         missing_image=sum(contents.missing("image")),
         missing_text=sum(contents.missing("text")),
-        problems=[*corpus.problems, *_undecodable(corpus, contents)],
+        problems=[*corpus.problems, *_undecodable(corpus, contents, hashes["image"].bad)],
         duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
+        near_copies={name: _near_copies(contents, name, hashes[name], labels) for name in ("text", "image")},
         notes=corpus.notes,
     )
 
 
-def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
-    """Bad texts and images in the order of the posts; repeated content is decoded once."""
+def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str]) -> list[Problem]:
+    """Bad texts and images in the order of the posts; `reasons` are of the images by content key."""
     found = {(b.index, b.modality): (b.file, b.reason) for b in contents.bad}
-    first = contents.first("image")
-
-    def reason(index: int) -> str | None:
-        image = corpus.samples[index].image
-        assert image is not None
-        try:
-            decode_pixels(read_file(image, "image"))
-        except BadItem as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        reasons = dict(zip(first, pool.map(reason, first.values()), strict=True))
     for index, key in enumerate(contents.image_keys):
-        why = None if key is None else reasons[key]
-        if why is not None:
-            found[index, "image"] = (str(corpus.samples[index].image), why)
+        if key is not None and key in reasons:
+            found[index, "image"] = (str(corpus.samples[index].image), reasons[key])
     problems = [(Path(file), why) for _, (file, why) in sorted(found.items())]
     root = corpus.root
     return [
@@ -112,3 +106,15 @@ def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Dup
     groups = [group for group in labels_of.values() if len(group) > 1]
     across_labels = sum(len(set(group) - {None}) > 1 for group in groups)
     return Duplicates(len(groups), sum(map(len, groups)), across_labels)
+
+
+def _near_copies(
+    contents: Contents, modality: Modality, hashes: NearHashes, labels: Sequence[str | None]
+) -> Duplicates:
+    """The groups of different contents that are near copies; equal ones are counted as duplicates."""
+    groups = near_groups(contents, modality, hashes)
+    members: dict[str, set[str | None]] = {}
+    for group, key in zip(groups, contents.keys(modality), strict=True):
+        if group is not None:
+            members.setdefault(group, set()).add(key)
+    return _duplicates([group if group and len(members[group]) > 1 else None for group in groups], labels)

@@ -112,23 +112,21 @@ def hash_content(sample: Sample, modality: Modality) -> str:
     return text_key(text) if text else ""
 
 
-def duplicate_groups(
-    image_keys: Sequence[str | None], text_keys: Sequence[str | None], groups: Sequence[str | None]
-) -> list[int]:
-    """Group number of each post: posts that share an image, a text or a user's group, directly or through others.
+def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:
+    """Group number of each post: posts that share a key of one kind, as an image or a text, directly or through others.
 
     Groups are numbered from 0 in order of first appearance; None is shared with no post.
     """
-    parent = list(range(len(image_keys)))
+    parent = list(range(len(keys[0])))
 
     def root(post: int) -> int:
         while parent[post] != post:
             parent[post] = post = parent[parent[post]]
         return post
 
-    for keys in (image_keys, text_keys, groups):
+    for kind in keys:
         first: dict[str, int] = {}
-        for post, key in enumerate(keys):
+        for post, key in enumerate(kind):
             if key is not None:
                 older, newer = sorted((root(first.setdefault(key, post)), root(post)))
                 parent[newer] = older

@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache as keep
 from hashlib import blake2b
@@ -23,6 +23,7 @@ FILE = "content-index.sqlite3"
 FORMAT = 1
 RACY_NS = 2_000_000_000  # a file modified so shortly before it is read may be modified again under the same time
 BATCH = 20_000  # keys written in one transaction
+QUERY = 500  # keys of one query
 LOCK_SECONDS = 5.0
 DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}  # the first: other tables or columns
 
@@ -30,12 +31,13 @@ DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} 
 # among machines that share a disk, and from one start of a machine to the next.
 FileState = tuple[bytes, int, int, int, int]
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS files (
     modality TEXT, path BLOB, inode INTEGER, size INTEGER, modified INTEGER, changed INTEGER, reader TEXT, key TEXT,
-    PRIMARY KEY (modality, path, inode)
-) WITHOUT ROWID
-"""
+    PRIMARY KEY (modality, path, inode)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS hashes (
+    modality TEXT, key TEXT, reader TEXT, hash TEXT, PRIMARY KEY (modality, key)) WITHOUT ROWID""",
+)
 
 
 class ContentIndex:
@@ -51,6 +53,7 @@ class ContentIndex:
         self.update = update
         self.lock = RLock()
         self.new: dict[Modality, dict[FileState, str]] = {"image": {}, "text": {}}
+        self.new_hashes: dict[tuple[Modality, str], str] = {}
         self.database: sqlite3.Connection | None = None  # opened when it is first used
         self.usable = cache is not None and cache.is_dir()
         self.file = (cache or Path()) / FILE
@@ -87,6 +90,21 @@ class ContentIndex:
             if len(self.new[modality]) >= BATCH:
                 self._attempt(self._write)
 
+    def find_hashes(self, modality: Modality, keys: Sequence[str]) -> dict[str, str]:
+        """The hashes of near copies (see near_duplicates.py) that are known, by content key."""
+        found: dict[str, str] = {}
+        for start in range(0, 0 if self.rehash else len(keys), QUERY):
+            found |= self._attempt(self._select_hashes, modality, keys[start : start + QUERY]) or {}
+        return found
+
+    def add_hash(self, modality: Modality, key: str, found: str) -> None:
+        """Keep the hash of a content."""
+        with self.lock:
+            if self.usable and self.update:
+                self.new_hashes[modality, key] = found
+                if len(self.new_hashes) >= BATCH:
+                    self._attempt(self._write)
+
     def forget(self, keys: Iterable[str]) -> None:
         """Drop the files that have these keys."""
         self._attempt(self._delete, [(key,) for key in keys])
@@ -95,7 +113,7 @@ class ContentIndex:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if any(self.new.values()):
+        if self.new_hashes or any(self.new.values()):
             self._attempt(self._write)
         self._close()
 
@@ -125,7 +143,8 @@ class ContentIndex:
         version = self.database.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and self.update:
             with self.database:
-                self.database.execute(SCHEMA)
+                for statement in SCHEMA:
+                    self.database.execute(statement)
                 self.database.execute(f"PRAGMA user_version = {FORMAT}")
         elif version != FORMAT:  # of another version of msa
             self._close()
@@ -156,14 +175,25 @@ class ContentIndex:
         )
         return {(path, inode, size, modified, changed): key for path, inode, size, modified, changed, key in rows}
 
+    def _select_hashes(self, modality: Modality, keys: Sequence[str]) -> dict[str, str]:
+        assert self.database
+        rows = self.database.execute(
+            f"SELECT key, hash FROM hashes WHERE modality = ? AND reader = ? AND key IN ({', '.join('?' * len(keys))})",
+            [modality, _sources(), *keys],
+        )
+        return dict(rows.fetchall())
+
     def _write(self) -> None:
         assert self.database
         with self.database:
             for modality, keys in self.new.items():
                 rows = ((modality, *state, _reader(modality), key) for state, key in keys.items())
                 self.database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            hashes = ((modality, key, _sources(), found) for (modality, key), found in self.new_hashes.items())
+            self.database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", hashes)
         for keys in self.new.values():
             keys.clear()
+        self.new_hashes.clear()
 
     def _delete(self, keys: list[tuple[str]]) -> None:
         assert self.database
@@ -171,11 +201,14 @@ class ContentIndex:
             self.database.executemany("DELETE FROM files WHERE key = ?", keys)
 
 
-@keep
 def _reader(modality: Modality) -> str:
     """What a key depends on beside the bytes: for texts, the code that decodes them."""
-    if modality == "image":
-        return ""
+    return "" if modality == "image" else _sources()
+
+
+@keep
+def _sources() -> str:
+    """Digest of the code that reads posts."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return blake2b(b"\0".join(source.read_bytes() for source in sources), digest_size=8).hexdigest()
 

@@ -42,7 +42,7 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
 
         found = read_replay(text)
         data = option_values(found.data_config)
-        own = {name: data[name] for name in ("image", "text", "cache", "folds", "hold_out")}
+        own = {name: data[name] for name in ("image", "text", "cache", "folds", "hold_out", "near_duplicates")}
         own |= option_values(found.head) | option_values(found.training)
         ctx.default_map = dict(ctx.default_map or {}) | own
     return text

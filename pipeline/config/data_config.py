@@ -28,6 +28,7 @@ class DataConfig(CachedEncoders):
     device: str = setting("auto", DEVICE)
     repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1)
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
+    near_duplicates: bool = setting(False, "Keep near copies of images and of texts on one side of each split.")
 
     def __post_init__(self) -> None:
         check(self)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...features.encoders.sources import import_line
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
 from ...features.posts.content import Contents, content_key, duplicate_groups, hash_corpus
+from ...features.posts.near_duplicates import near_duplicate_groups
 from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
@@ -111,10 +112,11 @@ def _short(name: str) -> str:
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
-def join_posts(corpus: Corpus, cache: Path | None = None) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits read them."""
+def join_posts(corpus: Corpus, cache: Path | None = None, *, near_duplicates: bool = False) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits read them; with `near_duplicates` those share a group."""
     contents = hash_corpus(corpus, cache)
-    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    near = near_duplicate_groups(corpus, contents, cache) if near_duplicates else []
+    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples], *near)
     posts = Posts(
         [s.id for s in corpus.samples],
         [s.label for s in corpus.samples],
@@ -138,14 +140,15 @@ def load_features(
     patches: Grid | None = None,
     classes: Sequence[str] | None = None,
     views: Sequence[Sequence[EncoderSpec]] = (),
+    near_duplicates: bool = False,
 ) -> CachedFeatures:
     """Join a corpus with its cached features. The checksums of all parts are verified first.
 
     `patches` pools image tokens to a coarser grid (rows, columns). The inputs of a tower have tokens even where
-    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
-    posts that were never extracted, and StoreError for a damaged cache.
+    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. `near_duplicates` puts
+    near copies into one group. Raises ValueError for posts that were never extracted, StoreError for a damaged cache.
     """
-    contents, posts = join_posts(corpus, cache)
+    contents, posts = join_posts(corpus, cache, near_duplicates=near_duplicates)
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
     for specs in (image, text):

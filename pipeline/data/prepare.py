@@ -28,6 +28,7 @@ def prepare(
         tokens=config.tokens,
         patches=config.patches,
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
+        near_duplicates=data_config.near_duplicates,
     )
     splits = data_config.cache / "splits"
     posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)

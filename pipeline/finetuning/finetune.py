@@ -74,6 +74,7 @@ def finetune(
     cache: Path = Path("cache"),
     folds: int | None = None,
     fold: int = 0,
+    near_duplicates: bool = False,
     config: TuneConfig = TuneConfig(),
     device: str = "auto",
     done: EpochDone = lambda epoch, total: None,
@@ -88,7 +89,7 @@ def finetune(
     if out.exists():
         raise ValueError(f"{out} exists already; give another folder to --out")
     source = _open(name, modality, options)
-    contents, posts = join_posts(corpus, cache)
+    contents, posts = join_posts(corpus, cache, near_duplicates=near_duplicates)
     posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
     if not 0 <= fold < len(made):

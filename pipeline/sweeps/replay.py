@@ -42,7 +42,8 @@ def read_replay(text: str) -> Replay:
     data, outer = stored["data"], stored["search"]["outer"]
     image, text_encoders = tuple(data["image"]), tuple(data["text"])
     folds = None if outer == 1 else outer
-    data_config = DataConfig(Path(stored["cache"]), image, text_encoders, folds, hold_out=data["hold_out"])
+    again = {"hold_out": data["hold_out"], "near_duplicates": data.get("near_duplicates", False)}
+    data_config = DataConfig(Path(stored["cache"]), image, text_encoders, folds, **again)
     if which in ("", "best"):
         config = stored["best"]["config"]
         image, text_encoders = tuple(config["image"]), tuple(config["text"])

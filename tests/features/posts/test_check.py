@@ -55,6 +55,10 @@ def test_the_report_counts_everything_once(tmp_path: Path) -> None:
             "text": {"groups": 1, "rows": 2, "across_labels": 1},
             "image": {"groups": 3, "rows": 6, "across_labels": 1},
         },
+        "near_copies": {
+            "text": {"groups": 0, "rows": 0, "across_labels": 0},
+            "image": {"groups": 0, "rows": 0, "across_labels": 0},
+        },
         "notes": ["a note"],
     }
     assert problems == [
