@@ -129,6 +129,8 @@ class ContentIndex:
                 self.usable = getattr(error, "sqlite_errorcode", None) in DAMAGED and self.update and self._remove()
                 if self.usable:
                     _note(f"{self.file} was damaged ({error}); it is built again from the posts")
+                elif call == self._write:
+                    _note(f"{self.file} cannot be written ({error}); the files that it lacks are read by each command")
                 else:
                     _note(f"{self.file} cannot be used ({error}); the files of all posts are read again")
                 return None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from source_files import ROOT
@@ -257,6 +258,30 @@ def test_nothing_is_written_without_a_cache_or_where_it_may_not_be(tmp_path: Pat
     write(tmp_path / "data/a.jpg", b"other", 60)
     assert hash_corpus(corpus, tmp_path / "cache", update=False) == plain(corpus)
     assert (tmp_path / "cache" / FILE).read_bytes() == before
+
+
+def test_an_index_that_may_not_be_written_is_still_read(
+    tmp_path: Path, reads: list[str], notes: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = corpus_in(tmp_path)
+    hash_corpus(corpus, tmp_path / "cache")
+    connect = sqlite3.connect
+
+    def read_only(*given: Any, **more: Any) -> sqlite3.Connection:
+        database = connect(*given, **more)
+        database.execute("PRAGMA query_only = 1")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    reads.clear()
+    hash_corpus(corpus, tmp_path / "cache")
+    assert reads == []
+    assert notes.messages == []
+    write(tmp_path / "data/a.jpg", b"other", 60)
+    assert hash_corpus(corpus, tmp_path / "cache").image_keys[0] == content_key(b"other")
+    assert reads == ["a.jpg"]
+    (line,) = notes.messages
+    assert line.endswith("(attempt to write a readonly database); the files that it lacks are read by each command")
 
 
 def test_processes_that_hash_at_once_share_the_index(tmp_path: Path, reads: list[str]) -> None:
