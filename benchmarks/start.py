@@ -31,9 +31,7 @@ started = time.perf_counter()
 if sys.argv[1] == "join":
     from msa.features.posts.layouts import read_corpus
     from msa.pipeline.data.cached_features import join_posts
-    started = time.perf_counter()
     corpus = read_corpus(Path(sys.argv[2]))
-    print("reading the labels and the names of the files:", round(time.perf_counter() - started, 1), "s")
     started = time.perf_counter()
     join_posts(replace(corpus, rehash="--rehash" in sys.argv), Path("cache"))
 else:

@@ -68,6 +68,9 @@ def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: P
         except BadItem as error:
             bad[key] = str(error)
             return None
+        except MemoryError:
+            bad[key] = "not enough memory; a smaller copy may do"
+            return None
         index.add_hash(modality, key, found)
         return found
 

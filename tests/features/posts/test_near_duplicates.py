@@ -154,3 +154,25 @@ def test_a_second_check_decodes_nothing_but_bad_images(tmp_path: Path, monkeypat
     assert [str(problem) for problem in first.problems] == ["bad.png: not an image"]
     assert check_corpus(replace(corpus, rehash=True), tmp_path / "cache") == first
     assert decoded == [9]
+
+
+def test_a_file_that_changes_or_takes_too_much_memory_is_a_bad_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = corpus_with_copies(tmp_path)
+    contents = hash_corpus(corpus)
+    picture(9).save(tmp_path / "0.png")
+    real = near_duplicates.image_hash
+
+    def hungry(pixels: NDArray[np.uint8]) -> str:
+        if pixels.shape == (120, 160, 3):
+            raise MemoryError
+        return real(pixels)
+
+    monkeypatch.setattr(near_duplicates, "image_hash", hungry)
+    found = near_duplicates.near_hashes(corpus, contents, "image")
+    assert found.bad == {
+        contents.image_keys[0]: "changed while it was read; run the command again",
+        contents.image_keys[3]: "not enough memory; a smaller copy may do",
+    }
+    assert len(found.hashes) == 5
