@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, ...] = ("image", "text")
 Clean = Literal["none", "social", "strict"]
 SourceKind = Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
 Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders

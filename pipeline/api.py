@@ -72,11 +72,13 @@ def load_features(
     layout: str = "auto",
     label_rule: LabelRule = "paper",
     images: str | Path | None = None,
+    near_duplicates: bool = False,
 ) -> Features:
     """Load the cached features of posts, the labelled or the unlabelled ones; None leaves a modality out.
 
     With `tokens` the table has those too, images' pooled to the grid `patches`; heads such as attention read them,
-    and they take many times the memory. Test posts, and copies of them, are left out.
+    and they take many times the memory. With `near_duplicates` those share a group. Test posts, and copies of them, are
+    left out.
 
     Raises ValueError for posts that were not extracted, or where no such row is left.
     """
@@ -90,6 +92,7 @@ def load_features(
         text=[find_spec(folder, name, "text") for name in _names(text)],
         tokens=tokens,
         patches=patches,
+        near_duplicates=near_duplicates,
     )
     labels = np.array([label or "" for label in table.posts.labels])
     wanted = np.array([(label is not None) == (rows == "labelled") for label in table.posts.labels])

@@ -64,7 +64,7 @@ def import_embeddings(
     `append` adds rows to an earlier import of this name. Raises ValueError for unknown ids, for a name that is taken,
     and for posts of equal content whose vectors differ, since the cache identifies rows by content alone.
     """
-    contents = hash_corpus(corpus)
+    contents = hash_corpus(corpus, cache)
     keys = _keys(corpus, contents, arrays.ids, modality)
     first = _first_rows(arrays, keys)
     spec = _spec(cache, arrays, keys, first, name=name, modality=modality, append=append)

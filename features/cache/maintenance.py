@@ -83,7 +83,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
     for corpus in corpora:
         if not corpus.samples:
             raise ValueError(f"no posts in {corpus.root}, so all rows would be dropped; see `msa check`")
-        contents = hash_corpus(corpus)
+        contents = hash_corpus(corpus, cache, update=yes)
         unseen = _unseen(corpus, contents, held)
         if unseen and not force:
             raise ValueError(f"{unseen}, so the rows of these would be dropped; see to it, or add --force to drop them")

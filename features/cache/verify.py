@@ -100,7 +100,7 @@ def verify_cache(
     with ThreadPoolExecutor() as pool:
         checks = list(pool.map(check_folder, folders))
     if corpus is not None and sample:
-        contents = hash_corpus(corpus)
+        contents = hash_corpus(corpus, cache, update=False)
         settings.choose_runtime()  # a wrong device is no fault of a store
         for folder, check in zip(folders, checks, strict=True):
             if check.damage:

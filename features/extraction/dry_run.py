@@ -117,7 +117,7 @@ def estimate(
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     share = shard.take(corpus) if shard else corpus
-    contents = hash_corpus(share)
+    contents = hash_corpus(share, cache, update=False)
     runtime = settings.choose_runtime()
     encoders: list[EncoderEstimate] = []
     merging, seconds, loading = [0], 0.0, 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
-from ..posts.content import hash_corpus
-from ..posts.samples import Corpus, Sample
+from ..posts.content import content_key, hash_corpus, text_key
+from ..posts.content_index import ContentIndex
+from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
+from ..store.durable import make_folder
 from ..store.locks import lock
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
@@ -33,6 +35,7 @@ TEXT_WINDOW = 4096  # texts sorted by length together
 HALF_INFINITY = 0x7C00  # the bits of infinity in float16; those of a NaN are more
 AHEAD = 32  # items prepared ahead of an encoder while their size is unknown,
 AHEAD_BYTES = 64 << 20  # and once it is known: enough to decode while the model loads
+CHANGED = "changed while it was extracted; run the command again"
 
 Progress = Callable[[str, int, int], None]  # encoder, items done, items to do
 
@@ -50,7 +53,8 @@ def embed_corpus(
 
     `merge` False leaves the parts as they were written, for several processes that share the work.
     """
-    contents = hash_corpus(corpus)
+    make_folder(cache)
+    contents = hash_corpus(corpus, cache)
     tasks = plan_tasks(contents, sources, cache, tokens=settings.tokens)
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
@@ -59,6 +63,7 @@ def embed_corpus(
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
+    forget_changed(corpus, cache, [result.bad for result in results.values()])
     return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
 
@@ -214,41 +219,58 @@ def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[A
     return f"{spec.name} gave values beyond {spec.dtype}; use --dtype float32" if beyond else None
 
 
-def decode(sample: Sample, modality: Modality) -> Any:
-    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text. Raises BadItem."""
+def decode(sample: Sample, modality: Modality, *, key: str | None = None, using: ExitStack | None = None) -> Any:
+    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text. Raises BadItem.
+
+    With its content `key`, a file that has changed since it was hashed is refused. `using` as in `decode_image`.
+    """
     if modality == "text":
         assert sample.text is not None
-        return read_text(sample.text)
+        text = read_text(sample.text)
+        if key not in (None, text_key(text)):
+            raise BadItem(CHANGED)
+        return text
     from ..posts.images import decode_image
 
     assert sample.image is not None
-    try:
-        raw = sample.image.read_bytes()
-    except OSError as error:
-        raise BadItem(f"cannot be read: {error.strerror or error}") from error
-    return decode_image(raw)
+    raw = read_file(sample.image, "image")
+    if key not in (None, content_key(raw)):
+        raise BadItem(CHANGED)
+    return decode_image(raw, using)
+
+
+def forget_changed(corpus: Corpus, cache: Path, bad: Iterable[Mapping[str, str]]) -> None:
+    """Drop items whose content was not that of their key from the content index, in case the index was wrong."""
+    keys = {key for reasons in bad for key, reason in reasons.items() if reason == CHANGED}
+    if keys:
+        with ContentIndex(cache, corpus.root) as index:
+            index.forget(keys)
 
 
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:
     """Decode one item and preprocess it for each encoder that lacks it; record what fails as bad."""
     prepared = []
     lacking = [queue for queue in queues if key in queue.task.todo]
-    try:
-        item = decode(sample, lacking[0].task.modality)
-    except (BadItem, MemoryError) as error:
-        for queue in lacking:
-            queue.bad[key] = str(error) or "not enough memory to read it"
-        return []
-    for queue in lacking:
-        spec = queue.task.source.spec
+    with ExitStack() as using:
         try:
-            cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
-            prepared.append((queue, queue.encoder.preprocess(cleaned, key)))
-        except BadItem as error:
-            queue.bad[key] = str(error)
-        except MemoryError:
-            queue.bad[key] = f"not enough memory to prepare it for {spec.name}"
+            item = decode(sample, lacking[0].task.modality, key=key, using=using)
+        except (BadItem, MemoryError) as error:
+            for queue in lacking:
+                queue.bad[key] = _reason(error)
+            return []
+        for queue in lacking:
+            spec = queue.task.source.spec
+            encoder = queue.encoder  # a model that does not fit into memory is no fault of the item
+            try:
+                cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
+                prepared.append((queue, encoder.preprocess(cleaned, key)))
+            except (BadItem, MemoryError) as error:
+                queue.bad[key] = _reason(error)
     return prepared
+
+
+def _reason(error: BadItem | MemoryError) -> str:
+    return str(error) if isinstance(error, BadItem) else "not enough memory; give fewer --workers, or a smaller copy"
 
 
 def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[str], Prepared], keys: Iterable[str]) -> Iterator[Prepared]:

@@ -17,9 +17,9 @@ from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
-from ..spec import Modality
-from ..store.durable import temporary
-from .embed import Progress, load_once
+from ..spec import MODALITIES, Modality
+from ..store.durable import make_folder, temporary
+from .embed import Progress, forget_changed, load_once
 from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_tasks
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
@@ -31,7 +31,6 @@ CHUNK_SECONDS = 10.0  # of work: what a dead worker costs at most, and how rarel
 FEWEST, MOST = 16, 4096  # items of a chunk
 GRACE_SECONDS = 60.0  # for the chunks that still run when another has failed
 VISIBLE_SECONDS = 90.0  # until a network file system shows what other nodes wrote
-MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 BadItems = Mapping[EncoderTask, dict[str, str]]  # task -> content key -> reason
 
@@ -52,7 +51,8 @@ def extract_on_ray(
     machine alone that ends with the run. Raises RayRunError.
     """
     need_ray()
-    contents = hash_corpus(corpus)
+    make_folder(cache)
+    contents = hash_corpus(corpus, cache)
     tasks = plan_tasks(contents, sources, cache, tokens=settings.tokens)
     for task in tasks:
         if task.todo and task.source.spec.weights.startswith("fit:"):  # on the whole corpus, which no worker has
@@ -69,6 +69,7 @@ def extract_on_ray(
                 bad = Driver(pool, corpus, pending, progress).run()
         finally:
             mark.unlink(missing_ok=True)
+        forget_changed(corpus, cache, bad.values())
         _wait_for_files(bad)
         seconds = time.perf_counter() - started
         results = {task: TaskResult(found, seconds) for task, found in bad.items()}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import BadItem
+from ..spec import MODALITIES, BadItem, Modality
 from .content import WORKERS, Contents, duplicate_groups, hash_corpus
-from .images import decode_pixels
+from .near_duplicates import NearHashes, near_groups, near_hashes
 from .samples import Corpus, Problem, read_file
 from .text import UTF_8, text_encoding
 
@@ -20,7 +20,7 @@ SHOWN = 10  # problems of each kind
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Repeated content: the number of groups, their rows, and the groups with different labels."""
+    """Repeated content, or near copies: the number of groups, their rows, and the groups with different labels."""
 
     groups: int
     rows: int
@@ -50,6 +50,7 @@ class CheckReport:
     problems: Sequence[Problem]
     duplicates: dict[str, Duplicates]
     groups: Groups
+    near_copies: dict[str, Duplicates]
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,15 +68,23 @@ class CheckReport:
             counts = f"{found.rows} rows in {found.groups} groups, {found.across_labels} groups across labels"
             table.append((f"same {name}", counts))
         tied = f"{self.groups.rows} rows in {self.groups.groups} groups, {self.groups.largest} rows in the largest"
-        table += [("same image, text or group", tied), ("problems", str(len(self.problems)))]
+        table.append(("same image, text or group", tied))
+        for name, near in self.near_copies.items():
+            counts = f"{near.rows} posts in {near.groups} groups, {near.across_labels} across labels"
+            table.append((f"near copies of {name}s", counts))
+        table.append(("problems", str(len(self.problems))))
         width = max(len(name) for name, _ in table)
         lines = [f"{name:<{width}}  {value}" for name, value in table]
         return "\n".join([*lines, *self.notes, *(map(str, self.problems) if every else _first_of_each(self.problems))])
 
 
-def check_corpus(corpus: Corpus) -> CheckReport:
-    """Read and decode everything once, in threads; bad files are reported, not raised."""
-    contents = hash_corpus(corpus)
+def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
+    """Read and decode everything once, in threads; bad files are reported, not raised.
+
+    What the content index of the cache knows is neither read nor decoded again.
+    """
+    contents = hash_corpus(corpus, cache)
+    hashes = {modality: near_hashes(corpus, contents, modality, cache) for modality in MODALITIES}
     labels = [sample.label for sample in corpus.samples]
     return CheckReport(
         layout=corpus.layout,
@@ -85,9 +94,10 @@ def check_corpus(corpus: Corpus) -> CheckReport:
         splits=dict(sorted(Counter(s.split for s in corpus.samples if s.split is not None).items())),
         missing_image=sum(contents.missing("image")),
         missing_text=sum(contents.missing("text")),
-        problems=[*corpus.problems, *_undecodable(corpus, contents)],
+        problems=[*corpus.problems, *_undecodable(corpus, contents, hashes["image"].bad)],
         duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
         groups=_groups(contents, corpus),
+        near_copies={name: _near_copies(contents, name, hashes[name], labels) for name in ("text", "image")},
         notes=[*corpus.notes, *_encodings(corpus)],
     )
 
@@ -108,7 +118,7 @@ def _encodings(corpus: Corpus) -> list[str]:
 
     def encoding(file: Path) -> str:
         try:
-            return text_encoding(read_file(file))
+            return text_encoding(read_file(file, "text"))
         except BadItem:
             return UTF_8
 
@@ -124,26 +134,12 @@ def _groups(contents: Contents, corpus: Corpus) -> Groups:
     return Groups(len(sizes), sum(sizes), max(sizes, default=0))
 
 
-def _undecodable(corpus: Corpus, contents: Contents) -> list[Problem]:
-    """Bad texts and images in the order of the posts; repeated content is decoded once."""
+def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str]) -> list[Problem]:
+    """Bad texts and images in the order of the posts; `reasons` are of the images by content key."""
     found = {(b.index, b.modality): (b.file, b.reason) for b in contents.bad}
-    first = contents.first("image")
-
-    def reason(index: int) -> str | None:
-        image = corpus.samples[index].image
-        assert image is not None
-        try:
-            decode_pixels(read_file(image))
-        except BadItem as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        reasons = dict(zip(first, pool.map(reason, first.values()), strict=True))
     for index, key in enumerate(contents.image_keys):
-        why = None if key is None else reasons[key]
-        if why is not None:
-            found[index, "image"] = (str(corpus.samples[index].image), why)
+        if key is not None and key in reasons:
+            found[index, "image"] = (str(corpus.samples[index].image), reasons[key])
     problems = [(Path(file), why) for _, (file, why) in sorted(found.items())]
     root = corpus.root
     return [
@@ -159,3 +155,15 @@ def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Dup
     groups = [group for group in labels_of.values() if len(group) > 1]
     across_labels = sum(len(set(group) - {None}) > 1 for group in groups)
     return Duplicates(len(groups), sum(map(len, groups)), across_labels)
+
+
+def _near_copies(
+    contents: Contents, modality: Modality, hashes: NearHashes, labels: Sequence[str | None]
+) -> Duplicates:
+    """The groups of different contents that are near copies; equal ones are counted as duplicates."""
+    groups = near_groups(contents, modality, hashes)
+    members: dict[str, set[str | None]] = {}
+    for group, key in zip(groups, contents.keys(modality), strict=True):
+        if group is not None:
+            members.setdefault(group, set()).add(key)
+    return _duplicates([group if group and len(members[group]) > 1 else None for group in groups], labels)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..spec import BadItem, Modality
+from ..spec import MODALITIES, BadItem, Modality
+from .content_index import ContentIndex
 from .samples import Corpus, Sample, read_file
 from .text import read_text
 
 WORKERS = 4  # threads that read files
-_CHUNK = 64  # posts per task of a thread pool, which costs as much as reading a file
+_CHUNK = 500  # posts per task of a thread pool, and per query of the content index
 
 
 @dataclass(frozen=True)
@@ -62,49 +64,68 @@ def text_key(text: str) -> str:
     return content_key(text.encode("utf-8", "surrogatepass"))
 
 
-def hash_corpus(corpus: Corpus) -> Contents:
-    """Read every file once, in threads, and compute its content key; only text is decoded."""
-    samples = list(enumerate(corpus.samples))
-    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-    contents = Contents([None] * len(samples), [None] * len(samples), [])
+def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = True) -> Contents:
+    """The content keys of all posts; files are read in threads, and of texts decoded.
 
-    def hash_chunk(chunk: Sequence[tuple[int, Sample]]) -> list[BadContent]:
+    With a cache folder, files that its content index knows unchanged are not read, and it learns the others unless
+    `update` is False.
+    """
+    contents = Contents([None] * len(corpus.samples), [None] * len(corpus.samples), [])
+
+    def hash_chunk(chunk: range) -> list[BadContent]:
         bad: list[BadContent] = []
-        for index, sample in chunk:
-            try:
-                contents.image_keys[index] = content_key(read_file(sample.image)) if sample.image else None
-            except BadItem as error:
-                bad.append(BadContent(index, "image", None, str(sample.image), str(error)))
-            try:
-                text = "" if sample.text is None else read_text(sample.text)
-                contents.text_keys[index] = text_key(text) if text else None
-            except BadItem as error:
-                bad.append(_bad_text(index, sample, str(error)))
+        for modality in MODALITIES:
+            keys, posts = contents.keys(modality), corpus.samples[chunk.start : chunk.stop]
+            states = index.states(file for post in posts if (file := post.file(modality)))
+            known = index.find(modality, states.values())
+            for row, post in zip(chunk, posts, strict=True):
+                file = post.file(modality)
+                state = states.get(file) if file else None
+                try:
+                    key = known.get(state) if state else None
+                    if key is None:
+                        key = hash_content(post, modality)
+                        if state:
+                            index.add(modality, state, key)
+                    keys[row] = key or None
+                except BadItem as error:
+                    bad.append(_bad_content(row, post, modality, str(error)))
         return bad
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for bad in pool.map(hash_chunk, chunks):
+    with (
+        ContentIndex(cache, corpus.root, rehash=corpus.rehash, update=update) as index,
+        ThreadPoolExecutor(WORKERS) as pool,
+    ):
+        rows = range(len(corpus.samples))
+        for bad in pool.map(hash_chunk, (rows[start : start + _CHUNK] for start in rows[::_CHUNK])):
             contents.bad.extend(bad)
+    contents.bad.sort(key=lambda found: (found.index, found.modality))
     return contents
 
 
-def duplicate_groups(
-    image_keys: Sequence[str | None], text_keys: Sequence[str | None], groups: Sequence[str | None]
-) -> list[int]:
-    """Group number of each post: posts that share an image, a text or a user's group, directly or through others.
+def hash_content(sample: Sample, modality: Modality) -> str:
+    """The content key of a post's image or text; empty where there is none, or a blank text. Raises BadItem."""
+    if modality == "image":
+        return content_key(read_file(sample.image, "image")) if sample.image else ""
+    text = "" if sample.text is None else read_text(sample.text)
+    return text_key(text) if text else ""
+
+
+def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:
+    """Group number of each post: posts that share a key of one kind, as an image or a text, directly or through others.
 
     Groups are numbered from 0 in order of first appearance; None is shared with no post.
     """
-    parent = list(range(len(image_keys)))
+    parent = list(range(len(keys[0])))
 
     def root(post: int) -> int:
         while parent[post] != post:
             parent[post] = post = parent[parent[post]]
         return post
 
-    for keys in (image_keys, text_keys, groups):
+    for kind in keys:
         first: dict[str, int] = {}
-        for post, key in enumerate(keys):
+        for post, key in enumerate(kind):
             if key is not None:
                 older, newer = sorted((root(first.setdefault(key, post)), root(post)))
                 parent[newer] = older
@@ -112,10 +133,12 @@ def duplicate_groups(
     return [number.setdefault(root(post), len(number)) for post in range(len(parent))]
 
 
-def _bad_text(index: int, sample: Sample, reason: str) -> BadContent:
-    if isinstance(sample.text, str):
+def _bad_content(index: int, sample: Sample, modality: Modality, reason: str) -> BadContent:
+    if modality == "text" and isinstance(sample.text, str):
         return BadContent(index, "text", text_key(sample.text), f"text of {sample.id}", reason)
-    assert sample.text is not None
-    with suppress(BadItem):
-        return BadContent(index, "text", content_key(read_file(sample.text)), str(sample.text), reason)
-    return BadContent(index, "text", None, str(sample.text), reason)
+    file = sample.file(modality)
+    assert file is not None
+    if modality == "text":
+        with suppress(BadItem):
+            return BadContent(index, "text", content_key(read_file(file, "text")), str(file), reason)
+    return BadContent(index, modality, None, str(file), reason)

@@ -6,14 +6,13 @@ Pillow is as fast as torchvision.io, gives the same pixels, covers every mode, a
 from __future__ import annotations
 
 import ctypes
-import io
 import logging
 import re
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +23,7 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..spec import BadItem
+from .decode_limits import MAX_READS, MEMORY, LimitedReader, MemoryBudget
 from .formats import FORMATS, detect_format
 
 if TYPE_CHECKING:
@@ -35,8 +35,14 @@ MAX_MEGAPIXELS = 50  # above, decoding and resizing one image can take over 5 s 
 MAX_RATIO = 100  # long side over short: resizing the short side to 256 makes it 256x25600
 MAX_SCANS = 2000  # scans of a JPEG times megapixels: a few bytes can add one more scan
 BAND = 2**18  # pixels converted to RGB at a time: a copy that fits a processor's cache
+MAX_REPEATS = 50  # of a block that belongs in a file once, and that Pillow joins or unpacks each time:
+ONCE = {"JPEG": b"Exif\0\0", "PNG": b"iCCP"}
 MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python
+BYTES_PER_PIXEL = {"WEBP": 20}  # at the peak of decoding; of other formats,
+OTHER_BYTES = 10
 
+_imaging.set_block_size(64 << 20)  # larger than what malloc keeps for a thread: freed images are given back at once
+_budget = MemoryBudget(MEMORY)
 _quiet_lock = threading.Lock()
 
 
@@ -52,26 +58,28 @@ UPRIGHT = {
 }
 
 
-def decode_image(raw: bytes) -> torch.Tensor:
+def decode_image(raw: bytes, using: ExitStack | None = None) -> torch.Tensor:
     """Decode an image file to uint8 RGB (3, H, W): upright, first frame, transparent parts white. Thread-safe.
 
-    Detects the format by content, never by file name. Raises BadItem with the reason for anything else.
+    Detects the format by content, never by file name. Raises BadItem with the reason for anything else. Threads wait
+    for one another where their images would take more than MEMORY bytes together: until this returns, or until
+    `using` is closed by a caller that goes on with the pixels.
     """
     import torch
 
-    return torch.from_numpy(decode_pixels(raw)).permute(2, 0, 1)  # (3, H, W)
+    return torch.from_numpy(decode_pixels(raw, using)).permute(2, 0, 1)  # (3, H, W)
 
 
-def decode_pixels(raw: bytes) -> Pixels:
+def decode_pixels(raw: bytes, using: ExitStack | None = None) -> Pixels:
     """Decode to an array (H, W, 3), without torch."""
     if not raw:
         raise BadItem("empty file")
     kind = detect_format(raw)
     try:
-        if kind in {"GIF", "TIFF", "AVIF"} or (kind == "PNG" and b"acTL" in raw):
-            with _quiet():
-                return _decode(raw, kind)
-        return _decode(raw, kind)
+        with ExitStack() as own:
+            if kind in {"GIF", "TIFF", "AVIF"} or (kind == "PNG" and b"acTL" in raw):
+                own.enter_context(_quiet())
+            return _decode(raw, kind, using or own)
     except BadItem:
         raise
     except MemoryError as error:
@@ -80,11 +88,16 @@ def decode_pixels(raw: bytes) -> Pixels:
         raise BadItem(_reason(raw, kind, error)) from error
 
 
-def _decode(raw: bytes, kind: str) -> Pixels:
+def _decode(raw: bytes, kind: str, using: ExitStack) -> Pixels:
     if kind == "TIFF":
         _silence_tiff()
-    image: Image.Image = FORMATS[kind][1](io.BytesIO(raw))
+    if kind in ONCE and (repeats := raw.count(ONCE[kind])) > MAX_REPEATS:
+        raise BadItem(f"{repeats} blocks of {ONCE[kind][:4].decode()}: over the limit of {MAX_REPEATS}")
+    file = LimitedReader(raw)
+    image: Image.Image = FORMATS[kind][1](file)
     _refuse_excess(image, raw)
+    using.enter_context(_budget.hold(image.width * image.height * BYTES_PER_PIXEL.get(kind, OTHER_BYTES)))
+    file.counted = kind != "BMP"  # whose run-length code is read number by number, and bounded by its pixels
     image.load()
     turn = UPRIGHT.get(_orientation(image.info.get("exif")))  # Pillow transposes TIFF itself
     if image.mode.startswith("I") or image.mode == "F":
@@ -132,13 +145,13 @@ def _refuse_excess(image: Image.Image, raw: bytes) -> None:
 def _scans(raw: bytes) -> int:
     """Number of scans of a JPEG before its end mark, outside its other segments."""
     count, at = 0, 2
-    while mark := _MARK.search(raw, at):
-        at, code = mark.end(), raw[mark.end() - 1]
-        if code == 0xD9:
-            break
-        count += code == 0xDA
-        at += int.from_bytes(raw[at : at + 2], "big")
-    return count
+    for _ in range(MAX_READS):
+        mark = _MARK.search(raw, at)
+        if mark is None or raw[mark.end() - 1] == 0xD9:
+            return count
+        count += raw[mark.end() - 1] == 0xDA
+        at = mark.end() + int.from_bytes(raw[mark.end() : mark.end() + 2], "big")
+    raise BadItem(f"over {MAX_READS} segments")
 
 
 _MARK = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of a segment or the end; in a scan, FF 00 and FF D0 to D7 are data

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..spec import BadItem, Modality
+
+MAX_MEGABYTES: dict[Modality, int] = {"image": 64, "text": 4}  # of one file
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,34 @@ class Sample:
         return self.id if file is None else file.name
 
 
-def read_file(path: Path) -> bytes:
-    """The content of a post's file. Raises BadItem where it cannot be read."""
+def read_file(path: Path, modality: Modality) -> bytes:
+    """The content of a post's file. Raises BadItem where it cannot be read, is no regular file, or is too large."""
+    limit = MAX_MEGABYTES[modality] * 1_000_000
     try:
-        return path.read_bytes()
+        _refuse_special(path.stat())  # before it is opened: opening a device can act on it
+        with open(path, "rb", opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            _refuse_special(found)
+            content = file.read(limit + 1) if found.st_size <= limit else b""
     except OSError as error:
         raise BadItem(f"unreadable: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise BadItem(f"not enough memory to read its {found.st_size / 1e6:.1f} MB") from error
+    if max(found.st_size, len(content)) > limit:
+        size = max(found.st_size, len(content)) / 1e6
+        raise BadItem(f"{size:.1f} MB: over the limit of {MAX_MEGABYTES[modality]} MB for one {modality}")
+    return content
+
+
+def _refuse_special(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, a pipe or a socket"
+        raise BadItem(f"unreadable: it is {kind}, not a regular file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, should the file have become a pipe that nothing writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclass(frozen=True)
@@ -66,6 +92,7 @@ class Corpus:
     samples: Sequence[Sample]
     problems: Sequence[Problem] = ()
     notes: Sequence[str] = ()  # lines that `msa check` prints, such as the kept and dropped counts of a label rule
+    rehash: bool = False  # read every file again, whatever the content index of a cache knows
 
     @property
     def labels(self) -> list[str]:

@@ -93,7 +93,7 @@ def text_encoding(raw: bytes) -> str:
 
 def read_text(source: Path | str) -> str:
     """The text of a file, or of a str that is the text itself. Raises BadItem."""
-    return _normalise(source) if isinstance(source, str) else decode_text(read_file(source))
+    return _normalise(source) if isinstance(source, str) else decode_text(read_file(source, "text"))
 
 
 def clean_text(text: str, level: Clean) -> str:

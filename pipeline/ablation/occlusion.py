@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...features.spec import Modality
-from ...heads.base import MODALITIES, Inputs
+from ...features.spec import MODALITIES, Modality
+from ...heads.base import Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..metrics.probabilities import log_mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -12,7 +13,7 @@ from ...features.extraction.settings import ExtractSettings
 from ..config.data_config import CachedEncoders
 from .console import note, progress, show
 from .declare import EMBEDDINGS, command
-from .options import InputPosts, Json, Machines, Offline, RecipeName
+from .options import Cache, InputPosts, Json, Machines, Offline, RecipeName
 
 app = typer.Typer()
 
@@ -20,13 +21,14 @@ app = typer.Typer()
 @command(app, panel=EMBEDDINGS, example="msa check posts")
 def check(
     posts: InputPosts,
+    cache: Cache = Path("cache"),
     every: Annotated[bool, Option("--all", help="Print every problem, or the first ten of each kind.")] = False,
     as_json: Json = False,
 ) -> None:
     """Read the posts; report labels, gaps and duplicates."""
     from ...features.posts import check
 
-    show(check.check_corpus(posts.read()), as_json, every=every)
+    show(check.check_corpus(posts.read(), cache), as_json, every=every)
 
 
 @command(app, panel=EMBEDDINGS, example="msa extract posts --image efficientnet_lite0 --text minilm")

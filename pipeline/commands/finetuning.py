@@ -26,6 +26,9 @@ def finetune(
     cache: Cache = Path("cache"),
     folds: Annotated[int, Option(min=0, help="Cross-validation folds; 0: one stored 80/20 split.")] = 0,
     fold: Annotated[int, Option(min=0, help="Fold whose training rows are used.")] = 0,
+    near_duplicates: Annotated[
+        bool, Option("--near-duplicates", help="Keep near copies of images and of texts on one side of each split.")
+    ] = False,
     clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
     max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
     weights: Annotated[Path | None, Option(help="Local weights to start from.")] = None,
@@ -55,6 +58,7 @@ def finetune(
             cache=cache,
             folds=folds or None,
             fold=fold,
+            near_duplicates=near_duplicates,
             config=config,
             device=device,
             done=lambda number, total: tick(image or text, number, total),

@@ -68,6 +68,7 @@ class ReadingOptions:
     column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet or text=#4; repeatable.")
     images: Path | None = setting(None, "Folder that image paths count from; the table's, or data/, if left out.")
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
+    rehash: bool = setting(False, "Read every file again, also those unchanged since the last command.")
 
     def read_from(self, path: Path) -> Corpus:
         from ...features.posts.layouts import ReadOptions, read_corpus
@@ -75,7 +76,7 @@ class ReadingOptions:
         columns = read_pairs("--column", self.column)
         options = ReadOptions(self.label_rule, columns, self.images)
         corpus = read_corpus(path, layout=self.layout, options=options)
-        return replace(corpus, samples=corpus.samples[: self.limit]) if self.limit else corpus
+        return replace(corpus, samples=corpus.samples[: self.limit or None], rehash=self.rehash)
 
 
 @dataclass(frozen=True)

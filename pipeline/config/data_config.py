@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...features.setting import check, setting
 from .values import GroupBy
 
 CACHE = "Folder of cached embeddings."
+SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "hold_out")
 DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
 
 
@@ -34,6 +37,18 @@ class DataConfig(CachedEncoders):
     min_per_class: int = setting(0, "Leave out classes with fewer posts.", minimum=0)
     drop_label: tuple[str, ...] = setting((), "Leave out the posts of this label; repeatable.")
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
+    near_duplicates: bool = setting(False, "Keep near copies of images and of texts on one side of each split.")
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """What decides the split beside the number of folds, for JSON."""
+        return {name: getattr(self, name) for name in SPLIT}
+
+
+def read_split(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields from JSON; those that are not there keep their defaults."""
+    found = {name: stored[name] for name in SPLIT if name in stored}
+    return found | {"drop_label": tuple(found.get("drop_label", ()))}

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from ...features.encoders.sources import import_line, pick_form
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
 from ...features.posts.content import Contents, duplicate_groups, hash_corpus
+from ...features.posts.near_duplicates import near_groups, near_hashes
 from ...features.posts.samples import Corpus
-from ...features.spec import EncoderSpec, Modality
+from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
 from .seen import Seen, find_seen
-from .split import MODALITIES, Posts
+from .split import Posts
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,22 @@ def _short(name: str) -> str:
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
-def join_posts(corpus: Corpus, tied: Sequence[Modality] = MODALITIES) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits read them; equal content of `tied` ties rows."""
-    contents = hash_corpus(corpus)
-    nothing: list[str | None] = [None] * len(corpus.samples)
-    image, text = (contents.keys(modality) if modality in tied else nothing for modality in MODALITIES)
-    groups = duplicate_groups(image, text, [s.group for s in corpus.samples])
+def join_posts(
+    corpus: Corpus,
+    cache: Path | None = None,
+    tied: Sequence[Modality] = MODALITIES,
+    *,
+    near_duplicates: bool = False,
+) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits read them.
+
+    Rows that share content of a modality in `tied` are one group; with `near_duplicates` those with near copies, too.
+    """
+    contents = hash_corpus(corpus, cache)
+    keys = [contents.keys(modality) for modality in tied]
+    if near_duplicates:
+        keys += [near_groups(contents, one, near_hashes(corpus, contents, one, cache)) for one in tied]
+    groups = duplicate_groups([sample.group for sample in corpus.samples], *keys)
     posts = Posts(
         [s.id for s in corpus.samples],
         [s.label for s in corpus.samples],
@@ -144,12 +155,13 @@ def load_features(
     classes: Sequence[str] | None = None,
     group_by: GroupBy = "both",
     views: Sequence[Sequence[EncoderSpec]] = (),
+    near_duplicates: bool = False,
 ) -> CachedFeatures:
     """Join a corpus with its cached features. The checksums of all parts are verified first.
 
     `patches` pools image tokens to a coarser grid (rows, columns). The inputs of a tower have tokens even where
-    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
-    posts that were never extracted, and StoreError for a damaged cache.
+    `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. `near_duplicates` puts
+    near copies into one group. Raises ValueError for posts that were never extracted, StoreError for a damaged cache.
     """
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
@@ -160,7 +172,7 @@ def load_features(
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
     tied = [modality for modality, specs in sides if specs and group_by in (modality, "both")]
-    contents, posts = join_posts(corpus, tied)
+    contents, posts = join_posts(corpus, cache, tied, near_duplicates=near_duplicates)
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":
         asked["text"] += f" --clean {text[0].clean}"

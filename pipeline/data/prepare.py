@@ -34,6 +34,7 @@ def prepare(
         patches=config.patches,
         group_by=data_config.group_by,
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
+        near_duplicates=data_config.near_duplicates,
     )
     for modality, side in table.sides.items():
         if not side.present.any():

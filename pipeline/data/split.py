@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.spec import Modality
+from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import malformed, read_json, write_json
 from ..config.values import GroupBy
 from .group_folds import split_groups
@@ -25,7 +25,6 @@ PARTS = ("train", "valid", "test")
 VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
 DRAW = 2  # the way in which folds are drawn: another number where the same rows and seed get other folds
 Content = tuple[str | None, str | None]  # the content keys of an image and a text
-MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 
 def group_by_of(tied: Collection[str]) -> GroupBy:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.messages import notify
-from ...features.spec import Modality
+from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import read_json, write_json
-from .split import MODALITIES, Posts, take_share
+from .split import Posts, take_share
 
 MOST = 0.5  # set aside more, and there is less to learn from than to be tested on
 SEED = 0  # not the user's: another seed must not show other rows

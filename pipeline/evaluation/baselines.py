@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
-from ...heads.base import MODALITIES, Inputs
+from ...features.spec import MODALITIES
+from ...heads.base import Inputs
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold

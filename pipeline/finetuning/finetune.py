@@ -78,6 +78,7 @@ def finetune(
     cache: Path = Path("cache"),
     folds: int | None = None,
     fold: int = 0,
+    near_duplicates: bool = False,
     config: TuneConfig = TuneConfig(),
     device: str = "auto",
     done: EpochDone = lambda epoch, total: None,
@@ -95,7 +96,7 @@ def finetune(
     check_encodable(corpus)
     corpus.require(modality)
     source = _open(name, modality, options)
-    contents, posts = join_posts(corpus)
+    contents, posts = join_posts(corpus, cache, near_duplicates=near_duplicates)
     posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
     for line in describe_split(posts, made, {"image", "text"}):

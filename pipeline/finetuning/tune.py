@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,9 +53,10 @@ class EncoderInputs:
     def prepare(self, row: int) -> Any:
         """One post prepared; None where it cannot be embedded."""
         try:
-            item = decode(self.corpus.samples[row], self.modality)
-            item = clean_text(item, self.clean) if self.modality == "text" else item
-            return self.encoder.preprocess(item, self.keys[row] or "")
+            with ExitStack() as using:
+                item = decode(self.corpus.samples[row], self.modality, key=self.keys[row], using=using)
+                item = clean_text(item, self.clean) if self.modality == "text" else item
+                return self.encoder.preprocess(item, self.keys[row] or "")
         except BadItem:
             return None
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...features.spec import EncoderSpec, Modality
+from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.json_files import read_json
 from ...features.store.stored_paths import read_path
-from ...heads.base import MODALITIES, Dims
-from ..config.data_config import DataConfig
+from ...heads.base import Dims
+from ..config.data_config import DataConfig, read_split
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 
@@ -36,8 +36,8 @@ def read_settings(path: Path) -> Settings:
         specs = read_specs(stored["encoders"])
         image, text = (tuple(spec.slug for spec in specs[modality]) or ("none",) for modality in MODALITIES)
         cache = find_cache(path, stored["cache"], specs)
-        repeats, hold_out = stored.get("repeats", 1), stored.get("hold_out", 0.0)
-        data_config = DataConfig(cache, image, text, stored["folds"], repeats=repeats, hold_out=hold_out)
+        split = read_split(stored.get("split", {}))
+        data_config = DataConfig(cache, image, text, stored["folds"], repeats=stored.get("repeats", 1), **split)
         training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
         return Settings(data_config, read_head(stored["head"]), training, others)
 

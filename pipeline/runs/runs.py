@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.csv_text import class_columns, to_csv
-from ...features.spec import EncoderSpec, Modality
+from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import malformed, read_json, write_json
 from ...features.store.stored_paths import stored_path
-from ...heads.base import MODALITIES, Dims, Head
+from ...heads.base import Dims, Head
 from ...heads.registry import build_head
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
@@ -123,7 +123,7 @@ def save_run(
             "classes": list(table.classes),
             "folds": data_config.folds,
             "repeats": data_config.repeats,
-            "hold_out": data_config.hold_out,
+            "split": data_config.split,
             "others": dict(others),
             "temperatures": list(temperatures),
             "cache": stored_path(data_config.cache, path),

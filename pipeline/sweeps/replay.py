@@ -8,7 +8,7 @@ from typing import Any
 
 from ...features.store.json_files import check_format, malformed, read_object
 from ...features.store.stored_paths import read_path
-from ..config.data_config import DataConfig
+from ..config.data_config import DataConfig, read_split
 from ..config.train_config import TrainConfig
 from ..runs.run_config import Settings, read_head, read_settings
 from ..runs.runs import find_run
@@ -25,16 +25,6 @@ def read_replay(text: str) -> Settings:
     trained alone on the split that the winner was tested on. Raises ValueError where there is no run, no finished sweep
     of this format, or no such trial.
     """
-    folder, which = Path(text), ""
-    if not folder.exists():
-        name, _, which = text.rpartition("#")
-        folder = Path(name or text)
-    if (folder / "sweep.json").exists():
-        return _read_trial(folder, which or "best")
-    if which or not folder.is_dir():
-        raise ValueError(f"--from wants a run, as runs/gated, or a sweep's trial, as 'runs/sweep#best'; got {text!r}")
-    return read_settings(find_run(folder))
-
     folder, which = Path(text), ""
     if not folder.exists():
         name, _, which = text.rpartition("#")
@@ -75,7 +65,7 @@ def _settings(stored: dict[str, Any], folder: Path, point: Point | None) -> Sett
         tuple(data["image"]),
         tuple(data["text"]),
         folds=None if outer == 1 else outer,
-        hold_out=data["hold_out"],
+        **read_split(data),
     )
     if point is None:
         best = stored["best"]["config"]

@@ -84,7 +84,11 @@ def identity(
         "identity": digest,
         **everything,
         "cache": str(data_config.cache.resolve()),
-        "data": {"image": list(data_config.image), "text": list(data_config.text), "hold_out": data_config.hold_out},
+        "data": {
+            "image": list(data_config.image),
+            "text": list(data_config.text),
+            **data_config.split,
+        },
     }
 
 

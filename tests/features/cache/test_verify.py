@@ -90,7 +90,9 @@ def test_the_draw_is_seeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     embed_corpus(corpus(), [SOURCE], tmp_path)
     drawn: list[str] = []
     original = embed.decode
-    monkeypatch.setattr(embed, "decode", lambda post, modality: (drawn.append(post.id), original(post, modality))[1])
+    monkeypatch.setattr(
+        embed, "decode", lambda post, *how, **more: (drawn.append(post.id), original(post, *how, **more))[1]
+    )
     seen = []
     for seed in (1, 1, 2):
         verify_cache(tmp_path, corpus(), sample=5, seed=seed)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +18,11 @@ import pytest
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Source
+from msa.features.extraction import embed
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
+from msa.features.posts.content import Contents, hash_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec, Modality
 from msa.features.store.errors import read_errors
@@ -148,6 +153,72 @@ def test_values_that_cannot_be_stored_are_bad_items(tmp_path: Path, scale: float
     report = run(posts(tmp_path, ["ab"]), tmp_path / "cache", Fake(spec("text", dtype), scale=scale))
     assert (report.encoded, report.bad) == (0, 1)
     assert reason in (Path(report.path) / "errors.jsonl").read_text()
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_file_that_changes_after_it_was_hashed_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: Modality
+) -> None:
+    corpus = posts(tmp_path, [None, None], images=modality == "image")
+    if modality == "text":
+        corpus = replace(corpus, samples=[replace(s, text=tmp_path / f"{s.id}.txt") for s in corpus.samples])
+    files = [file for sample in corpus.samples if (file := sample.file(modality))]
+    for number, file in enumerate(files if modality == "text" else []):
+        file.write_text("ab"[number])
+
+    def hash_and_change(*given: Any, **more: Any) -> Contents:
+        contents = hash_corpus(*given, **more)
+        first = contents.keys(modality)[0]
+        changed = Image.new("RGB", (4, 4), (99, 0, 0)) if modality == "image" else None
+        if changed:
+            changed.save(files[0])
+        else:
+            files[0].write_text("c")
+        keys.append(first)
+        return contents
+
+    keys: list[str | None] = []
+    monkeypatch.setattr(embed, "hash_corpus", hash_and_change)
+    report = run(corpus, tmp_path / "cache", Fake(spec(modality)))
+    assert (report.encoded, report.bad) == (1, 1)
+    assert "changed while it was extracted; run the command again" in (Path(report.path) / "errors.jsonl").read_text()
+    monkeypatch.setattr(embed, "hash_corpus", hash_corpus)
+    again = run(corpus, tmp_path / "cache", Fake(spec(modality)))
+    assert (again.encoded, again.cached, again.bad) == (1, 1, 0)
+    stored = Store.open(tmp_path / "cache", spec(modality)).keys
+    assert set(stored) == set(hash_corpus(corpus).keys(modality))
+    assert keys[0] not in stored
+
+
+def test_a_wrong_key_in_the_content_index_is_found_and_forgotten(tmp_path: Path) -> None:
+    corpus = posts(tmp_path, [None, None], images=True)
+    for sample in corpus.samples:
+        assert sample.image
+        os.utime(sample.image, (0, 0))
+    run(corpus, tmp_path / "first", Fake(spec("image")))
+    (tmp_path / "cache").mkdir()
+    shutil.copy(tmp_path / "first/content-index.sqlite3", tmp_path / "cache")
+    database = sqlite3.connect(tmp_path / "cache/content-index.sqlite3")
+    database.execute("UPDATE files SET key = ? WHERE path = ?", ("0" * 32, b"0.png"))
+    database.commit()
+    database.close()
+    report = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (report.encoded, report.bad) == (1, 1)
+    again = run(corpus, tmp_path / "cache", Fake(spec("image")))
+    assert (again.encoded, again.cached, again.bad) == (1, 1, 0)
+    assert set(Store.open(tmp_path / "cache", spec("image")).keys) == set(hash_corpus(corpus).image_keys)
+
+
+def test_an_item_that_takes_too_much_memory_is_bad_and_the_others_go_on(tmp_path: Path) -> None:
+    class Hungry(Fake):
+        def preprocess(self, item: Any, key: str = "") -> np.ndarray:
+            if item == "large":
+                raise MemoryError
+            return super().preprocess(item, key)
+
+    report = run(posts(tmp_path, ["a", "large", "b"]), tmp_path / "cache", Hungry(spec("text")))
+    assert (report.encoded, report.bad) == (2, 1)
+    assert "not enough memory" in (Path(report.path) / "errors.jsonl").read_text()
 
 
 def test_a_mended_file_is_no_longer_listed_as_bad(tmp_path: Path) -> None:

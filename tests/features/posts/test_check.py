@@ -57,6 +57,10 @@ def test_the_report_counts_everything_once(tmp_path: Path) -> None:
             "image": {"groups": 3, "rows": 6, "across_labels": 1},
         },
         "groups": {"groups": 3, "rows": 6, "largest": 2},
+        "near_copies": {
+            "text": {"groups": 0, "rows": 0, "across_labels": 0},
+            "image": {"groups": 0, "rows": 0, "across_labels": 0},
+        },
         "notes": ["a note"],
     }
     assert problems == [

@@ -58,6 +58,16 @@ def test_rows_meet_their_own_features_duplicates_included(tmp_path: Path) -> Non
     assert not build_inputs(table, tokens=True, without="text").text_mask.any()
 
 
+def test_near_copies_share_a_group_on_request(tmp_path: Path) -> None:
+    texts = ["so good", "so  GOOD http://t.co/x", "bad"]
+    fill(tmp_path, texts)
+    load = partial(load_features, corpus(*texts), tmp_path, image=[], text=[TEXT], tokens=False)
+    assert load().posts.groups.tolist() == [0, 1, 2]
+    tied = load(near_duplicates=True).posts
+    assert tied.groups.tolist() == [0, 0, 1]
+    assert tied.keys == load().posts.keys
+
+
 def test_posts_that_were_never_extracted_are_an_error_and_bad_ones_are_missing(tmp_path: Path) -> None:
     fill(tmp_path, ["one"])
     with pytest.raises(ValueError, match="1 of 2 items have no features with tokens of words"):

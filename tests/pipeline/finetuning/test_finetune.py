@@ -148,7 +148,9 @@ def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
 ) -> None:
     read: set[str] = set()
     real = tune.decode
-    monkeypatch.setattr(tune, "decode", lambda sample, modality: (read.add(sample.id), real(sample, modality))[1])
+    monkeypatch.setattr(
+        tune, "decode", lambda sample, *how, **more: (read.add(sample.id), real(sample, *how, **more))[1]
+    )
     result = tuned(bert, tmp_path, replace(QUICK, epochs=1))
     _, posts = join_posts(noise())
     (fold,) = load_or_make_folds(posts, tmp_path / "cache" / "splits", folds=None, seed=0)
