@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .pipeline.commands import cache, evaluation, extraction, finetuning, heads, setup, sweeps
-from .pipeline.commands.console import note
+from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
@@ -46,7 +47,9 @@ def print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"msa {version('msa-pipeline')}")
+        from .features.installation import DISTRIBUTION
+
+        print(f"msa {version(DISTRIBUTION)}")
         raise typer.Exit
 
 
@@ -64,28 +67,52 @@ def configure(
     apply_config(ctx, config)
 
 
+INTERRUPTED = "interrupted; what was written stays, run the same command again to continue"
+
+
+class Terminated(SystemExit):
+    """SIGTERM: as Ctrl-C, it ends the command with what cleans up."""
+
+
+def terminate(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise Terminated(128 + number)
+
+
 def main() -> None:
     """Run the command line; every user error is one line and exit code 2."""
+    accept_any_character()
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(run_command(sys.argv[1:]))
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command; return its exit code. `--debug` anywhere lets the traceback through."""
+    """Run one command; return its exit code: 2 for an error of the user's, 1 for any other, 130 for Ctrl-C.
+
+    `--debug` anywhere lets the traceback through.
+    """
     debug = "--debug" in arguments
     try:
-        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        with notices():
+            code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        if code == 130:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        note("interrupted; what was written stays, run the same command again to continue")
+        note(INTERRUPTED)
         return 130
+    except Terminated as ended:
+        note(INTERRUPTED)
+        return int(str(ended.code))
     except Exception as error:
         if debug:
             raise
-        from .features.messages import explain
+        from .features.messages import explain, unexpected
 
         message = explain(error)
         if message is None:
-            raise
+            note(unexpected(error))
+            return 1
         if message:  # empty where the help was shown
             note(message)
         return 2

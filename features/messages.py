@@ -2,30 +2,65 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import extract_tb
 
-from .installation import explain_import_error
+from .installation import explain_import_error, message_of
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
+LOWER = "lower --batch-size, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
+
+
+class Notice(UserWarning):
+    """What was left out, or done otherwise than one would expect. The command line prints it as one line."""
+
+
+def notify(message: str) -> None:
+    """Warn of it; the command goes on."""
+    warnings.warn(message, Notice, stacklevel=3)
 
 
 def explain(error: Exception) -> str | None:
-    """One line for an error that a user can correct; empty where the help was shown; None for a bug of msa."""
+    """One line for an error that a user can correct; empty where the help was shown; None for any other."""
     explained = explain_import_error(error)
     if explained:
         return explained
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error)
-    if hasattr(error, "format_message"):  # click's usage errors, whichever click typer brings
-        return _line(error.format_message()) + "; see `msa --help`"
+    usage = getattr(error, "format_message", None)
+    if callable(usage):  # click's usage errors, whichever click typer brings
+        return one_line(usage()) + "; see `msa --help`"
+    if isinstance(error, MemoryError) or any(sign in _text(error) for sign in OUT_OF_MEMORY):
+        return f"out of memory ({_text(error).partition('.')[0] or 'MemoryError'}); {LOWER}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
-    if isinstance(error, (ValueError, OSError, MemoryError)):
-        return _line(str(error)) or type(error).__name__
+    if isinstance(error, (ValueError, OSError)):
+        return _text(error) or type(error).__name__
     return None
 
 
-def _line(text: str) -> str:
+def unexpected(error: Exception) -> str:
+    """One line for an error of msa, or of a library that it calls: its kind, its text, and where msa was."""
+    own = [frame for frame in extract_tb(error.__traceback__) if ROOT in Path(frame.filename).parents]
+    place = f" at {Path(own[-1].filename).relative_to(ROOT)}:{own[-1].lineno}" if own else ""
+    kind = type(error)
+    library = kind.__module__.partition(".")[0]
+    name = kind.__name__ if library in ("builtins", "msa") else f"{library}'s {kind.__name__}"
+    return f"{name}{place}: {_text(error) or 'no message'}; add --debug for the traceback, and report it with that"
+
+
+def one_line(text: str) -> str:
     return " ".join(text.split()).rstrip(".")
+
+
+def _text(error: Exception) -> str:
+    """The message of an error in one line; of one that holds a traceback, as Ray's do, its last line."""
+    text = message_of(error)
+    return one_line(text.rstrip().splitlines()[-1] if "Traceback (most recent call last)" in text else text)
 
 
 def near_names(name: str, choices: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+WIDEST = 2**63
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -30,14 +32,20 @@ class Setting:
     choices: Callable[[], Sequence[str]] | None = None
 
     def holds(self, value: Any) -> bool:
-        """Whether a number is in the range; infinity and NaN are in none."""
+        """Whether a number is in the range; infinity, NaN and what no 64-bit integer holds are in none."""
         return (
             (self.minimum is None or value >= self.minimum)
             and (self.maximum is None or value <= self.maximum)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
             and (not isinstance(value, float) or math.isfinite(value))
+            and (not isinstance(value, int) or value < WIDEST)
         )
+
+    def refusal(self, value: Any) -> str:
+        """The end of a message about a number that is not in the range."""
+        wide = isinstance(value, int) and value >= WIDEST
+        return f"must be {'below 2**63' if wide else self.range}, got {value!r}"
 
     @property
     def description(self) -> str:
@@ -72,7 +80,7 @@ def check(settings: Any) -> None:
         if allowed and value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         if not known.holds(value):
-            raise ValueError(f"{name} must be {known.range}, got {value!r}")
+            raise ValueError(f"{name} {known.refusal(value)}")
 
 
 @cache

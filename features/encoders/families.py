@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..messages import near_names
 from ..spec import Modality
+from ..store.json_files import MALFORMED, read_object
 from .variants import Stage
+from .weights import MODEL_FILE
 
 SEQUENCE = ("mean", "cls", "max", "last")
 PATCHES = ("mean", "max")
@@ -66,12 +67,12 @@ def read_config(folder: Path, modality: Modality) -> tuple[Any, Family, Any]:
     from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+    kind = read_object(folder / "config.json", *MODEL_FILE, model_type=str)["model_type"]
+    family = _find_family(kind, modality)
     try:
-        kind = str(json.loads((folder / "config.json").read_text("utf-8")).get("model_type"))
-        family = _find_family(kind, modality)
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (json.JSONDecodeError, OSError, KeyError, StrictDataclassError) as error:
-        reason = str(error).splitlines()[0]
+    except (*MALFORMED, OSError, StrictDataclassError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{str(folder / 'config.json')!r} cannot be read by transformers: {reason}") from error
     if family.tower is None:
         return config, family, MODEL_MAPPING[type(config)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 from ..spec import canonical
+from ..store.json_files import read_object
 from .encoder import EncoderOptions
-from .weights import sha256_file, shards
+from .weights import MODEL_FILE, sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
 TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
@@ -18,6 +20,7 @@ VOLATILE = {  # entries of a config that do not change the numbers
     *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
     *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
 }
+_switching = RLock()  # the mode is one for the process
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,23 @@ class Repo:
         )
 
 
+@contextmanager
+def offline(wanted: bool) -> Iterator[None]:
+    """Keep the hub's client from the network, if wanted: it looks its host up for other things than files, too."""
+    if not wanted:
+        yield
+        return
+    from huggingface_hub import constants
+
+    with _switching:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
 def find_repo(name: str, options: EncoderOptions) -> Repo:
     """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
     local = Path(name).expanduser()
@@ -66,12 +86,15 @@ def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
     try:
         return Path(hf_hub_download(repo, filename, local_files_only=local_files_only))
     except (OSError, EntryNotFoundError) as error:
-        raise ValueError(f"{filename!r} of {repo!r} is not here and cannot be fetched; pass --weights FILE") from error
+        how = "run once without --local-files-only" if local_files_only else "check the connection"
+        raise ValueError(
+            f"{filename!r} of {repo!r} is not here and cannot be fetched; {how}, or pass --weights FILE"
+        ) from error
 
 
 def config_digest(folder: Path) -> str:
     """16 hex digits of config.json without names, labels and versions."""
-    return _digest(json.loads((folder / "config.json").read_text("utf-8")))
+    return _digest(read_object(folder / "config.json", *MODEL_FILE))
 
 
 def tokenizer_digests(folder: Path) -> dict[str, str]:
@@ -87,8 +110,7 @@ def tokenizer_digests(folder: Path) -> dict[str, str]:
 def tokenizer_settings(folder: Path) -> dict[str, object]:
     """tokenizer_config.json; empty where the folder has none."""
     file = folder / "tokenizer_config.json"
-    settings: dict[str, object] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    return settings
+    return read_object(file, *MODEL_FILE) if file.exists() else {}
 
 
 def _digest(settings: object) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spec import EncoderSpec, Modality
+from ..store.json_files import malformed, read_object
 from .encoder import Encoder, EncoderOptions, Source, choose_length
 from .families import Family, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
-from .weights import load_state, refuse_keys, weights_id
+from .weights import MODEL_FILE, load_state, refuse_keys, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,14 +144,15 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
     Raises ValueError for one that does not exist here, unless the user chose another (`asked`).
     """
     listing = repo.folder / "modules.json"
-    modules = json.loads(listing.read_text("utf-8")) if listing.exists() else []
-    inside = next((module["path"] for module in modules if module["type"].endswith("Pooling")), None)
+    with malformed(listing, *MODEL_FILE):
+        modules = json.loads(listing.read_text("utf-8")) if listing.exists() else []
+        inside = next((module["path"] for module in modules if module["type"].endswith("Pooling")), None)
     if inside is None or not re.fullmatch(r"[\w.-]+", inside):
         return pools[0]
     file = repo.folder / inside / "config.json"
     if not file.exists() and repo.revision:
         file = fetch_hub(repo.name, f"{inside}/config.json", local_files_only=repo.local_files_only)
-    settings = json.loads(file.read_text("utf-8"))
+    settings = read_object(file, *MODEL_FILE)
     mode = settings.get("pooling_mode")
     mode = mode or [key for key, on in settings.items() if key.startswith("pooling_mode_") and on]
     modes = [mode] if isinstance(mode, str) else mode
@@ -165,7 +167,7 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
 def _normalization(folder: Path) -> bool:
     """Whether this is BERTweet's tokenizer with its normalization of users, links and emoji, as in its training."""
     settings = tokenizer_settings(folder)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = read_object(folder / "config.json", *MODEL_FILE)
     kind = str(settings.get("tokenizer_class") or config.get("tokenizer_class"))
     return kind.startswith("Bertweet") and bool(settings.get("normalization", True))
 

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from ..installation import install_line
+
 EngineName = Literal["torch", "openvino"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -40,7 +42,7 @@ def choose_runtime(device: str = "auto", engine: str = "auto", *, streams: int =
         raise ValueError(f"runtime 'openvino' computes on the CPU, not on {picked!r}; add --device cpu")
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
-        raise ValueError("runtime 'openvino' needs openvino, which is missing: pip install 'msa-pipeline[offline]'")
+        raise ValueError(f"runtime 'openvino' needs openvino, which is missing: `{install_line('offline')}`")
     if compile and engine == "openvino":
         raise ValueError("--compile is for the torch runtime; leave it out or take --runtime torch")
     chosen: EngineName = "openvino" if picked == "cpu" and installed and engine != "torch" and not compile else "torch"

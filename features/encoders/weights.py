@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..store.json_files import read_object
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+MODEL_FILE = "a file of a Hugging Face model", "download the model again"
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "_orig_mod.")
 TOLERATED = ("num_batches_tracked", "position_ids")  # buffers that older files lack or have in excess
@@ -45,7 +47,7 @@ def verify_sha256(path: Path, sha256: str) -> None:
 
 def shards(index: Path) -> list[Path]:
     """The weight files that an index file (`….index.json`) names, beside it. Raises ValueError for one outside."""
-    names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    names = sorted(set(map(str, read_object(index, *MODEL_FILE, weight_map=dict)["weight_map"].values())))
     for name in names:
         if Path(name).name != name:
             raise ValueError(f"{str(index)!r} names a shard outside its folder: {name!r}; do not use this folder")

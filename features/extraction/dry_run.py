@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from ..spec import BadItem, Modality
 from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
+from ..store.temporary_folders import TemporaryFolder
 from ..text_table import table
 from .embed import decode, embed_corpus
 from .plan import Target, find_missing
@@ -122,7 +122,7 @@ def estimate(
     encoders: list[EncoderEstimate] = []
     merging, seconds, loading = [0], 0.0, 0.0
     lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         for source in open_sources(request, corpus, Path(folder)):
             items = contents.first(source.spec.modality)
             stores = [Store(cache / spec.slug, spec) for spec in source.specs]

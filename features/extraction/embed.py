@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoded, Encoder, Source
@@ -26,9 +25,10 @@ from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.durable import make_folder
+from ..store.locks import lock
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
-from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_task
+from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_tasks
 from .settings import ExtractSettings
 
 TEXT_WINDOW = 4096  # texts sorted by length together
@@ -55,7 +55,7 @@ def embed_corpus(
     """
     make_folder(cache)
     contents = hash_corpus(corpus, cache)
-    tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = plan_tasks(contents, sources, cache, tokens=settings.tokens)
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
         runtime = settings.choose_runtime()
@@ -189,7 +189,7 @@ def load_once(source: Source, cache: Path, runtime: Runtime) -> Encoder:
     """Load an encoder. One that is fitted on a corpus is fitted by the first of the processes that share its cache."""
     if not source.spec.weights.startswith("fit:"):
         return source.load(runtime)
-    with FileLock(cache / source.spec.slug / ".fit.lock"):
+    with lock(cache / source.spec.slug / ".fit.lock"):
         try:
             return load_fitted(source.specs, cache).load(runtime)
         except ValueError:  # absent or damaged
@@ -256,7 +256,7 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             item = decode(sample, lacking[0].task.modality, key=key, using=using)
         except (BadItem, MemoryError) as error:
             for queue in lacking:
-                queue.bad[key] = _reason(error)
+                queue.bad[key] = str(error) or "not enough memory to read it"
             return []
         for queue in lacking:
             spec = queue.task.source.spec
@@ -264,13 +264,11 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             try:
                 cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
                 prepared.append((queue, encoder.preprocess(cleaned, key)))
-            except (BadItem, MemoryError) as error:
-                queue.bad[key] = _reason(error)
+            except BadItem as error:
+                queue.bad[key] = str(error)
+            except MemoryError:
+                queue.bad[key] = f"not enough memory to prepare it for {spec.name}"
     return prepared
-
-
-def _reason(error: BadItem | MemoryError) -> str:
-    return str(error) if isinstance(error, BadItem) else "not enough memory; give fewer --workers, or a smaller copy"
 
 
 def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[str], Prepared], keys: Iterable[str]) -> Iterator[Prepared]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from ..encoders.runtime import available_cores
+from ..installation import install_line
 from .worker_pool import RayRunError
 
 CONNECT_SECONDS = 10.0
@@ -21,7 +22,7 @@ SMALL_STORE = 100 << 20  # bytes, for chunks and outcomes
 def need_ray() -> None:
     """Raise RayRunError, with the line that installs it, where Ray is missing."""
     if importlib.util.find_spec("ray") is None:
-        raise RayRunError("--engine ray needs ray, which is missing: pip install 'msa-pipeline[ray]'")
+        raise RayRunError(f"--engine ray needs ray, which is missing: `{install_line('ray')}`")
 
 
 @contextmanager

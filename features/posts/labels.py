@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from .cells import Tally, count_missing, is_missing
 from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, PostCollector
 from .samples import Sample
 from .text import read_lines
@@ -25,8 +26,9 @@ class NoLabelError(ValueError):
 
 
 def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> None:
-    """Those of the files that exist: lines `id,label`; labels keep their spelling, an empty one or `null` is none."""
+    """Those of the files that exist: lines `id,label`; an empty label or `null` is none, as are other words for it."""
     folder = Folder(root / "data")
+    tally = Tally()
     for name in (name for name in files if (root / name).is_file()):
         for number, (line, text) in enumerate(_lines(root / name, posts)):
             id, comma, label = (part.strip() for part in text.rpartition(","))
@@ -35,7 +37,11 @@ def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> Non
             if not id or not comma or "," in id:
                 posts.report(name, line, f"{_quoted(text)} is not `id,label`")
             elif posts.claim(id, name, line):
-                _add(folder, posts, id, None if label.lower() in {"", "null"} else label, name, line)
+                missing = is_missing(label)
+                if missing and label.lower() not in {"", "null"}:  # the words of the layout itself
+                    count_missing("label", label, tally)
+                _add(folder, posts, id, None if missing else label, name, line)
+    posts.notes.extend(tally.notes())
     _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
 
 

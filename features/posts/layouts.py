@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from . import labels, tables
+from .classes import merge_spellings
+from .columns import CANONICAL
 from .folder import PostCollector
 from .labels import LabelRule
 from .samples import Corpus
@@ -16,7 +18,7 @@ from .samples import Corpus
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """`label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to the names in a table."""
+    """`label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to columns, NAME or #4."""
 
     label_rule: LabelRule = "paper"
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -25,8 +27,8 @@ class ReadOptions:
         if self.label_rule not in get_args(LabelRule):
             raise ValueError(f"unknown label rule {self.label_rule!r}; choose one of {', '.join(get_args(LabelRule))}")
         for name in self.columns:
-            if name not in tables.CANONICAL:
-                raise ValueError(f"unknown column {name!r}; choose among {', '.join(tables.CANONICAL)}")
+            if name not in CANONICAL:
+                raise ValueError(f"unknown column {name!r}; choose among {', '.join(CANONICAL)}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ LAYOUTS: dict[str, Layout] = {
         lambda path, posts, options: tables.read_memes(path, posts, columns=options.columns),
     ),
     "table": Layout(
-        "a .csv, .tsv or .jsonl file",
+        "a .csv, .tsv, .jsonl, .json or .parquet file",
         tables.find_tables,
         lambda path, posts, options: tables.read_table(path, posts, columns=options.columns),
     ),
@@ -93,4 +95,6 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
         raise ValueError(f"layout {layout!r} needs {LAYOUTS[layout].files}; {str(data)!r} has none; try auto")
     posts = PostCollector()
     LAYOUTS[name].read(data, posts, options)
-    return Corpus(data if data.is_dir() else data.parent, name, posts.samples, posts.problems, posts.notes)
+    samples, spellings = merge_spellings(posts.samples)
+    root = data if data.is_dir() else data.parent
+    return Corpus(root, name, samples, posts.problems, [*posts.notes, *spellings])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..spec import BadItem, Modality
-from .content import MODALITIES, WORKERS, Contents, content_key, text_key
+from .content import WORKERS, Contents, content_key, text_key
 from .content_index import ContentIndex
 from .images import Pixels, decode_pixels
 from .samples import Corpus, Sample, read_file
@@ -92,9 +92,11 @@ def near_groups(contents: Contents, modality: Modality, hashes: NearHashes) -> l
     return [names.get(hashes.hashes.get(key or "", "")) for key in contents.keys(modality)]
 
 
-def near_duplicate_groups(corpus: Corpus, contents: Contents, cache: Path | None) -> list[list[str | None]]:
-    """For images and for texts, the names of `near_groups`."""
-    return [near_groups(contents, one, near_hashes(corpus, contents, one, cache)) for one in MODALITIES]
+def near_duplicate_groups(
+    corpus: Corpus, contents: Contents, modalities: Sequence[Modality], cache: Path | None = None
+) -> list[list[str | None]]:
+    """For each of the modalities, the names of `near_groups`."""
+    return [near_groups(contents, one, near_hashes(corpus, contents, one, cache)) for one in modalities]
 
 
 def similar_groups(hashes: NDArray[np.uint64]) -> NDArray[np.int32]:

@@ -1,16 +1,23 @@
-"""JSON objects with a format version: the notes of a cache and the files of a run."""
+"""JSON and TOML files: notes of a cache and files of a run, with a format version, and what other programs write."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .durable import write_atomic
 
 FORMAT = 1  # of these files and of fitted vectors; parts have their own
+Kind = type | tuple[type, ...]
+KINDS: dict[type, str] = {
+    **{dict: "an object", list: "a list", str: "a string", type(None): "null"},
+    **{int: "a whole number", float: "a number", bool: "true or false"},
+}
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def check_format(found: object, wanted: object) -> None:
@@ -25,28 +32,80 @@ def dump_json(fields: Mapping[str, Any]) -> str:
 
 def load_json(text: str) -> dict[str, Any]:
     """The fields of an object; one without a version has the first. Raises ValueError, for another format too."""
-    fields = json.loads(text)
-    if not isinstance(fields, dict):
-        raise ValueError(f"a JSON object is wanted; got {type(fields).__name__}")
+    fields = parse_object(text)
     check_format(fields.pop("format", 1), FORMAT)
     return fields
 
 
-def read_json(path: Path, what: str, remedy: str, *, need: str = "format") -> dict[str, Any]:
-    """The fields of a file, one of which it must have; ValueError, with `what` it should be and a `remedy`, if not."""
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for any other text."""
     try:
+        fields = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    check_kind("the file", fields, dict)
+    return dict(fields)
+
+
+def check_kind(name: str, value: object, kind: Kind) -> None:
+    """Raise ValueError unless a value is of this kind; a whole number is a number, and true or false is none."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if type(value) not in kinds and not (float in kinds and type(value) is int):
+        wanted = " or ".join(KINDS[one] for one in kinds)
+        raise ValueError(f"{name} must be {wanted}; got {KINDS.get(type(value), type(value).__name__)}")
+
+
+def read_json(path: Path, what: str, remedy: str, **kinds: Kind) -> dict[str, Any]:
+    """The fields of a file, some of which it must have, each of a kind, as `keys=dict`.
+
+    Raises ValueError where it differs: one line with `what` the file should be and a `remedy`.
+    """
+    with malformed(path, what, remedy):
         fields = load_json(path.read_text("utf-8"))
-        if need not in {"format", *fields}:
-            raise ValueError(f"{need!r} is missing")
-        return fields
-    except ValueError as error:
-        raise ValueError(f"{path}: not {what} ({error}); {remedy}") from error
+        _check_kinds(fields, kinds)
+    return fields
+
+
+def read_object(path: Path, what: str, remedy: str, **kinds: Kind) -> dict[str, Any]:
+    """The same for a file of another program, which has no format version."""
+    with malformed(path, what, remedy):
+        fields = parse_object(path.read_text("utf-8"))
+        _check_kinds(fields, kinds)
+    return fields
+
+
+def _check_kinds(fields: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    for name, kind in kinds.items():
+        if name not in fields:
+            raise ValueError(f"{name!r} is missing")
+        check_kind(repr(name), fields[name], kind)
+
+
+def read_toml(path: Path, what: str, remedy: str) -> dict[str, Any]:
+    """The content of a TOML file. Raises ValueError as `read_json` does, also where there is no such file."""
+    with malformed(path, what, remedy):
+        try:
+            return tomllib.loads(path.read_text("utf-8-sig"))
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from error
+
+
+@contextmanager
+def malformed(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Inside, whatever the shape of a file makes go wrong is a ValueError in one line, as those of `read_json`."""
+    try:
+        yield
+    except MALFORMED as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = f"{error} is missing" if isinstance(error, KeyError) else reason
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else reason
+        raise ValueError(f"{path}: not {what} ({reason}); {remedy}") from error
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:
     """Write a file, unless it holds these fields already: a read-only cache must not be written to."""
     text = json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False)
-    with suppress(OSError, ValueError):
+    with suppress(OSError, *MALFORMED):
         if load_json(path.read_text("utf-8")) == load_json(text):
             return
     write_atomic(path, f"{text}\n".encode())

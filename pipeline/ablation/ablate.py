@@ -16,7 +16,7 @@ from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
 from ..data.split import ensemble_folds
-from ..runs.runs import free_name
+from ..runs.destination import check_destination, new_run
 from ..training.folds import FoldDone, FoldResult, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
@@ -68,6 +68,7 @@ def ablate(
     configs = [config] if isinstance(config, HeadConfig) else list(config)
     folder = name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
     _check(modality, how, part, seeds)
+    check_destination(runs, folder)
     if part == "views" and not configs[0].views:
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
         configs = [replace(one, views=extracted_views(data_config.cache, image)) for one in configs]
@@ -101,22 +102,23 @@ def ablate(
         if not part and not unchanged:
             scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
             shapley[full.fusion] = shapley_values({"neither": scoring.majority()} | scores)
-    path = free_name(runs, folder)
-    ablation = Ablation(
-        fusion=",".join(one.fusion for one in configs),
-        how=how,
-        part=part,
-        folds=len(scoring.folds),
-        seeds=seeds,
-        rows=rows,
-        refused=refused,
-        shapley=shapley,
-        notes=_notes(scoring, training, how),
-        path=path,
-        seconds=round(time.perf_counter() - started, 2),
-    )
-    settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
-    write_ablation(ablation, settings | {"encoders": {"image": data_config.image, "text": data_config.text}})
+    with new_run(runs, folder) as (path, temp):
+        ablation = Ablation(
+            fusion=",".join(one.fusion for one in configs),
+            how=how,
+            part=part,
+            folds=len(scoring.folds),
+            seeds=seeds,
+            rows=rows,
+            refused=refused,
+            shapley=shapley,
+            notes=_notes(scoring, training, how),
+            path=path,
+            seconds=round(time.perf_counter() - started, 2),
+        )
+        settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
+        encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
+        write_ablation(ablation, settings | encoders, temp)
     return ablation
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import typer
 
 from ...features.messages import near_or_all
+from ...features.store.json_files import read_toml
 from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
@@ -88,13 +88,8 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
     first; options in APART only so. Dashes, underscores and the space in `cache ls` are alike. Raises ValueError for
     anything in the file that no command knows.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: a readable UTF-8 file is wanted ({error}); `msa init` writes one") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}; quote text, one `key = value` a line") from error
-
+    remedy = "write one `key = value` a line, texts quoted; `msa init` writes an example"
+    content = read_toml(path, "a configuration file in TOML", remedy)
     tables = {dashed(name): name for name in commands}
     anywhere = {option for known in commands.values() for option in known}
     default_map: dict[str, dict[str, Any]] = {name: {} for name in commands}
@@ -119,6 +114,8 @@ def read_default_map(path: Path, commands: Mapping[str, Collection[str]]) -> dic
 
 def convert_option(ctx: typer.Context, path: Path, parameter: Any, value: Any) -> Any:
     """A value that a file gives to an option, as the command would take it; ValueError naming file and option."""
+    if isinstance(value, bool) and not getattr(parameter, "is_flag", False):
+        raise ValueError(f"{path}: {spellings(parameter)[0]} = {to_toml(value)}: only a switch is true or false")
     if (parameter.multiple or parameter.nargs != 1) and not isinstance(value, list):
         value = [value]  # `image = "vgg16"` is what people write for an option that may be repeated
     try:

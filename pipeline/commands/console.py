@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import TextIOWrapper
 from typing import Any
 
+from ...features.messages import Notice
+
 Tick = Callable[[str, int, int], None]
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and marks that turn text around
+PLAIN = {"→": "->", "–": "-", "−": "-", "±": "+-", "…": "...", "×": "x", "Δ": "d"}  # where a terminal has ASCII alone
 
 
 def show(result: Any, as_json: bool) -> None:
     """Print a result as its text, or as one JSON object."""
-    print(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else result.to_text())
+    print(to_json(result.to_dict()) if as_json else printable(result.to_text()))
 
 
 def note(message: str) -> None:
     """Print a line for the user on stderr, so that stdout holds the result alone."""
-    print(f"msa: {message}", file=sys.stderr)
+    print(f"msa: {printable(message)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text with its control characters as escapes: a label or an id must not command the terminal."""
+    return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON; non-ASCII characters as they are where stdout can print them, control characters never."""
+    text = json.dumps(value, ensure_ascii=not codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf"))
+    return CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def accept_any_character() -> None:
+    """Let stdout and stderr print what their encoding lacks as ASCII, or as an escape, instead of raising."""
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        wanted = error.object[error.start : error.end]
+        return "".join(PLAIN.get(one) or one.encode("ascii", "backslashreplace").decode() for one in wanted), error.end
+
+    codecs.register_error("msa", replace)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="msa")
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Print each notice once as a line of its own; other warnings are shown as Python shows them."""
+    seen: set[str] = set()
+
+    def print_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, Notice):
+            show_others(message, category, *where, **more)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            note(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show_others, warnings.showwarning = warnings.showwarning, print_warning
+        yield
 
 
 @contextmanager

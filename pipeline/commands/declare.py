@@ -120,7 +120,7 @@ def _range_check(known: Setting, form: Form) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         number = form.read(value) if form.type in (int, float) else None
         if number is not None and not known.holds(number):
-            raise typer.BadParameter(f"must be {known.range}, got {value!r}")
+            raise typer.BadParameter(known.refusal(number))
         return value
 
     return check
@@ -130,6 +130,21 @@ def option_values(settings: Any) -> dict[str, Any]:
     """What each option of a dataclass would be given to make these settings: parameter name to value."""
     options = generate_options(type(settings))  # type: ignore[arg-type]  # classes are hashable
     return {one.parameter.name: one.form.write(getattr(settings, one.field)) for one in options}
+
+
+def command_line(settings: Any) -> list[str]:
+    """The words of a command line that give these settings: arguments, and options that differ from their default."""
+    values = option_values(settings)
+    words: list[str] = []
+    for one in generate_options(type(settings)):  # type: ignore[arg-type]  # classes are hashable
+        value, info = values[one.parameter.name], get_args(one.parameter.annotation)[1]
+        flag = next(iter(info.param_decls or ()), f"--{one.parameter.name.replace('_', '-')}")
+        if not isinstance(info, OptionInfo):
+            words.insert(0, str(value))
+        elif value != one.parameter.default:
+            given = value if isinstance(value, list) else [value]
+            words += [flag] if value is True else [word for item in given for word in (flag, str(item))]
+    return words
 
 
 def _with_options(function: Callable[..., None], without: Collection[str]) -> Callable[..., None]:

@@ -54,7 +54,7 @@ def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def _core(name: str) -> Finding:
     version = _version(name)
-    return Finding(name, bool(version), version or "not installed", None if version else "pip install msa-pipeline")
+    return Finding(name, bool(version), version or "not installed", None if version else f"pip install {name}")
 
 
 def _pair() -> Finding:

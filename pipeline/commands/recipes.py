@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import typer
 
 from ...features.messages import near_or_all
+from ...features.store.json_files import malformed, read_toml
 from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
@@ -39,13 +39,12 @@ def read_recipe(name: str) -> Recipe:
     if not path.is_file():
         known = [recipe.stem for recipe in FOLDER.glob("*.toml")]
         raise ValueError(f"unknown recipe {name!r}{near_or_all(name, known)}")
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
+    what, remedy = "a recipe", "write options as `key = value`, then [about]"
+    content = read_toml(path, what, remedy)
+    with malformed(path, what, remedy):
         about = content.pop("about", {})
         system, report, reported, note = (str(about.get(key, "")) for key in ("system", "source", "reported", "note"))
         return Recipe(path.stem, system, report, reported, content, note)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a recipe: {error}; wanted options as `key = value`, then [about]") from error
 
 
 def apply_recipe(ctx: typer.Context, name: str) -> str:

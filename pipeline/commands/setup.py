@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from contextlib import chdir
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from typer import Argument, Option
 
 from ..config.data_config import DataConfig
+from .console import printable, to_json
 from .declare import SETUP, command
 from .options import Json
 
@@ -65,6 +65,6 @@ def doctor(as_json: Json = False) -> None:
     from . import doctor
 
     findings = doctor.diagnose()
-    print(json.dumps(doctor.to_dict(findings), ensure_ascii=False) if as_json else doctor.to_text(findings))
+    print(to_json(doctor.to_dict(findings)) if as_json else printable(doctor.to_text(findings)))
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

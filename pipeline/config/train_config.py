@@ -61,7 +61,7 @@ class TrainConfig:
     patience: int = setting(6, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
     metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
     tune_thresholds: bool = setting(False, "Move the decision thresholds to the best metric on the validation rows.")
-    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)
+    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**32)
 
     def __post_init__(self) -> None:
         check(self)

@@ -26,7 +26,7 @@ class TuneConfig:
     patience: int = setting(2, "Epochs without improvement until training stops.", minimum=0, zero="never stop early")
     metric: str = setting("loss", "Metric on the validation rows that picks the epoch.", choices=metrics_and_loss)
     balance: Literal["none", "weights"] = setting("none", "Class weights by inverse frequency.")
-    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**63)
+    seed: int = setting(0, "Random seed of the split, the weights and the order.", minimum=0, below=2**32)
 
     def __post_init__(self) -> None:
         check(self)

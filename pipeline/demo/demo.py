@@ -82,7 +82,7 @@ def write_demo_corpus(
     content, or for fewer than 64 posts.
     """
     if posts < MIN_POSTS:
-        raise ValueError(f"a demo corpus needs at least {MIN_POSTS} posts, got {posts}; set --posts")
+        raise ValueError(f"a demo corpus needs at least {MIN_POSTS} posts, got {posts}")
     _prepare(folder)
     rng = Random(seed)
     guids = rng.sample(range(1, 2 * posts), posts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...features.csv_text import to_csv
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
@@ -21,7 +22,7 @@ from ..data.prepare import prepare
 from ..data.split import Fold, take_share
 from ..metrics.scores import Summary, summarise
 from ..metrics.tables import mean_sd, metric_title, scored_text
-from ..runs.runs import free_name, to_csv
+from ..runs.destination import check_destination, new_run
 from ..training.folds import FoldDone, train_folds
 from .baselines import Labels, Logits, baseline_predictions
 from .charts import line_chart
@@ -163,7 +164,8 @@ def learning_curve(
     validation rows stay the same.
     """
     started = time.perf_counter()
-    shares = sorted(set(shares))
+    shares, name = sorted(set(shares)), name or f"learning-{config.fusion}"
+    check_destination(runs, name)
     features, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     points: dict[str, list[CurvePoint]] = {config.fusion: [], "linear": []}
     for number, share in enumerate(shares):
@@ -182,10 +184,10 @@ def learning_curve(
         for system, found in metrics.items():
             points[system].append(CurvePoint(system, share, rows, summarise(found)))
     curve = Curve("system", "training rows", [one for line in points.values() for one in line])
-    path = free_name(runs, name or f"learning-{config.fusion}")
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
-    curve.write(path)
+    with new_run(runs, name) as (path, temp):
+        curve.write(temp)
     return LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)
 
 

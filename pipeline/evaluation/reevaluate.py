@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ...features.csv_text import read_cell
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.json_files import read_json
+from ...features.store.json_files import malformed, read_json
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
@@ -22,7 +23,7 @@ from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
 from ..metrics.tables import scored_text
 from ..runs.run_predictions import load_run_features
-from ..runs.runs import Run, find_run, load_run
+from ..runs.runs import Run, cache_of, find_run, load_run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .baselines import Logits
@@ -86,9 +87,10 @@ def evaluate_run(
     """
     path = find_run(path)
     run = load_run(path)
-    cache = cache or run.cache
+    cache = cache_of(run, cache)
     table = load_run_features(run, corpus, cache)
-    folds = read_folds(path / "split.json", table.posts)
+    folds, posts = read_folds(path / "split.json", table.posts)
+    table = replace(table, posts=posts)
     refuse_leaks(table, folds)
     in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
     rows = np.unique(np.concatenate([fold.test for fold in folds]))
@@ -98,7 +100,7 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
-    head_seed = int(read_json(path / "split.json", "a run's split", "train again")["seed"])
+    head_seed = read_json(path / "split.json", "a run's split", "train again", seed=int)["seed"]
     outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
     logits = [one.whole for one in outputs]
     reproduced = _reproduced(path, table, folds, logits)
@@ -107,7 +109,8 @@ def evaluate_run(
             f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
-    evaluation = evaluate_folds(table, folds, logits, [one.valid for one in outputs], fusion=run.config.fusion)
+    valid = [one.valid for one in outputs]
+    evaluation = evaluate_folds(table, folds, logits, valid, fusion=run.config.fusion, temperatures=run.temperatures)
     if not hidden:
         return Reevaluation(path, evaluation, reproduced, None, [])
     curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)
@@ -141,8 +144,11 @@ def _predict_folds(
 
 def _reproduced(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
     """The share of the run's stored predictions that these logits reproduce."""
-    with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        stored = {(int(line["fold"]), line["id"]): line["predicted"] for line in csv.DictReader(file)}
+    file = path / "predictions.csv"
+    with malformed(file, "a run's predictions", "train again"), file.open(encoding="utf-8", newline="") as opened:
+        header, *lines = csv.reader(opened)
+        fold, name, predicted = map(header.index, ("fold", "id", "predicted"))
+        stored = {(int(line[fold]), read_cell(line[name])): read_cell(line[predicted]) for line in lines}
     found = {
         (number, table.posts.ids[row]): table.classes[best]
         for number, (fold, one) in enumerate(zip(folds, logits, strict=True))

@@ -6,7 +6,6 @@ import gc
 import multiprocessing
 import signal
 import sys
-import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib  # type: ignore[import-untyped]
 
+from ...features.store.temporary_folders import TemporaryFolder
 from ..data.cached_features import CachedFeatures
 from .chunk import Result, Work
 from .worker import Task, Worker
@@ -37,7 +37,7 @@ class ProcessPool:
         self.capacity = capacity
         self.idle: deque[Process] = deque()
         self.running: dict[Any, tuple[Process, Work]] = {}
-        self.folder = tempfile.TemporaryDirectory(prefix="msa-")
+        self.folder = TemporaryFolder()
         self.numbers = count()
         if sys.platform == "linux":  # torch is loaded while features are read
             _context()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, get_type_hints
 
 from ...features.messages import near_or_all
 from ...features.spec import Modality
+from ...features.store.json_files import read_toml
 from ...heads.base import Dims
 from ...heads.registry import GROUPS, HEADS, build_head, check_option, fusion_names, head_info
 from ..config.data_config import DataConfig
@@ -132,7 +132,7 @@ def read_space(
 
 def read_fusions(given: str | Sequence[str]) -> list[str]:
     """The heads that `gated,concat`, or a list of such texts, names. `all` and its like stand for several."""
-    names = given.split(",") if isinstance(given, str) else [str(one) for one in given]
+    names = [str(one) for one in given] if isinstance(given, list | tuple) else str(given).split(",")
     return [one for name in map(str.strip, names) for one in (fusion_names(name) if name in GROUPS else [name])]
 
 
@@ -162,15 +162,12 @@ def options_of(fusion: str) -> set[str]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(
-            f'{path}: a search space is a TOML file of lines as lr = "1e-4..3e-3" or hidden = [64, 128]; {error}'
-        ) from error
+    content = read_toml(path, "a search space", 'write TOML lines as lr = "1e-4..3e-3" or hidden = [64, 128]')
     for name, value in content.items():
         if isinstance(value, dict):
             raise ValueError(f"{path}: [{name}] is a table; a search space has lines alone, as hidden = [64, 128]")
+        if not all(isinstance(one, str | int | float) for one in (value if isinstance(value, list) else [value])):
+            raise ValueError(f"{path}: {name} must be texts or numbers, as hidden = [64, 128]; got {value!r}")
     return {name.replace("-", "_"): value for name, value in content.items()}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,17 +14,20 @@ import numpy as np
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...features.store.json_files import check_format
 from ..config.search_config import Search
-from .leases import Leases
+from .leases import LeaseError, Leases
 from .space import Range, Space, Value, Values
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 FORMAT = 1  # of what a study stores beside Optuna's own fields
 ATTEMPTS = 5  # at opening a database that others are opening, too
+LOCK_SECONDS = 10.0  # that an SQLite file may be locked for when it is opened; other sweeps hold it for milliseconds
+BUSY_SECONDS = 60.0  # the same while trials run
 
 
 @dataclass
@@ -163,10 +168,27 @@ def study_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{Path(text).resolve()}"
 
 
+@contextmanager
+def study_errors(url: str) -> Iterator[None]:
+    """Turn an error of the database, or the loss of a batch to another process, into a ValueError with its name."""
+    try:
+        yield
+    except LeaseError as error:
+        raise ValueError(f"--study {url}: {error}") from error
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ValueError(
+            f"--study {url}: the database failed ({reason}); what was stored stays: see that it can be reached and is "
+            "not locked by another program, then run the same command again"
+        ) from error
+
+
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Open a database, or make it. Raises ValueError where that cannot be."""
     lite = url.startswith("sqlite")
-    settings: dict[str, Any] = {"connect_args": {"timeout": 120}} if lite else {"pool_pre_ping": True}
+    settings: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if lite else {"pool_pre_ping": True}
+    if lite:
+        _refuse_locked(url)
     for attempt in range(ATTEMPTS):
         try:
             storage = optuna.storages.RDBStorage(url, engine_kwargs=settings)
@@ -181,6 +203,23 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
         storage.engine.dispose()
     return storage
+
+
+def _refuse_locked(url: str) -> None:
+    """Raise ValueError where another program holds the lock of an SQLite file."""
+    path = Path(sqlalchemy.make_url(url).database or "")
+    if not path.is_file():
+        return
+    with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise ValueError(
+                f"--study {path}: cannot be written for {LOCK_SECONDS:g} s ({error}); close the program that has it "
+                "open, or give another file"
+            ) from error
+        except sqlite3.DatabaseError:  # which `open_storage` explains
+            return
 
 
 def _write_ahead(connection: Any, record: Any) -> None:

@@ -18,6 +18,7 @@ from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
+from ...features.store.stored_paths import stored_path
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.search_config import Search
@@ -25,6 +26,7 @@ from ..config.train_config import TrainConfig
 from ..data.split import Fold, inner_folds
 from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
+from ..runs.destination import check_destination
 from ..runs.runs import free_name
 from ..training.folds import train_folds
 from ..training.jobs import Experiment
@@ -32,9 +34,10 @@ from ..training.loop import training_threads
 from .engine import Engine, open_engine
 from .halving import Entry, Halving, rungs_of
 from .leaderboard import FORMAT, Choice, SweepResult, leaderboard_csv
+from .replay import read_sweep
 from .search import identity, with_batch_size, with_trial_count
 from .space import ENCODERS, Point, Space, apply_point, encoders_of
-from .study import Study, TrialRow, study_url
+from .study import Study, TrialRow, study_errors, study_url
 from .tables import TableLoader
 
 Done = Callable[[str, int, int], None]
@@ -64,6 +67,7 @@ def sweep(
     started = time.perf_counter()
     if ray is not None:
         need_ray()
+    check_destination(runs, name)
     folded = replace(data_config, folds=None if search.outer == 1 else search.outer, repeats=1)
     loader = TableLoader(corpus, folded, training.seed)
     search = with_trial_count(search, space, head)
@@ -77,13 +81,14 @@ def sweep(
         description = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
         folder = _run_folder(runs, name, description)
         url = study_url(search.study or str(folder / "study.db"))
-        for number, outer in enumerate(folds):
-            study_name = f"msa-{description['identity']}-{number}"
-            study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
-            inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
-            tick = _progress(done, f"fold {number + 1}", study, search.trials)
-            plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
-            trials.append(study.rows())
+        with study_errors(url):
+            for number, outer in enumerate(folds):
+                study_name = f"msa-{description['identity']}-{number}"
+                study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
+                inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
+                tick = _progress(done, f"fold {number + 1}", study, search.trials)
+                plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
+                trials.append(study.rows())
     plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
     pooled, _, _ = loader.load(first_choices, plain)
     # The threads are set around both, since each of them would set them back while the other still trains.
@@ -168,9 +173,8 @@ def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
     make_folder(runs)
     with FileLock(runs / ".sweep.lock"):
         for file in sorted(runs.glob(f"{name}*/sweep.json")):
-            stored = json.loads(file.read_text("utf-8"))
-            same = all(stored.get(key) == description[key] for key in ("format", "identity"))
-            if same and not stored.get("finished"):
+            stored = read_sweep(file)
+            if stored.get("identity") == description["identity"] and not stored.get("finished"):
                 return file.parent
         path = free_name(runs, name)
         _write(path, description)
@@ -178,4 +182,8 @@ def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
 
 
 def _write(folder: Path, description: dict[str, Any]) -> None:
+    """Write sweep.json, with the paths in it relative to the folder."""
+    description = description | {"cache": stored_path(Path(description["cache"]), folder)}
+    for name in ("run", "study"):  # the folder itself, and mostly a file in it
+        description.pop(name, None)
     write_atomic(folder / "sweep.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())

@@ -32,6 +32,7 @@ class Settings:
     ("field", "value", "message"),
     [
         ("count", 0, "count must be 1 or more rows, got 0"),
+        ("count", 2**63, f"count must be below 2**63, got {2**63}"),
         ("rate", 0.0, "rate must be above 0, got 0.0"),
         ("rate", math.nan, "rate must be above 0, got nan"),
         ("rate", math.inf, "rate must be above 0, got inf"),

@@ -20,7 +20,7 @@ NODE = {
 @contextmanager
 def two_nodes() -> Iterator[Any]:
     """Two nodes of one core each."""
-    pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
+    pytest.importorskip("ray", reason="needs the extra ray")
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:

@@ -19,12 +19,13 @@ from msa.features.cache import exporting
 from msa.features.cache.exporting import export_embeddings, pick_spec
 from msa.features.cache.imported_arrays import read_arrays
 from msa.features.cache.importing import import_embeddings
+from msa.features.installation import install_line
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store import parts
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
 
 SPEC = EncoderSpec("owner/words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
@@ -199,6 +200,8 @@ def test_an_encoder_is_named_by_name_folder_or_fingerprint(tmp_path: Path) -> No
     assert pick_spec(tmp_path, "owner/words") == SPEC
     write(tmp_path, ["one"], other)
     assert pick_spec(tmp_path, other.slug) == pick_spec(tmp_path, other.fingerprint) == other
+    assert pick_spec(tmp_path, "owner/words") == SPEC
+    write(tmp_path, ["one"], replace(SPEC, dtype="float32"))
     with pytest.raises(ValueError, match="in several forms"):
         pick_spec(tmp_path, "owner/words")
     with pytest.raises(ValueError, match=r"`msa cache ls`.*did you mean owner/words"):
@@ -221,5 +224,5 @@ def test_without_pyarrow_the_line_to_install_it_is_said(
     ]
     assert run_command(arguments) == 2
     message = capsys.readouterr()
-    assert message.err == "msa: pyarrow is not installed: `pip install 'msa-pipeline[parquet]'`\n"
+    assert message.err == f"msa: pyarrow is not installed: `{install_line('parquet')}`\n"
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

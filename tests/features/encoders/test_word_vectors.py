@@ -295,5 +295,5 @@ def test_cut_and_absent_files_are_one_line(tmp_path: Path) -> None:
 
 def test_missing_package_names_the_line_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs gensim, which is missing: pip install 'msa-pipeline\[gensim\]'"):
+    with pytest.raises(ValueError, match="needs gensim, which is missing: `pip install"):
         open_encoder("gensim:doc2vec", "text", options())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from msa.features.extraction.ray_engine import extract_on_ray
 from msa.features.extraction.ray_worker import OpenRequest
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.extraction.worker_pool import RayRunError
+from msa.features.installation import install_line
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.store.errors import BadRecord, read_errors
 from msa.features.store.store import Store, stored_specs
@@ -200,7 +202,7 @@ def test_the_command_on_a_cluster_equals_the_command_alone(tmp_path: Path, clust
 def test_without_an_address_a_cluster_lives_as_long_as_the_run(
     tmp_path: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray_cluster, "available_cores", lambda: 1)
     posts = corpus(tmp_path, TEXTS[:60])
@@ -215,14 +217,14 @@ def test_without_an_address_a_cluster_lives_as_long_as_the_run(
 
 def test_without_ray_the_line_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
+    with pytest.raises(RayRunError, match=re.escape(install_line("ray"))):
         extract_on_ray(
             corpus(tmp_path, ["a"]), [], OpenRequest(EncoderRequest((), ()), (), tmp_path, tmp_path), tmp_path
         )
 
 
 def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs the extra ray: pip install 'msa-pipeline[ray]'")
+    pytest.importorskip("ray", reason="needs the extra ray")
     request = EncoderRequest((), ("minilm",))
     with pytest.raises(RayRunError, match=r"no Ray cluster answers at '127.0.0.1:1' .*RAY_ADDRESS"):
         extract(corpus(tmp_path, ["a"]), request, tmp_path / "cache", ray="127.0.0.1:1")

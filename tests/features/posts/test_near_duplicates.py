@@ -121,7 +121,7 @@ def test_check_counts_near_copies_and_groups_tie_them(tmp_path: Path) -> None:
     )
     assert any("near copies of texts" in line and "2 posts in 1 groups, 1 across labels" in line for line in lines)
     contents = hash_corpus(corpus)
-    near = near_duplicate_groups(corpus, contents, None)
+    near = near_duplicate_groups(corpus, contents, ("image", "text"))
     assert duplicate_groups(contents.image_keys, contents.text_keys) == [0, 1, 2, 3, 4, 5, 6]
     assert duplicate_groups(contents.image_keys, contents.text_keys, *near) == [0, 0, 1, 1, 2, 3, 4]
 

