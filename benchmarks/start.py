@@ -30,7 +30,7 @@ from pathlib import Path
 started = time.perf_counter()
 if sys.argv[1] == "join":
     from msa.features.posts.layouts import read_corpus
-    from msa.pipeline.data.cached_features import join_posts
+    from msa.pipeline.data.join import join_posts
     corpus = read_corpus(Path(sys.argv[2]))
     started = time.perf_counter()
     join_posts(replace(corpus, rehash="--rehash" in sys.argv), Path("cache"))

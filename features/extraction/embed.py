@@ -256,7 +256,7 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             item = decode(sample, lacking[0].task.modality, key=key, using=using)
         except (BadItem, MemoryError) as error:
             for queue in lacking:
-                queue.bad[key] = _reason(error)
+                queue.bad[key] = str(error) or "not enough memory to read it"
             return []
         for queue in lacking:
             spec = queue.task.source.spec
@@ -264,13 +264,11 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             try:
                 cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
                 prepared.append((queue, encoder.preprocess(cleaned, key)))
-            except (BadItem, MemoryError) as error:
-                queue.bad[key] = _reason(error)
+            except BadItem as error:
+                queue.bad[key] = str(error)
+            except MemoryError:
+                queue.bad[key] = f"not enough memory to prepare it for {spec.name}"
     return prepared
-
-
-def _reason(error: BadItem | MemoryError) -> str:
-    return str(error) if isinstance(error, BadItem) else "not enough memory; give fewer --workers, or a smaller copy"
 
 
 def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[str], Prepared], keys: Iterable[str]) -> Iterator[Prepared]:

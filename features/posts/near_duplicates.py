@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,6 +90,13 @@ def near_groups(contents: Contents, modality: Modality, hashes: NearHashes) -> l
         groups = similar_groups(np.array([int(found, 16) for found in distinct], np.uint64))
         names = {found: str(group) for found, group in zip(distinct, groups, strict=True)}
     return [names.get(hashes.hashes.get(key or "", "")) for key in contents.keys(modality)]
+
+
+def near_duplicate_groups(
+    corpus: Corpus, contents: Contents, modalities: Sequence[Modality], cache: Path | None = None
+) -> list[list[str | None]]:
+    """For each of the modalities, the names of `near_groups`."""
+    return [near_groups(contents, one, near_hashes(corpus, contents, one, cache)) for one in modalities]
 
 
 def similar_groups(hashes: NDArray[np.uint64]) -> NDArray[np.int32]:

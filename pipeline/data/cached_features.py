@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from ...features.encoders.sources import import_line, pick_form
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
-from ...features.posts.content import Contents, duplicate_groups, hash_corpus
-from ...features.posts.near_duplicates import near_groups, near_hashes
+from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
-from ...features.spec import MODALITIES, EncoderSpec, Modality
+from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
+from .join import join_posts
 from .seen import Seen, find_seen
 from .split import Posts
 
@@ -115,33 +115,6 @@ def _matches(spec: EncoderSpec, asked: EncoderName) -> bool:
 def _short(name: str) -> str:
     """The last part of an id or a path: a name without its owner or folder, as users write it."""
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
-
-
-def join_posts(
-    corpus: Corpus,
-    cache: Path | None = None,
-    tied: Sequence[Modality] = MODALITIES,
-    *,
-    near_duplicates: bool = False,
-) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits read them.
-
-    Rows that share content of a modality in `tied` are one group; with `near_duplicates` those with near copies, too.
-    """
-    contents = hash_corpus(corpus, cache)
-    keys = [contents.keys(modality) for modality in tied]
-    if near_duplicates:
-        keys += [near_groups(contents, one, near_hashes(corpus, contents, one, cache)) for one in tied]
-    groups = duplicate_groups([sample.group for sample in corpus.samples], *keys)
-    posts = Posts(
-        [s.id for s in corpus.samples],
-        [s.label for s in corpus.samples],
-        np.array(groups, np.int64),
-        [s.split for s in corpus.samples],
-        list(zip(contents.image_keys, contents.text_keys, strict=True)),
-        tuple(tied),
-    )
-    return contents, posts
 
 
 def load_features(

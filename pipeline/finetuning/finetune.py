@@ -27,7 +27,7 @@ from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import write_json
 from ...features.text_table import table
 from ..config.tune_config import TuneConfig
-from ..data.cached_features import join_posts
+from ..data.join import join_posts
 from ..data.prepare import check_encodable
 from ..data.split import Posts, load_or_make_folds
 from ..data.split_notices import describe_split

@@ -17,9 +17,8 @@ from PIL import Image, ImageDraw
 from msa.features.posts import near_duplicates
 from msa.features.posts.check import check_corpus
 from msa.features.posts.content import duplicate_groups, hash_corpus
-from msa.features.posts.near_duplicates import DISTANCE, image_hash, near_groups, near_hashes, similar_groups, text_hash
+from msa.features.posts.near_duplicates import DISTANCE, image_hash, similar_groups, text_hash
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import MODALITIES
 
 
 def picture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -122,7 +121,7 @@ def test_check_counts_near_copies_and_groups_tie_them(tmp_path: Path) -> None:
     )
     assert any("near copies of texts" in line and "2 posts in 1 groups, 1 across labels" in line for line in lines)
     contents = hash_corpus(corpus)
-    near = [near_groups(contents, one, near_hashes(corpus, contents, one)) for one in MODALITIES]
+    near = near_duplicate_groups(corpus, contents, ("image", "text"))
     assert duplicate_groups(contents.image_keys, contents.text_keys) == [0, 1, 2, 3, 4, 5, 6]
     assert duplicate_groups(contents.image_keys, contents.text_keys, *near) == [0, 0, 1, 1, 2, 3, 4]
 

@@ -27,7 +27,7 @@ from msa.features.posts.layouts import read_corpus
 from msa.features.spec import EncoderSpec
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
-from msa.pipeline.data.cached_features import join_posts
+from msa.pipeline.data.join import join_posts
 from msa.pipeline.data.seen import Seen
 from msa.pipeline.data.split import Fold
 from msa.pipeline.data.test_posts import mark_test_posts

@@ -28,7 +28,8 @@ from msa.features.spec import Modality
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.config.tune_config import TuneConfig
-from msa.pipeline.data.cached_features import CachedFeatures, find_spec, join_posts, load_features
+from msa.pipeline.data.cached_features import CachedFeatures, find_spec, load_features
+from msa.pipeline.data.join import join_posts
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.seen import find_seen
 from msa.pipeline.data.split import load_or_make_folds

@@ -1,0 +1,39 @@
+"""Joins posts to their content keys, and ties those that share content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...features.posts.content import Contents, duplicate_groups, hash_corpus
+from ...features.posts.near_duplicates import near_duplicate_groups
+from ...features.posts.samples import Corpus
+from ...features.spec import MODALITIES, Modality
+from .split import Posts
+
+
+def join_posts(
+    corpus: Corpus,
+    cache: Path | None = None,
+    tied: Sequence[Modality] = MODALITIES,
+    *,
+    near_duplicates: bool = False,
+) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits read them; equal content of `tied` ties rows.
+
+    With `near_duplicates` near copies do, too.
+    """
+    contents = hash_corpus(corpus, cache)
+    near = near_duplicate_groups(corpus, contents, tied, cache) if near_duplicates else []
+    groups = duplicate_groups([s.group for s in corpus.samples], *map(contents.keys, tied), *near)
+    posts = Posts(
+        [s.id for s in corpus.samples],
+        [s.label for s in corpus.samples],
+        np.array(groups, np.int64),
+        [s.split for s in corpus.samples],
+        list(zip(contents.image_keys, contents.text_keys, strict=True)),
+        tuple(tied),
+    )
+    return contents, posts
