@@ -16,6 +16,7 @@ import torch
 
 from msa.cli import run_command
 from msa.features.posts import check
+from msa.features.text_table import table
 from msa.pipeline.commands.console import printable, to_json
 
 LIBRARIES = {  # what must be imported for the exceptions of each
@@ -145,6 +146,10 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys: py
     printed = capsys.readouterr()
     assert "\\x1b[31mred" in printed.out
     assert "\x1b" not in printed.out + printed.err
+
+
+def test_a_row_of_a_table_is_one_line() -> None:
+    assert table(["class", "n"], [["a\nb", 1]]).splitlines()[-1] == "a\\nb   1"
 
 
 def test_an_ascii_terminal_gets_ascii(tmp_path: Path) -> None:

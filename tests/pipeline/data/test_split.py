@@ -257,7 +257,7 @@ def test_a_share_is_about_that_share_of_each_class() -> None:
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [("[]", "must be an object; got a list"), ("{}", "KeyError"), ('{"format": 2}', "format 2, but")],
+    [("[]", "the file must be an"), ("{}", "KeyError"), ('{"format": 2}', "format 2, but")],
 )
 def test_a_split_of_another_format_is_refused(tmp_path: Path, content: str, found: str) -> None:
     given_posts = posts(["a", "b"] * 50)
