@@ -11,7 +11,7 @@ from .installation import explain_import_error, message_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
-LOWER = "lower --batch-size, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
+LOWER = "lower --batch-size or --hidden, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
 
 
 def explain(error: Exception) -> str | None:
