@@ -156,6 +156,7 @@ def test_an_error_in_a_thread_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().err
     assert printed.startswith("msa: sqlalchemy's OperationalError: ")
     assert "database is locked" in printed
+    assert "[SQL" not in printed
     assert printed.count("\n") == 1
 
 
