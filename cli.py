@@ -14,7 +14,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .pipeline.commands import cache, evaluation, extraction, finetuning, heads, setup, sweeps
-from .pipeline.commands.console import accept_any_character, note
+from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
@@ -115,7 +115,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        with notices():
+            code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
         if code == 130:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,15 @@ TRACEBACK = "Traceback (most recent call last)"
 ROOT = Path(__file__).resolve().parent.parent
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
 LOWER = "lower --batch-size or --hidden, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
+
+
+class Notice(UserWarning):
+    """What was left out, or done otherwise than one would expect. The command line prints it as one line."""
+
+
+def notify(message: str) -> None:
+    """Warn of it; the command goes on."""
+    warnings.warn(message, Notice, stacklevel=3)
 
 
 def explain(error: Exception) -> str | None:

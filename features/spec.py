@@ -7,12 +7,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
 Clean = Literal["none", "social", "strict"]
 SourceKind = Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
 Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders
+
+TYPES = {"width": (int,), "max_length": (int, type(None))}  # of the fields of a spec; of all others, str
+CHOICES = {"modality": get_args(Modality), "source": get_args(SourceKind), "dtype": get_args(Dtype)}
 
 
 class BadItem(ValueError):  # noqa: N818 (the item is bad; the run goes on)
@@ -23,7 +26,8 @@ class BadItem(ValueError):  # noqa: N818 (the item is bad; the run goes on)
 class EncoderSpec:
     """Everything that determines the bytes of an embedding, and nothing else.
 
-    Device, batch size, workers and runtime are left out on purpose: they must not change the numbers.
+    Device, batch size, workers and runtime are left out on purpose: they must not change the numbers. Raises ValueError
+    for a field of another type, or a word that is none of its choices, as an edited file may have.
     """
 
     name: str
@@ -38,6 +42,13 @@ class EncoderSpec:
     dtype: Dtype  # number format of tokens on disk; half precision is allowed to compute in it
     clean: Clean = "none"  # text cleaning; 'none' for images
     max_length: int | None = None  # word pieces kept; None for images
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) not in TYPES.get(name, (str,)) or (type(value) is int and value < 1):
+                raise ValueError(f"{name} of an encoder cannot be {value!r}")
+            if name in CHOICES and value not in CHOICES[name]:
+                raise ValueError(f"{name} of an encoder must be one of {', '.join(CHOICES[name])}; got {value!r}")
 
     @property
     def fingerprint(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..features.csv_text import class_columns, to_csv
+from ..features.encoders.encoder import Source
 from ..features.encoders.sources import reopen
 from ..features.extraction.embed import Progress, embed_corpus
 from ..features.extraction.settings import ExtractSettings
@@ -17,23 +20,47 @@ from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
 from ..features.store.temporary_folders import TemporaryFolder
-from .runs.run_predictions import load_run_features, run_probabilities
-from .runs.runs import Run, load_run, rounded
+from .data.cached_features import CachedFeatures
+from .data.split import Posts
+from .data.test_posts import mark_test_posts
+from .metrics.probabilities import mean_probabilities
+from .runs.run_predictions import load_run_features, run_logits
+from .runs.runs import Run, cache_of, find_run, load_run, rounded, rows_with, seen_contents
+
+KNOWN = {"trained": "trained the heads", "tested": "tested them", "locked": "are locked for `msa test`"}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A run's predictions for n posts: ids, classes, probabilities (n, K) averaged over its heads and views."""
+    """A run's predictions for n posts: ids, classes, probabilities (n, K), the mean over its folds, and `best` (n,).
+
+    `best` are the numbers of the predicted classes: the most probable before the `temperatures` of the folds, empty if
+    none are applied. `blind` are ids of posts of which nothing could be read, predicted without input; `known` counts
+    the posts that the run was trained or tested on, and those locked for `msa test`.
+    """
 
     ids: list[str]
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
-    blind: tuple[str, ...] = ()  # ids of posts of which nothing could be read: predicted without input
+    best: NDArray[np.int64]
+    temperatures: tuple[float, ...] = ()
+    raw: bool = False
+    blind: tuple[str, ...] = ()
+    known: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
-        """The most probable class of each post."""
-        return [self.classes[int(best)] for best in self.probabilities.argmax(1)]
+        """The predicted class of each post."""
+        return [self.classes[int(best)] for best in self.best]
+
+    @property
+    def calibration(self) -> str:
+        """Whether the probabilities are calibrated."""
+        if not self.temperatures:
+            return f"probabilities are not calibrated{'' if self.raw else ': the run has no temperature, train again'}"
+        others = int((self.probabilities.argmax(1) != self.best).sum())
+        mixed = f"; {others} labels are not the most probable after it, as folds disagree" if others else ""
+        return f"probabilities are calibrated (temperature {np.mean(self.temperatures):.2f}){mixed}"
 
     def to_dict(self) -> dict[str, object]:
         """The object of `--json`."""
@@ -42,16 +69,19 @@ class Predictions:
                 {"id": name, "label": label, "probabilities": dict(zip(self.classes, rounded(row), strict=True))}
                 for name, label, row in zip(self.ids, self.labels, self.probabilities, strict=True)
             ],
+            "temperatures": list(self.temperatures),
             "blind": list(self.blind),
+            "known": dict(self.known),
         }
 
     def to_text(self) -> str:
-        """One line per post: its label, then a probability per class."""
+        """One line per post, its label, then a probability per class; then whether these are calibrated."""
         lines = zip(self.ids, self.labels, self.probabilities, strict=True)
-        return "\n".join(
+        shown = [
             f"{name}: {label} ({', '.join(f'{c} {p:.3f}' for c, p in zip(self.classes, row, strict=True))})"
             for name, label, row in lines
-        )
+        ]
+        return "\n".join([*shown, self.calibration])
 
     def to_csv(self) -> str:
         """`id,label` and one probability per class."""
@@ -72,12 +102,14 @@ def predict_corpus(
     cache: Path | None = None,
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
+    raw: bool = False,
     progress: Progress = lambda name, done, total: None,
 ) -> Predictions:
     """Predict the posts of a corpus: `rows` is `unlabelled`, `all`, or `auto` (the unlabelled ones if there are any).
 
-    Features that the cache lacks are extracted first. Raises ValueError where this machine's encoder would give
-    other features than the one that the run was trained with, or where no post is left to predict.
+    Features that the cache lacks are extracted first. Probabilities are calibrated, unless `raw`. Raises ValueError
+    where the run's cache is not there and no other one is given, where this machine's encoder would give other features
+    than the one that the run was trained with, or where no post is left to predict.
     """
     if rows not in ("auto", "unlabelled", "all"):
         raise ValueError(f"rows must be auto, unlabelled or all; got {rows!r}")
@@ -86,11 +118,11 @@ def predict_corpus(
     samples = unlabelled if rows == "unlabelled" or (rows == "auto" and unlabelled) else list(corpus.samples)
     if not samples:
         raise ValueError("every post is labelled; use --rows all to predict them too")
-    chosen = replace(corpus, samples=samples)
-    cache = cache or run.cache
-    sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
-    embed_corpus(chosen, sources, cache, replace(settings, tokens=run.config.tokens), progress=progress)
-    return _predict(run, chosen, cache, settings.device)
+    chosen, place = replace(corpus, samples=samples), cache_of(run, cache)
+    embed_corpus(chosen, _sources(run, place, local_files_only), place, _compute(run, settings), progress=progress)
+    table = load_run_features(run, chosen, place)
+    known = _count_known(find_run(run_folder), table.posts, place / "splits")
+    return replace(_predict(run, table, settings.device, raw), known=known)
 
 
 def predict_post(
@@ -98,24 +130,38 @@ def predict_post(
     *,
     image: Path | None,
     text: str | None,
+    cache: Path | None = None,
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
+    raw: bool = False,
 ) -> Predictions:
-    """Predict one post from its file and its text; either may be missing. Nothing is cached."""
+    """Predict one post from its file and its text; either may be missing. Nothing is cached.
+
+    `cache` knows how encoders were opened, as the run's own does. Raises ValueError as `predict_corpus`, for a file
+    that is not there, and for a blank text.
+    """
     if image is not None and not image.is_file():
-        raise ValueError(f"there is no image file {str(image)!r}")
-    if image is None and not text:
+        raise ValueError(f"there is no image file {str(image)!r}; give one as --image FILE")
+    if text is not None and is_blank(text):
+        raise ValueError(f"--text is blank, got {text!r}; give a text, or --image FILE alone")
+    if image is None and text is None:
         raise ValueError("a post needs an image or a text; give --image FILE or --text TEXT")
     run = load_run(run_folder)
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
-    with TemporaryFolder() as folder:
-        sources = [reopen(spec, run.cache, local_files_only=local_files_only) for spec in run.encoders]
-        reports = embed_corpus(post, sources, Path(folder), replace(settings, tokens=run.config.tokens))
+    with TemporaryFolder() as name:
+        folder = Path(name)
+        sources = _sources(run, cache or run.cache, local_files_only)
+        reports = embed_corpus(post, sources, folder, _compute(run, settings))
         bad = [report for report in reports if report.bad]
         if bad:
             reason = read_errors(Path(bad[0].path))[0].reason
             raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
-        return _predict(run, post, Path(folder), settings.device)
+        return _predict(run, load_run_features(run, post, folder), settings.device, raw)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen: white space, control and format characters alone."""
+    return all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text)
 
 
 @dataclass(frozen=True)
@@ -136,7 +182,10 @@ class Written:
         where = "\n".join(f"written: {path}" for path in self.files)
         blind = self.predictions.blind
         warning = f"\npredicted without input, as nothing could be read: {', '.join(blind)}" if blind else ""
-        return f"{len(self.predictions.ids)} posts predicted: {shares}{warning}\n{where}"
+        known = ", ".join(f"{count} {KNOWN[name]}" for name, count in self.predictions.known.items() if count)
+        seen = f"\nof these posts {known}: accuracy on them is no estimate for new posts" if known else ""
+        counted = f"{len(self.predictions.ids)} posts predicted: {shares}"
+        return f"{counted}{warning}{seen}\n{self.predictions.calibration}\n{where}"
 
 
 def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -> Written:
@@ -149,8 +198,36 @@ def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -
     return Written(predictions, [folder / name for name in files])
 
 
-def _predict(run: Run, corpus: Corpus, cache: Path, device: str) -> Predictions:
-    table = load_run_features(run, corpus, cache)
+def _sources(run: Run, cache: Path, local_files_only: bool) -> list[Source]:
+    """The encoders of a run, each as the run's own cache, or this one, knows it."""
+    known = [next((one for one in (run.cache, cache) if (one / s.slug).is_dir()), cache) for s in run.encoders]
+    return [
+        reopen(spec, place, local_files_only=local_files_only) for spec, place in zip(run.encoders, known, strict=True)
+    ]
+
+
+def _compute(run: Run, settings: ExtractSettings) -> ExtractSettings:
+    return replace(settings, tokens=run.config.tokens)
+
+
+def _predict(run: Run, table: CachedFeatures, device: str, raw: bool) -> Predictions:
     present = np.logical_or.reduce([side.present for side in table.sides.values()])
     blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~present))
-    return Predictions(list(table.posts.ids), run.classes, run_probabilities(run, table, device), blind)
+    logits, temperatures = run_logits(run, table, device), () if raw else run.temperatures
+    best = mean_probabilities(logits).argmax(1)
+    probabilities = mean_probabilities(logits, temperatures)
+    return Predictions(list(table.posts.ids), run.classes, probabilities, best, temperatures, raw, blind)
+
+
+def _count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
+    """How many labelled posts the run was trained on, in any fold, or tested on alone, and how many are locked."""
+    labelled = np.array([label is not None for label in posts.labels])
+    if not labelled.any():
+        return {}
+    trained, tested = seen_contents(run_folder)
+    fitted, scored = (rows_with(posts, contents) & labelled for contents in (trained, tested))
+    return {
+        "trained": int(fitted.sum()),
+        "tested": int((scored & ~fitted).sum()),
+        "locked": int((mark_test_posts(posts, splits).in_test_set & labelled).sum()),
+    }

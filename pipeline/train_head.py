@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,13 +55,14 @@ def train_head(
     name: str | None = None,
     checkpoint_every: int = 0,
     unlabelled: Literal["none", "self", "cotrain"] = "none",
+    reading: Mapping[str, Any] = {},
     done: FoldDone = lambda number, total: None,
 ) -> TrainedHead:
     """Train `config.fusion` on a cached corpus and write its run folder. Raises ValueError with a remedy.
 
     With `checkpoint_every`, the state of trainings is saved every so many epochs; the same call goes on there after an
     interruption. With `unlabelled`, the head also trains on posts without a label, and is compared with one that does
-    not.
+    not. `reading` are the options that the corpus was read with, which `--from` gives again.
     """
     started = time.perf_counter()
     check_destination(runs, name or config.fusion)
@@ -79,7 +80,7 @@ def train_head(
     path = free_name(runs, name or config.fusion)
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     report = render_report(
-        f"{config.fusion}: {' + '.join([*data_config.image, *data_config.text])}",
+        f"{config.fusion}: {' + '.join(spec.name for side in table.specs.values() for spec in side)}",
         evaluation=evaluation,
         results=results,
         settings={
@@ -96,9 +97,10 @@ def train_head(
         results=results,
         config=config,
         training=training,
-        folds=data_config.folds,
-        cache=data_config.cache,
-        metrics=trained.to_dict(),
+        data_config=data_config,
+        temperatures=evaluation.calibration.temperatures,
+        others={"unlabelled": unlabelled, **reading},
+        metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
         report=report,
     )
     if checkpoints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,37 @@ def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pyte
     longer = home / as_json(home, capsys, "train-head", "--from", "runs/sweep#best", "--epochs", "4")["run"]
     stored = json.loads((longer / "config.json").read_text())
     assert stored["training"] == found["best"]["config"]["training"] | {"epochs": 4}
-    assert "wants a sweep's folder" in refused(home, capsys, "train-head", "--from", "runs/nothing#best")
+    assert "wants a run, as runs/gated, or a sweep's trial" in refused(
+        home, capsys, "train-head", "--from", "runs/nothing#best"
+    )
+
+
+def test_what_a_sweep_prints_can_be_pasted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--limit", "70", "--trials", "2", "--folds", "2", "--epochs", "2", "--runs", "my #1 runs"]
+    capsys.readouterr()
+    assert here(home, ["sweep", "--fusion", "concat", "--set", "lr=1e-3..1e-2", *few]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("again: ")]
+    program, *words = shlex.split(line.removeprefix("again: "), comments=True)
+    assert program == "msa"
+    found = as_json(home, capsys, *words)
+    stored = json.loads((home / "my #1 runs/sweep/sweep.json").read_text())
+    assert found["metrics"]["accuracy"]["mean"] == stored["outer"]["metrics"]["accuracy"]["mean"]
+    assert str(home) not in (home / "my #1 runs/sweep/sweep.json").read_text()
+    whole = as_json(home, capsys, "train-head", "--limit", "70", "--from", "my #1 runs/sweep")
+    assert whole["metrics"] == found["metrics"]
+
+
+def test_any_run_is_trained_again_to_the_same_metrics(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--fusion", "gated", "--folds", "3", "--repeats", "2", "--lr", "2e-3", "--seed", "3"]
+    more = ["--limit", "95", "--unlabelled", "self", "--balance", "weights", "--name", "first", *QUICK]
+    first = as_json(home, capsys, "train-head", *settings, *more)
+    again = as_json(home, capsys, "train-head", "--from", first["run"])
+    assert again["run"] != first["run"]
+    for name in ("fusion", "metrics", "per_fold", "calibration", "confusion", "repeats"):
+        assert again[name] == first[name], name
+    one = as_json(home, capsys, "train-head", "--from", first["run"], "--repeats", "1", "--unlabelled", "none")
+    assert (one["folds"], one["repeats"]) == (3, 1)
+    assert "has no trial" not in refused(home, capsys, "train-head", "--from", f"{first['run']}#best")
 
 
 def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,8 @@ from msa.pipeline.commands.recipes import read_recipe
 from msa.pipeline.data.split import Posts, read_folds
 from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.evaluation.test_set import RECORD as EVALUATIONS
-from msa.pipeline.evaluation.test_set import record_evaluation, seen_rows
+from msa.pipeline.evaluation.test_set import record_evaluation
+from msa.pipeline.runs.runs import seen_contents
 from msa.pipeline.sweeps.replay import read_replay
 from msa.pipeline.sweeps.space import read_space
 
@@ -48,17 +49,32 @@ READERS: dict[str, Callable[[Path], object]] = {
     "errors.jsonl": lambda file: read_errors(file.parent),
     RECORD: lambda file: read_record(file.parent),
     "split.json": lambda file: read_folds(file, POSTS),
-    "split.json of a run": lambda file: seen_rows(file.parent, POSTS),
+    "split.json of a run": lambda file: seen_contents(file.parent),
     "test-set-0.json": lambda file: mark_test_posts(POSTS, file.parent),
     "sweep.json": lambda file: read_replay(f"{file.parent}#best"),
     EVALUATIONS: lambda file: record_evaluation(file, file.parent, ["k"], {}),
     "config.json": lambda file: read_config(file.parent, "text"),
     "model.safetensors.index.json": shards,
 }
+SPLIT = '{"folds": %s, "contents": %s, "groups": %s, "tied": %s}'
+SPLITS = (
+    ("[]", "{}", '{"a": []}', "[]"),
+    ("[]", "[1]", "{}", "[]"),
+    ("[]", "null", "{}", "[]"),
+    ('{"train": 1}', "{}", "{}", "[]"),
+    ("[1]", "{}", "{}", "[]"),
+    ('[{"train": ["x"], "valid": [], "test": [], "repeat": 0}]', '{"x": 3}', '{"x": 0}', '["text"]'),
+    ("[]", "{}", "{}", "{}"),
+)
 FIELDS = {  # fields of the wrong kind, file by file
-    "split.json": ['{"keys": [1], "folds": []}', '{"keys": null, "folds": []}', '{"keys": {}, "folds": {"train": 1}}'],
-    "split.json of a run": ['{"keys": ["a"]}', '{"keys": null}'],
-    "test-set-0.json": ['{"share": "0.1", "keys": []}', '{"share": 0.1, "keys": null}', f'{{"share": {HUGE}}}'],
+    "split.json": [SPLIT % case for case in SPLITS],
+    "split.json of a run": [SPLIT % case for case in SPLITS[1:]],
+    "test-set-0.json": [
+        '{"share": "0.1", "posts": 1, "image": [], "text": []}',
+        '{"share": 0.1, "posts": 1, "image": ["k"], "text": null}',
+        '{"share": 0.1, "posts": 1, "image": [], "text": []}',
+        f'{{"share": {HUGE}}}',
+    ],
     "sweep.json": [
         '{"format": 1, "finished": true}',
         '{"format": 1, "finished": true, "data": [], "search": {"outer": 1}}',

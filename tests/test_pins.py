@@ -27,6 +27,12 @@ def test_the_embedded_encoders_keep_their_cache_folders(encoder: tuple[str, Moda
 
 
 def test_a_split_keeps_its_file() -> None:
-    posts = Posts(["a", "b", "c"], ["good", None, "bad"], np.array([0, 1, 1]), [None, "test", "train"], ["x", "y", "z"])
-    assert posts.digest(5, 0) == "0e91cb9030030811"
-    assert posts.digest(None, 7) == "aaade1a937a75f58"
+    posts = Posts(
+        ["a", "b", "c"],
+        ["good", None, "bad"],
+        np.array([0, 1, 1]),
+        [None, "test", "train"],
+        [("x", "1"), ("y", None), (None, "3")],
+    )
+    assert posts.digest(5, 0) == "c89f02f478a92175"
+    assert posts.digest(None, 7) == "8c26487cad2d4d91"

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..encoders.sources import pick_form
 from ..messages import near_names
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec
 from ..store.durable import temporary
 from ..store.errors import read_errors
+from ..store.header import StoreError
 from ..store.store import Store, stored_specs
 from .arrays import Shapes, make_npy_files, text_lines, write_safetensors
 
@@ -46,12 +48,13 @@ class Exported:
 
 def pick_spec(cache: Path, name: str) -> EncoderSpec:
     """The one cached encoder of that name, folder or fingerprint, of either modality; ValueError otherwise."""
-    specs = stored_specs(cache)
+    faults: list[str] = []
+    specs = stored_specs(cache, faults)
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
-    if len(found) == 1:
-        return found[0]
     if found:
-        raise ValueError(f"{name!r} is cached in several forms: {', '.join(s.slug for s in found)}; name one of these")
+        return found[0] if len(found) == 1 else pick_form(name, found)
+    if faults:  # it may be the one that is asked for
+        raise StoreError(faults[0])
     near = near_names(name, [spec.name for spec in specs])
     raise ValueError(f"no embeddings of {name!r} in {str(cache)!r}, `msa cache ls` lists all{near}")
 

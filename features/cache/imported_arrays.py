@@ -64,10 +64,23 @@ def read_arrays(pooled: Path, ids: Path, tokens: Path | None = None, offsets: Pa
         arrays = ImportedArrays(vectors, names, words, _cuts(offsets, len(names), len(words)))
     with np.errstate(over="ignore"):  # a value beyond the stored format becomes infinity, which is refused
         for block in arrays.blocks():
-            for path, part in ((pooled, arrays.vectors(block)), (tokens, arrays.words(block))):
-                if not np.isfinite(part).all():
-                    raise ValueError(f"{path}: NaN or infinity in rows {block.start} to {block.stop - 1}")
+            bad = np.flatnonzero(~np.isfinite(arrays.vectors(block)).all(1))
+            if len(bad):
+                raise ValueError(_not_finite(pooled, block.start + int(bad[0]), len(bad), names))
+            bad = np.flatnonzero(~np.isfinite(arrays.words(block)).all(1))
+            if len(bad):
+                first = int(arrays.offsets[block.start]) + int(bad[0])
+                row = int(np.searchsorted(arrays.offsets, first, side="right")) - 1
+                raise ValueError(_not_finite(tokens, row, len(bad), names))
     return arrays
+
+
+def _not_finite(path: Path | None, row: int, count: int, names: Sequence[str]) -> str:
+    more = f", and {count - 1} more there" if count > 1 else ""
+    return (
+        f"{path}: NaN or infinity (or beyond its stored format) in row {row}, counted from 0, of post "
+        f"{names[row]!r}{more}; correct it, or leave out the row and its id"
+    )
 
 
 def _names(path: Path) -> list[str]:

@@ -67,12 +67,9 @@ def import_embeddings(
     contents = hash_corpus(corpus)
     keys = _keys(corpus, contents, arrays.ids, modality)
     first = _first_rows(arrays, keys)
-    spec = _spec(cache, arrays, keys, name=name, modality=modality, append=append)
-    before = Store(cache / spec.slug, spec)
-    found = before.find(list(first))
-    known = {key: row for (key, row), there in zip(first.items(), found, strict=True) if there}
+    spec = _spec(cache, arrays, keys, first, name=name, modality=modality, append=append)
+    known = _known(Store(cache / spec.slug, spec), first)
     todo = {key: row for key, row in first.items() if key not in known}
-    _refuse_changed(before, arrays, known)
     store = Store.open(cache, spec)
     writer = Writer(store, tokens=arrays.tokens is not None)
     for key, row in todo.items():
@@ -125,7 +122,21 @@ def _first_rows(arrays: ImportedArrays, keys: Sequence[str | None]) -> dict[str,
     return first
 
 
-def _refuse_changed(store: Store, arrays: ImportedArrays, rows: dict[str, int]) -> None:
+def _known(store: Store, first: dict[str, int]) -> dict[str, int]:
+    """The first row of each content that is stored."""
+    return {key: row for (key, row), there in zip(first.items(), store.find(list(first)), strict=True) if there}
+
+
+def _refuse_other(store: Store, arrays: ImportedArrays, first: dict[str, int]) -> None:
+    """Raise ValueError where rows cannot join those of a store, by their source, format or vectors."""
+    spec, width = store.spec, arrays.pooled.shape[1]
+    if spec.source != "import":
+        raise ValueError(f"{spec.slug} was not imported")
+    if (spec.width, spec.dtype) != (width, arrays.dtype):
+        raise ValueError(f"{spec.slug} has width {spec.width} and {spec.dtype}; got {width} and {arrays.dtype}")
+    if any(part.has_tokens != (arrays.tokens is not None) for part in store.parts):
+        raise ValueError(f"give tokens for all rows of {spec.slug}, or for none")
+    rows = _known(store, first)
     keys = list(rows)
     for positions, block in store.read(keys, tokens=False):
         for position, pooled in zip(positions, block.pooled, strict=True):
@@ -141,7 +152,14 @@ def _refuse_unlike(arrays: ImportedArrays, row: int, other: NDArray[np.float32],
 
 
 def _spec(
-    cache: Path, arrays: ImportedArrays, keys: Sequence[str | None], *, name: str, modality: Modality, append: bool
+    cache: Path,
+    arrays: ImportedArrays,
+    keys: Sequence[str | None],
+    first: dict[str, int],
+    *,
+    name: str,
+    modality: Modality,
+    append: bool,
 ) -> EncoderSpec:
     """The spec of these embeddings, identified by a digest of the arrays and of the content of each row."""
     if name in {*ENCODERS, *ALIASES, "none", ""}:
@@ -167,19 +185,21 @@ def _spec(
         dtype=arrays.dtype,
     )
     there = [old for old in stored_specs(cache) if (old.name, old.modality) == (name, modality)]
-    if not append:
-        if there and there != [spec]:
+    if spec in there or not there:
+        if append and not there:
             raise ValueError(
-                f"{modality} embeddings named {name!r} are in {str(cache)!r} already; add rows to them with --append, "
-                "or give another --name"
+                f"--append: no imported {modality} embeddings named {name!r} in {str(cache)!r}; leave it out"
             )
         return spec
-    if len(there) != 1 or there[0].source != "import":
-        raise ValueError(f"--append: no imported {modality} embeddings named {name!r} in {str(cache)!r}; leave it out")
-    if (there[0].width, there[0].dtype) != (width, arrays.dtype):
+    try:
+        for old in there:
+            _refuse_other(Store(cache / old.slug, old), arrays, first)
+    except ValueError as error:
+        taken = "--append" if append else f"{modality} embeddings named {name!r} are in {str(cache)!r} already"
+        raise ValueError(f"{taken}: {error}; give another --name") from error
+    if not append:
         raise ValueError(
-            f"--append: {there[0].slug} has width {there[0].width} and {there[0].dtype}; got {width} and {arrays.dtype}"
+            f"{modality} embeddings named {name!r} are in {str(cache)!r} already; add rows to them with --append, or "
+            "give another --name"
         )
-    if any(part.has_tokens != (arrays.tokens is not None) for part in Store(cache / there[0].slug, there[0]).parts):
-        raise ValueError(f"--append: give tokens for all rows of {there[0].slug}, or for none")
     return there[0]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..encoders.word_vectors import FITTED_FILE
-from ..posts.content import hash_corpus
+from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
 from ..spec import Modality
+from ..store.durable import remove_stale_temporaries
 from ..store.errors import read_errors, update_errors
 from ..store.parts import data_bytes
 from ..store.store import Store, no_embeddings, stored_specs
@@ -19,21 +20,32 @@ REBUILT = ("spec.json", "origin.json", "errors.jsonl", "tuned.json")  # `msa ext
 
 
 def list_cache(cache: Path) -> TableReport:
-    """List every store of a cache, which may be empty or absent. Raises StoreError for a torn one.
+    """List every store of a cache, which may be empty or absent.
 
     `tokens` is the number of token vectors, None for pooled vectors alone; `bad` counts the items of errors.jsonl.
+    `faults` says which parts and folders are left out because they are damaged.
     """
     header = ["folder", "modality", "rows", "tokens", "width", "format", "layer", "pool", "parts", "MB", "bad"]
     entries, lines = [], []
-    for spec in stored_specs(cache):
-        store = Store(cache / spec.slug, spec)
+    faults: list[str] = []
+    for spec in stored_specs(cache, faults):
+        store = Store(cache / spec.slug, spec, faults=faults)
         tokens = int(store.lengths(store.keys).sum()) if any(part.has_tokens for part in store.parts) else None
-        rows, parts, bad = len(store), len(store.parts), len(read_errors(store.folder))
+        rows, parts, bad = len(store), len(store.parts), _count_errors(store.folder, faults)
         known = {key: getattr(spec, key) for key in ("name", "modality", "slug", "layer", "pool", "width", "dtype")}
         entries.append(known | {"rows": rows, "tokens": tokens, "parts": parts, "bytes": store.bytes, "bad": bad})
         shown = [spec.slug, spec.modality, rows, "pooled" if tokens is None else tokens, spec.width, spec.dtype]
         lines.append([*shown, spec.layer, spec.pool, parts, f"{store.bytes / 1e6:.1f}", bad])
-    return TableReport(entries, header, lines, () if entries else [no_embeddings(cache)])
+    notes = [f"not listed: {fault}" for fault in faults] or ([] if entries else [no_embeddings(cache)])
+    return TableReport(entries, header, lines, notes, facts={"faults": faults} if faults else {})
+
+
+def _count_errors(folder: Path, faults: list[str]) -> int | None:
+    try:
+        return len(read_errors(folder))
+    except ValueError as error:
+        faults.append(str(error))
+        return None
 
 
 def merge_cache(cache: Path) -> TableReport:
@@ -57,25 +69,25 @@ def open_stores(cache: Path) -> list[Store]:
     return stores
 
 
-def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> TableReport:
+def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force: bool = False) -> TableReport:
     """Drop every row whose content no post of the corpora has; without `yes` only report what would be dropped.
 
-    `removed`: the whole folder is deleted. `bytes` is approximate before it is done.
-    Raises ValueError for an empty cache, a corpus without posts, or unreadable posts, whose rows would be lost.
+    `removed`: the whole folder is deleted. `bytes` is approximate before it is done. Raises ValueError for an empty
+    cache or a corpus without posts and, unless `force`, for posts whose content cannot be seen: it may lie on a disk
+    that is not mounted, and its rows would be lost.
     """
     stores = open_stores(cache)
+    held = {store.spec.modality for store in stores if len(store)}
     used: dict[Modality, set[str]] = {"image": set(), "text": set()}
     notes = []
     for corpus in corpora:
         if not corpus.samples:
             raise ValueError(f"no posts in {corpus.root}, so all rows would be dropped; see `msa check`")
         contents = hash_corpus(corpus)
-        unreadable = [bad for bad in contents.bad if bad.key is None]
-        if unreadable:
-            raise ValueError(
-                f"{len(unreadable)} files cannot be read, so their rows would be dropped; first: {unreadable[0].file} "
-                f"({unreadable[0].reason})"
-            )
+        unseen = _unseen(corpus, contents, held)
+        if unseen and not force:
+            raise ValueError(f"{unseen}, so the rows of these would be dropped; see to it, or add --force to drop them")
+        notes += [unseen] if unseen else []
         for modality, keys in used.items():
             keys.update(key for key in contents.keys(modality) if key is not None)
             keys.update(bad.key for bad in contents.bad if bad.modality == modality and bad.key is not None)
@@ -93,6 +105,24 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool) -> Tab
     return TableReport(entries, header, lines, shown, facts={"done": yes, "notes": notes})
 
 
+def _unseen(corpus: Corpus, contents: Contents, held: Collection[Modality]) -> str:
+    """What a corpus lists but does not show, of the modalities that the cache holds; empty where it shows all.
+
+    An empty text is no reason, unless the reader met problems: a post without any file may truly be empty.
+    """
+    unreadable = [bad for bad in contents.bad if bad.key is None]
+    if unreadable:
+        return f"{len(unreadable)} files cannot be read, the first is {unreadable[0].file} ({unreadable[0].reason})"
+    missing: dict[Modality, list[bool]] = {modality: contents.missing(modality) for modality in ("image", "text")}
+    bare = sum(both for both in map(min, missing["image"], missing["text"]))
+    if bare and (corpus.problems or bare == len(corpus.samples)):
+        return f"{bare} posts of {corpus.root} have neither image nor text that is found (see `msa check`)"
+    for modality in sorted(held):
+        if corpus.problems and all(missing[modality]):
+            return f"the {modality} of no post of {corpus.root} is found (see `msa check`)"
+    return ""
+
+
 def _drop_unused(store: Store, used: set[str], yes: bool) -> dict[str, Any]:
     unused = [key for key in store.keys if key not in used]
     kept = len(store) - len(unused)
@@ -103,6 +133,7 @@ def _drop_unused(store: Store, used: set[str], yes: bool) -> dict[str, Any]:
     records = {record.key for record in read_errors(store.folder)}
     # fitted vectors exist nowhere else, and runs that were trained on them need them to predict
     removed = not kept and not records & {None, *used} and not (store.folder / FITTED_FILE).exists()
+    removed = removed and not remove_stale_temporaries(store.folder)
     if yes:
         before = store.bytes
         store.merge(used)

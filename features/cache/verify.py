@@ -19,7 +19,8 @@ from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..spec import EncoderSpec
 from ..store.errors import read_errors
-from ..store.parts import StoreError, open_part, verify_part
+from ..store.header import StoreError
+from ..store.parts import open_part, verify_part
 from ..store.store import Store, no_embeddings, read_spec
 from ..store.temporary_folders import TemporaryFolder
 from ..text_table import table
@@ -139,16 +140,15 @@ def check_folder(folder: Path) -> StoreCheck:
         seen.update(new)
         for path in new:
             try:
-                size = path.stat().st_size
                 verify_part(path)
                 if spec is not None:
                     open_part(path, spec)
+                check.bytes += path.stat().st_size
             except FileNotFoundError:
                 continue
             except (OSError, StoreError) as error:
                 check.damage.append(explain(error) or str(error))
             check.parts += 1
-            check.bytes += size
     return check
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 from ..spec import canonical
 from ..store.json_files import read_object
@@ -18,6 +20,7 @@ VOLATILE = {  # entries of a config that do not change the numbers
     *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
     *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
 }
+_switching = RLock()  # the mode is one for the process
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,23 @@ class Repo:
         )
 
 
+@contextmanager
+def offline(wanted: bool) -> Iterator[None]:
+    """Keep the hub's client from the network, if wanted: it looks its host up for other things than files, too."""
+    if not wanted:
+        yield
+        return
+    from huggingface_hub import constants
+
+    with _switching:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
 def find_repo(name: str, options: EncoderOptions) -> Repo:
     """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
     local = Path(name).expanduser()
@@ -66,7 +86,10 @@ def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
     try:
         return Path(hf_hub_download(repo, filename, local_files_only=local_files_only))
     except (OSError, EntryNotFoundError) as error:
-        raise ValueError(f"{filename!r} of {repo!r} is not here and cannot be fetched; pass --weights FILE") from error
+        how = "run once without --local-files-only" if local_files_only else "check the connection"
+        raise ValueError(
+            f"{filename!r} of {repo!r} is not here and cannot be fetched; {how}, or pass --weights FILE"
+        ) from error
 
 
 def config_digest(folder: Path) -> str:

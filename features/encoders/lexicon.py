@@ -32,7 +32,8 @@ NUMBERS = (
     *("good tags", "bad tags", "tags"),  # hashtags that hold such a word, and all hashtags
     *("exclamations", "questions", "capitals", "words"),  # capitals: share of words in all capitals
 )
-MOST_WORDS = 256  # the time of the rules grows with the square of the text
+MOST_WORDS = 256  # the time of the rules grows with the square of the text,
+MOST_EXPANDED = 4 * MOST_WORDS  # in which each emoji stands for several words
 STRONGEST = 4.0  # valences lie in -4..4
 
 _SKIPPED = re.compile(r"https?://\S+|(?<!\w)@\w+:?|^RT\b")
@@ -97,7 +98,7 @@ class Lexicon(Encoder):
         text = " ".join(text.split()[: self.length_limit])
         tags = [_SEAM.sub(" ", tag) for tag in _TAG.findall(text)]
         plain = _TAG.sub(lambda found: f" {_SEAM.sub(' ', found[1])} ", text)
-        scores = self.analyser.polarity_scores(plain)
+        scores = self.analyser.polarity_scores(self._bounded(plain))
         words = _WORD.findall(plain)
         valued = [self.valences.get(word.lower().replace("’", "'"), 0.0) for word in words]
         good, bad = [v for v in valued if v > 0], [-v for v in valued if v < 0]
@@ -120,6 +121,15 @@ class Lexicon(Encoder):
             ],
             np.float32,
         )
+
+    def _bounded(self, text: str) -> str:
+        """As much of a text as VADER expands to MOST_EXPANDED words."""
+        count = 0
+        for at, sign in enumerate(text):
+            count += len(self.analyser.emojis[sign].split()) if sign in self.emoji else sign == " "
+            if count >= MOST_EXPANDED:
+                return text[:at]
+        return text
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> tuple[Encoded, ...]:
         return tuple(Encoded(np.stack(batch), [row[None] for row in batch]) for _ in self.specs)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
 from ..store.json_files import read_json, write_json
 from ..store.store import Store
+from ..store.stored_paths import read_path, stored_path
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
@@ -63,11 +67,16 @@ class EncoderRequest:
 
 
 def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[Source]:
-    """Open every encoder of a request, and record its origin in the cache so that it can be reopened."""
+    """Open every encoder of a request, and record its origin in the cache so that it can be reopened.
+
+    Raises ValueError for unknown encoders, and where no post has what they read.
+    """
     files = request.files()
     pairs = request.pairs()
     if not pairs:
         raise ValueError("at least one encoder is needed; give --image or --text")
+    for modality, _ in pairs:
+        corpus.require(modality)
     texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
     sources = []
     for modality, name in pairs:
@@ -87,27 +96,29 @@ def _record_origin(source: Source, cache: Path, base: str, weights: str | None) 
         name = base + parse_encoder_name(spec.name, local=False).suffix
         folder = Store.open(cache, spec).folder
         keep_record(Path(base), spec, folder)
-        write_json(folder / "origin.json", {"name": name, "weights": weights})
+        origin = {"name": _place(name, folder, stored_path), "weights": weights and stored_path(weights, folder)}
+        write_json(folder / "origin.json", origin)
     return source
 
 
 def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) -> Source:
     """Open the encoder of a spec. Raises ValueError if the one on this machine would give other numbers."""
     if spec.source == "import":
-        return Source((spec,), partial(_refuse_imported, spec))
+        return Source((spec,), partial(_refuse_imported, spec, cache))
     if spec.weights.startswith("fit:"):
         return load_fitted((spec,), cache)
     note = cache / spec.slug / "origin.json"
     remedy = "run `msa extract` with this encoder again"
     origin = read_json(note, "the origin of an encoder", remedy, name=str) if note.exists() else {"name": spec.name}
+    folder = note.parent
     options = EncoderOptions(
-        weights=Path(str(origin["weights"])) if origin.get("weights") else None,
+        weights=read_path(str(origin["weights"]), folder) if origin.get("weights") else None,
         local_files_only=local_files_only,
         dtype=spec.dtype,
         clean=spec.clean,
         max_length=spec.max_length,
     )
-    source = open_encoder(origin["name"], spec.modality, options)
+    source = open_encoder(_place(origin["name"], folder, read_path), spec.modality, options)
     if source.spec.fingerprint != spec.fingerprint:
         wanted, got = (json.dumps(json.loads(s.to_json()), indent=0).splitlines() for s in (spec, source.spec))
         changed = [line for line in unified_diff(wanted, got, n=0, lineterm="") if line[0] in "+-" and line[1] == '"']
@@ -118,17 +129,44 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
     return share_loaded(source)
 
 
-def _refuse_imported(spec: EncoderSpec, runtime: Runtime) -> Encoder:
+def _refuse_imported(spec: EncoderSpec, cache: Path, runtime: Runtime) -> Encoder:
     """Fails only on loading: rows in the cache can be used without the encoder."""
     raise ValueError(
         f"{spec.name!r} was imported, so new posts cannot be embedded here; import their embeddings too: "
-        f"`{import_line(spec)}`"
+        f"`{import_line(Store(cache / spec.slug, spec))}`"
     )
 
 
-def import_line(spec: EncoderSpec) -> str:
-    """The command that imports more embeddings of an imported encoder, without its files."""
-    return f"msa cache import --append --name {spec.name} --modality {spec.modality}"
+def import_line(store: Store) -> str:
+    """The command that imports more embeddings of an imported encoder, with names for the posts and the files."""
+    spec = store.spec
+    names = f"--name {quote(spec.name)} --modality {spec.modality}"
+    tokens = " --tokens tokens.npy --offsets offsets.npy" if any(part.has_tokens for part in store.parts) else ""
+    return f"msa cache import --append {names} posts --pooled pooled.npy --ids ids.txt{tokens}"
+
+
+def pick_form(name: str, found: Sequence[EncoderSpec]) -> EncoderSpec:
+    """The one of several cached forms that a name denotes: the uncleaned one, of these the encoder's default.
+
+    Raises ValueError that lists them where that is none of them, or unknown.
+    """
+    plain = [spec for spec in found if spec.clean == "none"]
+    if len(plain) == 1:
+        return plain[0]
+    for modality in sorted({spec.modality for spec in plain}):
+        with suppress(ValueError, OSError):
+            default = open_encoder(name, modality, EncoderOptions(local_files_only=True)).spec
+            if default in plain:
+                return default
+    forms = ", ".join(f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype})" for spec in found)
+    raise ValueError(f"{name!r} is cached in several forms: {forms}; name one of these")
+
+
+def _place(name: str, folder: Path, place: Callable[[str, Path], str | Path]) -> str:
+    """A name whose path, if it has one, is given by `stored_path` or `read_path`; a hub's id has none."""
+    kind, colon, rest = name.rpartition("gensim:")
+    local = Path(rest).is_absolute() or rest.startswith("../")
+    return f"{kind}{colon}{place(rest, folder)}" if local else name
 
 
 def absolute_name(name: str) -> str:

@@ -18,6 +18,7 @@ from .runtime import Runtime
 from .tower import TextTower, ragged
 
 Pieces = Mapping[str, list[int]]
+WORD_LENGTH, TEXT_LENGTH = 4, 100  # characters kept of a word and of a text, times the word pieces kept
 
 
 class TextEncoder(Encoder):
@@ -37,8 +38,10 @@ class TextEncoder(Encoder):
 
     def preprocess(self, item: str, key: str = "") -> dict[str, list[int]]:
         """Ids of the text's word pieces, special ones included, cut to the max length."""
+        length = self.specs[0].max_length
+        text = item if length is None or getattr(self.tokenizer, "is_fast", True) else shorten(item, length)
         with self.lock:
-            pieces = self.tokenizer(item, truncation=True, max_length=self.specs[0].max_length, padding=False)
+            pieces = self.tokenizer(text, truncation=True, max_length=length, padding=False)
         return {name: pieces[name] for name in ("input_ids", "token_type_ids") if name in pieces}
 
     def length(self, prepared: Pieces) -> int:
@@ -70,3 +73,14 @@ class TextEncoder(Encoder):
 
     def _encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
         return self.tower.encoded(self.engine(*self.collate(batch)), [self.length(item) for item in batch])
+
+
+def shorten(text: str, pieces: int) -> str:
+    """A text for a tokenizer in Python, whose time grows with the square of a word or faster, cut to `pieces`.
+
+    Only a text that is far longer than so many word pieces changes, or one with such a word.
+    """
+    words = text.split()
+    if len(text) <= TEXT_LENGTH * pieces and max(map(len, words), default=0) <= WORD_LENGTH * pieces:
+        return text
+    return " ".join(word[: WORD_LENGTH * pieces] for word in words)[: TEXT_LENGTH * pieces]

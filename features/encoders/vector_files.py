@@ -18,12 +18,39 @@ HEAD_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Words and their vectors (V, D); a document model also has its output layer (V, D) and sampling table (V,)."""
+    """Words and their vectors (V, D); a document model also has its output layer (V, D) and sampling table (V,).
+
+    Raises ValueError for other shapes, formats or numbers: gensim's C code reads them unchecked.
+    """
 
     words: Sequence[str]
     vectors: NDArray[np.float32]
     hidden: NDArray[np.float32] | None = None
     sampling: NDArray[np.uint32] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.words)
+        if not all(isinstance(word, str) for word in self.words) or len(set(self.words)) != count:
+            raise ValueError("its words must be distinct texts")
+        if (self.hidden is None) != (self.sampling is None):
+            raise ValueError("an output layer and a sampling table belong together")
+        if self.vectors.ndim != 2:
+            raise ValueError(f"its vectors must be a table; got shape {self.vectors.shape}")
+        for name, array in (("vectors", self.vectors), ("output layer", self.hidden)):
+            if array is None:
+                continue
+            if array.dtype != np.float32 or array.shape != (count, self.vectors.shape[1]):
+                raise ValueError(
+                    f"its {name} must be float32, a row for each of {count} words; got {array.dtype} {array.shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"its {name} hold NaN or infinity")
+        table = self.sampling
+        if table is None:
+            return
+        rising = table.shape == (count,) and not (table[1:] < table[:-1]).any() and table[-1:].any()
+        if table.dtype != np.uint32 or not rising:
+            raise ValueError(f"its sampling table must be {count} rising whole numbers (uint32)")
 
 
 def sniff(path: Path) -> tuple[VectorFormat, int]:
@@ -66,9 +93,13 @@ def read_vectors(path: Path, format: VectorFormat, width: int) -> WordVectors:
         if format == "bare":
             return _read_bare(path, width)
         vectors = KeyedVectors.load_word2vec_format(str(path), binary=format == "binary", unicode_errors="replace")
-    except (ValueError, EOFError, OSError) as error:
+        return WordVectors(vectors.index_to_key, vectors.vectors)
+    except (ValueError, OverflowError, EOFError, OSError) as error:
         raise ValueError(f"vectors file {str(path)!r} is damaged: {error}; download it again") from error
-    return WordVectors(vectors.index_to_key, vectors.vectors)
+    except MemoryError as error:
+        raise ValueError(
+            f"vectors file {str(path)!r} needs more memory than there is; take a smaller one, or download it again"
+        ) from error
 
 
 def _read_bare(path: Path, width: int) -> WordVectors:

@@ -42,6 +42,7 @@ ARCHITECTURES = {"doc2vec": "PV-DBOW with words", "word2vec": "skip-gram"}
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+LONG_RUN = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]{500}")  # of what jieba splits as one sentence
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -174,6 +175,7 @@ def split_words(text: str) -> list[str]:
     text = text.lower()
     if not CJK.search(text):
         return WORD.findall(text)
+    text = LONG_RUN.sub(r"\g<0> ", text)  # jieba's time grows with the square of a sentence
     return [word for word in _jieba().lcut(text) if WORD.search(word)]
 
 
@@ -233,14 +235,18 @@ def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:
 
     try:
         with safe_open(folder / FITTED_FILE, framework="numpy") as file:
-            facts = file.metadata()
+            facts = file.metadata() or {}
             check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, SafetensorError) as error:
+        written = EncoderSpec.from_json(facts["spec"])
+        fitted = WordVectors(json.loads(facts["words"]), **arrays)
+        if fitted.vectors.shape[1] != written.width or (fitted.hidden is None) == (written.pool == "inferred"):
+            raise ValueError(f"its arrays do not fit an encoder of width {written.width} with pool {written.pool}")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise ValueError(
             f"the fitted {spec.name} is missing or damaged in {str(folder)!r} ({error}); run `msa extract` on its "
             "corpus again"
         ) from error
-    if EncoderSpec.from_json(facts["spec"]) != spec:
+    if written != spec:
         raise ValueError(f"{str(folder)!r} holds another fit of {spec.name}; run `msa extract` on its corpus again")
-    return WordVectors(json.loads(facts["words"]), **arrays)
+    return fitted

@@ -13,9 +13,11 @@ from typing import Literal
 from ..messages import near_names
 from ..spec import Modality
 from .bundled import LITES, open_lite, open_minilm
-from .encoder import EncoderOptions, Source, package_folder
+from .encoder import Encoder, EncoderOptions, Source, package_folder
+from .hub import offline
 from .lexicon import NUMBERS, open_lexicon
 from .passthrough import ROW, open_pixels, open_tokens
+from .runtime import Runtime
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, POOLS, parse_encoder_name
 
@@ -132,7 +134,15 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
     variant = parse_encoder_name(name)
     if modality == "image":
         options = replace(options, clean="none", max_length=None, corpus=())
-    source = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
+    local = options.local_files_only
+    with offline(local):
+        plain = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
+
+    def load(runtime: Runtime) -> Encoder:
+        with offline(local):
+            return plain.load(runtime)
+
+    source = Source(plain.specs, load)
     if variant.view is None:
         return source
     from .views import view_source

@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..encoders.encoder import Encoded, Encoder, Source
@@ -24,9 +23,10 @@ from ..posts.content import hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text, read_text
 from ..spec import BadItem, EncoderSpec, Modality
+from ..store.locks import lock
 from ..store.store import FLUSH_SECONDS, Writer
 from .cost import CostMeter
-from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_task
+from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_tasks
 from .settings import ExtractSettings
 
 TEXT_WINDOW = 4096  # texts sorted by length together
@@ -51,7 +51,7 @@ def embed_corpus(
     `merge` False leaves the parts as they were written, for several processes that share the work.
     """
     contents = hash_corpus(corpus)
-    tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = plan_tasks(contents, sources, cache, tokens=settings.tokens)
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
         runtime = settings.choose_runtime()
@@ -184,7 +184,7 @@ def load_once(source: Source, cache: Path, runtime: Runtime) -> Encoder:
     """Load an encoder. One that is fitted on a corpus is fitted by the first of the processes that share its cache."""
     if not source.spec.weights.startswith("fit:"):
         return source.load(runtime)
-    with FileLock(cache / source.spec.slug / ".fit.lock"):
+    with lock(cache / source.spec.slug / ".fit.lock"):
         try:
             return load_fitted(source.specs, cache).load(runtime)
         except ValueError:  # absent or damaged
@@ -235,9 +235,9 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
     lacking = [queue for queue in queues if key in queue.task.todo]
     try:
         item = decode(sample, lacking[0].task.modality)
-    except BadItem as error:
+    except (BadItem, MemoryError) as error:
         for queue in lacking:
-            queue.bad[key] = str(error)
+            queue.bad[key] = str(error) or "not enough memory to read it"
         return []
     for queue in lacking:
         spec = queue.task.source.spec
@@ -246,6 +246,8 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             prepared.append((queue, queue.encoder.preprocess(cleaned, key)))
         except BadItem as error:
             queue.bad[key] = str(error)
+        except MemoryError:
+            queue.bad[key] = f"not enough memory to prepare it for {spec.name}"
     return prepared
 
 

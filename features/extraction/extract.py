@@ -9,6 +9,7 @@ from typing import Any
 
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
+from ..store.durable import in_use
 from ..text_table import table
 from .embed import Progress, embed_corpus
 from .plan import EncoderReport
@@ -30,6 +31,11 @@ class Extraction:
         """Bad items over present items, of the worst encoder."""
         there = [(report.bad, self.rows - report.missing) for report in self.encoders]
         return max((bad / items for bad, items in there if items), default=0.0)
+
+    @property
+    def empty(self) -> list[str]:
+        """The encoders that had nothing to read; a shard may have nothing by chance."""
+        return [] if self.shard else [report.name for report in self.encoders if report.missing == self.rows]
 
     def to_dict(self) -> dict[str, Any]:
         shard = {"shard": str(self.shard)} if self.shard else {}
@@ -68,13 +74,19 @@ def extract(
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
     sources = open_sources(request, corpus, cache)
-    if ray is not None:
-        from .ray_engine import extract_on_ray
-        from .ray_worker import OpenRequest
+    with in_use(cache / spec.slug for source in sources for spec in source.specs) as touch:
 
-        remote = OpenRequest.of(request, sources, cache)
-        reports = extract_on_ray(corpus, sources, remote, cache, settings, address=ray, progress=progress)
-        return Extraction(len(corpus.samples), reports, corpus.problems)
-    share = shard.take(corpus) if shard else corpus
-    reports = embed_corpus(share, sources, cache, settings, merge=shard is None, progress=progress)
-    return Extraction(len(share.samples), reports, corpus.problems, shard)
+        def advance(name: str, done: int, total: int) -> None:
+            touch()
+            progress(name, done, total)
+
+        if ray is not None:
+            from .ray_engine import extract_on_ray
+            from .ray_worker import OpenRequest
+
+            remote = OpenRequest.of(request, sources, cache)
+            reports = extract_on_ray(corpus, sources, remote, cache, settings, address=ray, progress=advance)
+            return Extraction(len(corpus.samples), reports, corpus.problems)
+        share = shard.take(corpus) if shard else corpus
+        reports = embed_corpus(share, sources, cache, settings, merge=shard is None, progress=advance)
+        return Extraction(len(share.samples), reports, corpus.problems, shard)

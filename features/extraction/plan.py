@@ -13,7 +13,9 @@ from ..encoders.encoder import Source
 from ..posts.content import Contents
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec, Modality
+from ..store.durable import require_writable
 from ..store.errors import BadRecord, update_errors
+from ..store.parts import data_bytes
 from ..store.store import Store
 
 
@@ -73,9 +75,17 @@ class TaskResult:
     seconds: float = 0.0
 
 
-def plan_task(contents: Contents, source: Source, cache: Path, *, tokens: bool) -> EncoderTask:
-    items = contents.first(source.spec.modality)
-    return EncoderTask(source, [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs])
+def plan_tasks(contents: Contents, sources: Sequence[Source], cache: Path, *, tokens: bool) -> list[EncoderTask]:
+    """A task for each source. Raises ValueError where items are lacking and their folder cannot be written to."""
+    tasks = []
+    for source in sources:
+        items = contents.first(source.spec.modality)
+        targets = [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs]
+        for target in targets:
+            if target.todo:
+                require_writable(target.store.folder, data_bytes(target.spec, len(target.todo), None))
+        tasks.append(EncoderTask(source, targets))
+    return tasks
 
 
 def find_missing(store: Store, items: Mapping[str, int], *, tokens: bool) -> Target:

@@ -20,7 +20,7 @@ from ..posts.samples import Corpus
 from ..spec import Modality
 from ..store.durable import temporary
 from .embed import Progress, load_once
-from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_task
+from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_tasks
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
 from .settings import ExtractSettings
@@ -53,7 +53,7 @@ def extract_on_ray(
     """
     need_ray()
     contents = hash_corpus(corpus)
-    tasks = [plan_task(contents, source, cache, tokens=settings.tokens) for source in sources]
+    tasks = plan_tasks(contents, sources, cache, tokens=settings.tokens)
     for task in tasks:
         if task.todo and task.source.spec.weights.startswith("fit:"):  # on the whole corpus, which no worker has
             load_once(task.source, cache, Runtime())

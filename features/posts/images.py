@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, _imaging
+from PIL import Image, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from ..spec import BadItem
+from .formats import FORMATS, detect_format
 
 if TYPE_CHECKING:
     import torch
@@ -42,23 +39,6 @@ MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decode
 
 _quiet_lock = threading.Lock()
 
-
-class _Jpeg(JpegImageFile):
-    def getexif(self) -> Image.Exif:
-        """Empty: Pillow reads the resolution here, and would warn of damaged metadata or fail on it."""
-        return Image.Exif()
-
-
-# Image.open is not used: it would start decoders of rare formats, warn of its own size limit, and refuse larger images
-# before their size is known.
-FORMATS: dict[str, tuple[tuple[bytes, ...], type[ImageFile.ImageFile]]] = {
-    "JPEG": ((b"\xff\xd8\xff",), _Jpeg),
-    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
-    "GIF": ((b"GIF87a", b"GIF89a"), GifImageFile),
-    "BMP": ((b"BM",), BmpImageFile),
-    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
-    "WEBP": ((b"RIFF",), WebPImageFile),
-}
 
 # EXIF orientation -> the transposition that makes the image upright.
 UPRIGHT = {
@@ -86,11 +66,9 @@ def decode_pixels(raw: bytes) -> Pixels:
     """Decode to an array (H, W, 3), without torch."""
     if not raw:
         raise BadItem("empty file")
-    kind = next((name for name, (starts, _) in FORMATS.items() if raw.startswith(starts)), None)
-    if kind is None or (kind == "WEBP" and raw[8:12] != b"WEBP"):
-        raise BadItem("not an image")
+    kind = detect_format(raw)
     try:
-        if kind in {"GIF", "TIFF"} or (kind == "PNG" and b"acTL" in raw):
+        if kind in {"GIF", "TIFF", "AVIF"} or (kind == "PNG" and b"acTL" in raw):
             with _quiet():
                 return _decode(raw, kind)
         return _decode(raw, kind)
@@ -222,7 +200,7 @@ def _silence_tiff() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop Pillow's warnings about TIFF tags and animation frames; one at a time, as the filter is global."""
+    """Drop Pillow's warnings about tags and animation frames; one at a time, as the filter is global."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

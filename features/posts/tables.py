@@ -1,49 +1,60 @@
-"""Reads tables of posts: CSV, TSV and JSON lines, plain or in the layouts of ImageFolder and Hateful Memes."""
+"""Reads tables of posts: one, one per split, or in the layouts of ImageFolder and Hateful Memes."""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .folder import Folder, PostCollector
-from .labels import UNDECODABLE
+from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_images
+from .collector import PostCollector
+from .columns import Table, find_columns, known_names, note_images
+from .directory import is_leftover
+from .folder import Folder
+from .records import load_json, load_parquet
+from .repeats import Row, tell_apart, unite
 from .samples import Sample
-from .text import read_lines
+from .separated import load_separated
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
-CANONICAL = ("id", "image", "text", "label", "split", "group")
+
+def _refuse_spreadsheet(file: Path, known: frozenset[str]) -> Table:
+    raise ValueError(f"{file} is a spreadsheet; save its sheet as CSV (UTF-8) and give that file")
+
+
+# Suffix -> how it is read; in a folder, the tables of the first of these groups that has one.
+LOADERS: dict[str, Callable[[Path, frozenset[str]], Table]] = {
+    **dict.fromkeys((".csv", ".tsv"), load_separated),
+    **dict.fromkeys((".jsonl", ".json"), load_json),
+    ".parquet": load_parquet,
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), _refuse_spreadsheet),
+}
+GROUPS = ((".csv", ".tsv", ".jsonl"), (".parquet",), (".json",), (".xlsx", ".xls", ".ods"))
 
 # What two layouts call the canonical columns.
 IMAGEFOLDER_NAMES = {"image": "file_name", "text": "caption"}
 MEMES_NAMES = {"image": "img"}
 
-# Other names of the splits; any other name is kept.
-SPLITS = {"training": "train", "dev": "val", "valid": "val", "validation": "val", "eval": "val", "testing": "test"}
-
-
-# The column names, and the rows: line number (1-based) and cells, stripped, empty ones left out.
-Table = tuple[Sequence[str], Sequence[tuple[int, Mapping[str, str]]]]
-
 
 def find_tables(path: Path) -> list[Path]:
     """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
-        return [path] if path.suffix.lower() in TABLE_SUFFIXES else []
-    tables = sorted(p for p in path.iterdir() if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
-    return [p for p in tables if p.stem.lower() == "posts"] or tables
+        return [path] if path.suffix.lower() in LOADERS else []
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and not is_leftover(p.name))
+    groups = [[p for p in files if p.suffix.lower() in suffixes] for suffixes in GROUPS]
+    posts = [[p for p in group if p.stem.lower() == "posts"] for group in groups]
+    return next(filter(None, [*posts, *groups]), [])
 
 
 def find_metadata(path: Path) -> list[Path]:
     """The `metadata.csv` or `.jsonl` of the folder and of its direct sub-folders, train and val before test."""
     if not path.is_dir():
         return []
-    folders = sorted((child for child in path.iterdir() if child.is_dir()), key=lambda f: (_rank(f.name), f.name))
+    folders = sorted(
+        (child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)),
+        key=lambda f: (_rank(f.name), f.name),
+    )
     files = [f / name for f in (path, *folders) for name in ("metadata.csv", "metadata.jsonl")]
     return [file for file in files if file.is_file()]
 
@@ -53,176 +64,142 @@ def find_memes(path: Path) -> list[Path]:
     if path.is_file():
         files = [path] if path.suffix.lower() == ".jsonl" else []
     else:
-        files = sorted(sorted(p for p in path.glob("*.jsonl") if _known_split(p.stem)), key=lambda p: _rank(p.stem))
-    return files if any("img" in _first_keys(file) for file in files) else []
+        files = [p for p in path.glob("*.jsonl") if known_split(p.stem) and not p.name.startswith(".")]
+    return _in_order(files) if any("img" in _first_keys(file) for file in files) else []
 
 
 def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
-    """One table; image paths are relative to it. Rows without an id column are numbered from 1."""
+    """One table, or one per split; image paths are relative to it. Rows without an id column are numbered from 1."""
     tables = find_tables(path)
-    if len(tables) != 1:
+    if len(tables) == 1:
+        _read([(tables[0], None)], tables[0].parent, posts, columns, {})
+        return
+    splits = {file: known_split(file.stem) for file in _in_order(tables)}
+    if len(set(splits.values()) - {None}) < 2:
         raise ValueError(
             f"{path} holds several tables ({', '.join(t.name for t in tables)}); "
-            "name the one to read, or call it posts.csv"
+            "name the one to read, call it posts.csv, or call them train, val and test"
         )
-    _read(tables[0], tables[0].parent, posts, columns, {})
+    if others := [file.name for file, split in splits.items() if split is None]:
+        posts.notes.append(f"left out, as their names tell no split: {', '.join(others)}")
+    _read([(file, split) for file, split in splits.items() if split], path, posts, columns, {})
 
 
 def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All metadata files; the id of a post is its `file_name` below the root, its split the name of the sub-folder."""
-    for file in find_metadata(path):
-        split = None if file.parent == path else _known_split(file.parent.name)
-        _read(file, path, posts, columns, IMAGEFOLDER_NAMES, split=split, by_image=True)
+    files = [(file, None if file.parent == path else known_split(file.parent.name)) for file in find_metadata(path)]
+    _read(files, path, posts, columns, IMAGEFOLDER_NAMES, by_image=True)
 
 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
-    for file in find_memes(path):
-        _read(file, file.parent, posts, columns, MEMES_NAMES, split=_known_split(file.stem))
+    files = [(file, known_split(file.stem)) for file in find_memes(path)]
+    _read(files, path if path.is_dir() else path.parent, posts, columns, MEMES_NAMES)
 
 
-def split_name(name: str) -> str:
-    """The canonical name of a split: dev, valid, validation and eval are val, test_seen is test."""
-    stem = re.split(r"[_-]", name.strip().lower())[0]
-    return SPLITS.get(stem, stem if stem in SPLITS.values() else name)
+@dataclass(frozen=True)
+class _Source:
+    """A table with its columns found; `split` is that of posts whose row has none, `prefix` precedes their ids."""
 
-
-def _find_columns(
-    file: Path, columns: Sequence[str], asked: Mapping[str, str], usual: Mapping[str, str]
-) -> dict[str, str]:
-    """Canonical name -> the file's column: the user's choice, else one of that name, else the layout's name for it.
-
-    Raises ValueError for a choice that is absent, and where there is neither image nor text.
-    """
-    spelled = {column.casefold(): column for column in reversed(columns)}
-    found: dict[str, str] = {}
-    for canonical in CANONICAL:
-        names = [name for name in (canonical, usual.get(canonical)) if name in spelled]
-        if canonical in asked:
-            found[canonical] = name = asked[canonical]
-            if name not in columns:
-                near = get_close_matches(name, columns) or list(columns)
-                raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_listed(near)}?")
-        elif names:
-            found[canonical] = spelled[names[0]]
-    if "image" not in found and "text" not in found:
-        raise ValueError(
-            f"{file} has no column for the image or the text, only {_listed(columns) or 'none'}; "
-            "name them with --column image=NAME or --column text=NAME"
-        )
-    return found
-
-
-def _listed(columns: Sequence[str]) -> str:
-    """Column names for a message of one line; long and unprintable names are quoted, long lists are cut."""
-    names = [name if name.isprintable() and len(name) <= 40 else repr(name[:40]) for name in columns[:20]]
-    return ", ".join([*names, "…"] if len(columns) > 20 else names)
+    file: Path
+    shown: str
+    table: Table
+    columns: Mapping[str, int]
+    split: str | None
+    prefix: str
+    by_image: bool
 
 
 def _read(
-    file: Path,
+    files: Sequence[tuple[Path, str | None]],
     root: Path,
     posts: PostCollector,
     asked: Mapping[str, str],
     usual: Mapping[str, str],
     *,
-    split: str | None = None,
     by_image: bool = False,
 ) -> None:
-    shown = file.relative_to(root).as_posix()
-    load = _load_json_lines if file.suffix.lower() == ".jsonl" else _load_separated
-    columns, rows = load(file, shown, posts)
-    column = _find_columns(file, columns, asked, usual)
-    folder = Folder(file.parent)
-    prefix = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
-    for number, (line, row) in enumerate(rows, start=1):
-        cells = {canonical: row[name] for canonical, name in column.items() if name in row}
-        if "id" in column:
-            id = cells.get("id")
-        else:
-            id = prefix + (cells.get("image", str(number)) if by_image else str(number))
-        if id is None:
-            posts.report(shown, line, "the id is empty")
-            continue
-        try:
-            image = folder.find(cells["image"]) if "image" in cells else None
-        except ValueError as error:
-            posts.report(shown, line, f"image refused: {error}")
-            continue
-        if not posts.claim(id, shown, line):
-            continue
-        if image is None and "image" in cells:
-            posts.report(shown, line, f"image {cells['image']!r} does not exist")
-        part = split
-        if "split" in cells:
-            part = split_name(cells["split"])
-        elif split is None and by_image and "image" in cells:
-            part = _known_split(cells["image"].partition("/")[0])
-        posts.add(Sample(id, image, cells.get("text"), cells.get("label"), part, cells.get("group")), shown, line)
+    """Read the tables of one data set, each with its split; the posts that several of them hold are used once."""
+    known = known_names(asked, usual)
+    loaded = [(file, split, LOADERS[file.suffix.lower()](file, known)) for file, split in files]
+    all_columns = {name for *_, table in loaded for name in table.columns} if len(loaded) > 1 else set()
+    tally = Tally()
+    rows: list[Row] = []
+    for file, split, table in loaded:
+        shown = file.relative_to(root).as_posix()
+        columns = find_columns(str(file), table, asked, usual, all_columns)
+        notes = [*table.notes, *note_images(table, columns)]
+        posts.notes.extend(f"{shown}: {note}" for note in notes)
+        below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
+        prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
+        source = _Source(file, shown, table, columns, split, prefix, by_image)
+        rows.extend(_read_rows(source, posts, tally))
+    for row in unite(tell_apart(rows, tally), posts, tally):
+        posts.add(row.sample, row.file, row.line)
+    posts.notes.extend(tally.notes())
 
 
-def _load_separated(file: Path, shown: str, posts: PostCollector) -> Table:
-    lines = read_lines(file)
-    undecodable = [number for number, text in enumerate(lines, start=1) if text is None]
-    reader = csv.reader(
-        ((text or "") + "\n" for text in lines),
-        delimiter="\t" if file.suffix.lower() == ".tsv" else ",",
-        strict=True,
-        skipinitialspace=True,
-    )
-    columns: list[str] = []
-    rows: list[tuple[int, Mapping[str, str]]] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            return columns, rows
-        except csv.Error as error:
-            posts.report(shown, line, f"not a row of a table: {error}")
-            continue
-        if any(line <= number <= reader.line_num for number in undecodable):
-            posts.report(shown, line, UNDECODABLE)
-        elif not any(cells):
-            continue
-        elif not columns:
-            columns = cells
-        elif len(cells) != len(columns):
-            posts.report(shown, line, f"{len(cells)} fields, but the header has {len(columns)}")
-        else:
-            rows.append((line, {name: cell for name, cell in zip(columns, cells, strict=True) if cell}))
-
-
-def _load_json_lines(file: Path, shown: str, posts: PostCollector) -> Table:
-    columns: dict[str, None] = {}
-    rows: list[tuple[int, Mapping[str, str]]] = []
-    for line, text in enumerate(read_lines(file), start=1):
-        if text is None:
-            posts.report(shown, line, UNDECODABLE)
-        elif text.strip():
+def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:
+    """The posts of a table; what cannot be read is reported, and costs a row only where it is the id."""
+    shown, stem, folder = source.shown, source.file.stem, posts.image_folder(source.file.parent)
+    unknown: dict[str, list[int]] = {}  # split that is none of SPLITS -> its lines
+    for line, reason in source.table.problems:
+        posts.report(shown, line, reason)
+    for number, (line, row) in enumerate(source.table.rows, start=1):
+        cells: dict[str, str | None] = dict.fromkeys(source.columns)
+        faults = {}
+        for name, column in source.columns.items():
             try:
-                cells = _flat(json.loads(text))
-            except (ValueError, RecursionError) as error:
-                posts.report(shown, line, f"not one JSON object: {error}")
-                continue
-            columns |= dict.fromkeys(cells)
-            rows.append((line, {name: cell for name, cell in cells.items() if cell}))
-    return list(columns), rows
+                cells[name] = read_cell(name, row.get(column), tally)
+            except ValueError as error:
+                faults[name] = str(error)
+        id = cells["id"] if "id" in cells else (source.by_image and cells.get("image")) or str(number)
+        if id is None:
+            posts.report(shown, line, faults.get("id", "the id is empty"))
+            continue
+        for fault in faults.values():
+            posts.report(shown, line, fault)
+        image = _find_image(folder, cells.get("image"), shown, line, posts, tally)
+        split = _read_split(source, cells, tally)
+        if split is not None and split not in SPLITS:
+            unknown.setdefault(split, []).append(line)
+        id = id if "id" in cells else source.prefix + id
+        sample = Sample(id, image, cells.get("text"), cells.get("label"), split, cells.get("group"))
+        yield Row(shown, line, stem, sample)
+    posts.note_files(folder)
+    if unknown:
+        names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
+        more = ", …" if len(unknown) > 5 else ""
+        wanted = "a split is one of train, val, test, or an empty cell; rename it in the file"
+        posts.report(shown, min(map(min, unknown.values())), f"splits {', '.join(names)}{more}: {wanted}")
 
 
-def _flat(record: Any) -> dict[str, str]:
-    """The cells of an object as stripped strings, '' for null; lists and objects are left out."""
-    if not isinstance(record, dict):
-        raise ValueError(f"a JSON {type(record).__name__}")
-    cells: dict[str, str] = {}
-    for name, value in record.items():
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            cells[name.strip()] = ""
-        elif isinstance(value, str):
-            cells[name.strip()] = value.strip()
-        elif isinstance(value, int | float):
-            cells[name.strip()] = json.dumps(value)
-    return cells
+def _find_image(
+    folder: Folder, name: str | None, file: str, line: int, posts: PostCollector, tally: Tally
+) -> Path | None:
+    """The file of an image, or of the first of several; what is refused or absent is reported."""
+    if name is None:
+        return None
+    if several := split_images(name):
+        whole = None
+        with suppress(ValueError):
+            whole = folder.find(name)
+        if whole is None:
+            count_images(tally)
+            name = several[0]
+    return posts.find_image(folder, name, file, line)
+
+
+def _read_split(source: _Source, cells: Mapping[str, str | None], tally: Tally) -> str | None:
+    """The split of a row: its cell, else that of its file, else in an ImageFolder that of the image's folder."""
+    named, image = cells.get("split"), cells.get("image")
+    if named is not None:
+        if (split := known_split(named)) and split != named.casefold():
+            tally["splits by another name", f"{named!r} as {split}"] += 1
+        return split or named
+    if source.split is None and source.by_image and image is not None:
+        return known_split(image.partition("/")[0])
+    return source.split
 
 
 def _first_keys(file: Path) -> Iterator[str]:
@@ -236,10 +213,10 @@ def _first_keys(file: Path) -> Iterator[str]:
     return iter(record if isinstance(record, dict) else ())
 
 
-def _known_split(name: str) -> str | None:
-    return split_name(name) if split_name(name) in SPLITS.values() else None
+def _in_order(files: Sequence[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: (_rank(file.stem), file.name))
 
 
 def _rank(name: str) -> int:
     """The place of a split: train, val, test, then any other name."""
-    return {"train": 0, "val": 1, "test": 2}.get(split_name(name), 3)
+    return SPLITS.index(split) if (split := known_split(name)) else len(SPLITS)

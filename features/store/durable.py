@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 
+from .locks import flush
+
 STALE_SECONDS = 3600.0
+TOUCH_SECONDS = 60.0
+PROBE_BYTES = 1 << 16
 
 
 def temporary(folder: Path) -> Path:
@@ -24,7 +29,7 @@ def publish(temp: Path, final: Path) -> None:
     """Make a finished temporary file durable under its final name, atomically."""
     with naming(final):
         with temp.open("rb+") as file:
-            os.fsync(file.fileno())
+            flush(file.fileno(), final.parent)
         temp.replace(final)
         sync_folder(final.parent)
 
@@ -120,21 +125,71 @@ def sync_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle, folder)
     finally:
         os.close(handle)
 
 
-def remove_stale_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:
-    """Delete temporary files and folders that a killed process left more than an hour ago."""
-    horizon = time.time() - STALE_SECONDS
+def remove_stale_temporaries(folder: Path, pattern: str = ".*.tmp") -> bool:
+    """Delete temporary files and folders that a killed process left more than an hour ago; whether there are others."""
+    horizon, fresh = time.time() - STALE_SECONDS, False
     for temp in folder.glob(pattern):
-        try:
+        with suppress(FileNotFoundError):
             if temp.stat().st_mtime >= horizon:
-                continue
-            if temp.is_dir():
+                fresh = True
+            elif temp.is_dir():
                 shutil.rmtree(temp, ignore_errors=True)
             else:
                 temp.unlink()
-        except FileNotFoundError:
-            continue
+    return fresh
+
+
+@contextmanager
+def in_use(folders: Iterable[Path]) -> Iterator[Callable[[], None]]:
+    """Keep folders from being removed as unused before anything is published in them, by a temporary file in each.
+
+    Call the result as work goes on, at least once an hour. A folder that cannot be written to is left alone: it may
+    only have to be read.
+    """
+    marks = [temporary(folder) for folder in folders]
+    touched = -math.inf
+
+    def touch() -> None:
+        nonlocal touched
+        if time.monotonic() - touched < TOUCH_SECONDS:
+            return
+        touched = time.monotonic()
+        for mark in marks:
+            with suppress(OSError):
+                mark.touch()
+
+    try:
+        touch()
+        yield touch
+    finally:
+        for mark in marks:
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, size: int) -> None:
+    """Raise ValueError for a folder that cannot be written to, or whose disk has less than `size` bytes free."""
+    probe = temporary(folder)
+    try:
+        free = shutil.disk_usage(folder).free
+        with probe.open("wb") as file:
+            file.write(bytes(PROBE_BYTES))
+            flush(file.fileno(), folder)
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: cannot be written to ({error.strerror or error}); see to its disk and its permissions, or give "
+            "another folder with --cache"
+        ) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    if free < size:
+        raise ValueError(
+            f"{folder}: at least {size / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free; free some space, or "
+            "give another folder with --cache"
+        )

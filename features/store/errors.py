@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from .durable import write_atomic
 from .json_files import dump_json, load_json
+from .locks import lock
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def update_errors(
 
     if updated(old := read_errors(folder)) == old:
         return
-    with FileLock(folder / ".lock"):
+    with lock(folder / ".lock"):
         old = read_errors(folder)
         records = updated(old)
         if records != old:

@@ -8,14 +8,10 @@ The attribute `seconds` is the time that extracting the rows took; without it th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import secrets
 import time
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,18 +22,26 @@ from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import Sink, naming, publish, temporary
-from .json_files import check_format
+from .header import (
+    FORMAT,
+    HEADER_BYTES,
+    Header,
+    PartError,
+    StoreError,
+    check_bytes,
+    check_index,
+    check_twice,
+    checksum,
+    header_block,
+    index_checksum,
+    read_header,
+    store_error,
+)
 
-HEADER_BYTES = 512
 COPY_BYTES = 16 << 20
-CHECK_BYTES = 16 << 20
-FORMAT = 3
-FIELDS = {"msa", "rows", "bytes", "crc32", "data", "index"}  # of the header
 KEY = np.dtype("S32")
-
-
-class StoreError(ValueError):
-    """The cache on disk is damaged, foreign, or lacks what was asked of it."""
+HALF_INFINITY = 0x7C00  # the bits of infinity in float16; those of a NaN are more
+HEX = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef", np.uint8))
 
 
 @dataclass(frozen=True)
@@ -71,43 +75,96 @@ class Part:
 
 
 def open_part(path: Path, spec: EncoderSpec) -> Part:
-    """Read a part's header and keys; raise StoreError if it is torn or was written by another encoder."""
-    header = _read_header(path)
-    size = path.stat().st_size
-    if size != header["bytes"]:
-        raise StoreError(
-            f"{path}: {header['bytes']} bytes were written, {size} are there; delete the file and extract again"
-        )
-    if header["index"] != _index_checksum(path, header["data"]):
-        raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            written = EncoderSpec.from_json(str(file.attrs["spec"]))
-            fingerprint = written.fingerprint
-            keys = file["keys"][:]
-            has_tokens = "tokens" in file
-            seconds = float(file.attrs.get("seconds", math.nan))
-    except FileNotFoundError:  # merged away since its header was read
-        raise
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path}: not a readable part ({error}); delete the file and extract again") from error
-    if len(keys) != header["rows"]:
-        raise StoreError(
-            f"{path}: {header['rows']} rows were written, {len(keys)} are there; delete it and extract again"
-        )
+    """Check a part's header and layout and read its keys; StoreError if it is damaged or of another encoder."""
+
+    def check() -> tuple[EncoderSpec, Part]:
+        header = read_header(path)
+        check_index(path, header)
+        try:
+            with _open(path) as file:
+                written = EncoderSpec.from_json(str(file.attrs["spec"]))
+                keys, has_tokens = _check_layout(file, header, written)
+                seconds = float(file.attrs.get("seconds", math.nan))
+        except PartError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise _fault(error) from error
+        if seconds < 0 or math.isinf(seconds):
+            raise PartError(f"its seconds are {seconds}")
+        return written, Part(path, header.bytes, has_tokens, keys, seconds)
+
+    written, part = check_twice(path, check)
     if written != spec:
         raise StoreError(
-            f"{path}: written by encoder {written.name!r} {fingerprint}, wanted {spec.name!r} "
+            f"{path}: written by encoder {written.name!r} {written.fingerprint}, wanted {spec.name!r} "
             f"{spec.fingerprint}; use another cache folder"
         )
-    return Part(path, size, has_tokens, keys, seconds)
+    return part
 
 
 def verify_part(path: Path) -> None:
     """Compare every byte of a part with its digest; raise StoreError if one differs."""
-    header = _read_header(path)
-    if header["crc32"] != _checksum(path):
-        raise StoreError(f"{path}: its bytes differ from its checksum; delete the file and extract again")
+    check_twice(path, lambda: check_bytes(path))
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise _fault(error) from error
+
+
+def _fault(error: Exception) -> Exception:
+    """An error of HDF5 or of what is stored as a PartError; one of the system, such as an absent file, as it is."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return PartError(f"not a readable part ({error})")
+
+
+def _check_layout(file: h5py.File, header: Header, spec: EncoderSpec) -> tuple[NDArray[np.bytes_], bool]:
+    """The keys (N,) and whether there are tokens. Raises PartError unless the file is as `_fill` writes it.
+
+    HDF5 would otherwise follow links and storage into other files, or read what was never written as zeros.
+    """
+    rows, width, names = header.rows, spec.width, set(file)
+    if names not in ({"keys", "pooled"}, {"keys", "pooled", "offsets", "tokens"}):
+        raise PartError(f"holds {', '.join(sorted(names)) or 'nothing'}, wanted keys, pooled, and offsets with tokens")
+    if file.userblock_size != HEADER_BYTES:
+        raise PartError(f"a user block of {file.userblock_size} bytes, wanted {HEADER_BYTES}")
+    stored = {name: _stored(file, name) for name in names}
+
+    def require(name: str, dtype: Any, shape: tuple[int, ...], start: int, stop: int) -> None:
+        data, at = stored[name], stored[name].id.get_offset()
+        if (data.dtype, data.shape) != (np.dtype(dtype), shape):
+            raise PartError(f"{name} is {data.dtype} {data.shape}, wanted {np.dtype(dtype)} {shape}")
+        if data.nbytes and (at is None or at < start or at + data.nbytes > stop):
+            raise PartError(f"{name} lies outside the bytes {start} to {stop}")
+
+    require("keys", KEY, (rows,), HEADER_BYTES, header.data)
+    require("pooled", np.float32, (rows, width), header.data, header.bytes)
+    if stored["pooled"].id.get_offset() != header.data:
+        raise PartError(f"its embeddings do not begin at byte {header.data}")
+    keys: NDArray[np.bytes_] = stored["keys"][:]
+    if not HEX[keys.view(np.uint8)].all():
+        raise PartError("its keys are not of 32 hex digits")
+    if "tokens" not in names:
+        return keys, False
+    require("offsets", np.int64, (rows + 1,), HEADER_BYTES, header.data)
+    offsets = stored["offsets"][:]
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise PartError("its offsets do not rise from 0")
+    require("tokens", spec.dtype, (int(offsets[-1]), width), header.data, header.bytes)
+    return keys, True
+
+
+def _stored(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose bytes lie in this file, in one piece. Raises PartError."""
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD or not isinstance(file[name], h5py.Dataset):
+        raise PartError(f"{name} is a link or a group, wanted a dataset of this file")
+    storage = file[name].id.get_create_plist()
+    if storage.get_layout() != h5py.h5d.CONTIGUOUS or storage.get_external_count():
+        raise PartError(f"{name} is in chunks, virtual or in another file, wanted contiguous storage")
+    return file[name]
 
 
 def write_part(
@@ -136,10 +193,10 @@ def write_part(
                         data = _fill(file, spec, blocks, rows, token_rows, sink)
                 finally:
                     sink.check()
-            size, crc32, index = temp.stat().st_size, _checksum(temp), _index_checksum(temp, data)
-            header = {"msa": FORMAT, "rows": rows, "bytes": size, "data": data, "index": index, "crc32": crc32}
+            size, index = temp.stat().st_size, index_checksum(temp, data)
+            header = Header(FORMAT, rows, size, data, index, checksum(temp))
             with temp.open("rb+") as whole:
-                whole.write(_header_block(header))
+                whole.write(header_block(header))
         final = folder / f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.h5"
         publish(temp, final)
         return final
@@ -181,7 +238,7 @@ def read_part(
     part: Part, wanted: NDArray[np.bool_], *, tokens: bool
 ) -> Iterator[tuple[NDArray[np.int64], EmbeddingBlock]]:
     """Yield the wanted rows (mask (N,)) in blocks of bounded size: row numbers in the part, and the rows."""
-    with h5py.File(part.path, "r", locking=False) as file:
+    with check_twice(part.path, lambda: _open(part.path)) as file:
         width = file["pooled"].shape[1]
         offsets = file["offsets"][:] if tokens else None
         per_row = width * 4
@@ -195,10 +252,12 @@ def read_part(
                 continue
             numbers = rows + start
             pooled = file["pooled"][start:stop][rows]
+            _require_finite(part, pooled, start)
             if offsets is None:
                 yield numbers, EmbeddingBlock(part.keys[numbers], pooled)
                 continue
             block = file["tokens"][offsets[start] : offsets[stop]]
+            _require_finite(part, block, start)
             lengths = np.diff(offsets[start : stop + 1])
             if len(rows) < stop - start:
                 block = block[np.repeat(wanted[start:stop], lengths)]
@@ -206,11 +265,23 @@ def read_part(
             yield numbers, EmbeddingBlock(part.keys[numbers], pooled, block, kept)
 
 
+def _require_finite(part: Part, numbers: NDArray[Any], start: int) -> None:
+    if not all_finite(numbers):
+        raise store_error(part.path, f"NaN or infinity in row {start} or one that follows")
+
+
 def token_lengths(part: Part) -> NDArray[np.int64]:
     """Number of tokens of each row (N,) of a part that has them."""
-    with h5py.File(part.path, "r", locking=False) as file:
+    with check_twice(part.path, lambda: _open(part.path)) as file:
         lengths: NDArray[np.int64] = np.diff(file["offsets"][:])
         return lengths
+
+
+def all_finite(numbers: NDArray[Any]) -> bool:
+    """Whether none is NaN or infinity; halves by their bits, as numpy computes on them 20 times slower."""
+    if numbers.dtype == np.float16:
+        return bool((numbers.view(np.uint16) & 0x7FFF).max(initial=0) < HALF_INFINITY)
+    return bool(np.isfinite(numbers).all())
 
 
 def data_bytes(spec: EncoderSpec, rows: int, token_rows: float | None) -> int:
@@ -219,45 +290,3 @@ def data_bytes(spec: EncoderSpec, rows: int, token_rows: float | None) -> int:
     if token_rows is None:
         return pooled
     return pooled + round(token_rows * spec.width * np.dtype(spec.dtype).itemsize) + rows * np.dtype(np.int64).itemsize
-
-
-def _header_block(header: dict[str, object]) -> bytes:
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    return text.ljust(HEADER_BYTES, b"\0")
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        block = file.read(HEADER_BYTES)
-    try:
-        header = json.loads(block.rstrip(b"\0"))
-        if not isinstance(header, dict) or "msa" not in header or block != _header_block(header):
-            raise ValueError("foreign header")
-        check_format(header["msa"], FORMAT)
-        if set(header) != FIELDS:
-            raise ValueError("foreign header")
-    except (TypeError, ValueError) as error:
-        raise StoreError(
-            f"{path}: not a part written by msa, or damaged ({error}); delete it and extract again"
-        ) from error
-    return dict(header)
-
-
-def _checksum(path: Path) -> str:
-    """Digest of the CRC-32 of each block behind the header; in threads, so that it is as fast as the disk."""
-
-    def block(start: int) -> bytes:
-        with path.open("rb") as file:
-            file.seek(start)
-            return zlib.crc32(file.read(CHECK_BYTES)).to_bytes(4, "big")
-
-    with ThreadPoolExecutor(4) as pool:
-        blocks = pool.map(block, range(HEADER_BYTES, path.stat().st_size, CHECK_BYTES))
-        return hashlib.blake2b(b"".join(blocks), digest_size=16).hexdigest()
-
-
-def _index_checksum(path: Path, data: int) -> int:
-    """CRC-32 of the bytes between the header and the embeddings: HDF5's own records, the keys and the offsets."""
-    with path.open("rb") as file:
-        file.seek(HEADER_BYTES)
-        return zlib.crc32(file.read(data - HEADER_BYTES))

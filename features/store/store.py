@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
 from .durable import make_folder, remove_stale_temporaries
+from .header import StoreError
 from .json_files import load_json, write_json
-from .parts import KEY, EmbeddingBlock, Part, StoreError, open_part, read_part, token_lengths, verify_part, write_part
+from .locks import lock
+from .parts import KEY, EmbeddingBlock, Part, open_part, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
@@ -28,12 +29,15 @@ MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost
 class Store:
     """The cache folder of one encoder. Cheap to open; call `refresh` to see what other processes wrote."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec) -> None:
-        """Open `folder`; raise StoreError if it belongs to another encoder or a part is torn."""
+    def __init__(self, folder: Path, spec: EncoderSpec, *, faults: list[str] | None = None) -> None:
+        """Open `folder`; raise StoreError if it belongs to another encoder or a part is torn.
+
+        With a list of `faults`, such a part is described there, and its rows are left out.
+        """
         self.folder = folder
         self.spec = spec
         self.parts: list[Part] = []
-        self.refresh()
+        self.refresh(faults)
 
     @classmethod
     def open(cls, cache: Path, spec: EncoderSpec) -> Store:
@@ -45,14 +49,23 @@ class Store:
             write_json(description, asdict(spec))
         return cls(folder, spec)
 
-    def refresh(self) -> None:
+    def refresh(self, faults: list[str] | None = None) -> None:
         """List the parts again; those with tokens first, so that they win over pooled-only rows of the same key."""
         while True:
+            parts, found = [], []
             try:
-                parts = [open_part(path, self.spec) for path in sorted(self.folder.glob("part-*.h5"))]
+                for path in sorted(self.folder.glob("part-*.h5")):
+                    try:
+                        parts.append(open_part(path, self.spec))
+                    except (OSError, StoreError) as error:
+                        if faults is None or isinstance(error, FileNotFoundError):
+                            raise
+                        found.append(str(error))
                 break
             except FileNotFoundError:  # merged away between listing and opening: its rows are in a newer part
                 continue
+        if faults is not None:
+            faults += found
         self.parts = sorted(parts, key=lambda part: not part.has_tokens)
         keys = [part.keys for part in self.parts]
         everything = np.concatenate(keys) if keys else np.empty(0, KEY)
@@ -133,8 +146,8 @@ class Store:
 
         With `used` keys, all other rows are dropped too, from large parts as well.
         """
-        with FileLock(self.folder / ".lock"):
-            remove_stale_temporaries(self.folder)
+        with lock(self.folder / ".lock"):
+            remove_stale_temporaries(self.folder)  # deletes what killed processes left
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
@@ -173,9 +186,13 @@ class Store:
 
         A part that another process publishes meanwhile is kept, and the folder with it.
         """
-        with FileLock(self.folder / ".lock"):
+        with lock(self.folder / ".lock"):
             self.refresh()
-            if self.parts or {path.name for path in self.folder.iterdir()} - {".lock", *known}:
+            if (
+                self.parts
+                or remove_stale_temporaries(self.folder)
+                or {p.name for p in self.folder.iterdir()} - {".lock", *known}
+            ):
                 return False
             for name in known:
                 (self.folder / name).unlink(missing_ok=True)
@@ -253,9 +270,20 @@ def no_embeddings(cache: Path) -> str:
     return f"no embeddings in {str(cache)!r}; run `msa extract`, or give another folder with --cache"
 
 
-def stored_specs(cache: Path) -> list[EncoderSpec]:
-    """The specs of all encoders that have a folder in the cache, by folder name."""
-    return [read_spec(description.parent) for description in sorted(cache.glob("*/spec.json"))]
+def stored_specs(cache: Path, faults: list[str] | None = None) -> list[EncoderSpec]:
+    """The specs of all encoders that have a folder in the cache, by folder name.
+
+    Raises StoreError for a damaged one; with a list of `faults`, it is described there and left out.
+    """
+    specs = []
+    for description in sorted(cache.glob("*/spec.json")):
+        try:
+            specs.append(read_spec(description.parent))
+        except (OSError, StoreError) as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
+    return specs
 
 
 def read_spec(folder: Path) -> EncoderSpec:
@@ -265,7 +293,7 @@ def read_spec(folder: Path) -> EncoderSpec:
         spec = EncoderSpec(**load_json(description.read_text("utf-8")))
         if spec.slug != folder.name:
             raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{description}: not a spec of this msa ({error}); delete its folder and extract again"
         ) from error

@@ -14,7 +14,7 @@ from ...features.text_table import table
 from ..evaluation.comparison import p_text
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
-from ..metrics.tables import Cells, mean_sd, metric_title, split_text
+from ..metrics.tables import SWEEP_METRICS, Cells, mean_sd, metric_title, split_text
 from .results import AblationRow
 
 
@@ -44,8 +44,11 @@ class Ablation:
     def to_text(self) -> str:
         """The tables that the command prints."""
         several = "," in self.fusion
-        pieces = [table(*_ablation_cells(self.rows, self.part or "inputs", several))]
+        first = self.part or "inputs"
+        pieces = [table(*_metric_cells(self.rows, first, several))]
         pieces[0] += "".join(f"\nrefused: {name}: {reason}" for name, reason in self.refused.items())
+        if any(row.tests for row in self.rows):
+            pieces.append(table(*_difference_cells(self.rows, first, several)))
         if not several and len(self.rows) > 1:
             header = ["Δ f1 of", *self.rows[0].f1_change]
             lines = [[row.name, *(f"{v:+.3f}" for v in row.f1_change.values())] for row in self.rows[1:]]
@@ -59,44 +62,56 @@ class Ablation:
         return "\n\n".join(pieces)
 
 
-def _ablation_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
-    names = [metric_title(name) for name in INTERVAL_METRICS]
-    header = [first, *names, *(f"Δ {name}, 95 %" for name in names), "McNemar p", "corrected t p"]
+def _metric_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
+    """Mean and deviation of each metric over the folds."""
+    lines = [[row.name, *(mean_sd(row.metrics[name]) for name in SWEEP_METRICS)] for row in rows]
+    return _with_fusion(rows, [first, *map(metric_title, SWEEP_METRICS)], lines, several)
+
+
+def _difference_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
+    """Differences from the full head, with intervals and tests."""
+    compared = [row for row in rows if row.tests]
     lines = [
         [
             row.name,
-            *(mean_sd(row.metrics[name]) for name in INTERVAL_METRICS),
             *(_difference(row, name) for name in INTERVAL_METRICS),
             p_text(row.tests.mcnemar if row.tests else None),
             p_text(row.tests.corrected_t["accuracy"] if row.tests else None),
         ]
-        for row in rows
+        for row in compared
     ]
-    if several:
-        return ["fusion", *header], [[row.fusion, *line] for row, line in zip(rows, lines, strict=True)]
-    return header, lines
+    header = [first, *(f"Δ {metric_title(name)}, 95 %" for name in INTERVAL_METRICS), "McNemar p", "t test p"]
+    return _with_fusion(compared, header, lines, several)
+
+
+def _with_fusion(rows: list[AblationRow], header: list[str], lines: list[list[str]], several: bool) -> Cells:
+    """The same with a column for the fusion, if there are several."""
+    if not several:
+        return header, lines
+    return ["fusion", *header], [[row.fusion, *line] for row, line in zip(rows, lines, strict=True)]
 
 
 def _difference(row: AblationRow, name: str) -> str:
-    """`-0.021 [-0.040, -0.003]`; a dash in the full head's row."""
-    if not row.tests:
-        return "-"
+    """`-0.021 [-0.040, -0.003]`, without the bounds of too few groups."""
     bounds = row.difference_intervals[name]
-    return f"{row.difference[name]:+.3f} [{bounds.low:+.3f}, {bounds.high:+.3f}]"
+    return f"{row.difference[name]:+.3f}" + f" [{bounds.low:+.3f}, {bounds.high:+.3f}]" * bounds.reliable
 
 
 def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
-    signs = {"image": "+", "text": "+", "neither": ""}  # neither is a metric, not a gain
-    columns = [(modality, name) for modality in signs for name in INTERVAL_METRICS]
-    return ["Shapley value", *(f"{modality} {metric_title(name)}" for modality, name in columns)], [
-        [fusion, *(f"{value[modality][name]['mean']:{signs[modality]}.3f}" for modality, name in columns)]
+    """One line per head and modality; that of neither has the metrics themselves, not a gain."""
+    signs = {"image": "+", "text": "+", "neither": ""}
+    lines = [
+        [fusion, modality, *(f"{value[modality][name]['mean']:{sign}.3f}" for name in INTERVAL_METRICS)]
         for fusion, value in found.items()
+        for modality, sign in signs.items()
     ]
+    return ["Shapley value", "of", *map(metric_title, INTERVAL_METRICS)], lines
 
 
 def write_ablation(ablation: Ablation, settings: Mapping[str, Any], folder: Path) -> None:
     """Write ablation.json, with the settings, and ablation.csv, one line per row, to a folder."""
-    content = json.dumps(ablation.to_dict() | dict(settings), indent=2, ensure_ascii=False)
+    found = {name: value for name, value in ablation.to_dict().items() if name != "path"}
+    content = json.dumps(found | dict(settings), indent=2, ensure_ascii=False)
     write_atomic(folder / "ablation.json", content.encode())
     lines = [_flat(row) for row in ablation.rows]
     header = list(dict.fromkeys(key for line in lines for key in line))

@@ -20,11 +20,14 @@ app = typer.Typer(help="List, check, move and clean the cached embeddings.", no_
 def ls(cache: Cache = Path("cache"), as_json: Json = False) -> None:
     """List the cached encoders: rows, tokens, format, size.
 
-    Bad items are counted, too.
+    Bad items are counted, too. Damaged files are named and left out; the exit code is then 1.
     """
     from ...features.cache import maintenance
 
-    show(maintenance.list_cache(cache), as_json)
+    found = maintenance.list_cache(cache)
+    show(found, as_json)
+    if found.facts:
+        raise typer.Exit(1)
 
 
 @command(app, example="msa cache verify posts --sample 100")
@@ -122,6 +125,7 @@ def gc(
     data: Annotated[list[Path], Argument(help="Every data set whose embeddings stay.")],
     cache: Cache = Path("cache"),
     yes: Annotated[bool, Option("--yes", help="Remove them; without, only list what would be removed.")] = False,
+    force: Annotated[bool, Option("--force", help="Also where posts cannot be read: their rows are removed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove the embeddings that none of these data sets uses.
@@ -130,4 +134,5 @@ def gc(
     """
     from ...features.cache import maintenance
 
-    show(maintenance.collect_garbage(cache, [reading.read_from(path) for path in data], yes=yes), as_json)
+    corpora = [reading.read_from(path) for path in data]
+    show(maintenance.collect_garbage(cache, corpora, yes=yes, force=force), as_json)

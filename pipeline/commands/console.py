@@ -6,20 +6,23 @@ import codecs
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import TextIOWrapper
 from typing import Any
 
+from ...features.messages import Notice
+
 Tick = Callable[[str, int, int], None]
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and marks that turn text around
 PLAIN = {"→": "->", "–": "-", "−": "-", "±": "+-", "…": "...", "×": "x", "Δ": "d"}  # where a terminal has ASCII alone
 
 
-def show(result: Any, as_json: bool) -> None:
-    """Print a result as its text, or as one JSON object."""
-    print(to_json(result.to_dict()) if as_json else printable(result.to_text()))
+def show(result: Any, as_json: bool, **options: Any) -> None:
+    """Print a result as its text, which `options` may shape, or as one JSON object."""
+    print(to_json(result.to_dict()) if as_json else printable(result.to_text(**options)))
 
 
 def note(message: str) -> None:
@@ -50,6 +53,24 @@ def accept_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="msa")
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Print each notice once as a line of its own; other warnings are shown as Python shows them."""
+    seen: set[str] = set()
+
+    def print_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, Notice):
+            show_others(message, category, *where, **more)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            note(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show_others, warnings.showwarning = warnings.showwarning, print_warning
+        yield
 
 
 @contextmanager

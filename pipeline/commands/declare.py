@@ -22,7 +22,7 @@ FIRST = (  # the options that matter first, in the panel without a name
     *("lr", "seed", "limit", "runs", "name", "as_json"),
 )
 PANELS = {
-    "Posts": ("layout", "label_rule", "column", "clean", "rows"),
+    "Posts": ("layout", "label_rule", "column", "images", "clean", "rows"),
     "Encoders": ("cache", "weights", "local_files_only", "max_length", "layers", "pool", "dtype", "tokens", "views"),
     "Head": ("recipe", "replay"),
     "Training": ("checkpoint_every", "unlabelled"),
@@ -130,6 +130,21 @@ def option_values(settings: Any) -> dict[str, Any]:
     """What each option of a dataclass would be given to make these settings: parameter name to value."""
     options = generate_options(type(settings))  # type: ignore[arg-type]  # classes are hashable
     return {one.parameter.name: one.form.write(getattr(settings, one.field)) for one in options}
+
+
+def command_line(settings: Any) -> list[str]:
+    """The words of a command line that give these settings: arguments, and options that differ from their default."""
+    values = option_values(settings)
+    words: list[str] = []
+    for one in generate_options(type(settings)):  # type: ignore[arg-type]  # classes are hashable
+        value, info = values[one.parameter.name], get_args(one.parameter.annotation)[1]
+        flag = next(iter(info.param_decls or ()), f"--{one.parameter.name.replace('_', '-')}")
+        if not isinstance(info, OptionInfo):
+            words.insert(0, str(value))
+        elif value != one.parameter.default:
+            given = value if isinstance(value, list) else [value]
+            words += [flag] if value is True else [word for item in given for word in (flag, str(item))]
+    return words
 
 
 def _with_options(function: Callable[..., None], without: Collection[str]) -> Callable[..., None]:

@@ -101,6 +101,7 @@ def predict(
     name: Annotated[str, Option(help="Name of the folder in the run folder that the files go to.")] = "predictions",
     out: Annotated[Path | None, Option(help="Folder for the files, instead of --name.")] = None,
     cache: RunCache = None,
+    raw: Annotated[bool, Option("--raw", help="Probabilities as the heads give them, not calibrated.")] = False,
     local_files_only: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -109,19 +110,29 @@ def predict(
     The posts are those of a data set, or one post given by --image and --text.
     """
     from .. import predict
-    from ..runs.runs import find_run
+    from ..runs.runs import check_name, find_run
 
     run = named_run(run, runs)
     if image is not None or text is not None:
         if out is not None or rows != "auto":
             raise ValueError("--out and --rows are for a data set; leave them out when one post is given")
-        post = predict.predict_post(run, image=image, text=text, settings=compute, local_files_only=local_files_only)
+        post = predict.predict_post(
+            run, image=image, text=text, cache=cache, settings=compute, local_files_only=local_files_only, raw=raw
+        )
         show(post, as_json)
         return
+    check_name(name)
     corpus = posts.read()
     with progress("items") as tick:
         predictions = predict.predict_corpus(
-            run, corpus, rows=rows, cache=cache, settings=compute, local_files_only=local_files_only, progress=tick
+            run,
+            corpus,
+            rows=rows,
+            cache=cache,
+            settings=compute,
+            local_files_only=local_files_only,
+            raw=raw,
+            progress=tick,
         )
     folder = out or find_run(run) / name
     show(predict.write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)

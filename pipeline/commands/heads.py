@@ -50,6 +50,7 @@ def train_head(
             name=name or Path(recipe).stem or None,
             checkpoint_every=checkpoint_every,
             unlabelled=unlabelled,
+            reading=posts.reading,
             done=lambda done, total: tick(head.fusion, done, total),
         )
     show(trained, as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from ...features.extraction.shard import Shard
     from ...features.posts.samples import Corpus
 
-POSTS = "Folder of posts, or a CSV, TSV or JSONL table."
+POSTS = "Folder of posts, or a CSV, TSV, JSON or Parquet table."
 Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
 Cache = Annotated[Path, Option(help=CACHE)]
 RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")]
@@ -33,23 +33,29 @@ RecipeName = Annotated[
 
 
 def apply_replay(ctx: typer.Context, text: str) -> str:
-    """Make the settings of a sweep's trial, `FOLDER#best` or `FOLDER#NUMBER`, the defaults of the command; flags win.
+    """Make the settings of a run, or of a sweep's trial, the defaults of the command; flags win.
 
-    Raises ValueError where there is no finished sweep, or no such trial.
+    Raises ValueError where there is no run, no finished sweep, or no such trial.
     """
     if text and not ctx.resilient_parsing:
         from ..sweeps.replay import read_replay
 
         found = read_replay(text)
         data = option_values(found.data_config)
-        own = {name: data[name] for name in ("image", "text", "cache", "folds", "hold_out")}
-        own |= option_values(found.head) | option_values(found.training)
+        del data["device"]  # this machine's own
+        own = data | option_values(found.head) | option_values(found.training) | dict(found.others)
         ctx.default_map = dict(ctx.default_map or {}) | own
     return text
 
 
 Replay = Annotated[
-    str, Option("--from", is_eager=True, callback=apply_replay, help="Settings of a sweep's trial, as runs/sweep#best.")
+    str,
+    Option(
+        "--from",
+        is_eager=True,
+        callback=apply_replay,
+        help="Settings of a run, as runs/gated, or of a sweep's trial, as 'runs/sweep#best'.",
+    ),
 ]
 
 
@@ -59,14 +65,16 @@ class ReadingOptions:
 
     layout: str = setting("auto", "Data layout by name; auto: detected.")
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
-    column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet; repeatable.")
+    column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet or text=#4; repeatable.")
+    images: Path | None = setting(None, "Folder that image paths count from; the table's, or data/, if left out.")
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
 
     def read_from(self, path: Path) -> Corpus:
         from ...features.posts.layouts import ReadOptions, read_corpus
 
         columns = read_pairs("--column", self.column)
-        corpus = read_corpus(path, layout=self.layout, options=ReadOptions(self.label_rule, columns))
+        options = ReadOptions(self.label_rule, columns, self.images)
+        corpus = read_corpus(path, layout=self.layout, options=options)
         return replace(corpus, samples=corpus.samples[: self.limit]) if self.limit else corpus
 
 
@@ -75,6 +83,11 @@ class InputPosts(ReadingOptions):
     """The posts that a command works on."""
 
     data: Annotated[Path, Argument(help=POSTS)] = Path()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How they are read: options by parameter, for JSON."""
+        return {name: value for name, value in option_values(self).items() if name != "data"}
 
     def read(self) -> Corpus:
         return self.read_from(self.data)

@@ -15,7 +15,7 @@ from ..config.head_config import HeadConfig
 from ..config.search_config import Search
 from ..config.train_config import TrainConfig
 from .console import progress, show
-from .declare import HEADS, command
+from .declare import HEADS, command, command_line
 from .options import Cluster, InputPosts, Json, Runs
 
 app = typer.Typer()
@@ -69,7 +69,7 @@ def sweep(
             ray=cluster.address,
             done=tick,
         )
-    show(replace(found, posts=str(posts.data)), as_json)
+    show(replace(found, posts=command_line(posts)), as_json)
 
 
 def _choices(names: Sequence[str]) -> Sequence[str]:

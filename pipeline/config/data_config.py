@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...features.setting import check, setting
+from .values import GroupBy
 
 CACHE = "Folder of cached embeddings."
 DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
@@ -27,6 +28,11 @@ class DataConfig(CachedEncoders):
     folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
     device: str = setting("auto", DEVICE)
     repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1)
+    group_by: GroupBy = setting(
+        "both", "Equal content that keeps posts in one part of a split, of the modalities in use."
+    )
+    min_per_class: int = setting(0, "Leave out classes with fewer posts.", minimum=0)
+    drop_label: tuple[str, ...] = setting((), "Leave out the posts of this label; repeatable.")
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,11 @@
-"""Values as they are written on the command line and in files: numbers, true and false, and grids of image tokens."""
+"""Values as they are written on the command line and in files: numbers, true and false, grids of image tokens."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 Grid = tuple[int, int]  # rows and columns of image tokens
+GroupBy = Literal["both", "image", "text", "none"]  # the content by which posts are duplicates of each other
 
 
 def read_value(text: str) -> int | float | bool | str:

@@ -10,21 +10,23 @@ from difflib import get_close_matches
 from functools import partial
 from math import isqrt
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.encoders.sources import import_line
+from ...features.encoders.sources import import_line, pick_form
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
-from ...features.posts.content import Contents, content_key, duplicate_groups, hash_corpus
+from ...features.posts.content import Contents, duplicate_groups, hash_corpus
 from ...features.posts.samples import Corpus
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
+from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
-from ..config.values import Grid
+from ..config.values import Grid, GroupBy
 from .seen import Seen, find_seen
-from .split import Posts
+from .split import MODALITIES, Posts
 
 
 @dataclass(frozen=True)
@@ -81,15 +83,18 @@ class CachedFeatures:
 
 
 def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
-    """The one cached encoder of that name, slug or fingerprint; ValueError where none or several match."""
-    specs = [spec for spec in stored_specs(cache) if spec.modality == modality]
+    """The cached encoder of that name, slug or fingerprint, in the form that the name denotes by default.
+
+    Raises ValueError where none matches, or several and none is the default.
+    """
+    faults: list[str] = []
+    specs = [spec for spec in stored_specs(cache, faults) if spec.modality == modality]
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
     found = found or [spec for spec in specs if _matches(spec, parse_encoder_name(name))]
-    if len(found) == 1:
-        return found[0]
     if found:
-        choices = ", ".join(f"{spec.slug} (clean {spec.clean}, {spec.dtype})" for spec in found)
-        raise ValueError(f"{modality} encoder {name!r} is cached in several forms: {choices}; name one of these")
+        return found[0] if len(found) == 1 else pick_form(name, found)
+    if faults:  # it may be the one that is asked for
+        raise StoreError(faults[0])
     near = get_close_matches(name, [spec.name for spec in specs], 3, 0.4) or sorted({spec.name for spec in specs})
     hint = f" has {', '.join(near)};" if near else " holds none;"
     raise ValueError(f"no {modality} features of {name!r}: {cache}{hint} run `msa extract --{modality} {name}`")
@@ -111,19 +116,19 @@ def _short(name: str) -> str:
     return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
 
 
-def join_posts(corpus: Corpus) -> tuple[Contents, Posts]:
-    """The content keys of a corpus, and its posts as splits read them."""
+def join_posts(corpus: Corpus, tied: Sequence[Modality] = MODALITIES) -> tuple[Contents, Posts]:
+    """The content keys of a corpus, and its posts as splits read them; equal content of `tied` ties rows."""
     contents = hash_corpus(corpus)
-    groups = duplicate_groups(contents.image_keys, contents.text_keys, [s.group for s in corpus.samples])
+    nothing: list[str | None] = [None] * len(corpus.samples)
+    image, text = (contents.keys(modality) if modality in tied else nothing for modality in MODALITIES)
+    groups = duplicate_groups(image, text, [s.group for s in corpus.samples])
     posts = Posts(
         [s.id for s in corpus.samples],
         [s.label for s in corpus.samples],
         np.array(groups, np.int64),
         [s.split for s in corpus.samples],
-        [
-            content_key(f"{image}:{text}".encode())
-            for image, text in zip(contents.image_keys, contents.text_keys, strict=True)
-        ],
+        list(zip(contents.image_keys, contents.text_keys, strict=True)),
+        tuple(tied),
     )
     return contents, posts
 
@@ -137,6 +142,7 @@ def load_features(
     tokens: bool,
     patches: Grid | None = None,
     classes: Sequence[str] | None = None,
+    group_by: GroupBy = "both",
     views: Sequence[Sequence[EncoderSpec]] = (),
 ) -> CachedFeatures:
     """Join a corpus with its cached features. The checksums of all parts are verified first.
@@ -145,7 +151,6 @@ def load_features(
     `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. Raises ValueError for
     posts that were never extracted, and StoreError for a damaged cache.
     """
-    contents, posts = join_posts(corpus)
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
     for specs in (image, text):
@@ -154,7 +159,11 @@ def load_features(
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
-    asked = {modality: " ".join(f"--{modality} {spec.name}" for spec in specs) for modality, specs in sides}
+    tied = [modality for modality, specs in sides if specs and group_by in (modality, "both")]
+    contents, posts = join_posts(corpus, tied)
+    asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
+    if text and text[0].clean != "none":
+        asked["text"] += f" --clean {text[0].clean}"
     load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
     tables = {
         modality: replace(
@@ -219,13 +228,17 @@ def _load_encoder(
     distinct = sorted({key for key in keys if key is not None})
     known = store.find(distinct, tokens=tokens)
     failed = {record.key for record in read_errors(store.folder)}
-    lacking = sum(key not in failed for key, there in zip(distinct, known, strict=True) if not there)
+    lacking = [key for key, there in zip(distinct, known, strict=True) if not there and key not in failed]
     if lacking:
+        imported = store.spec.source == "import"
+        remedy = f"run `{import_line(store) if imported else remedy}` first"
+        if tokens and not store.spec.raw and store.find(lacking).all():
+            other = "add --inputs pooled, or choose a head on pooled vectors (`msa heads`)"
+            remedy = other if imported else f"{remedy}, or {other}"
         what = "features with tokens" if tokens else "features"
-        remedy = import_line(store.spec) if store.spec.source == "import" else remedy
         raise ValueError(
-            f"{lacking} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
-            f"run `{remedy}` first"
+            f"{len(lacking)} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
+            f"{remedy}{_limit(keys, set(lacking))}"
         )
     wanted = [key for key, there in zip(distinct, known, strict=True) if there]
     number = {key: index for index, key in enumerate(wanted)}
@@ -253,6 +266,13 @@ def _load_encoder(
             padded[index, : len(ragged[at])] = ragged[at]
             mask[index, : len(ragged[at])] = True
     return ModalityTable((store.spec,), present, vectors, padded, mask, seconds=seconds)
+
+
+def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:
+    """How to work on the first posts alone, where these and no others have features."""
+    first = next(row for row, key in enumerate(keys) if key in lacking)
+    later = {key for key in keys[first:] if key is not None} - lacking - set(keys[:first])
+    return f", or add --limit {first}: the first {first} posts have them" if first and not later else ""
 
 
 def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:

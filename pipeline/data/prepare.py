@@ -6,12 +6,15 @@ from dataclasses import replace
 
 from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
-from ...features.posts.samples import Corpus
+from ...features.messages import notify
+from ...features.posts.samples import Corpus, absent
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
+from .classes import select_classes
 from .leaks import refuse_leaks
 from .split import Fold, ensemble_folds, load_or_make_folds
+from .split_notices import describe_split
 from .test_posts import mark_test_posts
 
 
@@ -20,6 +23,7 @@ def prepare(
 ) -> tuple[CachedFeatures, list[Fold], str]:
     """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post."""
     check_encodable(corpus)
+    corpus = select_classes(corpus, min_per_class=data_config.min_per_class, drop=data_config.drop_label)
     image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
     table = load_features(
         corpus,
@@ -28,11 +32,17 @@ def prepare(
         text=[find_spec(data_config.cache, name, "text") for name in data_config.text if name != "none"],
         tokens=config.tokens,
         patches=config.patches,
+        group_by=data_config.group_by,
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
     )
+    for modality, side in table.sides.items():
+        if not side.present.any():
+            raise ValueError(absent(modality, len(side.present), corpus.root))
     splits = data_config.cache / "splits"
     posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)
     folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
+    for line in describe_split(posts, folds, set(table.sides)):
+        notify(line)
     size = config.ensemble_size
     refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
     return replace(table, posts=posts), folds, pick_device(data_config.device)

@@ -5,20 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.store.json_files import read_json, write_json
+from ...features.spec import Modality
+from ...features.store.json_files import malformed, read_json, write_json
+from ..config.values import GroupBy
 from .group_folds import split_groups
+from .overlap import refuse_overlap
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
 VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
+DRAW = 2  # the way in which folds are drawn: another number where the same rows and seed get other folds
+Content = tuple[str | None, str | None]  # the content keys of an image and a text
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+
+def group_by_of(tied: Collection[str]) -> GroupBy:
+    """The `group_by` under which the content of these modalities ties posts."""
+    if len(tied) == len(MODALITIES):
+        return "both"
+    return "image" if "image" in tied else "text" if "text" in tied else "none"
 
 
 @dataclass(frozen=True)
@@ -43,19 +57,26 @@ class Fold:
 class Posts:
     """What a split depends on, per row: id, label (None: unlabelled), duplicate group, and the user's own split.
 
-    `contents` identifies what each post holds, whatever its id; without it the id identifies the post.
+    `contents` are the content keys of each post's image and text; without them the id identifies the post. `tied` are
+    the modalities whose equal content ties posts into one group.
     """
 
     ids: Sequence[str]
     labels: Sequence[str | None]
     groups: NDArray[np.int64]
     splits: Sequence[str | None]
-    contents: Sequence[str] = ()
+    contents: Sequence[Content] = ()
+    tied: tuple[Modality, ...] = ("image", "text")
 
     @property
-    def keys(self) -> Sequence[str]:
-        """What identifies a row from one command to the next."""
-        return self.contents or self.ids
+    def keys(self) -> list[str]:
+        """What identifies a row from one command to the next, whatever its id where its content is known."""
+        return [f"{image or ''}:{text or ''}" for image, text in self.contents] or list(self.ids)
+
+    def content(self, modality: Modality) -> list[str | None]:
+        """The content keys of one modality, None where a post has none; all None where no content is known."""
+        place = MODALITIES.index(modality)
+        return [pair[place] for pair in self.contents] or [None] * len(self.ids)
 
     @property
     def in_test_set(self) -> NDArray[np.bool_]:
@@ -66,15 +87,15 @@ class Posts:
 
     def digest(self, folds: int | None, seed: int) -> str:
         """The name of the stored split: the same rows, labels and groups always get the same folds."""
-        rows = [list(self.ids), list(self.keys), list(self.labels), self.groups.tolist(), list(self.splits)]
-        return hashlib.blake2b(json.dumps([rows, folds, seed]).encode(), digest_size=8).hexdigest()
+        rows = [list(self.ids), self.keys, list(self.labels), self.groups.tolist(), list(self.splits)]
+        return hashlib.blake2b(json.dumps([DRAW, rows, folds, seed]).encode(), digest_size=8).hexdigest()
 
 
 def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: int, repeats: int = 1) -> list[Fold]:
     """The stored folds of these rows, repeat after repeat; they are made and stored at first use.
 
     `folds=None` gives one fold: the user's `val` rows where the data names a split, else a fifth. Posts whose split
-    is `test` are in no fold. Raises ValueError where a class is too small to be split.
+    is `test` are in no fold. Raises ValueError where the posts cannot be split.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be 1 or more; got {repeats}")
@@ -87,7 +108,7 @@ def _load_or_make(posts: Posts, folder: Path, folds: int | None, seed: int, repe
     seed = repeat_seed(seed, repeat)
     path = folder / f"{posts.digest(folds, seed)}.json"
     if path.exists():
-        return [replace(fold, repeat=repeat) for fold in read_folds(path, posts)]
+        return [replace(fold, repeat=repeat) for fold in read_folds(path, posts)[0]]
     made = [replace(fold, repeat=repeat) for fold in make_folds(posts, folds=folds, seed=seed)]
     write_json(path, describe_folds(posts, made, folds=folds, seed=seed))
     return made
@@ -100,36 +121,47 @@ def repeat_seed(seed: int, repeat: int) -> int:
 
 
 def describe_folds(posts: Posts, made: Sequence[Fold], *, folds: int | None, seed: int) -> dict[str, object]:
-    """The folds as ids, for JSON, with what each of these posts holds."""
+    """The folds as ids, for JSON, with the content and the duplicate group of each of these posts."""
     named = [
         {part: [posts.ids[i] for i in getattr(fold, part)] for part in PARTS} | {"repeat": fold.repeat} for fold in made
     ]
     rows = np.unique(np.concatenate([getattr(fold, part) for fold in made for part in PARTS]))
-    keys = {posts.ids[row]: posts.keys[row] for row in rows}
-    return {"folds_asked": folds, "seed": seed, "folds": named, "keys": keys}
+    known = {posts.ids[row]: list(posts.contents[row]) if posts.contents else [None, None] for row in rows}
+    groups = {posts.ids[row]: int(posts.groups[row]) for row in rows}
+    asked: dict[str, object] = {"folds_asked": folds, "seed": seed, "tied": list(posts.tied)}
+    return asked | {"folds": named, "contents": known, "groups": groups}
 
 
-def read_folds(path: Path, posts: Posts) -> list[Fold]:
-    """The folds that `describe_folds` wrote, as rows of these posts.
+def read_folds(path: Path, posts: Posts) -> tuple[list[Fold], Posts]:
+    """The folds that `describe_folds` wrote, as rows of these posts; the posts with the groups that were stored.
 
-    Raises ValueError for a damaged file, and where a post of the folds is gone or has changed.
+    Raises ValueError for a damaged file, for folds whose parts share a post or a group, and where a post of the folds
+    is gone or has changed.
     """
     number = {name: index for index, name in enumerate(posts.ids)}
-    stored = read_json(path, "a stored split", "delete it or train again")
-    try:
-        keys, named = dict(stored["keys"]), [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
+    contents = posts.contents or [(None, None)] * len(posts.ids)
+    what, remedy = "a stored split", "delete it or train again"
+    stored = read_json(path, what, remedy, folds=list, contents=dict, groups=dict, tied=list)
+    with malformed(path, what, remedy):
+        named = [[list(fold[part]) for part in PARTS] for fold in stored["folds"]]
         repeats = [int(fold["repeat"]) for fold in stored["folds"]]
+        known, groups = stored["contents"], {name: int(group) for name, group in stored["groups"].items()}
         gone = [name for fold in named for part in fold for name in part if name not in number]
-        gone = gone or [name for name, key in keys.items() if posts.keys[number[name]] != key]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a stored split ({error!r}); delete it or train again") from error
+        gone = gone or [name for name, pair in known.items() if contents[number[name]] != tuple(pair)]
+        tied = tuple(modality for modality in MODALITIES if modality in stored["tied"])
     if gone:
         raise ValueError(
-            f"{path}: not a stored split of these posts: {gone[0]!r} is gone or has changed "
-            f"({len(set(gone))} in all); give the data as they were, or delete it or train again"
+            f"{path}: not {what} of these posts: {gone[0]!r} is gone or has changed "
+            f"({len(set(gone))} in all); give the data as they were, or {remedy}"
         )
     rows = [[np.array([number[name] for name in part], np.int64) for part in fold] for fold in named]
-    return [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
+    folds = [Fold(train, valid, test, repeat) for (train, valid, test), repeat in zip(rows, repeats, strict=True)]
+    places = np.array([number[name] for name in groups], np.int64)
+    grouped = np.arange(len(posts.ids)) + 1 + max(groups.values(), default=0)
+    grouped[places] = list(groups.values())
+    with malformed(path, what, remedy):
+        refuse_overlap(rows, repeats, grouped.tolist(), posts.ids)
+    return folds, replace(posts, groups=grouped, tied=tied)
 
 
 def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
@@ -144,18 +176,31 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     open_rows = np.flatnonzero(labelled & (named != "test"))
     if not len(open_rows):
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
-    open_rows = open_rows[~posts.in_test_set[open_rows]]  # a copy of a test post would leak it
+    copies = posts.in_test_set[open_rows]
+    if copies.all():
+        raise ValueError(
+            f"all {len(open_rows)} labelled posts share content with a test post; none is left to train on"
+        )
+    open_rows = open_rows[~copies]  # a copy of a test post would leak it
+    counts = Counter(posts.labels[int(row)] for row in open_rows)
+    if sum(count > 1 for count in counts.values()) < 2:
+        found = ", ".join(f"{label!r} ({count})" for label, count in list(counts.items())[:5])
+        raise ValueError(
+            f"at least two classes of two posts are needed to train; got {len(counts)} in {len(open_rows)} posts: "
+            f"{found}; give another column by --column label=NAME (`msa check` shows what was read)"
+        )
     if folds is None and (named[open_rows] == "val").any():
         test = open_rows[named[open_rows] == "val"]
         rest = open_rows[named[open_rows] != "val"]
-        rest = rest[~np.isin(posts.groups[rest], posts.groups[test])]
-        if not len(rest):
+        pairs = [(rest[~np.isin(posts.groups[rest], posts.groups[test])], test)]
+        if not len(pairs[0][0]):
             raise ValueError(
-                f"all {len(test)} posts to train on are `val` or copies of one; mark some as `train`, or give --folds 5"
+                f"no training post is left beside {len(test)} of split 'val' ({len(rest)} share content with these); "
+                "mark some as 'train', or use --folds 5, which ignores 'val'"
             )
-        pairs = [(rest, test)]
     else:
-        pairs = _split_rows(posts, open_rows, folds or TEST_PARTS, seed)[: folds or 1]
+        parts = folds or min(TEST_PARTS, max(2, len(np.unique(posts.groups[open_rows]))))
+        pairs = _split_rows(posts, open_rows, parts, seed)[: folds or 1]
     return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
 
 
@@ -163,8 +208,7 @@ def split_validation(
     posts: Posts, rows: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split labelled rows into training rows and a tenth of validation rows; ValueError where a class is too small."""
-    parts = min(_valid_parts(posts, rows), max(2, len(np.unique(posts.groups[rows]))))
-    return _split_rows(posts, rows, parts, seed)[0]
+    return _split_rows(posts, rows, _valid_parts(posts, rows), seed)[0]
 
 
 def ensemble_folds(posts: Posts, fold: Fold, *, count: int, seed: int) -> list[Fold]:
@@ -206,36 +250,46 @@ def take_share(posts: Posts, rows: NDArray[np.int64], share: float, *, seed: int
         raise ValueError(f"a share must be above 0 and at most 1; got {share}")
     labels = np.array([posts.labels[row] or "" for row in rows])
     _, first, group, sizes = np.unique(posts.groups[rows], return_index=True, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(sizes))
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(len(sizes))
     taken = np.zeros(len(sizes), bool)
-    for label in np.unique(labels):
-        mine = order[labels[first[order]] == label]  # a group counts to the class of its first row
-        before = np.cumsum(sizes[mine]) - sizes[mine]
-        taken[mine] = before < share * sizes[mine].sum() - 1e-9
+    for label in np.unique(labels[first]):  # a group counts to the class of its first row
+        mine = order[labels[first[order]] == label]
+        # On a circle that is turned at random, the middle of a group is in an arc as often as the arc's share.
+        total = sizes[mine].sum()
+        middle = (np.cumsum(sizes[mine]) - sizes[mine] / 2 + draw.integers(total)) % total
+        taken[mine] = middle < max(share * total - 1e-9, middle.min() + 1e-9)
     return np.asarray(np.sort(rows[taken[group]]))
 
 
 def _valid_parts(posts: Posts, rows: NDArray[np.int64]) -> int:
-    """Number of parts of which one is for validation: ten, fewer where no class has ten posts."""
-    return min(VALID_PARTS, max(2, *Counter(posts.labels[row] for row in rows).values()))
+    """Number of parts of which one is for validation: ten, fewer where classes or groups are few."""
+    most = max(Counter(posts.labels[row] for row in rows).values())
+    return min(VALID_PARTS, max(2, min(most, len(np.unique(posts.groups[rows])))))
 
 
 def _split_rows(
     posts: Posts, rows: NDArray[np.int64], parts: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Split labelled rows into `parts`; return (the others, the part) for each."""
+    """Split labelled rows into `parts`; return (the others, the part) for each, in an order that is drawn.
+
+    The largest groups are dealt first, always to the same parts. Which part comes first is therefore drawn, so that
+    each group is in it with probability 1/parts. The draw depends on the rows, too: else a split inside another would
+    repeat the draws of the outer one.
+    """
     labels, groups = [posts.labels[row] or "" for row in rows], posts.groups[rows]
-    counts = Counter(labels)
-    if len(counts) < 2:
-        raise ValueError(f"at least two classes are needed to train; got {sorted(counts)}")
-    label, fewest = min(counts.items(), key=lambda pair: pair[1])
-    if fewest < 2:
-        raise ValueError(f"class {label!r} has {fewest} post to split; give it more posts or drop it")
-    if max(counts.values()) < parts:
-        raise ValueError(f"no class has {parts} posts for {parts} parts; use fewer --folds or more posts")
-    if (tied := len(np.unique(groups))) < parts:
-        raise ValueError(f"duplicates tie the posts into {tied} groups, too few for {parts} parts; use fewer --folds")
-    places = split_groups(np.array(labels), groups, parts, seed=seed)
+    draw = np.random.default_rng([seed, parts, crc32(rows.astype("<i8").tobytes())])
+    places = split_groups(np.array(labels), groups, parts, seed=int(draw.integers(2**32)))
     if not all(map(len, places)):
-        raise ValueError(f"duplicates tie the posts into too few groups for {parts} parts; use fewer --folds")
-    return [(np.delete(rows, part), rows[part]) for part in places]
+        raise ValueError(_too_few(groups, parts))
+    return [(np.delete(rows, places[part]), rows[places[part]]) for part in draw.permutation(parts)]
+
+
+def _too_few(groups: NDArray[np.int64], parts: int) -> str:
+    sizes = np.unique(groups, return_counts=True)[1]
+    remedy = f"use --folds {len(sizes)}" if len(sizes) > 2 and len(sizes) < parts else "give more posts"
+    found = f"{len(groups)} posts form {len(sizes)} groups that share content, the largest of {sizes.max()}"
+    return (
+        f"{found}; too few for {parts} parts; {remedy}, or let fewer posts be tied by --group-by image, text or none "
+        "(`msa check` shows what ties them)"
+    )

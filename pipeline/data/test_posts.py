@@ -4,52 +4,97 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...features.messages import notify
+from ...features.spec import Modality
 from ...features.store.json_files import read_json, write_json
-from .split import Posts, take_share
+from .split import MODALITIES, Posts, take_share
 
 MOST = 0.5  # set aside more, and there is less to learn from than to be tested on
 SEED = 0  # not the user's: another seed must not show other rows
 REMEDY = "restore it from a copy"
 
 
+@dataclass(frozen=True)
+class TestSet:
+    """What was set aside: the share, the number of posts, and their images and texts by content key."""
+
+    __test__ = False  # not a test class for pytest
+
+    path: Path
+    share: float
+    posts: int
+    keys: dict[Modality, frozenset[str]]
+
+    def rows(self, posts: Posts) -> NDArray[np.bool_]:
+        """Mask (N,) of the posts that have an image or a text of the test set: an edited text leaves the image."""
+        sides = [[key in self.keys[modality] for key in posts.content(modality)] for modality in MODALITIES]
+        return np.asarray(np.array(sides, bool).any(0))
+
+
 def mark_test_posts(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
     """The posts, with those of the test sets in this folder marked `test`, so that no fold holds them.
 
     `share` sets that part of the labelled posts aside, in whole duplicate groups; from then on they are test posts for
-    every command that reads the folder, asked or not, whatever their id or file. Raises ValueError where the data name
-    test posts of their own, or where another share was set aside before.
+    every command that reads the folder, asked or not, whatever their id or file. A test set whose posts are not all
+    here is pointed out. Raises ValueError where the data name test posts of their own, or where another share was set
+    aside before.
     """
-    test_sets = _stored(folder)
-    before = {path: share for path, (share, keys) in test_sets.items() if not keys.isdisjoint(posts.keys)}
+    found = [(one, one.rows(posts)) for one in read_test_sets(folder)]
+    before = [one for one, rows in found if rows.any()]
     if share and not before:
-        if not 0 < share <= MOST:
-            raise ValueError(f"a share to hold out must be above 0 and at most {MOST}; got {share}")
-        named = [label for label, split in zip(posts.labels, posts.splits, strict=True) if label and split == "test"]
-        if named:
-            raise ValueError(f"the data name {len(named)} test posts of their own; leave --hold-out away")
-        labelled = np.flatnonzero([label is not None for label in posts.labels])
-        rows = take_share(posts, labelled, share, seed=SEED)
-        keys = sorted({posts.keys[row] for row in rows})
-        name = hashlib.blake2b(json.dumps(keys).encode(), digest_size=8).hexdigest()
-        write_json(folder / f"test-set-{name}.json", {"share": share, "keys": keys})
-        test_sets = _stored(folder)
-    for path, old in before.items():
-        if share and share != old:
-            raise ValueError(f"a share of {old} of these posts is set aside already ({path}), wanted {share}; use that")
-    test_keys = {key for _, keys in test_sets.values() for key in keys}
-    splits = ["test" if key in test_keys else split for key, split in zip(posts.keys, posts.splits, strict=True)]
-    return replace(posts, splits=splits)
+        made = _set_aside(posts, folder, share)
+        found.append((made, made.rows(posts)))
+    for one in before:
+        if share and share != one.share:
+            raise ValueError(
+                f"a share of {one.share} of these posts is set aside already ({one.path}), wanted {share}; use that"
+            )
+    for one, rows in found:
+        if rows.sum() < one.posts:
+            notify(f"{one.path}: of the {one.posts} posts that were set aside, {rows.sum()} are in these data")
+    test = np.any([rows for _, rows in found], axis=0) if found else np.zeros(len(posts.ids), bool)
+    return replace(
+        posts, splits=["test" if set_aside else split for set_aside, split in zip(test, posts.splits, strict=True)]
+    )
 
 
-def _stored(folder: Path) -> dict[Path, tuple[float, set[str]]]:
-    """Share and keys of each test set in the folder."""
-    found = {}
+def _set_aside(posts: Posts, folder: Path, share: float) -> TestSet:
+    if not 0 < share <= MOST:
+        raise ValueError(f"a share to hold out must be above 0 and at most {MOST}; got {share}")
+    named = [label for label, split in zip(posts.labels, posts.splits, strict=True) if label and split == "test"]
+    if named:
+        raise ValueError(f"the data name {len(named)} test posts of their own; leave --hold-out away")
+    pairs = zip(posts.labels, posts.contents, strict=True)
+    known = np.array([label is not None and content != (None, None) for label, content in pairs])
+    rows = take_share(posts, np.flatnonzero(known), share, seed=SEED)
+    inside = np.isin(posts.groups, posts.groups[rows])
+    keys: dict[Modality, frozenset[str]] = {}
+    for modality in MODALITIES:
+        found = list(zip(posts.content(modality), inside, strict=True))
+        # Content that an open post has, too, identifies no test post: a picture that stands for a missing one.
+        mine, others = ({key for key, here in found if key and here == wanted} for wanted in (True, False))
+        keys[modality] = frozenset(mine - others)
+    stored = {modality: sorted(one) for modality, one in keys.items()}
+    name = hashlib.blake2b(json.dumps(stored).encode(), digest_size=8).hexdigest()
+    made = TestSet(folder / f"test-set-{name}.json", share, 0, keys)
+    made = replace(made, posts=int(made.rows(posts).sum()))
+    write_json(made.path, {"share": share, "posts": made.posts} | stored)
+    return made
+
+
+def read_test_sets(folder: Path) -> list[TestSet]:
+    """The test sets in a folder. Raises ValueError for one that is damaged or emptied."""
+    found = []
     for path in sorted(folder.glob("test-set-*.json")):
-        stored = read_json(path, "a stored test set", REMEDY, share=float, keys=list)
-        found[path] = stored["share"], set(map(str, stored["keys"]))
+        stored = read_json(path, "a stored test set", REMEDY, share=float, posts=int, image=list, text=list)
+        keys = {modality: frozenset(map(str, stored[modality])) for modality in MODALITIES}
+        if not any(keys.values()):
+            raise ValueError(f"{path}: a stored test set without posts; {REMEDY}")
+        found.append(TestSet(path, stored["share"], stored["posts"], keys))
     return found

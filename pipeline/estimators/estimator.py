@@ -20,7 +20,8 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.leaks import refuse_seen
 from ..data.split import Fold, split_validation
-from ..runs.run_predictions import run_probabilities
+from ..metrics.probabilities import mean_probabilities
+from ..runs.run_predictions import run_logits
 from ..runs.runs import Run
 from ..training.folds import train_folds
 from .feature_table import FeatureTable, describe
@@ -95,12 +96,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: FeatureTable | ArrayLike) -> NDArray[np.float64]:  # noqa: N803
-        """Probabilities (N, K), in the order of `classes_`."""
+        """Probabilities (N, K), in the order of `classes_`; scikit-learn's CalibratedClassifierCV calibrates them."""
         check_is_fitted(self)
         table = self._like(X)
         unlabelled: list[None] = [None] * len(table)
         joined = table.joined(unlabelled, np.arange(len(table)), self.run_.classes, tokens=self.run_.config.tokens)
-        probabilities = run_probabilities(self.run_, joined, pick_device(self.device))
+        probabilities = mean_probabilities(run_logits(self.run_, joined, pick_device(self.device)))
         for head in self.run_.heads:  # so that it can be unpickled where there is no such device
             head.cpu()
         return probabilities

@@ -23,6 +23,7 @@ from ..metrics.statistics import (
     corrected_t,
     fit_temperature,
     mcnemar,
+    negative_log_likelihood,
     over_repeats,
     reliability,
 )
@@ -49,10 +50,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error before and after temperature scaling, fitted on each fold's validation rows."""
+    """Expected calibration error and mean negative log-likelihood, before and after dividing logits by a temperature.
+
+    Each fold has its own, fitted on its validation rows.
+    """
 
     before: float
     after: float
+    nll_before: float
+    nll_after: float
     temperatures: list[float]
     bins_before: list[Bin]
     bins_after: list[Bin]
@@ -63,6 +69,7 @@ class Evaluation:
     """The test predictions of a system over all folds of all repeats; without baselines there are no `tests`.
 
     `metrics` and those of the `baselines` are means and deviations over the folds, `per_fold` those of each fold.
+    `one_class` has the class of each fold whose head predicts that class for every test row.
     """
 
     fusion: str
@@ -75,6 +82,7 @@ class Evaluation:
     best_single: str | None
     per_class: list[ClassScore]
     confusion: list[list[int]]
+    one_class: list[str]
     rows: int
     folds: int
     repeats: int
@@ -88,7 +96,17 @@ class Evaluation:
             f"{interval_text(self.intervals)}\ncalibration error {measured.before:.3f}; {measured.after:.3f} "
             f"at temperature {np.mean(measured.temperatures):.2f}",
         ]
-        return "\n\n".join(pieces + [text_table(*self.test_cells())] * bool(self.tests))
+        pieces += [text_table(*self.test_cells())] * bool(self.tests) + [self.one_class_text] * bool(self.one_class)
+        return "\n\n".join(pieces)
+
+    @property
+    def one_class_text(self) -> str:
+        """Which class heads predict for every post, in how many of the folds, and the share of posts that have it."""
+        support = {entry["label"]: entry["support"] / self.rows for entry in self.per_class}
+        names = " or ".join(f"{name!r} ({support[name]:.0%} of the posts)" for name in dict.fromkeys(self.one_class))
+        where = f" in {len(self.one_class)} of {self.folds} folds" if self.folds > 1 else ""
+        remedy = "train longer (--epochs, --lr), or weight rare classes (--balance weights)"
+        return f"{self.fusion} predicts one class for every post{where}: {names}; {remedy}"
 
     def test_cells(self) -> Cells:
         """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
@@ -119,11 +137,12 @@ def evaluate_folds(
     *,
     fusion: str,
     baselines: Mapping[str, Sequence[Labels]] | None = None,
+    temperatures: Sequence[float] = (),
 ) -> Evaluation:
     """Evaluate the logits (n, K) that `fusion` has for each fold's test rows.
 
-    `validation` holds rows that no gradient has seen and their logits, to fit the temperature; `baselines` predictions
-    (n,) of other systems on the same test rows.
+    `validation` holds rows that no gradient has seen and their logits, to fit the temperatures that are not given;
+    `baselines` predictions (n,) of other systems on the same test rows.
     """
     labels, classes, baselines = table.targets(), table.classes, baselines or {}
     predictions = [one.argmax(1) for one in logits]
@@ -143,11 +162,12 @@ def evaluate_folds(
         baselines=others,
         per_fold=per_fold,
         intervals=bootstrap(table.posts.groups[rows], truth, repeats, classes=len(classes)),
-        calibration=calibrate(labels, folds, logits, validation),
+        calibration=calibrate(labels, folds, logits, validation, temperatures),
         tests={name: compare(labels, folds, predictions, other, classes) for name, other in baselines.items()},
         best_single=max(singles, key=lambda name: others[name]["accuracy"]["mean"], default=None),
         per_class=by_class,
         confusion=confusion(*pairs, classes).tolist(),
+        one_class=[classes[one[0]] for one in predictions if len(one) > 1 and (one == one[0]).all()],
         rows=len(rows),
         folds=len(folds),
         repeats=len(repeats),
@@ -172,15 +192,27 @@ def by_repeat(folds: Sequence[Fold], values: Sequence[NDArray[Any]]) -> NDArray[
 
 
 def calibrate(
-    labels: Labels, folds: Sequence[Fold], logits: Sequence[Logits], validation: Sequence[tuple[Labels, Logits]]
+    labels: Labels,
+    folds: Sequence[Fold],
+    logits: Sequence[Logits],
+    validation: Sequence[tuple[Labels, Logits]],
+    temperatures: Sequence[float] = (),
 ) -> Calibration:
     """Calibration of all folds' test rows together; `validation` holds rows and logits of each fold."""
-    temperatures = [fit_temperature(fitted, labels[rows]) for rows, fitted in validation]
+    divisors = list(temperatures) or [fit_temperature(fitted, labels[rows]) for rows, fitted in validation]
     truth = np.concatenate([labels[fold.test] for fold in folds])
-    before = reliability(softmax(np.concatenate(list(logits))), truth)
-    scaled = [one / np.float32(temperature) for one, temperature in zip(logits, temperatures, strict=True)]
-    after = reliability(softmax(np.concatenate(scaled)), truth)
-    return Calibration(calibration_error(before), calibration_error(after), temperatures, before, after)
+    scaled = [one / np.float32(divisor) for one, divisor in zip(logits, divisors, strict=True)]
+    before, after = softmax(np.concatenate(list(logits))), softmax(np.concatenate(scaled))
+    bins_before, bins_after = reliability(before, truth), reliability(after, truth)
+    return Calibration(
+        calibration_error(bins_before),
+        calibration_error(bins_after),
+        negative_log_likelihood(before, truth),
+        negative_log_likelihood(after, truth),
+        divisors,
+        bins_before,
+        bins_after,
+    )
 
 
 def compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
 from ..metrics.tables import scored_text
 from ..runs.run_predictions import load_run_features
-from ..runs.runs import Run, find_run, load_run
+from ..runs.runs import Run, cache_of, find_run, load_run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .baselines import Logits
@@ -87,9 +87,10 @@ def evaluate_run(
     """
     path = find_run(path)
     run = load_run(path)
-    cache = cache or run.cache
+    cache = cache_of(run, cache)
     table = load_run_features(run, corpus, cache)
-    folds = read_folds(path / "split.json", table.posts)
+    folds, posts = read_folds(path / "split.json", table.posts)
+    table = replace(table, posts=posts)
     refuse_leaks(table, folds)
     in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
     rows = np.unique(np.concatenate([fold.test for fold in folds]))
@@ -108,7 +109,8 @@ def evaluate_run(
             f"{path}: {1 - reproduced:.2%} of the stored predictions are not reproduced on the features in {cache}; "
             "give the cache that the run was trained on"
         )
-    evaluation = evaluate_folds(table, folds, logits, [one.valid for one in outputs], fusion=run.config.fusion)
+    valid = [one.valid for one in outputs]
+    evaluation = evaluate_folds(table, folds, logits, valid, fusion=run.config.fusion, temperatures=run.temperatures)
     if not hidden:
         return Reevaluation(path, evaluation, reproduced, None, [])
     curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from ..metrics.tables import class_cells, metric_cells, metric_title
@@ -62,8 +61,8 @@ def _statistics(evaluation: Evaluation) -> str:
     """Intervals, tests and the reliability diagram."""
     measured = evaluation.calibration
     lines = [
-        [metric_title(name), *(f"{value:.3f}" for value in astuple(interval))]
-        for name, interval in evaluation.intervals.items()
+        [metric_title(name), *(f"{value:.3f}" for value in (one.estimate, *[one.low, one.high] * one.reliable))]
+        for name, one in evaluation.intervals.items()
     ]
     tests = f"<h2>Paired tests</h2>{_table(*evaluation.test_cells())}" if evaluation.tests else ""
     series = {

@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import malformed, parse_object, read_json
+from ...features.store.stored_paths import stored_path
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
-from ..data.split import Fold, Posts
+from ..data.split import Fold, group_by_of
 from ..data.test_posts import mark_test_posts
+from ..metrics.probabilities import mean_probabilities
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
 from ..metrics.tables import class_cells, interval_text, metric_cells
-from ..runs.run_predictions import load_run_features, run_probabilities
-from ..runs.runs import find_run, load_run
+from ..runs.run_predictions import load_run_features, run_logits
+from ..runs.runs import cache_of, find_run, load_run, rows_with, seen_contents
 
 RECORD = "test_evaluations.jsonl"
 
@@ -69,8 +71,9 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     """
     path = find_run(path)
     run = load_run(path)
-    place = cache or run.cache
-    features = load_run_features(run, corpus, place)
+    place = cache_of(run, cache)
+    stored = read_json(path / "split.json", "a run's split", "train again", contents=dict, tied=list)
+    features = load_run_features(run, corpus, place, group_by=group_by_of(stored["tied"]))
     posts = mark_test_posts(features.posts, place / "splits")
     pairs = zip(posts.labels, posts.splits, strict=True)
     rows = np.flatnonzero([label is not None and split == "test" for label, split in pairs])
@@ -79,16 +82,22 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
             "no labelled post is a test post; mark some as `test` in the data's split column, "
             "or train with --hold-out 0.1 to set a tenth aside before any head sees it"
         )
-    seen = seen_rows(path, posts)
-    if leaked := len(set(rows[np.isin(posts.groups[rows], posts.groups[seen])].tolist())):
+    trained, tested = seen_contents(path)
+    seen = rows_with(posts, trained | tested)
+    if leaked := int(np.isin(posts.groups[rows], posts.groups[seen]).sum()):
         raise ValueError(f"{path} was trained or scored on {leaked} of the {len(rows)} test posts; train again")
     refuse_leaks(features, [Fold(rows[:0], rows[:0], rows)])
-    truth = features.targets()[rows]
-    if (truth < 0).any():
-        unknown = sorted({posts.labels[int(row)] or "" for row in rows[truth < 0]})
-        raise ValueError(f"test posts have labels that the run does not know: {', '.join(map(repr, unknown))}")
-    predicted = run_probabilities(run, features, device)[rows]  # (n, K)
-    labels = predicted.argmax(1).astype(np.int64)
+    targets = features.targets()
+    unknown = sorted({posts.labels[int(row)] or "" for row in rows[targets[rows] < 0]})
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        notify(f"{(targets[rows] < 0).sum()} test posts are left out: the run does not know their labels {names}")
+        rows = rows[targets[rows] >= 0]
+    if not len(rows):
+        raise ValueError("no test post has a label that the run knows")
+    truth = targets[rows]
+    logits = [one[rows] for one in run_logits(run, features, device)]  # (n, K) each
+    labels = mean_probabilities(logits).argmax(1)
     metrics = score(truth, labels, features.classes)
     record = place / "splits" / RECORD
     evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
@@ -97,19 +106,12 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
         fusion=run.config.fusion,
         metrics=metrics,
         intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(features.classes)),
-        calibration_error=calibration_error(reliability(predicted, truth)),
+        calibration_error=calibration_error(reliability(mean_probabilities(logits, run.temperatures), truth)),
         per_class=per_class(truth, labels, features.classes),
         rows=len(rows),
         evaluations=evaluations,
         record=record,
     )
-
-
-def seen_rows(path: Path, posts: Posts) -> NDArray[np.int64]:
-    """Rows of these posts whose content is in any fold of a run, as training, validation or test rows."""
-    stored = read_json(path / "split.json", "a run's split", "train again", keys=dict)
-    keys = set(map(str, stored["keys"].values()))
-    return np.flatnonzero([key in keys for key in posts.keys])
 
 
 def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dict[str, float]) -> int:
@@ -120,7 +122,13 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
         before = record.read_text("utf-8").splitlines() if record.exists() else []
         count = 1 + sum(not names.isdisjoint(parse_object(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"time": time, "run": str(run.resolve()), "evaluation": count, "metrics": metrics, "posts": sorted(names)}
+    entry = {
+        "time": time,
+        "run": stored_path(run, record.parent),
+        "evaluation": count,
+        "metrics": metrics,
+        "posts": sorted(names),
+    }
     with naming(record):
         handle = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:

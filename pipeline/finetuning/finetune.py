@@ -19,6 +19,7 @@ from ...features.encoders.sources import absolute_name
 from ...features.encoders.tuned import MARK, RECORD, WEIGHTS, TunedRecord
 from ...features.encoders.variants import parse_encoder_name
 from ...features.encoders.zoo import open_encoder
+from ...features.messages import notify
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
@@ -29,6 +30,7 @@ from ..config.tune_config import TuneConfig
 from ..data.cached_features import join_posts
 from ..data.prepare import check_encodable
 from ..data.split import Posts, load_or_make_folds
+from ..data.split_notices import describe_split
 from ..data.test_posts import mark_test_posts
 from ..runs.destination import check_writable
 from ..training.loop import training_threads
@@ -91,10 +93,13 @@ def finetune(
         raise ValueError(f"{out} exists already; give another folder to --out")
     check_writable(out, "--out")
     check_encodable(corpus)
+    corpus.require(modality)
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus)
     posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
+    for line in describe_split(posts, made, {"image", "text"}):
+        notify(line)
     if not 0 <= fold < len(made):
         raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")
     place = pick_device(device)

@@ -20,3 +20,12 @@ def log_mean(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return logits[0]
     mean = np.mean([softmax(one) for one in logits], axis=0)
     return np.asarray(np.log(np.maximum(mean, np.finfo(np.float64).tiny)), np.float32)
+
+
+def mean_probabilities(
+    logits: Sequence[NDArray[np.float32]], temperatures: Sequence[float] = ()
+) -> NDArray[np.float64]:
+    """The mean (n, K) of the softmax of each of the given logits (n, K), each divided by its temperature, if any."""
+    divisors = temperatures or [1.0] * len(logits)
+    scaled = [softmax(one / np.float32(divisor)) for one, divisor in zip(logits, divisors, strict=True)]
+    return np.asarray(np.mean(scaled, axis=0))

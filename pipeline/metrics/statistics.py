@@ -15,6 +15,7 @@ from .scores import Floats, accuracy, macro_f1
 Ints = NDArray[np.int64]
 DRAWS = 2000
 LEVEL = 0.95
+MIN_GROUPS = 10  # below, an interval is not shown
 BINS = 15
 BLOCK = 2**24  # weights that a bootstrap holds in memory at once
 INTERVAL_METRICS = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -22,11 +23,19 @@ INTERVAL_METRICS = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval."""
+    """An estimate, the bounds of its confidence interval, and the number of groups that were resampled.
+
+    Bounds from fewer than MIN_GROUPS groups are too narrow, as draws of few groups are much alike.
+    """
 
     estimate: float
     low: float
     high: float
+    groups: int = MIN_GROUPS
+
+    @property
+    def reliable(self) -> bool:
+        return self.groups >= MIN_GROUPS
 
 
 def bootstrap(
@@ -64,7 +73,9 @@ def bootstrap(
     return {
         name: Interval(
             float(metric(whole) @ weights),
-            *map(float, np.quantile(metric(sampled) @ weights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])),
+            float(np.quantile(metric(sampled) @ weights, (1 - LEVEL) / 2)),
+            float(np.quantile(metric(sampled) @ weights, (1 + LEVEL) / 2)),
+            size,
         )
         for name, metric in INTERVAL_METRICS.items()
     }
@@ -138,6 +149,12 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over rows (Guo et al., 2017)."""
     rows = sum(one.rows for one in bins)
     return sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / rows
+
+
+def negative_log_likelihood(probabilities: Floats, truth: Ints) -> float:
+    """The mean negative logarithm of the probability (n, K) of each row's class `truth` (n,)."""
+    true = probabilities[np.arange(len(truth)), truth]
+    return -float(np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: Ints) -> float:

@@ -23,7 +23,10 @@ def mean_sd(value: Mapping[str, float]) -> str:
 
 
 def interval_text(intervals: Mapping[str, Interval]) -> str:
-    """`95 % interval: accuracy 0.701 to 0.752, macro f1 0.640 to 0.701`."""
+    """`95 % interval: accuracy 0.701 to 0.752, macro f1 0.640 to 0.701`; the reason where there is none."""
+    few = [one.groups for one in intervals.values() if not one.reliable]
+    if few:
+        return f"95 % interval: none, as the scored posts form only {few[0]} groups of shared content"
     bounds = (f"{metric_title(name)} {one.low:.3f} to {one.high:.3f}" for name, one in intervals.items())
     return f"95 % interval: {', '.join(bounds)}"
 

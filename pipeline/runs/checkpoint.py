@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def save_heads(path: Path, heads: Sequence[Head], extras: Mapping[str, Tensor] |
 def load_heads(path: Path, build: Callable[[int], Head]) -> tuple[list[Head], dict[str, Tensor]]:
     """Read what `save_heads` wrote: the heads, from `build` by number and in eval mode, and the extras, on the CPU.
 
-    Raises ValueError when the file cannot be read or does not fit the head that `build` gives.
+    Raises ValueError when the file cannot be read, holds NaN or infinity, or does not fit the head that `build` gives.
     """
     try:
         tensors = safetensors.torch.load_file(path)
@@ -48,6 +49,9 @@ def load_heads(path: Path, build: Callable[[int], Head]) -> tuple[list[Head], di
             raise ValueError(f"{str(path)!r} holds {key!r}, which no fold owns; is it another program's file?")
     if sorted(folds) != list(range(len(folds))) or not folds:
         raise ValueError(f"{str(path)!r} holds folds {sorted(folds)}, wanted 0, 1, …; train again")
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{str(path)!r} holds NaN or infinity in {name!r}; train again")
     return [_restore(build(k), folds[k], path) for k in range(len(folds))], extras
 
 

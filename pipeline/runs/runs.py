@@ -14,19 +14,34 @@ from torch import Tensor
 from ...features.csv_text import class_columns, to_csv
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
-from ...features.store.json_files import read_json, write_json
-from ...heads.base import Dims, Head
+from ...features.store.json_files import malformed, read_json, write_json
+from ...features.store.stored_paths import stored_path
+from ...heads.base import MODALITIES, Dims, Head
 from ...heads.registry import build_head
+from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import reduction_names, towers_of
-from ..data.split import describe_folds
-from ..metrics.probabilities import softmax
+from ..data.split import Content, Posts, describe_folds
+from ..metrics.probabilities import mean_probabilities
 from ..training.folds import FoldResult
 from .checkpoint import load_heads, save_heads
+from .run_config import (
+    CONFIG,
+    REMEDY,
+    check_widths,
+    describe_specs,
+    find_cache,
+    read_classes,
+    read_head,
+    read_side,
+    read_specs,
+    read_temperatures,
+    reading,
+)
 
-NAME, REMEDY = "a run's configuration", "train again"
+SHOWN = 8  # names of runs in a message
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class Run:
     """A stored run, ready to predict: the heads of all folds, fold after fold, and the token reductions of each fold.
 
     `views` are the image encoders of each augmented view that predictions are averaged over; none without averaging.
+    `temperatures` divide the logits of each fold; there are none in runs of earlier versions.
     """
 
     config: HeadConfig
@@ -43,6 +59,7 @@ class Run:
     heads: list[Head]
     reductions: list[dict[str, Tensor]]
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
+    temperatures: tuple[float, ...] = ()
 
     @property
     def folds(self) -> list[tuple[list[Head], dict[str, Tensor]]]:
@@ -82,12 +99,16 @@ def save_run(
     results: Sequence[FoldResult],
     config: HeadConfig,
     training: TrainConfig,
-    folds: int | None,
-    cache: Path,
+    data_config: DataConfig,
+    temperatures: Sequence[float],
+    others: Mapping[str, Any],
     metrics: Mapping[str, Any],
     report: str,
 ) -> None:
-    """Write a run to `path`, an empty folder from `free_name`, all at once. `report` is HTML."""
+    """Write a run to `path`, an empty folder from `free_name`, all at once.
+
+    `temperatures` are those of the folds, `others` further settings that `read_settings` returns, `report` is HTML.
+    """
     with new_folder(path) as temp:
         head = results[0].heads[0]
         described = {
@@ -100,16 +121,20 @@ def save_run(
             },
             "dims": asdict(head.dims),
             "classes": list(table.classes),
-            "folds": folds,
-            "cache": str(cache.resolve()),
-            "encoders": {modality: _described(specs) for modality, specs in table.specs.items()},
-            "views": [_described(view.specs) for view in table.image.views] if table.image else [],
+            "folds": data_config.folds,
+            "repeats": data_config.repeats,
+            "hold_out": data_config.hold_out,
+            "others": dict(others),
+            "temperatures": list(temperatures),
+            "cache": stored_path(data_config.cache, path),
+            "encoders": {modality: describe_specs(specs) for modality, specs in table.specs.items()},
+            "views": [describe_specs(view.specs) for view in table.image.views] if table.image else [],
         }
-        split = describe_folds(table.posts, [r.fold for r in results], folds=folds, seed=training.seed)
+        split = describe_folds(table.posts, [r.fold for r in results], folds=data_config.folds, seed=training.seed)
         for name, content in (("config", described), ("split", split), ("metrics", metrics)):
             write_json(temp / f"{name}.json", content)
         write_atomic(temp / "history.csv", history_csv(results).encode())
-        write_atomic(temp / "predictions.csv", predictions_csv(table, results).encode())
+        write_atomic(temp / "predictions.csv", predictions_csv(table, results, temperatures).encode())
         write_atomic(temp / "report.html", report.encode())
         extras = {
             f"fold{number}.{modality}.basis": basis
@@ -121,64 +146,92 @@ def save_run(
 
 def find_run(path: Path) -> Path:
     """The run folder itself, or the newest run of a folder of runs. ValueError where there is no run."""
-    if (path / "config.json").is_file():
+    if (path / CONFIG).is_file():
         return path
     inside = _whole_runs(path)
     if inside:
         return inside[-1]
-    near = ", ".join(sorted(run.name for run in _whole_runs(path.parent))) or "none"
-    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {near}")
+    names = sorted(run.name for run in _whole_runs(path.parent))
+    known = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {known or 'none'}")
 
 
 def _whole_runs(folder: Path) -> list[Path]:
     """Run folders in a folder, oldest first; those still being written begin with a dot."""
-    configs = [file for file in folder.glob("*/config.json") if not file.parent.name.startswith(".")]
+    found = folder.glob(f"*/{CONFIG}")
+    configs = [file for file in found if file.is_file() and not file.parent.name.startswith(".")]
     return [file.parent for file in sorted(configs, key=lambda file: file.stat().st_mtime_ns)]
 
 
 def load_run(path: Path) -> Run:
     """Read a run (see `find_run`); ValueError where there is none, or it is damaged."""
     path = find_run(path)
-    try:
-        return _read_run(path)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / 'config.json'}: not {NAME} ({error!r}); {REMEDY}") from error
-
-
-def _read_run(path: Path) -> Run:
-    stored = read_json(path / "config.json", NAME, REMEDY)
-    head = stored["head"] | {"patches": tuple(stored["head"]["patches"]) if stored["head"]["patches"] else None}
-    config = HeadConfig(**head)
-    parts = {f"{modality}_parts": tuple(stored["dims"].get(f"{modality}_parts", ())) for modality in ("image", "text")}
-    dims = Dims(**stored["dims"] | parts)
-
-    specs: dict[Modality, tuple[EncoderSpec, ...]] = {
-        modality: _specs(stored["encoders"][modality]) for modality in ("image", "text")
-    }
-    towers = towers_of(specs, tokens=config.tokens)
+    with reading(path) as stored:
+        config = read_head(stored["head"])
+        parts = {f"{name}_parts": tuple(stored["dims"].get(f"{name}_parts", ())) for name in MODALITIES}
+        dims = Dims(**stored["dims"] | parts)
+        specs = read_specs(stored["encoders"])
+        check_widths(dims, specs)
+        views = tuple(read_side(described) for described in stored["views"]) if config.average_views else ()
+        classes, temperatures = read_classes(stored["classes"]), read_temperatures(stored.get("temperatures", ()))
+        cache = find_cache(path, stored["cache"], specs)
+        towers = towers_of(specs, tokens=config.tokens)
 
     def build(number: int) -> Head:
         kind = config.of_member(number % config.ensemble_size)
-        return build_head(
-            kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
-        )
+        with reading(path):
+            return build_head(
+                kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
+            )
 
     heads, extras = load_heads(path / "head.safetensors", build)
-    views = tuple(_specs(described) for described in stored["views"]) if config.average_views else ()
     names = [name for modality, side in specs.items() for name in reduction_names(modality, len(side))]
+    folds = len(heads) // config.ensemble_size
     reductions = [
-        {name: extras[key] for name in names if (key := f"fold{fold}.{name}.basis") in extras}
-        for fold in range(len(heads) // config.ensemble_size)
+        {name: extras[key] for name in names if (key := f"fold{fold}.{name}.basis") in extras} for fold in range(folds)
     ]
-    return Run(config, tuple(stored["classes"]), specs, Path(stored["cache"]), heads, reductions, views)
+    if (
+        dims.classes != len(classes)
+        or folds * config.ensemble_size != len(heads)
+        or len(temperatures) not in (0, folds)
+    ):
+        raise ValueError(
+            f"{path / CONFIG}: {len(classes)} classes, {len(temperatures)} temperatures and ensembles of "
+            f"{config.ensemble_size} do not fit the {len(heads)} heads of {dims.classes} classes beside it; {REMEDY}"
+        )
+    return Run(config, classes, specs, cache, heads, reductions, views, temperatures)
 
 
-def _described(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
-    return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
+def cache_of(run: Run, given: Path | None) -> Path:
+    """The cache `given`, or the run's own. Raises ValueError where neither is there."""
+    if given is None and not run.cache.is_dir():
+        raise ValueError(f"the run's cache {run.cache} is not there; add --cache FOLDER, where it is now")
+    return given or run.cache
 
 
-def _specs(described: Sequence[Mapping[str, Any]]) -> tuple[EncoderSpec, ...]:
-    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+def seen_contents(path: Path) -> tuple[set[Content], set[Content]]:
+    """The images and texts that a run (a folder) was trained on, validation rows included, and those it was tested on.
+
+    Each is a pair with None for the other modality; only modalities that tie posts in the run's split are in it.
+    """
+    file, what = path / "split.json", "a run's split"
+    stored = read_json(file, what, REMEDY, folds=list, contents=dict, tied=list)
+    with malformed(file, what, REMEDY):
+        image, text = (modality in stored["tied"] for modality in MODALITIES)
+        parts: dict[str, tuple[Content, Content]] = {
+            name: ((key if image else None, None), (None, other if text else None))
+            for name, (key, other) in stored["contents"].items()
+        }
+        trained, tested = (  # pairs of one modality each
+            {pair for fold in stored["folds"] for part in names for name in fold[part] for pair in parts[name]}
+            for names in (("train", "valid"), ("test",))
+        )
+    return trained - {(None, None)}, tested - {(None, None)}
+
+
+def rows_with(posts: Posts, contents: set[Content]) -> NDArray[np.bool_]:
+    """Mask (N,) of the posts that have one of these images or texts."""
+    return np.array([(image, None) in contents or (None, text) in contents for image, text in posts.contents], bool)
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:
@@ -195,11 +248,12 @@ def history_csv(results: Sequence[FoldResult]) -> str:
     return to_csv(list(lines[0]), (line.values() for line in lines))
 
 
-def predictions_csv(table: CachedFeatures, results: Sequence[FoldResult]) -> str:
-    """One line per test row: id, repeat, fold, true label, predicted label, a probability per class."""
+def predictions_csv(table: CachedFeatures, results: Sequence[FoldResult], temperatures: Sequence[float]) -> str:
+    """One line per test row: id, repeat, fold, true label, predicted label, a calibrated probability per class."""
     lines: list[list[object]] = []
-    for number, result in enumerate(results):
-        for row, probabilities in zip(result.fold.test, softmax(result.logits), strict=True):
+    for number, (result, temperature) in enumerate(zip(results, temperatures, strict=True)):
+        calibrated = mean_probabilities([result.logits], [temperature])
+        for row, probabilities in zip(result.fold.test, calibrated, strict=True):
             best = table.classes[int(probabilities.argmax())]
             name, label = table.posts.ids[row], table.posts.labels[row]
             lines.append([name, result.fold.repeat, number, label, best, *rounded(probabilities)])

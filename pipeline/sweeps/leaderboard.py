@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -55,7 +56,7 @@ class SweepResult:
     study: str
     plan: str
     seconds: float
-    posts: str = "POSTS"  # as they are named on the command line
+    posts: Sequence[str] = ("POSTS",)  # as they are given on the command line, with how they are read
 
     @property
     def best(self) -> Choice:
@@ -105,7 +106,7 @@ class SweepResult:
             f"{table(header, cells)}\n\n{table(['', *(name.replace('_', ' ') for name in SWEEP_METRICS)], scores)}\n\n"
             f"trial {self.best.index} was chosen{chosen} (inner folds: {inner})\n"
             f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\n"
-            f"again: msa train-head {self.posts} --from {self.path}#best"
+            f"again: {shlex.join(['msa', 'train-head', *self.posts, '--from', f'{self.path}#best'])}"
         )
 
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 HEARTBEAT_SECONDS = 5.0  # between two heartbeats
 TIMEOUT_SECONDS = 60.0  # without a heartbeat, after which another process may take the batch
+SAME_START_SECONDS = 5.0  # the start of a process is counted from that of the system, which a set clock moves
 NO_OWNER = ""
 POLL_SECONDS = 0.3  # between two looks for a free batch
 
@@ -39,7 +41,7 @@ class Leases:
 
     def __init__(self, engine: Engine, study: str, count: int) -> None:
         self.engine, self.study, self.count = engine, study, count
-        self.owner = f"{_machine()} {os.getpid()} {secrets.token_hex(4)}"
+        self.owner = f"{_machine()} {os.getpid()} {psutil.Process().create_time():.2f} {secrets.token_hex(4)}"
         self.seen: dict[int, tuple[tuple[str, int], float]] = {}  # batch to its last heartbeat, and when it was new
         self.lost = threading.Event()
         _TABLE.metadata.create_all(engine)
@@ -115,9 +117,9 @@ class Leases:
         """
         if owner == NO_OWNER:
             return True
-        machine, pid, _ = owner.rsplit(" ", 2)
+        machine, pid, started, _ = owner.rsplit(" ", 3)
         if machine == _machine():
-            return not _alive(int(pid))
+            return not _alive(int(pid), float(started))
         sign, now = (owner, heartbeats), time.monotonic()
         if batch not in self.seen or self.seen[batch][0] != sign:
             self.seen[batch] = sign, now
@@ -133,11 +135,13 @@ def _machine() -> str:
     return f"{socket.gethostname()}{space}"
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: int, started: float) -> bool:
+    """Whether the process that started then still runs; its number may be another one's by now."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < SAME_START_SECONDS
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:  # another user's
-        pass
-    return True
+    except psutil.AccessDenied:  # another user's
+        return True

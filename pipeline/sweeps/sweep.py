@@ -18,6 +18,7 @@ from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
+from ...features.store.stored_paths import stored_path
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.search_config import Search
@@ -181,4 +182,8 @@ def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
 
 
 def _write(folder: Path, description: dict[str, Any]) -> None:
+    """Write sweep.json, with the paths in it relative to the folder."""
+    description = description | {"cache": stored_path(Path(description["cache"]), folder)}
+    for name in ("run", "study"):  # the folder itself, and mostly a file in it
+        description.pop(name, None)
     write_atomic(folder / "sweep.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())

@@ -25,7 +25,7 @@ from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store import parts
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
 
 SPEC = EncoderSpec("owner/words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
@@ -200,6 +200,8 @@ def test_an_encoder_is_named_by_name_folder_or_fingerprint(tmp_path: Path) -> No
     assert pick_spec(tmp_path, "owner/words") == SPEC
     write(tmp_path, ["one"], other)
     assert pick_spec(tmp_path, other.slug) == pick_spec(tmp_path, other.fingerprint) == other
+    assert pick_spec(tmp_path, "owner/words") == SPEC
+    write(tmp_path, ["one"], replace(SPEC, dtype="float32"))
     with pytest.raises(ValueError, match="in several forms"):
         pick_spec(tmp_path, "owner/words")
     with pytest.raises(ValueError, match=r"`msa cache ls`.*did you mean owner/words"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from msa.cli import run_command
+from msa.features.cache import imported_arrays
 from msa.features.cache.imported_arrays import ImportedArrays, read_arrays
 from msa.features.cache.importing import Imported, import_embeddings
 from msa.features.encoders.runtime import Runtime
@@ -134,7 +136,7 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
         (lambda f: files(f, ""), "is empty"),
         (lambda f: files(f, pooled=vectors()[0]), r"got float32 \(4,\)"),
         (lambda f: files(f, pooled=np.ones((6, 4), np.int64)), "of floats; got int64"),
-        (lambda f: files(f, pooled=spoil(vectors(), np.nan)), "NaN or infinity in rows 0 to 5"),
+        (lambda f: files(f, pooled=spoil(vectors(), np.nan)), r"pooled.*NaN or infinity .*in row 1, .*of post 'p1'; "),
         (lambda f: files(f, pooled=spoil(vectors().astype(np.float64), 1e300)), "NaN or infinity"),
         (lambda f: files(f, pooled=np.array([["a"]], object)), "not an array of numbers"),
         (lambda f: files(f, tokens=vectors()), "belong together"),
@@ -142,6 +144,10 @@ def spoil(array: np.ndarray, value: float) -> np.ndarray:
         (lambda f: files(f, tokens=vectors(8), offsets=np.arange(7)), "7 rising integers from 0 to 8"),
         (lambda f: files(f, tokens=vectors(), offsets=np.array([0, 2, 1, 3, 4, 5, 6])), "7 rising integers"),
         (lambda f: files(f, tokens=spoil(vectors(), np.inf), offsets=np.arange(7)), r"tokens\.npy: NaN or infinity"),
+        (
+            lambda f: files(f, tokens=spoil(vectors(), np.inf), offsets=np.array([0, 0, 0, 1, 3, 6, 6])),
+            r"tokens\.npy: NaN or infinity .*in row 3, .*of post 'p3'; ",
+        ),
     ],
 )
 def test_files_that_are_not_what_they_should_be_are_named(
@@ -151,6 +157,37 @@ def test_files_that_are_not_what_they_should_be_are_named(
     with pytest.raises(ValueError, match=message) as caught:
         read_arrays(**given)
     assert "\n" not in str(caught.value)
+
+
+def test_the_row_that_is_not_finite_is_named_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imported_arrays, "CHUNK_BYTES", 40)
+    array = vectors()
+    array[[3, 5]] = np.nan
+    with pytest.raises(ValueError, match=r"in row 3, .*of post 'p3'"):
+        read_arrays(**files(tmp_path, pooled=array))
+
+
+@pytest.mark.parametrize("change", ["vectors", "width", "tokens", "format", "source"])
+def test_append_is_only_advised_where_it_works(tmp_path: Path, change: str) -> None:
+    import_arrays(tmp_path, ImportedArrays(vectors(), [f"p{n}" for n in range(6)]))
+    other, posts = vectors(2), ["p4", "p5"]
+    if change == "source":
+        (spec,) = stored_specs(tmp_path)
+        Store.open(tmp_path, replace(spec, source="timm", name="theirs"))
+    given = {
+        "vectors": ImportedArrays(-other, posts),
+        "width": ImportedArrays(vectors(2, 5), posts),
+        "tokens": ImportedArrays(other, posts, other, np.arange(3)),
+        "format": ImportedArrays(other, posts, other.astype(np.float16), np.arange(3)),
+        "source": ImportedArrays(other, posts),
+    }[change]
+    name = "theirs" if change == "source" else "mine"
+    with pytest.raises(ValueError, match=r"already: .*; give another --name$") as refused:
+        import_arrays(tmp_path, given, name=name)
+    assert "--append" not in str(refused.value)
+    with pytest.raises(ValueError, match="--append: "):
+        import_arrays(tmp_path, given, name=name, append=True)
+    import_arrays(tmp_path, given, name="another")
 
 
 def test_bytes_that_are_no_array_are_named(tmp_path: Path) -> None:
@@ -204,7 +241,8 @@ def test_a_head_trains_on_it_and_predicts_posts_whose_embeddings_came_along(
         assert err.count("\n") == 1
         assert "new posts cannot be embedded here; import their embeddings too" in err
     code, _, err = msa(capsys, "train-head", "more.csv", *quick)
-    assert "msa cache import --append --name mine --modality text" in err
+    line = "msa cache import --append --name mine --modality text posts --pooled pooled.npy --ids ids.txt"
+    assert f"`{line} --tokens tokens.npy --offsets offsets.npy`" in err
     code, checked, _ = msa(capsys, "cache", "verify", "posts.csv")
     assert code == 0
     assert "was imported" in checked["encoders"][0]["unopened"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from msa.cli import run_command
 from msa.features.cache.maintenance import collect_garbage, list_cache, merge_cache
 from msa.features.encoders.word_vectors import FITTED_FILE
 from msa.features.posts.content import text_key
-from msa.features.posts.samples import Corpus, Sample
+from msa.features.posts.samples import Corpus, Problem, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store import store as store_module
 from msa.features.store.errors import BadRecord, read_errors, update_errors
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
 
 SPEC = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
@@ -166,6 +167,41 @@ def test_gc_stops_where_it_cannot_see_what_is_used(tmp_path: Path) -> None:
     assert len(Store(tmp_path / "cache" / SPEC.slug, SPEC)) == 1
 
 
+def test_gc_spares_what_may_lie_on_a_disk_that_is_not_mounted_unless_forced(tmp_path: Path) -> None:
+    """An image disk that is away leaves texts, and problems in the reader; a whole one that is away leaves nothing."""
+    images = replace(SPEC, name="pictures", modality="image")
+    gone = Problem("photos/1.jpg", None, "is missing")
+    lost = {
+        "neither image nor text": Corpus(tmp_path, "folder", [Sample("1", None, None), Sample("2", None, "a")], [gone]),
+        "2 posts": Corpus(tmp_path, "folder", [Sample("1", None, None), Sample("2", None, "")]),
+        "the image of no post of .* is found": Corpus(
+            tmp_path, "table", [Sample("1", None, "a"), Sample("2", None, "b")], [gone]
+        ),
+        "files cannot be read": Corpus(tmp_path, "table", [Sample("1", tmp_path / "gone.jpg", "a")]),
+    }
+    for number, (message, posts) in enumerate(lost.items()):
+        cache = tmp_path / str(number)
+        write(cache, ["x"], images)
+        write(cache, ["a", "b"])
+        for yes in (True, False):
+            with pytest.raises(ValueError, match=rf"{message}.*--force"):
+                collect_garbage(cache, [posts], yes=yes)
+        assert len(Store(cache / images.slug, images)) == 1
+        report = collect_garbage(cache, [posts], yes=True, force=True)
+        assert any(re.search(message, note) for note in report.notes)
+        assert not (cache / images.slug).exists()
+
+
+def test_gc_of_whole_texts_needs_no_force_for_empty_cells_or_problems(tmp_path: Path) -> None:
+    write(tmp_path, ["a", "b"])
+    posts = [Sample("1", None, ""), Sample("2", None, "a")]
+    assert collect_garbage(tmp_path, [Corpus(tmp_path, "table", posts)], yes=True).entries[0]["kept"] == 1
+    problem = Problem("posts.csv", 3, "no label")
+    assert (
+        collect_garbage(tmp_path, [Corpus(tmp_path, "table", posts[1:], [problem])], yes=True).entries[0]["kept"] == 1
+    )
+
+
 def test_the_commands_on_posts_that_lie_in_two_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = str(tmp_path / "cache")
     write(tmp_path / "cache", ["one", "two"])
@@ -179,6 +215,24 @@ def test_the_commands_on_posts_that_lie_in_two_tables(tmp_path: Path, capsys: py
     assert (would["done"], would["encoders"][0]["dropped"]) == (False, 1)
     assert msa(capsys, "cache", "gc", *tables, "--cache", cache, "--yes")[1]["encoders"][0]["kept"] == 2
     assert msa(capsys, "cache", "ls", "--cache", cache)[1]["encoders"][0]["rows"] == 2
+
+
+def test_ls_exits_with_1_beside_damage_and_gc_takes_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "cache"
+    store = write(cache, ["one"])
+    (tmp_path / "posts.csv").write_text("id,text,image\n1,,photos/gone.jpg\n")
+    collect = ["cache", "gc", str(tmp_path / "posts.csv"), "--cache", str(cache), "--yes"]
+    code, _, err = msa(capsys, *collect)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--force" in err
+    torn = store.folder / "part-00000000000000000001-aaaaaaaa.h5"
+    torn.write_bytes(b"torn")
+    code, found, _ = msa(capsys, "cache", "ls", "--cache", str(cache))
+    assert (code, found["encoders"][0]["rows"]) == (1, 1)
+    assert torn.name in found["faults"][0]
+    torn.unlink()
+    assert msa(capsys, *collect, "--force")[0] == 0
+    assert not store.folder.exists()
 
 
 @pytest.mark.parametrize("command", ["ls", "verify", "merge", "gc", "export"])

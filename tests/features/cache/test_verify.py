@@ -19,7 +19,7 @@ from msa.features.extraction import embed
 from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec
-from msa.features.store.parts import HEADER_BYTES
+from msa.features.store.header import HEADER_BYTES
 from msa.features.store.store import Store, Writer
 
 TEXTS = [f"{'word ' * (n % 7)}{n}" for n in range(40)]

@@ -20,6 +20,7 @@ from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec, Modality
+from msa.features.store.errors import read_errors
 from msa.features.store.store import Store
 
 
@@ -199,3 +200,29 @@ def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Pat
     slow, fast = (store.seconds(store.keys) for store in stores)
     assert 24 * 0.04 <= slow + fast <= wall
     assert slow > fast > 0
+
+
+def test_an_item_that_takes_all_memory_is_named_and_the_others_are_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short(Fake):
+        def preprocess(self, item: Any, key: str = "") -> np.ndarray:
+            if item == "huge":
+                raise MemoryError
+            return super().preprocess(item, key)
+
+    def read(text: Path | str) -> str:
+        if text == "giant":
+            raise MemoryError
+        return str(text)
+
+    monkeypatch.setattr("msa.features.extraction.embed.read_text", read)
+    given = spec("text")
+    (report,) = embed_corpus(
+        posts(tmp_path, ["one", "huge", "giant", "two"]), [Source((given,), lambda _: Short(given))], tmp_path / "cache"
+    )
+    assert (report.encoded, report.bad) == (2, 2)
+    assert [(r.id, r.reason) for r in read_errors(Path(report.path))] == [
+        ("p1", "not enough memory to prepare it for fake-text"),
+        ("p2", "not enough memory to read it"),
+    ]

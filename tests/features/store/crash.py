@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from msa.features.store.errors import read_errors
-from msa.features.store.parts import StoreError, read_part
+from msa.features.store.header import StoreError
+from msa.features.store.parts import read_part
 from msa.features.store.store import Store, Writer, stored_specs
 
 WRONG = ("lost", "doubled", "misaligned", "misreported", "refused", "failed", "unexplained", "littered")

@@ -14,8 +14,8 @@ from msa.features.encoders.sources import reopen
 from msa.features.encoders.tuned import RECORD, TunedRecord, read_record
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, read_errors, update_errors
+from msa.features.store.header import FORMAT, HEADER_BYTES
 from msa.features.store.json_files import load_json, read_json, write_json
-from msa.features.store.parts import FORMAT, HEADER_BYTES
 from msa.features.store.store import Store, Writer, read_spec
 
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")

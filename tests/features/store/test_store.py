@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from msa.features.spec import EncoderSpec
 from msa.features.store import parts, store
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer, stored_specs
 
 SPEC = EncoderSpec("fake", "text", "transformers", "fake", "sha256:0", "last", "mean", "{}", 3, "float32")

@@ -57,13 +57,14 @@ def test_a_row_agrees_with_the_metrics_of_the_same_predictions() -> None:
         test.only_second,
     )
     assert row.tests.corrected_t["accuracy"] == corrected_t(gaps, train_rows=N / 2, test_rows=N / 2)
-    _, low, high = astuple(row.difference_intervals["accuracy"])
+    bounds = row.difference_intervals["accuracy"]
+    low, high = bounds.low, bounds.high
     assert low < row.difference["accuracy"] < high < 0
     assert set(row.f1_change) == set(CLASSES)
     assert all(value < 0 for value in row.f1_change.values())
     whole = ablation_row(bench, own := by_fold(bench, full), own, fusion="gated", inputs="both", variant="")
     assert set(whole.difference.values()) == set(whole.f1_change.values()) == {0.0}
-    assert whole.difference_intervals["accuracy"] == Interval(0.0, 0.0, 0.0)
+    assert whole.difference_intervals["accuracy"] == Interval(0.0, 0.0, 0.0, N // 2)
     assert (whole.tests, whole.change) == (None, {})
 
 
@@ -98,7 +99,7 @@ def test_a_paired_interval_is_narrower_and_zero_between_equal_systems() -> None:
     assert paired.low < gap < paired.high
     assert paired.high - paired.low < 0.6 * (apart.high - apart.low)
     alike = bootstrap(groups, truth, first[None], minus=first[None], classes=3)["macro_f1"]
-    assert alike == Interval(0.0, 0.0, 0.0)
+    assert alike == Interval(0.0, 0.0, 0.0, len(np.unique(groups)))
 
 
 def test_a_paired_interval_draws_whole_groups() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import typer
 
 from msa.cli import app, run_command
 from msa.features.extraction.settings import ExtractSettings
-from msa.pipeline.commands.declare import PANELS, generate_options, option_values
+from msa.pipeline.commands.declare import PANELS, command_line, generate_options, option_values
+from msa.pipeline.commands.options import InputPosts
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.search_config import Search
@@ -108,3 +110,13 @@ def test_the_shell_completes_commands() -> None:
 
 def _paths() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+
+
+def test_settings_are_written_as_the_command_line_that_gives_them() -> None:
+    assert command_line(InputPosts(data=Path("posts"))) == ["posts"]
+    given = InputPosts("course", column=("text=a b", "label=c"), limit=7, data=Path("my #1"))
+    words = ["my #1", "--layout", "course", "--column", "text=a b", "--column", "label=c", "--limit", "7"]
+    assert command_line(given) == words
+    assert command_line(HeadConfig(average_views=True, views=2, patches=None)) == [
+        *("--patches", "none", "--views", "2", "--average-views")
+    ]

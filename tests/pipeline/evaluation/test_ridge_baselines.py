@@ -69,15 +69,17 @@ def test_missing_values_and_a_constant_column_do_no_harm() -> None:
 
 
 def test_neighbours_are_scikit_learns() -> None:
-    fold = FOLDS[0]
-    centred = X - X[fold.train].mean(0)
-    expected = {}
-    for k in (45, 15, 5, 1):
-        model = KNeighborsClassifier(k, metric="cosine").fit(centred[fold.train], LABELS[fold.train])
-        expected[k] = model.predict(centred[fold.valid]), model.predict(centred[fold.test])
-    best = max(expected, key=lambda k: (expected[k][0] == LABELS[fold.valid]).mean())
-    assert (neighbour_predictions(X, LABELS, fold, classes=K) == expected[best][1]).mean() >= 0.99
-    assert (expected[best][1] == LABELS[fold.test]).mean() > 0.4
+    accuracies = []
+    for fold in FOLDS:
+        centred = X - X[fold.train].mean(0)
+        expected = {}
+        for k in (45, 15, 5, 1):
+            model = KNeighborsClassifier(k, metric="cosine").fit(centred[fold.train], LABELS[fold.train])
+            expected[k] = model.predict(centred[fold.valid]), model.predict(centred[fold.test])
+        best = max(expected, key=lambda k: (expected[k][0] == LABELS[fold.valid]).mean())
+        assert (neighbour_predictions(X, LABELS, fold, classes=K) == expected[best][1]).mean() >= 0.99
+        accuracies.append((expected[best][1] == LABELS[fold.test]).mean())
+    assert np.mean(accuracies) > 0.4
 
 
 def test_an_unknown_metric_is_refused() -> None:

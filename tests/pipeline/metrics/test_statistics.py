@@ -24,6 +24,7 @@ from msa.pipeline.metrics.statistics import (
     over_repeats,
     reliability,
 )
+from msa.pipeline.metrics.tables import interval_text
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
@@ -160,3 +161,13 @@ def test_the_temperature_that_scaled_the_logits_is_recovered(temperature: float)
 def test_the_temperature_stays_within_its_bounds() -> None:
     assert 0.05 <= fit_temperature(np.eye(3) * 2, np.arange(3)) < 0.06
     assert 19 < fit_temperature(np.eye(3) * 2, (np.arange(3) + 1) % 3) <= 20
+
+
+def test_an_interval_from_few_groups_is_not_shown() -> None:
+    truth = np.tile([0, 1], 20)
+    for size, shown in ((9, False), (10, True)):
+        found = bootstrap(np.arange(40) % size, truth, (1 - truth)[None], classes=2)
+        assert found["accuracy"].groups == size
+        assert found["accuracy"].reliable is shown
+        assert ("only 9 groups" in interval_text(found)) is not shown
+        assert ("accuracy 0.000 to 0.000" in interval_text(found)) is shown

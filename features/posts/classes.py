@@ -1,0 +1,35 @@
+"""Brings the spellings of one label together, so that each class has one name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .samples import Sample
+
+_WHOLE = re.compile(r"([-+]?\d+)\.0+")
+
+
+def merge_spellings(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Replace labels that differ only in case, spaces or a final `.0` by the most frequent one; return notes, too."""
+    counts = Counter(sample.label for sample in samples if sample.label is not None)
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        spellings.setdefault(_form(label), []).append(label)
+    merged = {other: first for first, *others in spellings.values() for other in others}
+    if not merged:
+        return list(samples), []
+    listed = [f"{other!r} as {first!r}: {counts[other]}" for other, first in list(merged.items())[:5]]
+    more = ", …" if len(merged) > 5 else ""
+    total = sum(counts[other] for other in merged)
+    note = f"labels that differ only in case, spaces or .0, read as one: {total} ({', '.join(listed)}{more})"
+    return [replace(s, label=merged.get(s.label, s.label)) if s.label else s for s in samples], [note]
+
+
+def _form(label: str) -> str:
+    """What all spellings of a label have in common."""
+    text = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    return text if (whole := _WHOLE.fullmatch(text)) is None else whole[1]

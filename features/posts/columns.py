@@ -1,0 +1,122 @@
+"""A table that was read from a file, and which of its columns are meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from .directory import IMAGE_SUFFIXES
+
+CANONICAL = ("id", "image", "text", "label", "split", "group")
+
+_POSITION = re.compile(r"#([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows`: line (1-based) and non-empty cells by number of the column; `problems`: line and reason.
+
+    Without a header the columns are the cells of the first row, which is in `rows` as well.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[int, Mapping[int, Any]]]
+    problems: Sequence[tuple[int, str]] = ()
+    notes: Sequence[str] = ()
+    has_header: bool = True
+
+
+def known_names(asked: Mapping[str, str], usual: Mapping[str, str]) -> frozenset[str]:
+    """The names of columns that are looked for, case-folded."""
+    return frozenset(name.casefold() for name in (*CANONICAL, *usual.values(), *asked.values()))
+
+
+def find_columns(
+    file: str, table: Table, asked: Mapping[str, str], usual: Mapping[str, str], elsewhere: Collection[str] = ()
+) -> dict[str, int]:
+    """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's name for it.
+
+    A choice is a name, or a position as #4 (1-based); it may be absent if it is a column `elsewhere`, in another table
+    of the data set, whose labels may stand in a table of ids and labels. Raises ValueError for any other absent choice,
+    for a name of several columns, for no columns, and where there is neither image nor text.
+    """
+    if not table.columns:
+        why = next((f"line {line}: {reason}" for line, reason in table.problems), "it is empty")
+        raise ValueError(f"{file} holds no table ({why}); a table begins with its column names, as id,image,text,label")
+    if not table.has_header and not any(_POSITION.fullmatch(name) for name in asked.values()):
+        raise ValueError(_say_how_to_name(file, table.columns))
+    found: dict[str, int] = {}
+    for canonical in CANONICAL:
+        if canonical in asked:
+            number = _find_asked(file, table, canonical, asked[canonical], elsewhere)
+        else:
+            names = (canonical, usual.get(canonical, canonical)) if table.has_header else ()
+            numbers = (_find_usual(file, table.columns, canonical, name) for name in names)
+            number = next((number for number in numbers if number is not None), None)
+        if number is not None:
+            found[canonical] = number
+    if "image" not in found and "text" not in found and not (elsewhere and {"id", "label"} <= found.keys()):
+        raise ValueError(
+            f"{file} has no column for the image or the text, only {_listed(table.columns)}; "
+            "name them with --column image=NAME or --column text=NAME"
+        )
+    return found
+
+
+def note_images(table: Table, found: Mapping[str, int]) -> list[str]:
+    """A note on columns of images where none is read."""
+    if "image" in found:
+        return []
+    cells = [(number, cell) for _, row in table.rows[:100] for number, cell in row.items() if isinstance(cell, str)]
+    numbers = dict.fromkeys(number for number, cell in cells if cell.lower().endswith(IMAGE_SUFFIXES))
+    others = [number for number in numbers if number not in found.values()]
+    listed = " or ".join(f"--column image=#{number + 1}" for number in others)
+    return [f"no column is read as the image, though some name images: {listed}"] if others else []
+
+
+def _find_asked(file: str, table: Table, canonical: str, name: str, elsewhere: Collection[str]) -> int | None:
+    columns = table.columns if table.has_header else ()
+    if name in columns:
+        return _only_one(file, columns, canonical, name)
+    if (position := _POSITION.fullmatch(name)) and int(position[1]) <= len(table.columns):
+        return int(position[1]) - 1
+    if name in elsewhere:
+        return None
+    near = get_close_matches(name, columns) or list(table.columns)
+    raise ValueError(f"{file} has no column {name!r} for {canonical}; did you mean {_listed(near)}?")
+
+
+def _find_usual(file: str, columns: Sequence[str], canonical: str, name: str) -> int | None:
+    """The number of the column of that name, else of the one that differs in case only."""
+    spelled = [name] if name in columns else [column for column in columns if column.casefold() == name]
+    return _only_one(file, columns, canonical, spelled[0]) if spelled else None
+
+
+def _only_one(file: str, columns: Sequence[str], canonical: str, name: str) -> int:
+    numbers = [number for number, column in enumerate(columns) if column == name]
+    if len(numbers) > 1:
+        choices = " or ".join(f"--column {canonical}=#{number + 1}" for number in numbers)
+        raise ValueError(f"{file} has several columns called {name!r}; name one by its position: {choices}")
+    return numbers[0]
+
+
+def _say_how_to_name(file: str, first: Sequence[str]) -> str:
+    """The message for a table without a header: options that name its image and, the longest cell, its text."""
+    images = [number for number, cell in enumerate(first) if cell.lower().endswith(IMAGE_SUFFIXES)]
+    others = [number for number in range(len(first)) if number not in images]
+    text = max(others, key=lambda number: len(first[number]), default=None)
+    chosen = [*(("image", number) for number in images[:1]), *([("text", text)] if text is not None else [])]
+    options = " ".join(f"--column {name}=#{number + 1}" for name, number in chosen)
+    return (
+        f"{file} has no header line: the first is {_listed(first)}; name its columns by position, as {options}, "
+        "or add a header line"
+    )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """Column names for a message of one line; long and unprintable names are quoted, long lists are cut."""
+    names = [name if name.isprintable() and len(name) <= 40 else repr(name[:40]) for name in columns[:20]]
+    return ", ".join([*names, "…"] if len(columns) > 20 else names)

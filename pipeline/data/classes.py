@@ -1,0 +1,27 @@
+"""The classes that are trained on: small or named ones may be left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...features.messages import near_or_all, notify
+from ...features.posts.samples import Corpus
+
+
+def select_classes(corpus: Corpus, *, min_per_class: int = 0, drop: Sequence[str] = ()) -> Corpus:
+    """The corpus without the posts of the labels in `drop`, and of labels with fewer than `min_per_class` posts.
+
+    How many are left out is said. Raises ValueError for a label that no post has.
+    """
+    counts = Counter(sample.label for sample in corpus.samples if sample.label is not None)
+    for label in drop:
+        if label not in counts:
+            raise ValueError(f"no post has the label {label!r} that --drop-label names{near_or_all(label, counts)}")
+    left_out = {label: n for label, n in counts.items() if label in drop or n < min_per_class}
+    if not left_out:
+        return corpus
+    shown = ", ".join(f"{label!r}" for label in sorted(left_out)[:3]) + ", …" * (len(left_out) > 3)
+    notify(f"{sum(left_out.values())} posts of {len(left_out)} classes are left out ({shown})")
+    return replace(corpus, samples=[sample for sample in corpus.samples if sample.label not in left_out])

@@ -1,0 +1,102 @@
+"""config.json of a run: what its heads are, what they were trained with, and where their features lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...features.spec import EncoderSpec, Modality
+from ...features.store.json_files import read_json
+from ...features.store.stored_paths import read_path
+from ...heads.base import MODALITIES, Dims
+from ..config.data_config import DataConfig
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
+
+CONFIG, NAME, REMEDY = "config.json", "a run's configuration", "train again"
+Specs = dict[Modality, tuple[EncoderSpec, ...]]
+
+
+class Settings(NamedTuple):
+    """What trains a head again: `others` are settings of the command beside those of the dataclasses, by parameter."""
+
+    data_config: DataConfig
+    head: HeadConfig
+    training: TrainConfig
+    others: Mapping[str, Any]
+
+
+def read_settings(path: Path) -> Settings:
+    """What the run in this folder was trained with, encoders by their slugs. Raises ValueError where it is damaged."""
+    with reading(path) as stored:
+        specs = read_specs(stored["encoders"])
+        image, text = (tuple(spec.slug for spec in specs[modality]) or ("none",) for modality in MODALITIES)
+        cache = find_cache(path, stored["cache"], specs)
+        repeats, hold_out = stored.get("repeats", 1), stored.get("hold_out", 0.0)
+        data_config = DataConfig(cache, image, text, stored["folds"], repeats=repeats, hold_out=hold_out)
+        training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
+        return Settings(data_config, read_head(stored["head"]), training, others)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[dict[str, Any]]:
+    """The fields of a run's configuration; what goes wrong with them inside is a ValueError that names the file."""
+    file = path / CONFIG
+    stored = read_json(file, NAME, REMEDY)
+    try:
+        yield stored
+    except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{file}: not {NAME} ({' '.join(reason.split())[:200]}); {REMEDY}") from error
+
+
+def read_head(stored: Mapping[str, Any]) -> HeadConfig:
+    """The head of a stored configuration. Raises TypeError or ValueError where it is none."""
+    patches = stored.get("patches")
+    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None})
+
+
+def find_cache(path: Path, stored: str, specs: Mapping[Modality, Sequence[EncoderSpec]]) -> Path:
+    """The cache that a run names, or that of this project where its encoders are there alone."""
+    own = read_path(stored, path)
+    slugs = [spec.slug for side in specs.values() for spec in side]
+    return next((one for one in (own, Path("cache")) if all((one / slug).is_dir() for slug in slugs)), own)
+
+
+def read_classes(stored: Any) -> tuple[str, ...]:
+    if not isinstance(stored, list) or not all(isinstance(one, str) for one in stored):
+        raise ValueError(f"classes must be a list of labels, got {stored!r}")
+    return tuple(stored)
+
+
+def read_temperatures(stored: Any) -> tuple[float, ...]:
+    if not all(isinstance(one, int | float) and 0 < one < math.inf for one in stored):
+        raise ValueError(f"temperatures must be numbers above 0, got {stored!r}")
+    return tuple(map(float, stored))
+
+
+def check_widths(dims: Dims, specs: Specs) -> None:
+    """Raise ValueError where a head reads more of a modality than its encoders give."""
+    for modality, side in specs.items():
+        given = sum(spec.width for spec in side) or 1  # one masked column where there is no encoder
+        if dims.width(modality) > given and not any(spec.raw for spec in side):
+            raise ValueError(f"the head reads {dims.width(modality)} {modality} columns, its encoders give {given}")
+
+
+def describe_specs(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
+    return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
+
+
+def read_specs(stored: Mapping[str, Any]) -> Specs:
+    """The encoders of each modality."""
+    return {modality: read_side(stored[modality]) for modality in MODALITIES}
+
+
+def read_side(described: Any) -> tuple[EncoderSpec, ...]:
+    if not isinstance(described, list):
+        raise ValueError(f"encoders must be lists, got {described!r}")
+    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)

@@ -1,0 +1,34 @@
+"""Classes are left out as asked, and how many posts that costs is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from msa.features.messages import Notice
+from msa.features.posts.samples import Corpus, Sample
+from msa.pipeline.data.classes import select_classes
+
+LABELS = [*["good"] * 5, *["bad"] * 4, *["love"] * 2, None]
+CORPUS = Corpus(Path(), "table", [Sample(str(n), None, "text", label) for n, label in enumerate(LABELS)])
+
+
+def labels(corpus: Corpus) -> list[str | None]:
+    return [sample.label for sample in corpus.samples]
+
+
+def test_nothing_is_left_out_unasked() -> None:
+    assert select_classes(CORPUS, min_per_class=2) is CORPUS
+
+
+def test_small_and_named_classes_are_left_out_and_counted() -> None:
+    with pytest.warns(Notice, match=r"2 posts of 1 classes are left out \('love'\)"):
+        assert labels(select_classes(CORPUS, min_per_class=3)) == [*["good"] * 5, *["bad"] * 4, None]
+    with pytest.warns(Notice, match="6 posts of 2 classes"):
+        assert labels(select_classes(CORPUS, min_per_class=3, drop=["bad"])) == [*["good"] * 5, None]
+
+
+def test_a_label_that_no_post_has_is_refused_with_the_near_one() -> None:
+    with pytest.raises(ValueError, match=r"'god'.*did you mean good"):
+        select_classes(CORPUS, drop=["god"])
