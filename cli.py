@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,10 +80,31 @@ def terminate(number: int, frame: object) -> None:
     raise Terminated(128 + number)
 
 
+def report_thread(failed: threading.ExceptHookArgs) -> None:
+    """Print the error of a thread that nothing waits for in one line, too."""
+    if isinstance(failed.exc_value, Exception):
+        report(failed.exc_value)
+
+
+def report(error: Exception) -> int:
+    """Print an error in one line; return the exit code."""
+    from .features.messages import explain, unexpected
+
+    message = explain(error)
+    if message is None:
+        note(unexpected(error))
+        return 1
+    if message:  # empty where the help was shown
+        note(message)
+    return 2
+
+
 def main() -> None:
     """Run the command line; every user error is one line and exit code 2."""
     accept_any_character()
     signal.signal(signal.SIGTERM, terminate)
+    if "--debug" not in sys.argv:
+        threading.excepthook = report_thread
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -107,15 +129,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        from .features.messages import explain, unexpected
-
-        message = explain(error)
-        if message is None:
-            note(unexpected(error))
-            return 1
-        if message:  # empty where the help was shown
-            note(message)
-        return 2
+        return report(error)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from traceback import extract_tb
 
 from .installation import explain_import_error, message_of
 
+TRACEBACK = "Traceback (most recent call last)"
 ROOT = Path(__file__).resolve().parent.parent
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
-LOWER = "lower --batch-size, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
+LOWER = "lower --batch-size or --hidden, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
 
 
 class Notice(UserWarning):
@@ -50,7 +51,9 @@ def unexpected(error: Exception) -> str:
     kind = type(error)
     library = kind.__module__.partition(".")[0]
     name = kind.__name__ if library in ("builtins", "msa") else f"{library}'s {kind.__name__}"
-    return f"{name}{place}: {_text(error) or 'no message'}; add --debug for the traceback, and report it with that"
+    whole = message_of(error)
+    text = _text(error) if TRACEBACK in whole else one_line(whole.strip().partition("\n")[0])  # the rest is detail
+    return f"{name}{place}: {text or 'no message'}; add --debug for the traceback, and report it with that"
 
 
 def one_line(text: str) -> str:
@@ -60,7 +63,7 @@ def one_line(text: str) -> str:
 def _text(error: Exception) -> str:
     """The message of an error in one line; of one that holds a traceback, as Ray's do, its last line."""
     text = message_of(error)
-    return one_line(text.rstrip().splitlines()[-1] if "Traceback (most recent call last)" in text else text)
+    return one_line(text.rstrip().splitlines()[-1] if TRACEBACK in text else text)
 
 
 def near_names(name: str, choices: Iterable[str]) -> str:

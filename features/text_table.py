@@ -8,8 +8,8 @@ from typing import Any
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """Align columns: the first to the left, the others to the right."""
-    rows = [header, *([str(cell) for cell in line] for line in lines)]
+    """Align columns: the first to the left, the others to the right. A row is one line, whatever its cells hold."""
+    rows = [[str(cell).replace("\n", "\\n") for cell in line] for line in (header, *lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     return "\n".join(

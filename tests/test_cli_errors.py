@@ -8,14 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 import torch
 
-from msa.cli import run_command
+from msa.cli import report_thread, run_command
 from msa.features.posts import check
+from msa.features.text_table import table
 from msa.pipeline.commands.console import printable, to_json
 
 LIBRARIES = {  # what must be imported for the exceptions of each
@@ -145,6 +148,20 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys: py
     printed = capsys.readouterr()
     assert "\\x1b[31mred" in printed.out
     assert "\x1b" not in printed.out + printed.err
+
+
+def test_an_error_in_a_thread_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = sqlalchemy.exc.OperationalError("UPDATE", None, Exception("database is locked"))
+    report_thread(threading.ExceptHookArgs((type(error), error, None, None)))
+    printed = capsys.readouterr().err
+    assert printed.startswith("msa: sqlalchemy's OperationalError: ")
+    assert "database is locked" in printed
+    assert "[SQL" not in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_row_of_a_table_is_one_line() -> None:
+    assert table(["class", "n"], [["a\nb", 1]]).splitlines()[-1] == "a\\nb   1"
 
 
 def test_an_ascii_terminal_gets_ascii(tmp_path: Path) -> None:

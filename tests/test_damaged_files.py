@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msa.features.cache.imported_arrays import read_arrays
 from msa.features.encoders.families import read_config
 from msa.features.encoders.sources import reopen
 from msa.features.encoders.tuned import RECORD, read_record
@@ -102,6 +103,21 @@ def of_other_shapes() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "shape"), of_other_shapes())
 def test_json_of_another_shape_is_refused(tmp_path: Path, name: str, shape: str) -> None:
     refuse(tmp_path / name.partition(" ")[0], JSON[shape], READERS[name])
+
+
+def test_a_file_that_is_missing_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    for name in ("split.json", "split.json of a run", "config.json", "model.safetensors.index.json"):
+        file = tmp_path / name.partition(" ")[0]
+        with pytest.raises(ValueError, match=rf"{file.name}: not .*No such file or directory\); "):
+            READERS[name](file)
+
+
+def test_an_array_whose_header_overflows_is_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999999, 8), }"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header.ljust(117) + b"\n")
+    (tmp_path / "ids.txt").write_text("a\n")
+    with pytest.raises(ValueError, match=r"x\.npy: is not an array of numbers"):
+        read_arrays(tmp_path / "x.npy", tmp_path / "ids.txt", None, None)
 
 
 @pytest.mark.parametrize(("name", "content"), [(name, one) for name, contents in FIELDS.items() for one in contents])

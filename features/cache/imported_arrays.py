@@ -115,5 +115,5 @@ def _floats(path: Path, wanted: str) -> NDArray[Any]:
 def _load(path: Path) -> NDArray[Any]:
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:
         raise ValueError(f"{path}: is not an array of numbers ({error}); write it with numpy.save") from error

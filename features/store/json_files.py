@@ -17,6 +17,8 @@ KINDS: dict[type, str] = {
     **{dict: "an object", list: "a list", str: "a string", type(None): "null"},
     **{int: "a whole number", float: "a number", bool: "true or false"},
 }
+LONGEST = 200  # characters of a reason, which may quote the file
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -82,24 +84,23 @@ def _check_kinds(fields: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
 
 
 def read_toml(path: Path, what: str, remedy: str) -> dict[str, Any]:
-    """The content of a TOML file. Raises ValueError as `read_json` does, also where there is no such file."""
+    """The content of a TOML file. Raises ValueError as `read_json` does."""
     with malformed(path, what, remedy):
-        try:
-            return tomllib.loads(path.read_text("utf-8-sig"))
-        except OSError as error:
-            raise ValueError(error.strerror or str(error)) from error
+        return tomllib.loads(path.read_text("utf-8-sig"))
 
 
 @contextmanager
 def malformed(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Inside, whatever the shape of a file makes go wrong is a ValueError in one line, as those of `read_json`."""
+    """Inside, a missing file, and whatever the shape of one makes go wrong, is a ValueError in one line."""
     try:
         yield
+    except ABSENT as error:
+        raise ValueError(f"{path}: not {what} ({error.strerror}); {remedy}") from error
     except MALFORMED as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         reason = f"{error} is missing" if isinstance(error, KeyError) else reason
         reason = "it is nested too deep" if isinstance(error, RecursionError) else reason
-        raise ValueError(f"{path}: not {what} ({reason}); {remedy}") from error
+        raise ValueError(f"{path}: not {what} ({' '.join(reason.split())[:LONGEST]}); {remedy}") from error
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:

@@ -56,4 +56,6 @@ def check_encodable(corpus: Corpus) -> None:
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(f"{corpus.root}: the {what} {text!r} is not valid Unicode; mend it there") from error
+                raise ValueError(
+                    f"{corpus.root}: the {what} {text!r} is not valid Unicode (post {sample.id!r}); mend it in the data"
+                ) from error

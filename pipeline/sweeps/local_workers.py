@@ -116,7 +116,7 @@ class Process:
             self.process.join()
             raise ValueError(
                 f"a process that trained heads ended with exit code {self.process.exitcode}, perhaps for want of "
-                "memory; take a smaller --batch; what was stored stays, run the command again"
+                "memory; run the same command again to go on, or start over with a smaller --batch"
             ) from error
 
 

@@ -27,7 +27,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 FORMAT = 1  # of what a study stores beside Optuna's own fields
 ATTEMPTS = 5  # at opening a database that others are opening, too
 LOCK_SECONDS = 10.0  # that an SQLite file may be locked for when it is opened; other sweeps hold it for milliseconds
-BUSY_SECONDS = 60.0  # the same while trials run
+BUSY_SECONDS = 30.0  # the same while trials run
 
 
 @dataclass

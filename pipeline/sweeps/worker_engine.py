@@ -66,8 +66,8 @@ class WorkerEngine:
                         heads = one.chunk.heads
                         raise RayRunError(
                             f"{ATTEMPTS} Ray workers died over the same {len(heads)} heads, of which one of trial "
-                            f"{heads[0].trial} is the first; where memory was short, take a smaller --batch; what was "
-                            "stored stays, run the command again"
+                            f"{heads[0].trial} is the first; run the same command again to go on, or "
+                            "start over with a smaller --batch where memory was short"
                         ) from outcome.error
                     waiting.appendleft(one)
                     continue

@@ -113,7 +113,7 @@ def test_a_worker_that_dies_is_one_line_and_the_sweep_goes_on_later(posts: Corpu
             time.sleep(0.2)
 
     with pytest.raises(
-        ValueError, match=r"ended with exit code -9, perhaps for want of memory; take a smaller --batch"
+        ValueError, match=r"ended with exit code -9, perhaps for want of memory; run the same command again"
     ):
         search(posts, tmp_path, done=kill)
     assert not workers()
