@@ -36,7 +36,8 @@ def read_settings(path: Path) -> Settings:
         specs = read_specs(stored["encoders"])
         image, text = (tuple(spec.slug for spec in specs[modality]) or ("none",) for modality in MODALITIES)
         cache = find_cache(path, stored["cache"], specs)
-        repeats, hold_out = stored.get("repeats", 1), stored.get("hold_out", 0.0)
+        folds = read_json(path / "split.json", "a run's split", REMEDY, need="folds")["folds"]
+        repeats, hold_out = 1 + max(int(fold["repeat"]) for fold in folds), stored.get("hold_out", 0.0)
         data_config = DataConfig(cache, image, text, stored["folds"], repeats=repeats, hold_out=hold_out)
         training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
         return Settings(data_config, read_head(stored["head"]), training, others)
@@ -99,4 +100,8 @@ def read_specs(stored: Mapping[str, Any]) -> Specs:
 def read_side(described: Any) -> tuple[EncoderSpec, ...]:
     if not isinstance(described, list):
         raise ValueError(f"encoders must be lists, got {described!r}")
-    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+    side = tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+    for spec, one in zip(side, described, strict=True):
+        if spec.fingerprint != one["fingerprint"]:
+            raise ValueError(f"encoder {spec.name!r} has fingerprint {spec.fingerprint}, wanted {one['fingerprint']!r}")
+    return side

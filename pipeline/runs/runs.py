@@ -123,7 +123,6 @@ def save_run(
             "dims": asdict(head.dims),
             "classes": list(table.classes),
             "folds": data_config.folds,
-            "repeats": data_config.repeats,
             "hold_out": data_config.hold_out,
             "others": dict(others),
             "temperatures": list(temperatures),
