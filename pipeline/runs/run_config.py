@@ -58,7 +58,8 @@ def reading(path: Path) -> Iterator[dict[str, Any]]:
 def read_head(stored: Mapping[str, Any]) -> HeadConfig:
     """The head of a stored configuration. Raises TypeError or ValueError where it is none."""
     patches = stored.get("patches")
-    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None})
+    options = dict(stored.get("options", {}))
+    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None, "options": options})
 
 
 def find_cache(path: Path, stored: str, specs: Mapping[Modality, Sequence[EncoderSpec]]) -> Path:
