@@ -119,6 +119,10 @@ def predict_corpus(
     if not samples:
         raise ValueError("every post is labelled; use --rows all to predict them too")
     chosen, place = replace(corpus, samples=samples), cache_of(run, cache)
+    for spec in run.encoders:
+        if spec.source == "import" and not (place / spec.slug).is_dir():
+            wanted = f"{spec.slug}, which was imported and cannot be extracted"
+            raise ValueError(f"{place} has no features of {wanted}; give the cache that has them, as --cache FOLDER")
     embed_corpus(chosen, _sources(run, place, local_files_only), place, _compute(run, settings), progress=progress)
     table = load_run_features(run, chosen, place)
     known = _count_known(find_run(run_folder), table.posts, place / "splits")

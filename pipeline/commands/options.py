@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
 POSTS = "Folder of posts, or a CSV, TSV, JSON or Parquet table."
 Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
 Cache = Annotated[Path, Option(help=CACHE)]
-RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own if left out.")]
+RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own, or ./cache, if left out.")]
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[str, Option(help=DEVICE)]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]

@@ -36,8 +36,9 @@ def read_settings(path: Path) -> Settings:
         specs = read_specs(stored["encoders"])
         image, text = (tuple(spec.slug for spec in specs[modality]) or ("none",) for modality in MODALITIES)
         cache = find_cache(path, stored["cache"], specs)
-        split = read_split(stored.get("split", {}))
-        data_config = DataConfig(cache, image, text, stored["folds"], repeats=stored.get("repeats", 1), **split)
+        folds = read_json(path / "split.json", "a run's split", REMEDY, folds=list)["folds"]
+        repeats, split = 1 + max(int(fold["repeat"]) for fold in folds), read_split(stored.get("split", {}))
+        data_config = DataConfig(cache, image, text, stored["folds"], repeats=repeats, **split)
         training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
         return Settings(data_config, read_head(stored["head"]), training, others)
 
@@ -57,7 +58,8 @@ def reading(path: Path) -> Iterator[dict[str, Any]]:
 def read_head(stored: Mapping[str, Any]) -> HeadConfig:
     """The head of a stored configuration. Raises TypeError or ValueError where it is none."""
     patches = stored.get("patches")
-    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None})
+    options = dict(stored.get("options", {}))
+    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None, "options": options})
 
 
 def find_cache(path: Path, stored: str, specs: Mapping[Modality, Sequence[EncoderSpec]]) -> Path:
@@ -99,4 +101,8 @@ def read_specs(stored: Mapping[str, Any]) -> Specs:
 def read_side(described: Any) -> tuple[EncoderSpec, ...]:
     if not isinstance(described, list):
         raise ValueError(f"encoders must be lists, got {described!r}")
-    return tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+    side = tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)
+    for spec, one in zip(side, described, strict=True):
+        if spec.fingerprint != one["fingerprint"]:
+            raise ValueError(f"encoder {spec.name!r} has fingerprint {spec.fingerprint}, wanted {one['fingerprint']!r}")
+    return side

@@ -122,7 +122,6 @@ def save_run(
             "dims": asdict(head.dims),
             "classes": list(table.classes),
             "folds": data_config.folds,
-            "repeats": data_config.repeats,
             "split": data_config.split,
             "others": dict(others),
             "temperatures": list(temperatures),

@@ -92,6 +92,9 @@ def test_a_run_without_its_cache_uses_the_projects_or_asks_for_one(
     with pytest.raises(ValueError, match="is not there; add --cache FOLDER"):
         evaluate_run(alone, posts)
     assert not gone.exists()
+    with pytest.raises(ValueError, match=r"other has no features of images-.* give the cache that has them"):
+        predict_corpus(alone, posts, rows="all", cache=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     whole = predict_corpus(alone, posts, rows="all", cache=posts.root / "cache")
     monkeypatch.chdir(posts.root)
     assert predict_corpus(alone, posts, rows="all").labels == whole.labels
@@ -102,7 +105,7 @@ def test_a_run_of_an_earlier_version_opens_and_is_not_calibrated(
 ) -> None:
     old = edit(folded.run, tmp_path, cache=str(posts.root / "cache"))
     stored = json.loads((old / "config.json").read_text())
-    for name in ("temperatures", "repeats", "hold_out", "others"):
+    for name in ("temperatures", "hold_out", "others"):
         del stored[name]
     (old / "config.json").write_text(json.dumps(stored))
     found = predict_corpus(old, posts, rows="all")

@@ -16,6 +16,7 @@ from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.evaluation.test_set import evaluate_test_set
 from msa.pipeline.metrics.probabilities import mean_probabilities
 from msa.pipeline.metrics.scores import score
+from msa.pipeline.metrics.statistics import calibration_error, reliability
 from msa.pipeline.runs.run_predictions import run_logits
 from msa.pipeline.runs.runs import load_run
 from msa.pipeline.train_head import train_head
@@ -32,8 +33,11 @@ def test_evaluations_on_the_test_posts_are_counted(tmp_path: Path) -> None:
     assert len(rows) == pytest.approx(0.2 * N, abs=4)
     assert not {*rows} & {int(i) for fold in folds for i in [*fold.train, *fold.valid, *fold.test]}
     first = evaluate_test_set(run, posts)
-    predicted = mean_probabilities(run_logits(load_run(run), table))[rows]
-    assert first.metrics == score(table.targets()[rows], predicted.argmax(1), table.classes)
+    stored, truth = load_run(run), table.targets()[rows]
+    logits = [one[rows] for one in run_logits(stored, table)]
+    assert first.metrics == score(truth, mean_probabilities(logits).argmax(1), table.classes)
+    calibrated = mean_probabilities(logits, stored.temperatures)
+    assert first.calibration_error == calibration_error(reliability(calibrated, truth))
     assert (first.evaluations, first.rows) == (1, len(rows))
     assert "for the first time" in first.to_text()
     fewer = replace(posts, samples=[s for s in posts.samples if s.id != f"p{rows[0]}"])

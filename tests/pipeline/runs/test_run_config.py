@@ -64,10 +64,11 @@ def test_the_stored_settings_train_the_same_run(posts: Corpus, run: Path) -> Non
         (["encoders", "image"], [{"name": "images"}]),
         (["encoders", "text"], {}),
         (["encoders", "text"], []),
+        (["encoders", "text", 0, "layer"], "other"),
         (["cache"], 7),
     ],
 )
-def test_an_edited_configuration_is_one_line(run: Path, tmp_path: Path, path: list[str], value: Any) -> None:
+def test_an_edited_configuration_is_one_line(run: Path, tmp_path: Path, path: list[Any], value: Any) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     stored = whole = json.loads((copy / "config.json").read_text())
     for name in path[:-1]:
