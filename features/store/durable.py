@@ -53,6 +53,14 @@ def make_folder(folder: Path) -> None:
         sync_folder(made.parent)
 
 
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted; nothing where it is absent. `Path.glob` finds nothing where it may not look, too."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(above for above in (folder.absolute(), *folder.absolute().parents) if above.exists())

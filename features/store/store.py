@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import is_in_use, make_folder
+from .durable import entries, is_in_use, make_folder
 from .header import StoreError
 from .json_files import load_json, write_json
 from .locks import lock
-from .parts import KEY, EmbeddingBlock, Part, open_part, read_part, token_lengths, verify_part, write_part
+from .parts import KEY, EmbeddingBlock, Part, open_part, part_files, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
@@ -54,7 +54,7 @@ class Store:
         while True:
             parts, found = [], []
             try:
-                for path in sorted(self.folder.glob("part-*.h5")):
+                for path in part_files(self.folder):
                     try:
                         parts.append(open_part(path, self.spec))
                     except (OSError, StoreError) as error:
@@ -272,9 +272,10 @@ def stored_specs(cache: Path, faults: list[str] | None = None) -> list[EncoderSp
     Raises StoreError for a damaged one; with a list of `faults`, it is described there and left out.
     """
     specs = []
-    for description in sorted(cache.glob("*/spec.json")):
+    for folder in entries(cache):
         try:
-            specs.append(read_spec(description.parent))
+            if (folder / "spec.json").exists():
+                specs.append(read_spec(folder))
         except (OSError, StoreError) as error:
             if faults is None:
                 raise
