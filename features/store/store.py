@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import entries, is_in_use, make_folder
+from .durable import entries, is_in_use, make_folder, writing
 from .header import StoreError
 from .json_files import load_json, write_json
 from .locks import lock
@@ -41,12 +41,12 @@ class Store:
 
     @classmethod
     def open(cls, cache: Path, spec: EncoderSpec) -> Store:
-        """Open the store of `spec` under the cache folder; create it if it is new."""
+        """Open the store of `spec` under the cache folder; create it if it is new. Raises ValueError if it cannot."""
         folder = cache / spec.slug
-        make_folder(folder)
-        description = folder / "spec.json"
-        if not description.exists():
-            write_json(description, asdict(spec))
+        with writing(folder):
+            make_folder(folder)
+            if not (folder / "spec.json").exists():
+                write_json(folder / "spec.json", asdict(spec))
         return cls(folder, spec)
 
     def refresh(self, faults: list[str] | None = None) -> None:
