@@ -18,9 +18,10 @@ from ..messages import explain
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
 from ..spec import EncoderSpec
+from ..store.durable import entries
 from ..store.errors import read_errors
 from ..store.header import StoreError
-from ..store.parts import open_part, verify_part
+from ..store.parts import open_part, part_files, verify_part
 from ..store.store import Store, no_embeddings, read_spec
 from ..store.temporary_folders import TemporaryFolder
 from ..text_table import table
@@ -94,7 +95,7 @@ def verify_cache(
     `sample` rows per store, drawn by `seed` among those of `corpus`, are encoded again. Raises ValueError for an empty
     cache.
     """
-    folders = sorted({path.parent for what in ("*/spec.json", "*/part-*.h5") for path in cache.glob(what)})
+    folders = [path for path in entries(cache) if path.is_dir() and ((path / "spec.json").exists() or part_files(path))]
     if not folders:
         raise ValueError(no_embeddings(cache))
     with ThreadPoolExecutor() as pool:
@@ -136,7 +137,7 @@ def check_folder(folder: Path) -> StoreCheck:
         except (OSError, ValueError) as error:
             check.damage.append(explain(error) or str(error))
     seen: set[Path] = set()
-    while new := sorted(set(folder.glob("part-*.h5")) - seen):  # a merge may replace parts meanwhile
+    while new := sorted(set(part_files(folder)) - seen):  # a merge may replace parts meanwhile
         seen.update(new)
         for path in new:
             try:

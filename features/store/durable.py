@@ -54,6 +54,14 @@ def make_folder(folder: Path) -> None:
         sync_folder(made.parent)
 
 
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted; nothing where it is absent. `Path.glob` finds nothing where it may not look, too."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(above for above in (folder.absolute(), *folder.absolute().parents) if above.exists())
@@ -172,19 +180,27 @@ def in_use(folders: Iterable[Path]) -> Iterator[Callable[[], None]]:
                 mark.unlink(missing_ok=True)
 
 
-def require_writable(folder: Path, size: int) -> None:
-    """Raise ValueError for a folder that cannot be written to, or whose disk has less than `size` bytes free."""
-    probe = temporary(folder)
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into a ValueError with what can be done about it."""
     try:
-        free = shutil.disk_usage(folder).free
-        with probe.open("wb") as file:
-            file.write(bytes(PROBE_BYTES))
-            flush(file.fileno(), folder)
+        yield
     except OSError as error:
         raise ValueError(
             f"{folder}: cannot be written to ({error.strerror or error}); see to its disk and its permissions, or give "
             "another folder with --cache"
         ) from error
+
+
+def require_writable(folder: Path, size: int) -> None:
+    """Raise ValueError for a folder that cannot be written to, or whose disk has less than `size` bytes free."""
+    probe = temporary(folder)
+    try:
+        with writing(folder):
+            free = shutil.disk_usage(folder).free
+            with probe.open("wb") as file:
+                file.write(bytes(PROBE_BYTES))
+                flush(file.fileno(), folder)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import Sink, naming, publish, temporary
+from .durable import Sink, entries, naming, publish, temporary
 from .header import (
     FORMAT,
     HEADER_BYTES,
@@ -72,6 +72,11 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The parts in the folder of a store, oldest first."""
+    return [path for path in entries(folder) if path.match("part-*.h5")]
 
 
 def open_part(path: Path, spec: EncoderSpec) -> Part:

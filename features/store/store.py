@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..spec import EncoderSpec
-from .durable import make_folder, remove_stale_temporaries
+from .durable import entries, make_folder, remove_stale_temporaries, writing
 from .header import StoreError
 from .json_files import load_json, write_json
 from .locks import lock
-from .parts import KEY, EmbeddingBlock, Part, open_part, read_part, token_lengths, verify_part, write_part
+from .parts import KEY, EmbeddingBlock, Part, open_part, part_files, read_part, token_lengths, verify_part, write_part
 
 FLUSH_SECONDS = 30.0
 FLUSH_BYTES = 64 << 20
@@ -41,12 +41,12 @@ class Store:
 
     @classmethod
     def open(cls, cache: Path, spec: EncoderSpec) -> Store:
-        """Open the store of `spec` under the cache folder; create it if it is new."""
+        """Open the store of `spec` under the cache folder; create it if it is new. Raises ValueError if it cannot."""
         folder = cache / spec.slug
-        make_folder(folder)
-        description = folder / "spec.json"
-        if not description.exists():
-            write_json(description, asdict(spec))
+        with writing(folder):
+            make_folder(folder)
+            if not (folder / "spec.json").exists():
+                write_json(folder / "spec.json", asdict(spec))
         return cls(folder, spec)
 
     def refresh(self, faults: list[str] | None = None) -> None:
@@ -54,7 +54,7 @@ class Store:
         while True:
             parts, found = [], []
             try:
-                for path in sorted(self.folder.glob("part-*.h5")):
+                for path in part_files(self.folder):
                     try:
                         parts.append(open_part(path, self.spec))
                     except (OSError, StoreError) as error:
@@ -276,9 +276,10 @@ def stored_specs(cache: Path, faults: list[str] | None = None) -> list[EncoderSp
     Raises StoreError for a damaged one; with a list of `faults`, it is described there and left out.
     """
     specs = []
-    for description in sorted(cache.glob("*/spec.json")):
+    for folder in entries(cache):
         try:
-            specs.append(read_spec(description.parent))
+            if (folder / "spec.json").exists():
+                specs.append(read_spec(folder))
         except (OSError, StoreError) as error:
             if faults is None:
                 raise

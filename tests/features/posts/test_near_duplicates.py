@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from msa.features.posts import near_duplicates
 from msa.features.posts.check import check_corpus
 from msa.features.posts.content import duplicate_groups, hash_corpus
-from msa.features.posts.near_duplicates import DISTANCE, image_hash, similar_groups, text_hash
+from msa.features.posts.near_duplicates import DISTANCE, image_hash, near_duplicate_groups, similar_groups, text_hash
 from msa.features.posts.samples import Corpus, Sample
 
 

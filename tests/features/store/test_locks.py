@@ -58,7 +58,7 @@ def test_an_error_of_the_disk_while_flushing_is_raised(tmp_path: Path, monkeypat
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(ValueError, match=r"cannot be written to \(Input/output error\)"):
         extract(posts("good"), REQUEST, tmp_path)
 
 
@@ -105,6 +105,13 @@ def test_a_disk_too_small_for_the_vectors_is_refused_before_the_work(
     forbid_work(monkeypatch)
     with pytest.raises(ValueError, match=r"at least \S+ MB are needed, 0.0 MB are free"):
         extract(posts(*(f"text {n}" for n in range(20))), REQUEST, tmp_path)
+
+
+def test_a_cache_that_is_a_file_or_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for cache in (tmp_path / "file", tmp_path / "file" / "cache"):
+        with pytest.raises(ValueError, match=r"file/.*lexicon-\w+: cannot be written to \(.*\); .* --cache"):
+            extract(posts("good"), REQUEST, cache)
 
 
 def test_the_probe_leaves_nothing(tmp_path: Path) -> None:

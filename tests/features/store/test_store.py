@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -247,3 +250,22 @@ def test_parts_that_do_not_say_what_they_took_are_read_and_of_unknown_cost(tmp_p
     (part,) = opened.parts
     with h5py.File(part.path) as file:
         assert set(file.attrs) == {"spec", "rows"}
+
+
+def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, [1]).folder
+    real = os.listdir, os.scandir
+
+    def refuse(list_: Callable[..., Any]) -> Callable[..., Any]:
+        def listing(path: Any = ".") -> Any:
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return list_(path)
+
+        return listing
+
+    monkeypatch.setattr(os, "listdir", refuse(real[0]))
+    monkeypatch.setattr(os, "scandir", refuse(real[1]))
+    with pytest.raises(PermissionError, match=folder.name):
+        Store(folder, SPEC)
+    assert len(Store(tmp_path / "absent", SPEC)) == 0

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 import transformers as hf
 from PIL import Image
@@ -18,13 +17,10 @@ from msa.features.cache.maintenance import collect_garbage
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
-from msa.features.encoders.vision import build_torchvision
 from msa.features.encoders.zoo import open_encoder
-from msa.features.extraction.embed import decode
 from msa.features.extraction.extract import extract
 from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.spec import Modality
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.config.tune_config import TuneConfig
@@ -261,43 +257,3 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
 def test_a_config_out_of_range_names_its_field(field: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be .*, got "):
         TuneConfig(**{field: value})  # type: ignore[arg-type]
-
-
-def pictures(folder: Path, count: int = 16) -> Corpus:
-    """Posts of a noisy picture and a text each."""
-    draw = np.random.default_rng(0)
-    samples = []
-    for number in range(count):
-        Image.fromarray(draw.integers(0, 256, (240, 250, 3), np.uint8)).save(folder / f"{number}.png")
-        samples.append(Sample(f"p{number}", folder / f"{number}.png", f"number {number} is fine", "ab"[number % 2]))
-    return Corpus(folder, "table", samples)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("modality", "name"),
-    [
-        *(("image", name) for name in ("resnet18", "resnet50", "densenet121", "swin_t", "vit_b_32", "inception_v3")),
-        *(("image", "efficientnet_lite0"), ("text", "minilm"), ("image", "timm:resnetv2_18.ra4_e3600_r224_in1k")),
-    ],
-)
-def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Modality, name: str) -> None:
-    corpus, options = pictures(tmp_path), LOCAL
-    if name not in ("efficientnet_lite0", "minilm"):
-        torch.manual_seed(0)
-        model = timm.create_model(name[5:]) if name.startswith("timm:") else build_torchvision(name)
-        torch.save(model.state_dict(), tmp_path / "weights.pth")
-        options = replace(LOCAL, weights=tmp_path / "weights.pth")
-    config = TuneConfig(epochs=1, batch_size=4, lr=1e-4)
-    out, cache = tmp_path / "tuned", tmp_path / "cache"
-    finetune(corpus, name, modality, out, options=options, cache=cache, config=config, device="cpu")
-    pooled = []
-    for source in (open_encoder(name, modality, options), open_encoder(str(out), modality, LOCAL)):
-        encoder = source.load(Runtime())
-        pooled.append(encoder.encode([encoder.preprocess(decode(corpus.samples[0], modality))])[0].pooled[0])
-        assert pooled[-1].shape == (source.spec.width,)
-    assert np.isfinite(pooled[1]).all()
-    assert np.abs(pooled[0] - pooled[1]).max() > 1e-4
-    names = ((str(out),), ()) if modality == "image" else ((), (str(out),))
-    (report,) = extract(corpus, EncoderRequest(*names, LOCAL), cache).encoders
-    assert (report.encoded, report.bad) == (16, 0)
