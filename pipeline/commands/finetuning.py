@@ -9,6 +9,7 @@ import typer
 from typer import Option
 
 from ..config.tune_config import TuneConfig
+from ..config.values import GroupBy
 from .console import progress, show
 from .declare import EMBEDDINGS, command
 from .options import Cache, Device, InputPosts, Json, Offline
@@ -26,6 +27,9 @@ def finetune(
     cache: Cache = Path("cache"),
     folds: Annotated[int, Option(min=0, help="Cross-validation folds; 0: one stored 80/20 split.")] = 0,
     fold: Annotated[int, Option(min=0, help="Fold whose training rows are used.")] = 0,
+    group_by: Annotated[
+        GroupBy, Option(help="Equal content that keeps posts in one part of the split, as for msa train-head.")
+    ] = "both",
     near_duplicates: Annotated[
         bool, Option("--near-duplicates", help="Keep near copies of images and of texts on one side of each split.")
     ] = False,
@@ -58,6 +62,7 @@ def finetune(
             cache=cache,
             folds=folds or None,
             fold=fold,
+            group_by=group_by,
             near_duplicates=near_duplicates,
             config=config,
             device=device,

@@ -25,7 +25,7 @@ from ...features.store.errors import read_errors
 from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
-from .join import join_posts
+from .join import join_posts, tied_by
 from .seen import Seen, find_seen
 from .split import Posts
 
@@ -144,7 +144,7 @@ def load_features(
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
-    tied = [modality for modality, specs in sides if specs and group_by in (modality, "both")]
+    tied = tied_by(group_by, [modality for modality, specs in sides if specs])
     contents, posts = join_posts(corpus, cache, tied, near_duplicates=near_duplicates)
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":

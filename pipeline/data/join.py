@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,13 @@ from ...features.posts.content import Contents, duplicate_groups, hash_corpus
 from ...features.posts.near_duplicates import near_duplicate_groups
 from ...features.posts.samples import Corpus
 from ...features.spec import MODALITIES, Modality
+from ..config.values import GroupBy
 from .split import Posts
+
+
+def tied_by(group_by: GroupBy, used: Collection[Modality]) -> tuple[Modality, ...]:
+    """The modalities in use whose equal content ties posts."""
+    return tuple(modality for modality in MODALITIES if modality in used and group_by in (modality, "both"))
 
 
 def join_posts(

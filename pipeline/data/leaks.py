@@ -46,7 +46,10 @@ def _all_seen(*sides: ModalityTable | None) -> list[Seen]:
 
 def _remedy(record: TunedRecord, folds: int) -> str:
     if record.folds is None and folds == 1:
-        return f"test it on the posts and the split that it was tuned on (--folds 0 --seed {record.seed})"
+        return (
+            f"test it on the posts and the split that it was tuned on (--folds 0 --seed {record.seed}); for a head on "
+            f"{record.modality} alone, tune it with --group-by {record.modality}"
+        )
     if record.folds is None:
         return f"use --folds 0 --seed {record.seed}, or an encoder that was not tuned"
     return "tune it on --folds 0 and test it on --folds 0, or take an encoder that was not tuned"

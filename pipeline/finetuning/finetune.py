@@ -22,12 +22,13 @@ from ...features.encoders.zoo import open_encoder
 from ...features.messages import notify
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
-from ...features.spec import Modality
+from ...features.spec import MODALITIES, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import write_json
 from ...features.text_table import table
 from ..config.tune_config import TuneConfig
-from ..data.join import join_posts
+from ..config.values import GroupBy
+from ..data.join import join_posts, tied_by
 from ..data.prepare import check_encodable
 from ..data.split import Posts, load_or_make_folds
 from ..data.split_notices import describe_split
@@ -78,6 +79,7 @@ def finetune(
     cache: Path = Path("cache"),
     folds: int | None = None,
     fold: int = 0,
+    group_by: GroupBy = "both",
     near_duplicates: bool = False,
     config: TuneConfig = TuneConfig(),
     device: str = "auto",
@@ -96,10 +98,10 @@ def finetune(
     check_encodable(corpus)
     corpus.require(modality)
     source = _open(name, modality, options)
-    contents, posts = join_posts(corpus, cache, near_duplicates=near_duplicates)
+    contents, posts = join_posts(corpus, cache, tied_by(group_by, MODALITIES), near_duplicates=near_duplicates)
     posts = mark_test_posts(posts, cache / "splits")
     made = load_or_make_folds(posts, cache / "splits", folds=folds, seed=config.seed)
-    for line in describe_split(posts, made, {"image", "text"}):
+    for line in describe_split(posts, made, {modality}):
         notify(line)
     if not 0 <= fold < len(made):
         raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.csv_text import class_columns, to_csv
+from ...features.messages import notify
 from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import malformed, read_json, write_json
@@ -24,6 +25,7 @@ from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import reduction_names, towers_of
 from ..data.split import Content, Posts, describe_folds
+from ..data.test_posts import read_test_sets
 from ..metrics.probabilities import mean_probabilities
 from ..training.folds import FoldResult
 from .checkpoint import load_heads, save_heads
@@ -49,7 +51,8 @@ class Run:
     """A stored run, ready to predict: the heads of all folds, fold after fold, and the token reductions of each fold.
 
     `views` are the image encoders of each augmented view that predictions are averaged over; none without averaging.
-    `temperatures` divide the logits of each fold; there are none in runs of earlier versions.
+    `temperatures` divide the logits of each fold; there are none in runs of earlier versions. `test_sets` are the files
+    of the posts that were set aside.
     """
 
     config: HeadConfig
@@ -60,6 +63,7 @@ class Run:
     reductions: list[dict[str, Tensor]]
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
     temperatures: tuple[float, ...] = ()
+    test_sets: tuple[str, ...] = ()
 
     @property
     def folds(self) -> list[tuple[list[Head], dict[str, Tensor]]]:
@@ -123,6 +127,7 @@ def save_run(
             "classes": list(table.classes),
             "folds": data_config.folds,
             "split": data_config.split,
+            "test_sets": [one.path.name for one in read_test_sets(data_config.cache / "splits")],
             "others": dict(others),
             "temperatures": list(temperatures),
             "cache": stored_path(data_config.cache, path),
@@ -173,7 +178,7 @@ def load_run(path: Path) -> Run:
         check_widths(dims, specs)
         views = tuple(read_side(described) for described in stored["views"]) if config.average_views else ()
         classes, temperatures = read_classes(stored["classes"]), read_temperatures(stored.get("temperatures", ()))
-        cache = find_cache(path, stored["cache"], specs)
+        cache, test_sets = find_cache(path, stored["cache"], specs), tuple(map(str, stored.get("test_sets", ())))
         towers = towers_of(specs, tokens=config.tokens)
 
     def build(number: int) -> Head:
@@ -198,14 +203,21 @@ def load_run(path: Path) -> Run:
             f"{path / CONFIG}: {len(classes)} classes, {len(temperatures)} temperatures and ensembles of "
             f"{config.ensemble_size} do not fit the {len(heads)} heads of {dims.classes} classes beside it; {REMEDY}"
         )
-    return Run(config, classes, specs, cache, heads, reductions, views, temperatures)
+    return Run(config, classes, specs, cache, heads, reductions, views, temperatures, test_sets)
 
 
 def cache_of(run: Run, given: Path | None) -> Path:
-    """The cache `given`, or the run's own. Raises ValueError where neither is there."""
+    """The cache `given`, or the run's own. A test set of the run that it lacks is pointed out.
+
+    Raises ValueError where neither is there.
+    """
     if given is None and not run.cache.is_dir():
         raise ValueError(f"the run's cache {run.cache} is not there; add --cache FOLDER, where it is now")
-    return given or run.cache
+    cache = given or run.cache
+    lost = [name for name in run.test_sets if not (cache / "splits" / name).exists()]
+    if lost:
+        notify(f"{cache / 'splits'} lacks {', '.join(lost)}, which names the posts that were set aside from this run")
+    return cache
 
 
 def seen_contents(path: Path) -> tuple[set[Content], set[Content]]:

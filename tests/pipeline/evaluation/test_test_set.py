@@ -18,7 +18,7 @@ from msa.pipeline.metrics.probabilities import mean_probabilities
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.metrics.statistics import calibration_error, reliability
 from msa.pipeline.runs.run_predictions import run_logits
-from msa.pipeline.runs.runs import load_run
+from msa.pipeline.runs.runs import cache_of, load_run
 from msa.pipeline.train_head import train_head
 
 
@@ -51,6 +51,12 @@ def test_evaluations_on_the_test_posts_are_counted(tmp_path: Path) -> None:
     assert lines[0]["metrics"] == first.metrics
     assert lines[0]["run"] == "../../runs/gated"
     assert json.loads(json.dumps(first.to_dict()))["evaluations"] == 1
+    for file in (tmp_path / "cache/splits").glob("test-set-*.json"):
+        file.rename(tmp_path / file.name)
+    with pytest.warns(Notice, match=r"lacks test-set-\w+\.json, which names the posts that were set aside"):
+        assert cache_of(load_run(run), None) == load_run(run).cache
+    for file in tmp_path.glob("test-set-*.json"):
+        file.rename(tmp_path / "cache/splits" / file.name)
     with pytest.raises(ValueError, match=f"trained or scored on {len(rows)} of the {len(rows)} test posts"):
         evaluate_test_set(early, posts)
     with pytest.raises(ValueError, match=f"{len(rows)} of its {N} test rows are test posts by now"):
