@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from .locks import flush
 STALE_SECONDS = 3600.0
 TOUCH_SECONDS = 60.0
 PROBE_BYTES = 1 << 16
+WINDOWS = sys.platform == "win32"
+RENAMES, RENAME_SECONDS = 50, 0.1  # tries and the time between two, where a file may be open
 
 
 def temporary(folder: Path) -> Path:
@@ -30,8 +33,18 @@ def publish(temp: Path, final: Path) -> None:
     with naming(final):
         with temp.open("rb+") as file:
             flush(file.fileno(), final.parent)
-        temp.replace(final)
+        rename(temp, final)
         sync_folder(final.parent)
+
+
+def rename(temp: Path, final: Path) -> None:
+    """Rename a file over another, or a folder. Windows refuses it while a program, as a virus scanner, has it open."""
+    for _ in range(RENAMES if WINDOWS else 0):
+        with suppress(PermissionError):
+            temp.replace(final)
+            return
+        time.sleep(RENAME_SECONDS)
+    temp.replace(final)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -88,7 +101,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temp
         if path.exists():
             path.rmdir()
-        temp.rename(path)
+        rename(temp, path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
@@ -129,7 +142,7 @@ class Sink:
 
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename survives power loss (a no-op where folders cannot be opened)."""
-    if os.name == "nt":
+    if WINDOWS:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

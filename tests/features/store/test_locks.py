@@ -17,7 +17,7 @@ from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction.extract import extract
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.store import locks
+from msa.features.store import durable, locks
 from msa.features.store.durable import STALE_SECONDS, in_use, remove_stale_temporaries, require_writable
 from msa.features.store.store import Store, stored_specs
 
@@ -143,3 +143,23 @@ def test_a_folder_is_in_use_until_the_work_ends_or_was_killed_an_hour_ago(tmp_pa
         assert not mark.exists()
         mark.touch()
     assert not remove_stale_temporaries(tmp_path)
+
+
+def test_a_rename_waits_for_a_reader_on_windows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refusals = Path.replace, iter([True, True, False, False, True])
+
+    def replace(temp: Path, final: Path) -> Path:
+        if next(refusals):
+            raise PermissionError(13, "open in another program", str(final))
+        return real(temp, final)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(durable, "RENAME_SECONDS", 0.0)
+    monkeypatch.setattr(durable, "WINDOWS", True)
+    durable.write_atomic(tmp_path / "a", b"1")
+    durable.write_atomic(tmp_path / "a", b"2")
+    assert (tmp_path / "a").read_bytes() == b"2"
+    monkeypatch.setattr(durable, "WINDOWS", False)
+    with pytest.raises(PermissionError, match="open in another program"):
+        durable.write_atomic(tmp_path / "a", b"3")
+    assert (tmp_path / "a").read_bytes() == b"2"
