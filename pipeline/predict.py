@@ -21,6 +21,7 @@ from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
 from ..features.store.temporary_folders import TemporaryFolder
 from .data.cached_features import CachedFeatures
+from .data.prepare import check_encodable
 from .data.split import Posts
 from .data.test_posts import mark_test_posts
 from .metrics.probabilities import mean_probabilities
@@ -118,6 +119,7 @@ def predict_corpus(
     samples = unlabelled if rows == "unlabelled" or (rows == "auto" and unlabelled) else list(corpus.samples)
     if not samples:
         raise ValueError("every post is labelled; use --rows all to predict them too")
+    check_encodable(corpus)
     chosen, place = replace(corpus, samples=samples), cache_of(run, cache)
     for spec in run.encoders:
         if spec.source == "import" and not (place / spec.slug).is_dir():

@@ -110,6 +110,7 @@ def predict(
     The posts are those of a data set, or one post given by --image and --text.
     """
     from .. import predict
+    from ..runs.destination import check_writable
     from ..runs.runs import check_name, find_run
 
     run = named_run(run, runs)
@@ -122,6 +123,8 @@ def predict(
         show(post, as_json)
         return
     check_name(name)
+    folder = out or find_run(run) / name
+    check_writable(folder, "--out")
     corpus = posts.read()
     with progress("items") as tick:
         predictions = predict.predict_corpus(
@@ -134,5 +137,4 @@ def predict(
             raw=raw,
             progress=tick,
         )
-    folder = out or find_run(run) / name
     show(predict.write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)

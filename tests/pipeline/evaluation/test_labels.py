@@ -38,7 +38,7 @@ def test_a_run_on_any_labels_reproduces_its_predictions(posts: Corpus, classes: 
 
 
 def test_files_for_people_are_safe_and_the_answer_file_is_plain(posts: Corpus) -> None:
-    found = Predictions(["@a", "b"], ("id", "+c"), np.array([[0.1, 0.9], [0.8, 0.2]]))
+    found = Predictions(["@a", "b"], ("id", "+c"), np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 0]))
     write_predictions(found, posts.root / "out", course=True)
     assert (posts.root / "out" / "predictions.csv").read_text() == (
         "id,label,probability of id,'+c\n'@a,'+c,0.1,0.9\nb,id,0.8,0.2\n"

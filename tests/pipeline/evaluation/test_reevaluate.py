@@ -138,5 +138,5 @@ def test_a_stored_split_whose_parts_share_posts_is_refused(
     stored = json.loads((run / "split.json").read_text())
     stored["folds"][1][part].append(stored["folds"][1]["test"][0])
     (run / "split.json").write_text(json.dumps(stored))
-    with pytest.raises(ValueError, match=r"split\.json: not a stored split: .*fold 1.*; delete it or train again"):
+    with pytest.raises(ValueError, match=r"split\.json: not a stored split \(.*fold 1.*\); delete it or train again"):
         evaluate_run(run, posts, cache=posts.root / "cache")

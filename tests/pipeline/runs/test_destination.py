@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cached_posts import HEAD, QUICK, cached_posts, stage
 
+from msa.cli import run_command
 from msa.features.posts.samples import Corpus
 from msa.pipeline.ablation import ablation_table
 from msa.pipeline.ablation.ablate import ablate
@@ -20,6 +21,7 @@ from msa.pipeline.config.search_config import Search
 from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.curves import learning_curve
 from msa.pipeline.finetuning.finetune import finetune
+from msa.pipeline.predict import predict_corpus
 from msa.pipeline.runs.destination import check_destination, check_writable, new_run
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
@@ -62,6 +64,19 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check_writable(tmp_path / "not" / "yet" / "tuned", "--out")
     with pytest.raises(ValueError, match="--out"):
         finetune(Corpus(tmp_path, "table", []), "minilm", "text", tmp_path / "tuned")
+
+
+def test_predictions_that_cannot_be_written_are_refused_before_posts_are_read(
+    posts: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_head(posts, stage(posts), HEAD, ONCE, runs=tmp_path, name="one").run
+    (tmp_path / "file").touch()
+    assert run_command(["predict", str(run), str(tmp_path / "no posts"), "--out", str(tmp_path / "file")]) == 2
+    assert "--out" in (printed := capsys.readouterr().err)
+    assert "cannot be written" in printed
+    odd = replace(posts, samples=[replace(posts.samples[0], id="a\ud800")])
+    with pytest.raises(ValueError, match=r"the id 'a\\ud800' is not valid Unicode"):
+        predict_corpus(run, odd, rows="all", cache=tmp_path / "no cache")
 
 
 @pytest.mark.parametrize("command", TRAIN)
