@@ -13,6 +13,7 @@ from ..features.encoders.sources import EncoderRequest
 from ..features.extraction import extract as extraction
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.layouts import ReadOptions, read_corpus
+from ..features.posts.samples import Corpus
 from .config.values import Grid
 from .data import cached_features as data
 from .data.cached_features import find_spec
@@ -46,12 +47,15 @@ def extract(
     device: str = "auto",
     layout: str = "auto",
     label_rule: LabelRule = "paper",
+    images: str | Path | None = None,
 ) -> extraction.Extraction:
     """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
+    `images` is the folder that image paths count from; None: that of the table, or data/.
+
     Raises ValueError for missing posts, encoders or weights.
     """
-    corpus = read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule))
+    corpus = _read(posts, layout, label_rule, images)
     settings = ExtractSettings(device=device, tokens=tokens)
     return extraction.extract(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
 
@@ -67,6 +71,7 @@ def load_features(
     patches: Grid | None = (4, 4),
     layout: str = "auto",
     label_rule: LabelRule = "paper",
+    images: str | Path | None = None,
     near_duplicates: bool = False,
 ) -> Features:
     """Load the cached features of posts, the labelled or the unlabelled ones; None leaves a modality out.
@@ -81,7 +86,7 @@ def load_features(
         raise ValueError(f"rows must be labelled or unlabelled, got {rows!r}")
     folder = Path(cache)
     table = data.load_features(
-        read_corpus(Path(posts), layout=layout, options=ReadOptions(label_rule)),
+        _read(posts, layout, label_rule, images),
         folder,
         image=[find_spec(folder, name, "image") for name in _names(image)],
         text=[find_spec(folder, name, "text") for name in _names(text)],
@@ -97,6 +102,11 @@ def load_features(
     ids = np.array(table.posts.ids)[chosen]
     known = labels[chosen] if rows == "labelled" else None
     return Features(FeatureTable.of(table.image, table.text)[chosen], known, table.posts.groups[chosen], ids)
+
+
+def _read(posts: str | Path, layout: str, label_rule: LabelRule, images: str | Path | None) -> Corpus:
+    options = ReadOptions(label_rule, images=None if images is None else Path(images))
+    return read_corpus(Path(posts), layout=layout, options=options)
 
 
 def _names(given: Names) -> tuple[str, ...]:

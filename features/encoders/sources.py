@@ -67,11 +67,16 @@ class EncoderRequest:
 
 
 def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[Source]:
-    """Open every encoder of a request, and record its origin in the cache so that it can be reopened."""
+    """Open every encoder of a request, and record its origin in the cache so that it can be reopened.
+
+    Raises ValueError for unknown encoders, and where no post has what they read.
+    """
     files = request.files()
     pairs = request.pairs()
     if not pairs:
         raise ValueError("at least one encoder is needed; give --image or --text")
+    for modality, _ in pairs:
+        corpus.require(modality)
     texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
     sources = []
     for modality, name in pairs:

@@ -32,6 +32,11 @@ class Extraction:
         there = [(report.bad, self.rows - report.missing) for report in self.encoders]
         return max((bad / items for bad, items in there if items), default=0.0)
 
+    @property
+    def empty(self) -> list[str]:
+        """The encoders that had nothing to read; a shard may have nothing by chance."""
+        return [] if self.shard else [report.name for report in self.encoders if report.missing == self.rows]
+
     def to_dict(self) -> dict[str, Any]:
         shard = {"shard": str(self.shard)} if self.shard else {}
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}

@@ -8,7 +8,7 @@ from collections import Counter
 from reprlib import repr as shorten
 from typing import Any
 
-from .folder import IMAGE_SUFFIXES
+from .directory import IMAGE_SUFFIXES
 
 # What pandas, R, SQL and JSON write where there is no value, case-folded.
 MISSING = frozenset(("", "nan", "-nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", r"\n"))

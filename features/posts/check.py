@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import Modality
-from .content import MODALITIES, Contents, hash_corpus
+from ..spec import BadItem, Modality
+from .content import MODALITIES, WORKERS, Contents, duplicate_groups, hash_corpus
 from .near_duplicates import NearHashes, near_groups, near_hashes
-from .samples import Corpus, Problem
+from .samples import Corpus, Problem, read_file
+from .text import UTF_8, text_encoding
+
+SHOWN = 10  # problems of each kind
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,15 @@ class Duplicates:
     groups: int
     rows: int
     across_labels: int
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Posts that share an image, a text or a group, directly or through others: groups of two or more, and rows."""
+
+    groups: int
+    rows: int
+    largest: int
 
 
 @dataclass(frozen=True)
@@ -37,14 +50,15 @@ class CheckReport:
     problems: Sequence[Problem]
     duplicates: dict[str, Duplicates]
     near_copies: dict[str, Duplicates]
+    groups: Groups
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
-    def to_text(self) -> str:
-        """One finding per line, then the notes and problems."""
+    def to_text(self, *, every: bool = False) -> str:
+        """One finding per line, then the notes and problems: the first of each kind, or every one."""
         table: list[tuple[str, str]] = [("layout", self.layout), ("rows", str(self.rows))]
         table += [(f"  {label}", str(count)) for label, count in self.labels.items()]
         table += [("  unlabelled", str(self.unlabelled))]
@@ -53,13 +67,15 @@ class CheckReport:
         for name, found in self.duplicates.items():
             counts = f"{found.rows} rows in {found.groups} groups, {found.across_labels} groups across labels"
             table.append((f"same {name}", counts))
+        tied = f"{self.groups.rows} rows in {self.groups.groups} groups, {self.groups.largest} rows in the largest"
+        table.append(("same image, text or group", tied))
         for name, near in self.near_copies.items():
             counts = f"{near.rows} posts in {near.groups} groups, {near.across_labels} across labels"
             table.append((f"near copies of {name}s", counts))
         table.append(("problems", str(len(self.problems))))
         width = max(len(name) for name, _ in table)
         lines = [f"{name:<{width}}  {value}" for name, value in table]
-        return "\n".join([*lines, *self.notes, *map(str, self.problems)])
+        return "\n".join([*lines, *self.notes, *(map(str, self.problems) if every else _first_of_each(self.problems))])
 
 
 def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
@@ -81,8 +97,41 @@ def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
         problems=[*corpus.problems, *_undecodable(corpus, contents, hashes["image"].bad)],
         duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
         near_copies={name: _near_copies(contents, name, hashes[name], labels) for name in ("text", "image")},
-        notes=corpus.notes,
+        groups=_groups(contents, corpus),
+        notes=[*corpus.notes, *_encodings(corpus)],
     )
+
+
+def _first_of_each(problems: Sequence[Problem]) -> Iterator[str]:
+    """The first problems of each kind, kind by kind, and how many more there are."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    for same in kinds.values():
+        yield from map(str, same[:SHOWN])
+        if len(same) > SHOWN:
+            yield f"and {len(same) - SHOWN} more; --all prints them"
+
+
+def _encodings(corpus: Corpus) -> list[str]:
+    """How many text files are in which encoding other than UTF-8; those that cannot be read are problems."""
+
+    def encoding(file: Path) -> str:
+        try:
+            return text_encoding(read_file(file, "text"))
+        except BadItem:
+            return UTF_8
+
+    files = [sample.text for sample in corpus.samples if isinstance(sample.text, Path)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        counts = Counter(pool.map(encoding, files, chunksize=64))
+    return [f"{counts[name]} texts read as {name}" for name in sorted(counts) if name != UTF_8]
+
+
+def _groups(contents: Contents, corpus: Corpus) -> Groups:
+    numbers = duplicate_groups(contents.image_keys, contents.text_keys, [sample.group for sample in corpus.samples])
+    sizes = [size for size in Counter(numbers).values() if size > 1]
+    return Groups(len(sizes), sum(sizes), max(sizes, default=0))
 
 
 def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str]) -> list[Problem]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .folder import IMAGE_SUFFIXES
+from .directory import IMAGE_SUFFIXES
 
 CANONICAL = ("id", "image", "text", "label", "split", "group")
 

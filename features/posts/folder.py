@@ -1,100 +1,163 @@
-"""Finds the files of a data folder by name or by stem, never outside the folder, and collects posts."""
+"""Finds the files of posts by the names in tables and label files, never outside the folders that the user named."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
-from .samples import Problem, Sample
+from .directory import IMAGE_SUFFIXES, KNOWN_SUFFIXES, TEXT_SUFFIXES, Directory, absolute, list_directory
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-TEXT_SUFFIXES = (".txt",)
+SUGGESTIONS = 10  # names for which similar ones are searched, as comparing with every file is slow
+NEIGHBOURS = 1000  # folders that are searched for a missing image, to suggest --images
 
 
-def inside(name: str) -> PurePosixPath:
-    """Return `name` as a relative path; raise ValueError when it is empty or leaves the folder.
+class Opened(NamedTuple):
+    """The directory that a path leads to: whether from another root than the first, or under another spelling."""
 
-    Any `..` is refused, even one that seems to return: after a symbolic link it would not.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or PureWindowsPath(name).drive:
-        raise ValueError(f"{name!r} is an absolute path; write it relative to the data folder")
-    if ".." in path.parts:
-        raise ValueError(f"{name!r} leaves the data folder; move the file into it")
-    if not path.name:
-        raise ValueError(f"{name!r} names no file")
-    return path
+    directory: Directory
+    other_root: bool
+    respelled: bool
 
 
 class Folder:
-    """Looks up files below `root`, listing each directory once; names are checked by `inside`."""
+    """Looks up files below `roots`, listing each directory once.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._listings: dict[str, dict[tuple[str, str], list[str]]] = {}
+    A path counts from the first root that has its directory. Where no file has exactly the name, the only one that
+    differs in its suffix, case, Unicode form or a decimal `.0` is found, and kept in `respelled`.
+    """
+
+    def __init__(self, *roots: Path) -> None:
+        self.roots = roots
+        self.respelled: dict[str, str] = {}  # name -> that of the file
+        self.from_other_root: set[str] = set()  # names of files found from another root than the first
+        self._bounds = {Path(form(root)) for root in roots for form in (absolute, os.path.realpath)}
+        self._listed: dict[Path, Directory | None] = {}
+        self._opened: dict[str, Opened | None] = {}
+        self._suggested = 0
 
     def find(self, name: str) -> Path | None:
-        """The file `name`, else one that differs only in the case of its extension, else None."""
-        path = inside(name)
-        spelled = self._listing(str(path.parent)).get((path.stem, path.suffix.lower()), [])
-        if path.name in spelled:
-            return self.root / path
-        return self.root / path.parent / spelled[0] if spelled else None
+        """The file of a path, or None. Raises ValueError for a path that leaves the roots, OSError as listing does."""
+        opened, file = self._open(name)
+        found = opened.directory.find(file) if opened else None
+        if opened is None or found is None:
+            return None
+        path = opened.directory.path / found
+        if opened.respelled or found != file:
+            self.respelled[name] = found if found != file else path.as_posix()
+        if opened.other_root:
+            self.from_other_root.add(name)
+        return path
 
     def candidates(self, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
-        """All files `stem` + one of `suffixes` in any case, in the order of `suffixes`; `stem` may hold folders."""
-        path = inside(stem)
-        names = self._listing(str(path.parent))
-        return [self.root / path.parent / name for s in suffixes for name in names.get((path.name, s), ())]
+        """All files `stem` + one of `suffixes` in any case, in the order of `suffixes`; `stem` may hold folders.
+
+        Raises ValueError and OSError as `find` does.
+        """
+        opened, last = self._open(stem)
+        if opened is None:
+            return []
+        names = [name for suffix in suffixes for name in opened.directory.files.get((last, suffix), ())]
+        if not names and len(alike := opened.directory.alike(last, suffixes)) == 1:
+            names, self.respelled[stem] = alike, alike[0]
+        return [opened.directory.path / name for name in names]
+
+    def near(self, name: str) -> str:
+        """'; did you mean x or y?' for a path that leads to no file; empty where none is like it."""
+        opened, file = self._open(name)
+        if opened is None:
+            return ""
+        near = opened.directory.alike(file, IMAGE_SUFFIXES + TEXT_SUFFIXES)
+        if not near and self._suggested < SUGGESTIONS:
+            self._suggested += 1
+            stems = {stem: names[0] for (stem, _), names in opened.directory.files.items()}
+            asked = PurePosixPath(file).stem
+            near = [own for stem, own in stems.items() if stem.lstrip("0") == asked.lstrip("0")]
+            near = near or [stems[stem] for stem in get_close_matches(asked, stems, cutoff=0.8)]
+        above = name[: len(name) - len(file)]
+        return f"; did you mean {' or '.join(repr(above + own) for own in near[:3])}?" if near else ""
 
     def stems(self) -> set[str]:
-        """The stems of all images and texts that lie directly in the folder."""
-        known = IMAGE_SUFFIXES + TEXT_SUFFIXES
-        return {stem for stem, suffix in self._listing(".") if suffix in known}
+        """The stems of all images and texts that lie directly in the first root."""
+        listed = self._list(self.roots[0])
+        return {stem for stem, suffix in listed.files if suffix in KNOWN_SUFFIXES} if listed else set()
 
-    def _listing(self, directory: str) -> dict[tuple[str, str], list[str]]:
-        """(stem, lower-case suffix) -> the names of these files in a directory."""
-        if directory not in self._listings:
-            listing = self._listings[directory] = {}
-            # ValueError: a NUL in the name of the directory
-            with suppress(OSError, ValueError), os.scandir(self.root / directory) as entries:
-                for name in sorted(entry.name for entry in entries if entry.is_file()):
-                    path = PurePosixPath(name)
-                    listing.setdefault((path.stem, path.suffix.lower()), []).append(name)
-        return self._listings[directory]
+    def _open(self, name: str) -> tuple[Opened | None, str]:
+        """The directory of a path, None where there is none, and the name of its file."""
+        above, slash, file = name.replace("\\", "/").rpartition("/")
+        if file in {"", ".", ".."}:
+            raise ValueError(f"{name!r} names no file")
+        if re.match(r"\w+://", name):
+            raise ValueError(f"{name!r} is a link; download the file, and give its path")
+        if PureWindowsPath(name).drive and os.name != "nt":
+            raise ValueError(f"{name!r} is an absolute path of Windows; write it relative to the table")
+        if above + slash not in self._opened:
+            self._opened[above + slash] = self._open_first(PurePosixPath(above + slash), name)
+        return self._opened[above + slash], file
+
+    def _open_first(self, path: PurePosixPath, name: str) -> Opened | None:
+        """The first directory that a path leads to. A `..` counts only at its beginning, and not over links."""
+        climbs = _climbs(path)
+        places = [Path(os.path.normpath(root / path)) if climbs else root / path for root in self.roots]
+        places = [place for place in places if self._holds(place)]
+        if not places or ".." in path.parts[climbs:]:
+            raise ValueError(f"{name!r} leads out of {' and '.join(map(str, self.roots))}")
+        for place in places:
+            if (directory := self._list(place)) is not None:
+                return Opened(directory, place != places[0], directory.path != place)
+        return None
+
+    def _list(self, path: Path) -> Directory | None:
+        """The directory at a path below a root, else the only one there of another spelling, else None."""
+        if directory := self._list_exactly(path):
+            return directory
+        root = next((root for root in self.roots if path.is_relative_to(root)), None)
+        if root is None:
+            return None
+        directory = self._list_exactly(root)
+        for part in path.relative_to(root).parts:
+            alike = directory.folders_alike(part) if directory else []
+            if directory is None or (part not in alike and len(alike) != 1):
+                return None
+            directory = self._list_exactly(directory.path / (part if part in alike else alike[0]))
+        return directory
+
+    def _list_exactly(self, path: Path) -> Directory | None:
+        if path not in self._listed:
+            self._listed[path] = list_directory(path)
+        return self._listed[path]
+
+    def _holds(self, path: Path) -> bool:
+        place = absolute(path)
+        return any(place.is_relative_to(bound) for bound in self._bounds)
 
 
-@dataclass
-class PostCollector:
-    """Collects the posts, problems and notes of a reader. A repeated id is reported; the first is kept."""
+def find_elsewhere(name: str, root: Path) -> Path | None:
+    """The folder near `root` that `--images` must name for a file that `name` does not lead to; None if not found."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    climbs = _climbs(path)
+    above = absolute(root)
+    for folder in (above, *above.parents[:2], *_folders(above), *_folders(above.parent)):
+        with suppress(OSError):
+            if not Path(os.path.normpath(folder / path)).is_file():
+                continue
+            if path.is_absolute():
+                return Path(path.parent)
+            first = path.parts[climbs : climbs + 1] if 0 < climbs < len(path.parts) - 1 else ()
+            return Path(os.path.normpath(folder.joinpath(*path.parts[:climbs], *first)))
+    return None
 
-    samples: list[Sample] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    _seen: dict[str, str] = field(default_factory=dict)
 
-    def report(self, file: str, line: int | None, reason: str) -> None:
-        self.problems.append(Problem(file, line, reason))
+def _climbs(path: PurePosixPath) -> int:
+    """How many `..` it begins with."""
+    return len(list(takewhile("..".__eq__, path.parts)))
 
-    def claim(self, id: str, file: str, line: int) -> bool:
-        """Reserve an id for one post; report it and return False where it is taken."""
-        if id in self._seen:
-            self.report(file, line, f"id {id!r} is already in {self._seen[id]}; the first one is kept")
-            return False
-        self._seen[id] = f"{file}:{line}"
-        return True
 
-    def add(self, sample: Sample, file: str, line: int) -> None:
-        """Append a post whose id was claimed."""
-        if sample.image is None and sample.text is None:
-            self.report(file, line, f"post {sample.id!r} has neither image nor text")
-        self.samples.append(sample)
-
-    def pick(self, found: list[Path], id: str, file: str, line: int) -> Path | None:
-        """The first of the files found for an id; others are reported."""
-        if len(found) > 1:
-            others = ", ".join(path.name for path in found[1:])
-            self.report(file, line, f"post {id!r} has several files: {found[0].name} is used, not {others}")
-        return found[0] if found else None
+def _folders(path: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from islice((entry for entry in sorted(path.iterdir()) if entry.is_dir()), NEIGHBOURS)

@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, _imaging
+from PIL import Image, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from ..spec import BadItem
 from .decode_limits import MAX_READS, MEMORY, LimitedReader, MemoryBudget
+from .formats import FORMATS, detect_format
 
 if TYPE_CHECKING:
     import torch
@@ -41,30 +38,13 @@ BAND = 2**18  # pixels converted to RGB at a time: a copy that fits a processor'
 MAX_REPEATS = 50  # of a block that belongs in a file once, and that Pillow joins or unpacks each time:
 ONCE = {"JPEG": b"Exif\0\0", "PNG": b"iCCP"}
 MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python
-BYTES_PER_PIXEL = {"WEBP": 20}  # at the peak of decoding; of other formats,
+BYTES_PER_PIXEL = {"WEBP": 20, "AVIF": 20}  # at the peak of decoding; of other formats,
 OTHER_BYTES = 10
 
 _imaging.set_block_size(64 << 20)  # larger than what malloc keeps for a thread: freed images are given back at once
 _budget = MemoryBudget(MEMORY)
 _quiet_lock = threading.Lock()
 
-
-class _Jpeg(JpegImageFile):
-    def getexif(self) -> Image.Exif:
-        """Empty: Pillow reads the resolution here, and would warn of damaged metadata or fail on it."""
-        return Image.Exif()
-
-
-# Image.open is not used: it would start decoders of rare formats, warn of its own size limit, and refuse larger images
-# before their size is known.
-FORMATS: dict[str, tuple[tuple[bytes, ...], type[ImageFile.ImageFile]]] = {
-    "JPEG": ((b"\xff\xd8\xff",), _Jpeg),
-    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
-    "GIF": ((b"GIF87a", b"GIF89a"), GifImageFile),
-    "BMP": ((b"BM",), BmpImageFile),
-    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
-    "WEBP": ((b"RIFF",), WebPImageFile),
-}
 
 # EXIF orientation -> the transposition that makes the image upright.
 UPRIGHT = {
@@ -94,12 +74,10 @@ def decode_pixels(raw: bytes, using: ExitStack | None = None) -> Pixels:
     """Decode to an array (H, W, 3), without torch."""
     if not raw:
         raise BadItem("empty file")
-    kind = next((name for name, (starts, _) in FORMATS.items() if raw.startswith(starts)), None)
-    if kind is None or (kind == "WEBP" and raw[8:12] != b"WEBP"):
-        raise BadItem("not an image")
+    kind = detect_format(raw)
     try:
         with ExitStack() as own:
-            if kind in {"GIF", "TIFF"} or (kind == "PNG" and b"acTL" in raw):
+            if kind in {"GIF", "TIFF", "AVIF"} or (kind == "PNG" and b"acTL" in raw):
                 own.enter_context(_quiet())
             return _decode(raw, kind, using or own)
     except BadItem:
@@ -235,7 +213,7 @@ def _silence_tiff() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop Pillow's warnings about TIFF tags and animation frames; one at a time, as the filter is global."""
+    """Drop Pillow's warnings about tags and animation frames; one at a time, as the filter is global."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

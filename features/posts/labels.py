@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from .cells import Tally, count_missing, is_missing
-from .folder import IMAGE_SUFFIXES, TEXT_SUFFIXES, Folder, PostCollector
-from .samples import Sample
-from .text import read_lines
+from .collector import PostCollector
+from .directory import is_file, is_folder
+from .post_folder import PostFolder
 
 LabelRule = Literal["paper", "text", "image", "agree"]
 
-COURSE_FILES = ("train.txt", "test_without_label.txt")
+# Label files, and the split that each is.
+COURSE_FILES = {"train.txt": None, "test_without_label.txt": None}
+ID_LABEL_FILES = {"ID-label.txt": None}
+ID_LABEL_SPLITS = {f"ID-label-{name}.txt": name.replace("dev", "val") for name in ("train", "val", "dev", "test")}
 MVSA_FILE = "labelResultAll.txt"
-ID_LABEL_FILE = "ID-label.txt"
 POLARITIES = ("positive", "neutral", "negative")
-UNDECODABLE = "neither UTF-8 nor GB18030; save the file as UTF-8"
+UNDECODABLE = "neither UTF-8, GB18030 nor Windows-1252; save the file as UTF-8"
 
 
 class NoLabelError(ValueError):
     """A label rule gives a post no label; the message is the reason."""
 
 
-def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> None:
-    """Those of the files that exist: lines `id,label`; an empty label or `null` is none, as are other words for it."""
-    folder = Folder(root / "data")
+def read_pairs(root: Path, posts: PostCollector, *, files: Mapping[str, str | None]) -> None:
+    """Those of the files that exist, each with its split: lines `id,label`; an empty label or `null` is none.
+
+    So are the other words for a missing value.
+    """
+    folder = PostFolder(root / "data", posts)
     tally = Tally()
-    for name in (name for name in files if (root / name).is_file()):
+    for name, split in ((name, split) for name, split in files.items() if is_file(root / name)):
         for number, (line, text) in enumerate(_lines(root / name, posts)):
             id, comma, label = (part.strip() for part in text.rpartition(","))
             if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
@@ -40,19 +45,20 @@ def read_pairs(root: Path, posts: PostCollector, *, files: Sequence[str]) -> Non
                 missing = is_missing(label)
                 if missing and label.lower() not in {"", "null"}:  # the words of the layout itself
                     count_missing("label", label, tally)
-                _add(folder, posts, id, None if missing else label, name, line)
+                folder.add(id, None if missing else label, split, name, line)
     posts.notes.extend(tally.notes())
-    _note_unlisted(folder, posts, [sample.id for sample in posts.samples])
+    folder.note_rest([sample.id for sample in posts.samples])
+    _note_unread(root, posts, files)
 
 
 def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     """`labelResultAll.txt`: `id`, then one `text,image` pair of labels per annotator, between tabs."""
-    folder = Folder(root / "data")
+    folder = PostFolder(root / "data", posts)
     dropped: Counter[str] = Counter()
     listed: list[str] = []
-    for line, text in _lines(root / MVSA_FILE, posts):
+    for number, (line, text) in enumerate(_lines(root / MVSA_FILE, posts)):
         id, *columns = (part.strip() for part in text.split("\t"))
-        if not listed and id.lower() == "id":
+        if number == 0 and id.lower() == "id":
             continue
         pairs = [tuple(part.strip().lower() for part in column.split(",")) for column in columns]
         if not id or not pairs or any(len(p) != 2 or not set(p) <= set(POLARITIES) for p in pairs):
@@ -67,9 +73,20 @@ def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
         except NoLabelError as reason:
             dropped[str(reason)] += 1
         else:
-            _add(folder, posts, id, label, MVSA_FILE, line)
+            folder.add(id, label, None, MVSA_FILE, line)
     posts.notes.append(_kept_and_dropped(rule, len(posts.samples), dropped))
-    _note_unlisted(folder, posts, listed)
+    folder.note_rest(listed)
+    _note_unread(root, posts, [MVSA_FILE])
+
+
+def find_id_labels(root: Path) -> Mapping[str, str | None]:
+    """The ID-label files of a folder: one for each split, else the one of all posts, else none."""
+    if not is_folder(root / "data"):
+        return {}
+    found = [
+        {name: files[name] for name in files if is_file(root / name)} for files in (ID_LABEL_SPLITS, ID_LABEL_FILES)
+    ]
+    return found[0] or found[1]
 
 
 def combine(text: Sequence[str], image: Sequence[str], *, rule: LabelRule) -> str:
@@ -101,28 +118,21 @@ def _kept_and_dropped(rule: str, kept: int, dropped: Counter[str]) -> str:
     return f"label rule {rule}: kept {kept}, dropped {dropped.total()}{listed}"
 
 
-def _add(folder: Folder, posts: PostCollector, id: str, label: str | None, file: str, line: int) -> None:
-    try:
-        images, texts = folder.candidates(id, IMAGE_SUFFIXES), folder.candidates(id, TEXT_SUFFIXES)
-    except ValueError as error:
-        posts.report(file, line, f"id refused: {error}")
-        return
-    image, text = posts.pick(images, id, file, line), posts.pick(texts, id, file, line)
-    posts.add(Sample(id, image, text, label), file, line)
-
-
 def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
     """Line number and text of every line that is not blank; undecodable lines are reported."""
-    for line, text in enumerate(read_lines(path), start=1):
+    for line, text in enumerate(posts.lines(path), start=1):
         if text is None:
             posts.report(path.name, line, UNDECODABLE)
         elif text.strip():
             yield line, text
 
 
-def _note_unlisted(folder: Folder, posts: PostCollector, listed: Sequence[str]) -> None:
-    if unlisted := folder.stems().difference(listed):
-        posts.notes.append(f"{len(unlisted)} posts in data/ are in no label file and are left out")
+def _note_unread(root: Path, posts: PostCollector, read: Collection[str]) -> None:
+    """Note label files of other layouts."""
+    known = [*COURSE_FILES, MVSA_FILE, *ID_LABEL_FILES, *ID_LABEL_SPLITS]
+    unread = [name for name in known if name not in read and is_file(root / name)]
+    if unread:
+        posts.notes.append(f"not read: {', '.join(unread)}; --layout names the layout to read")
 
 
 def _quoted(text: str) -> str:

@@ -10,18 +10,24 @@ from typing import get_args
 
 from . import labels, tables
 from .classes import merge_spellings
+from .collector import PostCollector
 from .columns import CANONICAL
-from .folder import PostCollector
+from .directory import is_file, is_folder
 from .labels import LabelRule
 from .samples import Corpus
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """`label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to columns, NAME or #4."""
+    """How posts are read, as `msa check --help` says.
+
+    `label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to columns of a table, NAME or #4;
+    `images` is the folder from which the paths of images count, None: that of the table, or data/.
+    """
 
     label_rule: LabelRule = "paper"
     columns: Mapping[str, str] = field(default_factory=dict)
+    images: Path | None = None
 
     def __post_init__(self) -> None:
         if self.label_rule not in get_args(LabelRule):
@@ -29,6 +35,10 @@ class ReadOptions:
         for name in self.columns:
             if name not in CANONICAL:
                 raise ValueError(f"unknown column {name!r}; choose among {', '.join(CANONICAL)}")
+        if self.images is not None and not self.images.is_dir():
+            raise ValueError(
+                f"no such folder: {str(self.images)!r}; --images names the one that image paths count from"
+            )
 
 
 @dataclass(frozen=True)
@@ -44,18 +54,18 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "course": Layout(
         "data/ beside train.txt or test_without_label.txt",
-        lambda path: (path / "data").is_dir() and any((path / f).is_file() for f in labels.COURSE_FILES),
+        lambda path: is_folder(path / "data") and any(is_file(path / f) for f in labels.COURSE_FILES),
         lambda path, posts, options: labels.read_pairs(path, posts, files=labels.COURSE_FILES),
     ),
     "mvsa": Layout(
         "data/ beside labelResultAll.txt",
-        lambda path: (path / "data").is_dir() and (path / labels.MVSA_FILE).is_file(),
+        lambda path: is_folder(path / "data") and is_file(path / labels.MVSA_FILE),
         lambda path, posts, options: labels.read_mvsa(path, posts, rule=options.label_rule),
     ),
     "id-label": Layout(
-        "data/ beside ID-label.txt",
-        lambda path: (path / "data").is_dir() and (path / labels.ID_LABEL_FILE).is_file(),
-        lambda path, posts, options: labels.read_pairs(path, posts, files=[labels.ID_LABEL_FILE]),
+        "data/ beside ID-label.txt, or ID-label-train.txt and ID-label-test.txt",
+        labels.find_id_labels,
+        lambda path, posts, options: labels.read_pairs(path, posts, files=labels.find_id_labels(path)),
     ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",
@@ -93,7 +103,7 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
         raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
     if name is None:
         raise ValueError(f"layout {layout!r} needs {LAYOUTS[layout].files}; {str(data)!r} has none; try auto")
-    posts = PostCollector()
+    posts = PostCollector(options.images)
     LAYOUTS[name].read(data, posts, options)
     samples, spellings = merge_spellings(posts.samples)
     root = data if data.is_dir() else data.parent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,12 @@ def load_json(file: Path, known: frozenset[str]) -> Table:
 
     Raises ValueError for a file that is nothing of these.
     """
-    lines = read_lines(file)
+    lines, notes = read_lines(file)
+    table = _load_json(file, lines, known)
+    return replace(table, notes=[*notes, *table.notes])
+
+
+def _load_json(file: Path, lines: Sequence[str | None], known: frozenset[str]) -> Table:
     problems: list[tuple[int, str]] = []
     values: list[Numbered] = []
     fault = "a line in no known encoding"

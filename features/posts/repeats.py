@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .cells import Tally
-from .folder import PostCollector
+from .collector import PostCollector
 from .samples import Sample
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Problem:
     line: int | None
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """What problems of its kind have in common: the reason without names and numbers, up to its first colon."""
+        return re.sub(r"(?<!\w)(['\"]).*?\1(?!\w)|[0-9]+", "…", self.reason).partition(": ")[0]
+
     def __str__(self) -> str:
         return f"{self.file}{'' if self.line is None else f':{self.line}'}: {self.reason}"
 
@@ -92,3 +98,18 @@ class Corpus:
     def labels(self) -> list[str]:
         """The distinct labels, sorted: the order of every class axis."""
         return sorted({s.label for s in self.samples if s.label is not None})
+
+    def require(self, modality: Modality) -> None:
+        """Raise ValueError where none of the posts has this modality: more likely its files were not found."""
+        if self.samples and all(
+            (sample.image if modality == "image" else sample.text) is None for sample in self.samples
+        ):
+            raise ValueError(absent(modality, len(self.samples), self.root))
+
+
+def absent(modality: Modality, posts: int, where: Path) -> str:
+    """The error for posts of which none has a modality that an encoder reads."""
+    return (
+        f"none of the {posts} posts in {where} has {'an image' if modality == 'image' else 'a text'}; "
+        f"`msa check` shows what was looked for, --{modality} none leaves the {modality}s out"
+    )

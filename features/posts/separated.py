@@ -6,13 +6,13 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .columns import Table
-from .folder import IMAGE_SUFFIXES
+from .directory import IMAGE_SUFFIXES
 from .labels import UNDECODABLE
 from .text import read_lines
 
@@ -34,7 +34,9 @@ _DIGITS = re.compile(r"\d+")
 
 def load_separated(file: Path, known: frozenset[str]) -> Table:
     """Read a CSV or TSV file; `known` names of columns tell its separator. Raises ValueError if it cannot be read."""
-    return split_table(read_lines(file), "\t" if file.suffix.lower() == ".tsv" else ",", known)
+    lines, notes = read_lines(file)
+    table = split_table(lines, "\t" if file.suffix.lower() == ".tsv" else ",", known)
+    return replace(table, notes=[*notes, *table.notes])
 
 
 def split_table(lines: Sequence[str | None], separator: str, known: frozenset[str]) -> Table:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_images
+from .collector import PostCollector
 from .columns import Table, find_columns, known_names, note_images
-from .folder import Folder, PostCollector
+from .directory import is_leftover
+from .folder import Folder
 from .records import load_json, load_parquet
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
@@ -38,7 +41,7 @@ def find_tables(path: Path) -> list[Path]:
     """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
         return [path] if path.suffix.lower() in LOADERS else []
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and not is_leftover(p.name))
     groups = [[p for p in files if p.suffix.lower() in suffixes] for suffixes in GROUPS]
     posts = [[p for p in group if p.stem.lower() == "posts"] for group in groups]
     return next(filter(None, [*posts, *groups]), [])
@@ -48,7 +51,10 @@ def find_metadata(path: Path) -> list[Path]:
     """The `metadata.csv` or `.jsonl` of the folder and of its direct sub-folders, train and val before test."""
     if not path.is_dir():
         return []
-    folders = sorted((child for child in path.iterdir() if child.is_dir()), key=lambda f: (_rank(f.name), f.name))
+    folders = sorted(
+        (child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)),
+        key=lambda f: (_rank(f.name), f.name),
+    )
     files = [f / name for f in (path, *folders) for name in ("metadata.csv", "metadata.jsonl")]
     return [file for file in files if file.is_file()]
 
@@ -135,7 +141,7 @@ def _read(
 
 def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:
     """The posts of a table; what cannot be read is reported, and costs a row only where it is the id."""
-    shown, stem, folder = source.shown, source.file.stem, Folder(source.file.parent)
+    shown, stem, folder = source.shown, source.file.stem, posts.image_folder(source.file.parent)
     unknown: dict[str, list[int]] = {}  # split that is none of SPLITS -> its lines
     for line, reason in source.table.problems:
         posts.report(shown, line, reason)
@@ -160,6 +166,7 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         id = id if "id" in cells else source.prefix + id
         sample = Sample(id, image, cells.get("text"), cells.get("label"), split, cells.get("group"))
         yield Row(shown, line, stem, sample)
+    posts.note_files(folder)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
         more = ", …" if len(unknown) > 5 else ""
@@ -173,18 +180,14 @@ def _find_image(
     """The file of an image, or of the first of several; what is refused or absent is reported."""
     if name is None:
         return None
-    try:
-        image = folder.find(name)
-        if image is None and (several := split_images(name)):
+    if several := split_images(name):
+        whole = None
+        with suppress(ValueError):
+            whole = folder.find(name)
+        if whole is None:
             count_images(tally)
             name = several[0]
-            image = folder.find(name)
-    except ValueError as error:
-        posts.report(file, line, f"image refused: {error}")
-        return None
-    if image is None:
-        posts.report(file, line, f"image {name!r} does not exist")
-    return image
+    return posts.find_image(folder, name, file, line)
 
 
 def _read_split(source: _Source, cells: Mapping[str, str | None], tally: Tally) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from .samples import read_file
 MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs seconds for so many
 MAX_CLEANING = 10_000_000  # characters that `clean_text` may process in its repeated passes
 
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its marks
+UTF_8, UTF_16, GB18030, WINDOWS = "UTF-8", "UTF-16", "GB18030", "Windows-1252"  # as Python knows them, too
+UTF_8_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+# Bytes beyond ASCII, as signs of GB18030 (pairs, and four bytes with digits; its rows A8 and A9 hold dashes) or
+# of Windows-1252 (single bytes), or of neither: an accented letter beside a quotation mark, or before a capital, or
+# before ASCII that is no letter but could be the second byte of a pair.
+_FOREIGN = re.compile(
+    rb"(?:[\x80-\x9f][\xc0-\xff]|[\xc0-\xff][\x80-\x9f])(?![\x80-\xff])|[\xdf-\xff][A-Z]|[\x80-\xa7\xaa-\xff][\[-`@{-~]"
+    rb"|(?P<pair>[\x81-\xfe][0-9][\x81-\xfe][0-9]|[\xa8\xa9][@-~]|[\x80-\xff]{2,})|(?P<single>[\x80-\xff])"
+)
 
 # Words without sentiment. Negations and contrasts (not, no, never, nor, but, …) are left out on purpose.
 STOP_WORDS = frozenset(
@@ -35,40 +46,49 @@ _EMOJI_STYLE = re.compile("[\ufe00-\ufe0f]")  # variation selectors, which are m
 _WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})  # letters, digits and their marks
 
 
-def read_lines(path: Path) -> list[str | None]:
-    """The lines of a label file or table, as `decode_lines` returns them. Raises ValueError."""
+def read_lines(path: Path) -> tuple[list[str | None], list[str]]:
+    """The lines of a label file or table, as `decode_lines` returns them, and notes of encodings. Raises ValueError."""
     try:
-        return decode_lines(path.read_bytes())
+        lines, encodings = decode_lines(path.read_bytes())
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
     except BadItem as error:
         raise ValueError(f"cannot read {path}: {error}; save it as UTF-8") from error
+    return lines, [f"{count} lines read as {name}" for name, count in encodings.items()]
 
 
-def decode_lines(raw: bytes) -> list[str | None]:
+def decode_lines(raw: bytes) -> tuple[list[str | None], Counter[str]]:
     """Decode a label file or table line by line, without line ends; None for a line in no known encoding.
 
-    The encoding of most lines is tried first, so that a few damaged ones do not change that of the whole file.
+    The encoding of most lines is tried first, so that a few damaged ones do not change that of the whole file. Also
+    returns how many lines are in which encoding, those in UTF-8 and UTF-16 left out.
     """
-    if raw.startswith(UTF_16):
-        raw = _characters(raw).encode()
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if raw.startswith(UTF_16_MARKS):
+        raw = _characters(raw)[0].encode()
+    raw = raw.removeprefix(UTF_8_MARK)
     if b"\n" not in raw:
         raw = raw.replace(b"\r", b"\n")
     lines = [line.removesuffix(b"\r") for line in raw.split(b"\n")]
-    foreign = sum(_try(line, "utf-8") is None for line in lines)
+    foreign = [line for line in lines if _try(line, UTF_8) is None]
     beyond_ascii = sum(not line.isascii() for line in lines)
-    first, second = ("utf-8", "gb18030") if 2 * foreign <= beyond_ascii else ("gb18030", "utf-8")
-    decoded = [_try(line, first) for line in lines]
-    return [_try(line, second) if text is None else text for line, text in zip(lines, decoded, strict=True)]
+    other = WINDOWS if 2 * sum(map(_is_windows, foreign)) > len(foreign) else GB18030
+    # Any line could be Windows-1252, but hardly one of it is UTF-8.
+    encodings = (UTF_8, other) if other == WINDOWS or 2 * len(foreign) <= beyond_ascii else (other, UTF_8)
+    decoded = [_first(line, UTF_8 if line.isascii() else encodings[0], encodings[1]) for line in lines]
+    return [text for text, _ in decoded], Counter(name for text, name in decoded if text is not None and name == other)
 
 
 def decode_text(raw: bytes) -> str:
-    """Decode one text: UTF-8 or UTF-16 by its mark, UTF-8, else GB18030; stripped, line ends as `\\n`.
+    """Decode one text: UTF-8 or UTF-16 by its mark, UTF-8, else GB18030 or Windows-1252; line ends as `\\n`, stripped.
 
     Raises BadItem for binary data, for bytes in none of these encodings, and beyond MAX_CHARACTERS.
     """
-    return _normalise(_characters(raw))
+    return _normalise(_characters(raw)[0])
+
+
+def text_encoding(raw: bytes) -> str:
+    """The encoding in which `decode_text` reads it. Raises BadItem where it is none of those."""
+    return _characters(raw)[1]
 
 
 def read_text(source: Path | str) -> str:
@@ -111,12 +131,35 @@ def _strict(text: str) -> str:
 CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "social": _social, "strict": _strict}
 
 
-def _characters(raw: bytes) -> str:
-    for encoding in ("utf-16",) if raw.startswith(UTF_16) else ("utf-8-sig", "gb18030"):
-        text = _try(raw, encoding)
-        if text is not None:
-            return text
-    raise BadItem("neither UTF-8, UTF-16 nor GB18030")
+def _characters(raw: bytes) -> tuple[str, str]:
+    """The text of a file, and its encoding."""
+    others = (UTF_8, WINDOWS if not raw.isascii() and _is_windows(raw) else GB18030)
+    text, encoding = _first(raw.removeprefix(UTF_8_MARK), *((UTF_16,) if raw.startswith(UTF_16_MARKS) else others))
+    if text is None:
+        raise BadItem("neither UTF-8, UTF-16, GB18030 nor Windows-1252")
+    return text, encoding
+
+
+def _is_windows(raw: bytes) -> bool:
+    """Whether bytes that are not UTF-8 are Windows-1252 rather than GB18030.
+
+    Its characters beyond ASCII are single bytes, mostly within words or beside spaces. Those of GB18030 are two bytes,
+    of which the second is seldom a letter, or four. So `don\\x92t` is Windows-1252, though GB18030 could be read.
+    """
+    kinds = Counter(match.lastgroup for match in _FOREIGN.finditer(raw))
+    if kinds["single"] <= kinds["pair"] or _try(raw, WINDOWS) is None:
+        return False
+    dense = 3 * sum(byte > 0x7F for byte in raw) > len(raw)  # Chinese without spaces
+    return not dense or _try(raw, GB18030) is None
+
+
+def _first(raw: bytes, *encodings: str) -> tuple[str | None, str]:
+    """The text in the first of the encodings that can be, and that encoding; None, and the last, where none can."""
+    text, encoding = None, ""
+    for encoding in encodings:
+        if (text := _try(raw, encoding)) is not None:
+            break
+    return text, encoding
 
 
 def _try(raw: bytes, encoding: str) -> str | None:

@@ -16,6 +16,7 @@ from ...features.store.json_files import read_toml
 from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
+    "check": {"all"},
     "extract": {"shard", "dry-run", "recipe"},
     "train-head": {"recipe", "from"},
     "ablate": {"recipe"},

@@ -20,9 +20,9 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PLAIN = {"→": "->", "–": "-", "−": "-", "±": "+-", "…": "...", "×": "x", "Δ": "d"}  # where a terminal has ASCII alone
 
 
-def show(result: Any, as_json: bool) -> None:
-    """Print a result as its text, or as one JSON object."""
-    print(to_json(result.to_dict()) if as_json else printable(result.to_text()))
+def show(result: Any, as_json: bool, **options: Any) -> None:
+    """Print a result as its text, which `options` may shape, or as one JSON object."""
+    print(to_json(result.to_dict()) if as_json else printable(result.to_text(**options)))
 
 
 def note(message: str) -> None:

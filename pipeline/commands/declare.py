@@ -22,7 +22,7 @@ FIRST = (  # the options that matter first, in the panel without a name
     *("lr", "seed", "limit", "runs", "name", "as_json"),
 )
 PANELS = {
-    "Posts": ("layout", "label_rule", "column", "clean", "rows", "rehash"),
+    "Posts": ("layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
     "Encoders": ("cache", "weights", "local_files_only", "max_length", "layers", "pool", "dtype", "tokens", "views"),
     "Head": ("recipe", "replay"),
     "Training": ("checkpoint_every", "unlabelled"),

@@ -19,11 +19,16 @@ app = typer.Typer()
 
 
 @command(app, panel=EMBEDDINGS, example="msa check posts")
-def check(posts: InputPosts, cache: Cache = Path("cache"), as_json: Json = False) -> None:
+def check(
+    posts: InputPosts,
+    cache: Cache = Path("cache"),
+    every: Annotated[bool, Option("--all", help="Print every problem, or the first ten of each kind.")] = False,
+    as_json: Json = False,
+) -> None:
     """Read the posts; report labels, gaps and duplicates."""
     from ...features.posts import check
 
-    show(check.check_corpus(posts.read(), cache), as_json)
+    show(check.check_corpus(posts.read(), cache), as_json, every=every)
 
 
 @command(app, panel=EMBEDDINGS, example="msa extract posts --image efficientnet_lite0 --text minilm")
@@ -78,6 +83,9 @@ def extract(
     show(extraction, as_json)
     if extraction.bad_share > max_bad:
         note(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")
+        raise typer.Exit(1)
+    if extraction.empty:
+        note(f"every item of {', '.join(extraction.empty)} is missing or empty; `msa check` shows what was read")
         raise typer.Exit(1)
 
 

@@ -66,6 +66,7 @@ class ReadingOptions:
     layout: str = setting("auto", "Data layout by name; auto: detected.")
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
     column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet or text=#4; repeatable.")
+    images: Path | None = setting(None, "Folder that image paths count from; the table's, or data/, if left out.")
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
     rehash: bool = setting(False, "Read every file again, also those unchanged since the last command.")
 
@@ -73,7 +74,8 @@ class ReadingOptions:
         from ...features.posts.layouts import ReadOptions, read_corpus
 
         columns = read_pairs("--column", self.column)
-        corpus = read_corpus(path, layout=self.layout, options=ReadOptions(self.label_rule, columns))
+        options = ReadOptions(self.label_rule, columns, self.images)
+        corpus = read_corpus(path, layout=self.layout, options=options)
         return replace(corpus, samples=corpus.samples[: self.limit or None], rehash=self.rehash)
 
 

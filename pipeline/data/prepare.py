@@ -7,7 +7,7 @@ from dataclasses import replace
 from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
 from ...features.messages import notify
-from ...features.posts.samples import Corpus
+from ...features.posts.samples import Corpus, absent
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
@@ -36,6 +36,9 @@ def prepare(
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
         near_duplicates=data_config.near_duplicates,
     )
+    for modality, side in table.sides.items():
+        if not side.present.any():
+            raise ValueError(absent(modality, len(side.present), corpus.root))
     splits = data_config.cache / "splits"
     posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)
     folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)

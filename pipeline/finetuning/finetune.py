@@ -94,6 +94,7 @@ def finetune(
         raise ValueError(f"{out} exists already; give another folder to --out")
     check_writable(out, "--out")
     check_encodable(corpus)
+    corpus.require(modality)
     source = _open(name, modality, options)
     contents, posts = join_posts(corpus, cache, near_duplicates=near_duplicates)
     posts = mark_test_posts(posts, cache / "splits")

@@ -19,6 +19,7 @@ from torchvision import models
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
+from msa.features.extraction.dry_run import estimate
 from msa.features.extraction.extract import extract
 from msa.features.posts.content import content_key, text_key
 from msa.features.posts.samples import Corpus, Sample
@@ -197,6 +198,16 @@ def test_a_vectors_file_is_found_again_from_its_cache(tmp_path: Path, monkeypatc
     (tmp_path / "vectors.txt").write_text("2 3\nlovely 1 0 2\nday 0 1 9\n")
     with pytest.raises(ValueError, match="fingerprint"):
         reopen(spec, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("command", [extract, estimate])
+def test_posts_without_any_image_are_refused_before_an_encoder_is_opened(tmp_path: Path, command: Any) -> None:
+    samples = [Sample(str(number), None, f"text {number}") for number in range(3)]
+    posts = Corpus(tmp_path, "table", samples)
+    with pytest.raises(ValueError, match=r"none of the 3 posts .* has an image; .* --image none leaves the images out"):
+        command(posts, EncoderRequest(("no such encoder",), ("gensim:word2vec",)), tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"has a text; .* --text none"):
+        command(replace(posts, samples=[Sample("1", tmp_path / "1.jpg", None)]), EncoderRequest((), ("x",)), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps, features
 
 from msa.features.posts.images import UPRIGHT, _scans, decode_image
 from msa.features.spec import BadItem
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 PHOTO = NOISE.filter(ImageFilter.GaussianBlur(3))
 
 
@@ -45,6 +46,23 @@ def test_jpeg_gives_the_pixels_that_pillow_opens(subsampling: int, progressive: 
 def test_lossless_formats_give_back_their_pixels(format: str) -> None:
     image = PHOTO.quantize(64).convert("RGB") if format == "GIF" else PHOTO
     assert torch.equal(decode_image(save(image, format, lossless=True)), pixels(image))
+
+
+@AVIF
+def test_avif_gives_the_pixels_that_pillow_opens_upright_and_on_white() -> None:
+    exif = Image.Exif()
+    exif[274], exif[282] = 6, 72.0
+    raw = save(PHOTO, "AVIF", quality=90, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(raw)))
+    assert upright.size == (48, 64)
+    assert torch.equal(decode_image(raw), pixels(upright))
+    clear = save(Image.new("RGBA", (16, 16), (200, 40, 90, 0)), "AVIF")
+    assert decode_image(clear).min() == 255
+    with pytest.raises(BadItem, match="AVIF"):
+        decode_image(raw[: len(raw) // 2])
+    tags = raw.index(b"MM\0*") + 9
+    damaged = raw[:tags] + b"\x63" + raw[tags + 1 :]  # says that it holds 99
+    assert torch.equal(decode_image(damaged), decode_image(raw))  # without a warning, which pytest would raise
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA"])
@@ -140,10 +158,26 @@ def png_of_size(width: int, height: int) -> bytes:
     ("raw", "reason"),
     [
         (b"", "empty file"),
-        (b"hello, this is text", "not an image"),
+        (b"404: Not Found\n", "a text that begins with '404: Not Found\\n'; download the image again"),
+        (b"\1\2\3\4", "not an image"),
         (b"RIFF\0\0\0\0WAVE", "not an image"),
+        (b"RIFF\0\0\0\0AVI LIST", "a video; save one of its frames as JPEG or PNG"),
+        (b"\0\0\0\x1cftypisom\0\0", "a video; save one of its frames as JPEG or PNG"),
+        (b"\0\0\0\x18ftypheix\0\0\0\0mif1heix", "a HEIC image, which is not read; convert it to JPEG or PNG"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image, which is not read; convert it to JPEG or PNG"),
+        (b"\xffO\xffQ\0/", "a JPEG 2000 image, which is not read; convert it to JPEG or PNG"),
+        (b"\xff\n\xfa\x1f", "a JPEG XL image, which is not read; convert it to JPEG or PNG"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- x -->\n<svg width="1">', "an SVG drawing, which is not read"),
+        (b"%PDF-1.7\n", "a PDF file; convert it to JPEG or PNG"),
+        (b"PK\x03\x04\x14\0", "a compressed file; unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS"),
+        (b"../.git/annex/objects/x/SHA256E-s1--2.jpg", "a pointer of git-annex"),
+        (b"\n\n<!doctype HTML>\n<title>404</title>", "a saved web page; download the image again"),
+        (b"<html><body>Sign in", "a saved web page; download the image again"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "XML or JSON, perhaps a server's error"),
+        (b'{"error": "rate limit"}', "XML or JSON, perhaps a server's error; download the image again"),
         (b"\xff\xd8", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "an EPS drawing, which is not read"),
         (png_of_size(9000, 90000), "9000x90000 pixels: over the limit of 50 megapixels"),
         (png_of_size(7072, 7072), "7072x7072 pixels: over the limit of 50 megapixels"),
         (png_of_size(0, 5), "damaged PNG: "),
@@ -218,7 +252,7 @@ def test_a_jpeg_without_its_last_bytes_is_truncated(cut: int) -> None:
         decode_image(save(PHOTO, "JPEG")[:-cut])
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", pytest.param("AVIF", marks=AVIF)])
 def test_mutated_files_decode_or_are_refused_in_silence(format: str, capfd: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(format)
     exif = Image.Exif()

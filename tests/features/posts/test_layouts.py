@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msa.features.posts.folder import inside
 from msa.features.posts.labels import POLARITIES, NoLabelError, combine
 from msa.features.posts.layouts import LAYOUTS, ReadOptions, read_corpus
 
@@ -102,17 +101,6 @@ def test_ids_that_leave_the_folder_are_refused(tmp_path: Path, id: str) -> None:
     assert [s.id for s in corpus.samples] == ["1"]
     assert [(p.file, p.line) for p in corpus.problems] == [("train.txt", 1)]
     assert corpus.problems[0].reason.startswith("id refused: ")
-
-
-@given(st.text(alphabet="ab./\\:~ \0", max_size=12))
-def test_a_name_inside_never_climbs(name: str) -> None:
-    try:
-        path = inside(name)
-    except ValueError:
-        return
-    assert not path.is_absolute()
-    assert ".." not in path.parts
-    assert path.name
 
 
 SINGLE = "ID\ttext,image\n1\tpositive,positive\n2\tneutral,negative\n3\tpositive,negative\n4\tpositive,neutral\n"

@@ -95,8 +95,8 @@ def test_bad_rows_are_reported_with_their_first_line_and_the_rest_is_read(tmp_pa
     reasons = {p.line: p.reason for p in corpus.problems}
     assert sorted(reasons) == [2, 3, 4, 5, 6, 9]
     assert "does not exist" in reasons[2]
-    assert "leaves the data folder" in reasons[3]
-    assert "write it relative" in reasons[4]
+    assert "leads out of" in reasons[3]
+    assert "leads out of" in reasons[4]
     assert "4 fields, but the header has 3" in reasons[5]
     assert reasons[6] == "the id is empty"
     assert "first one is kept" in reasons[9]

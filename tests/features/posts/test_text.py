@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from msa.features.posts.text import (
     decode_lines,
     decode_text,
     read_text,
+    text_encoding,
 )
 from msa.features.spec import BadItem
 
@@ -81,6 +83,59 @@ def test_read_text_takes_a_file_or_a_text(tmp_path: Path) -> None:
         read_text(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "he isn’t here",
+        "“Quite” asked Zoë, at the café…",
+        "where’er you are",
+        "für später",
+        "L’été dernier: “Élan vital”",
+        "¡Hola! «mañana»",
+        "only €9",
+        "Olé",
+    ],
+)
+def test_windows_1252_is_told_from_gb18030(text: str) -> None:
+    raw = text.encode("cp1252")
+    assert (decode_text(raw), text_encoding(raw)) == (text, "Windows-1252")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今天真的很开心",
+        "tonight – we watch",  # its dash is A8 43
+        "hyphens ‐‐‐ here",  # A9 5C
+        "see you 😀 soon",  # four bytes, two of them digits
+        "it’s “quoted” text…",
+        "說時遲那時快",  # every second byte of the first two is a letter
+        "說時",
+        "in 囧 mood",  # 87 E5
+        "朱镕基",
+        "Zoë’s 5€",
+    ],
+)
+def test_gb18030_stays_gb18030(text: str) -> None:
+    raw = text.encode("gb18030")
+    assert (decode_text(raw), text_encoding(raw)) == (text, "GB18030")
+
+
+def test_damaged_gb18030_is_not_taken_for_windows_1252() -> None:
+    with pytest.raises(BadItem, match="neither UTF-8, UTF-16, GB18030 nor Windows-1252"):
+        decode_text("今天很开心,明天也".encode("gb18030")[:-1])
+
+
+def test_a_file_of_lines_has_one_encoding_beside_utf_8() -> None:
+    western = ["can’t", "caf", "naïve résumé", "won’t", "plain"]
+    assert decode_lines("\n".join(western).encode("cp1252")) == (western, Counter({"Windows-1252": 3}))
+    assert decode_lines(b"caf\xe9\ncaf\xe9\n" + "café".encode())[0] == ["café"] * 3
+    mixed = ["今天", "开心", "天"]
+    raw = b"\n".join([*(line.encode() for line in mixed), "it’s".encode("cp1252")])
+    assert decode_lines(raw) == ([*mixed, "it’s"], Counter({"Windows-1252": 1}))
+    assert decode_lines("今天很好\n开心\nx".encode("gb18030"))[1] == Counter({"GB18030": 2})
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_stripped_text_or_bad_item(raw: bytes) -> None:
     try:
@@ -93,11 +148,11 @@ def test_any_bytes_give_a_stripped_text_or_bad_item(raw: bytes) -> None:
 
 
 def test_lines_are_decoded_one_by_one_and_numbered_as_they_stand() -> None:
-    assert decode_lines(b"\xef\xbb\xbfa\r\n\r\nb") == ["a", "", "b"]
-    assert decode_lines(b"a\rb") == ["a", "b"]
-    assert decode_lines("甲\n乙".encode("utf-16")) == ["甲", "乙"]
-    assert decode_lines("今天\nx\n开心".encode("gb18030")) == ["今天", "x", "开心"]
-    assert decode_lines("今\n天\n".encode() + b"\xff\xff") == ["今", "天", None]
+    assert decode_lines(b"\xef\xbb\xbfa\r\n\r\nb")[0] == ["a", "", "b"]
+    assert decode_lines(b"a\rb")[0] == ["a", "b"]
+    assert decode_lines("甲\n乙".encode("utf-16"))[0] == ["甲", "乙"]
+    assert decode_lines("今天\nx\n开心".encode("gb18030"))[0] == ["今天", "x", "开心"]
+    assert decode_lines("今\n天\n".encode() + b"\xff\xff")[0] == ["今", "天", None]
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,9 @@ def test_features_come_from_a_cache_without_the_locked_rows(tmp_path: Path, monk
         msa.load_features(tmp_path / "posts.csv", **given, rows="all")
     with pytest.raises(ValueError, match="no text features of 'minilm'"):
         msa.load_features(tmp_path / "posts.csv", **given | {"text": "minilm"})
+    for function in (msa.extract, msa.load_features):
+        with pytest.raises(ValueError, match="no such folder: 'nowhere'"):
+            function(tmp_path / "posts.csv", **given, images="nowhere")
 
 
 def test_what_cannot_be_fitted_is_refused_in_one_line() -> None:
