@@ -38,7 +38,7 @@ BAND = 2**18  # pixels converted to RGB at a time: a copy that fits a processor'
 MAX_REPEATS = 50  # of a block that belongs in a file once, and that Pillow joins or unpacks each time:
 ONCE = {"JPEG": b"Exif\0\0", "PNG": b"iCCP"}
 MAX_RUN_LENGTH = 16  # megapixels of a run-length coded BMP, which Pillow decodes in Python
-BYTES_PER_PIXEL = {"WEBP": 20}  # at the peak of decoding; of other formats,
+BYTES_PER_PIXEL = {"WEBP": 20, "AVIF": 20}  # at the peak of decoding; of other formats,
 OTHER_BYTES = 10
 
 _imaging.set_block_size(64 << 20)  # larger than what malloc keeps for a thread: freed images are given back at once

@@ -145,9 +145,7 @@ def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
 ) -> None:
     read: set[str] = set()
     real = tune.decode
-    monkeypatch.setattr(
-        tune, "decode", lambda sample, *how, **more: (read.add(sample.id), real(sample, *how, **more))[1]
-    )
+    monkeypatch.setattr(tune, "decode", lambda post, *how, **more: read.add(post.id) or real(post, *how, **more))
     result = tuned(bert, tmp_path, replace(QUICK, epochs=1))
     _, posts = join_posts(noise())
     (fold,) = load_or_make_folds(posts, tmp_path / "cache" / "splits", folds=None, seed=0)
@@ -155,15 +153,14 @@ def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
     assert result.record.split == posts.digest(None, 0)
     assert set(result.record.trained) == {text_key(str(noise().samples[row].text)) for row in fold.train}
     assert set(result.record.selected) == {text_key(str(noise().samples[row].text)) for row in fold.valid}
-    wrong = noise()
     flipped = [
         replace(s, label={"a": "b", "b": "a"}[str(s.label)]) if row in fold.valid else s
-        for row, s in enumerate(wrong.samples)
+        for row, s in enumerate(noise().samples)
     ]
     (tmp_path / "other").mkdir()
     monkeypatch.setattr("msa.pipeline.finetuning.finetune.load_or_make_folds", lambda *args, **options: [fold])
     again = finetune(
-        replace(wrong, samples=flipped), str(bert), "text", tmp_path / "other" / "tuned", options=LOCAL,
+        replace(noise(), samples=flipped), str(bert), "text", tmp_path / "other" / "tuned", options=LOCAL,
         cache=tmp_path / "cache", config=replace(QUICK, epochs=1), device="cpu",
     )  # fmt: skip
     weights = [(folder / "weights.safetensors").read_bytes() for folder in (result.folder, again.folder)]
