@@ -141,7 +141,7 @@ class _Splitter:
                 self.width = len(cells)
             elif end - first > 1 and cells is not None and len(cells) == self.width:
                 share = self._share_of_rows(first, end)
-                if share > 0.5:
+                if share > 2 / 3:
                     cells, end = None, first + 1
                 elif share:
                     reading.problems.append((first + 1, f"{_span(first, end)}one row as it is quoted; {UNSURE}"))
