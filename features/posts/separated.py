@@ -143,7 +143,7 @@ class _Splitter:
                 self.width = len(cells)
             elif end - first > 1 and cells is not None and len(cells) == self.width:
                 share = self._share_of_rows(first, end)
-                if share > 0.5:
+                if share > 2 / 3:
                     cells, end = None, first + 1
                 elif share:
                     reading.problems.append((first + 1, f"{_span(first, end)}one row as it is quoted; {UNSURE}"))
@@ -225,12 +225,10 @@ class _Splitter:
         numbers = [number for number in range(first, end) if self.lines[number].strip()]
         fitting = {number: cells for number in numbers if (cells := self._alone(number))}
         columns = [(column, seen) for column, seen in enumerate(self._seen) if seen]
-        own = Counter(
-            (column, seen.form(cells[column]))
-            for number, cells in fitting.items()
-            if '"' not in self.lines[number]
-            for column, seen in columns
-        )
+        inside = [cells for number, cells in fitting.items() if any(cells) and '"' not in self.lines[number]]
+        own = Counter((column, seen.form(cells[column])) for cells in inside for column, seen in columns)
+        if any(2 * len(inside) > seen.counts.total() for _, seen in columns):
+            own.clear()  # most lines of the file are in this row: they are compared with one another
         for number in numbers:
             cells = fitting.get(number) or self._literal(number)
             marked = [column for column, cell in enumerate(cells) if '"' in cell]
@@ -249,7 +247,7 @@ class _Splitter:
     def _seen(self) -> list[_Seen | None]:
         """For each column what lines without quote marks have there; None where they vary."""
         split = (self._fit(line.split(self.separator)) for line in self.lines if '"' not in line)
-        rows = [cells for cells in split if len(cells) == self.width][1:]
+        rows = [cells for cells in split if len(cells) == self.width and any(cells)][1:]
         return [_summarize([cells[column] for cells in rows]) for column in range(self.width)]
 
 

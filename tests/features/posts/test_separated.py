@@ -44,6 +44,12 @@ def test_a_second_stray_mark_far_below_does_not_close_the_first() -> None:
     assert (problems, notes) == ([], [f"{STRAY}: 1"])
 
 
+def test_two_stray_marks_around_all_other_lines() -> None:
+    rows, problems, notes = read('id,text,label\n0,"so cold,neg\n' + plain(1, 9) + '9,ends",pos\n')
+    assert [row[0] for row in rows] == [str(number) for number in range(10)]
+    assert (problems, notes) == ([], [f"{STRAY}: 1"])
+
+
 def test_lines_of_one_cell_stay_together_though_they_have_as_many_commas_as_the_header() -> None:
     rows, problems, notes = read("id,text,label\n" + plain(0, 8) + '8,"Hello, all\nfriends, hello",pos\n')
     assert rows[-1] == ["8", "Hello, all\nfriends, hello", "pos"]
