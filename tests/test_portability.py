@@ -20,7 +20,15 @@ POSIX_NAMES = {
 def posix_only(source: str) -> list[str]:
     """The names in a source that Windows lacks, or where they do harm."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    handlers = {
+        id(node): "".join(map(ast.unparse, node.handlers)) for node in ast.walk(tree) if isinstance(node, ast.Try)
+    }
+    tried = [node for node in ast.walk(tree) if "ImportError" in handlers.get(id(node), "")]
+    guarded = {id(node) for one in tried for node in one.body}
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
             found += [name for name in names if name.partition(".")[0] in POSIX_MODULES]
@@ -35,4 +43,5 @@ def test_nothing_that_only_posix_has(path: Path) -> None:
 
 
 def test_the_search_finds_what_windows_lacks() -> None:
+    assert posix_only("try:\n    import fcntl\nexcept ImportError:\n    pass") == []
     assert posix_only("import os, resource\nos.kill(1, 0)\nos.getpid()") == ["resource", "os.kill"]

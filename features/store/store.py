@@ -188,11 +188,8 @@ class Store:
         """
         with lock(self.folder / ".lock"):
             self.refresh()
-            if (
-                self.parts
-                or remove_stale_temporaries(self.folder)
-                or {p.name for p in self.folder.iterdir()} - {".lock", *known}
-            ):
+            in_use = remove_stale_temporaries(self.folder)
+            if self.parts or in_use or {p.name for p in self.folder.iterdir()} - {".lock", *known}:
                 return False
             for name in known:
                 (self.folder / name).unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -19,8 +18,8 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     """As `tempfile.TemporaryDirectory`, and locked while its process lives."""
 
     def __init__(self) -> None:
-        _remove_abandoned()
         super().__init__(prefix=PREFIX)
+        _remove_abandoned(Path(self.name).stat().st_uid)
         self.lock = FileLock(Path(self.name, LOCK))
         with suppress(OSError, NotImplementedError):  # a file system without locks: then nothing is abandoned
             self.lock.acquire(timeout=0)
@@ -30,11 +29,10 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
         super().cleanup()
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(user: int) -> None:
     """Delete this user's folders whose process has ended without doing so."""
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
         with suppress(OSError, NotImplementedError, Timeout):
-            mine = os.name == "nt" or lock.parent.lstat().st_uid == os.getuid()
-            if mine and time.time() - lock.stat().st_mtime > FRESH_SECONDS:
+            if lock.parent.lstat().st_uid == user and time.time() - lock.stat().st_mtime > FRESH_SECONDS:
                 with FileLock(lock, timeout=0):
                     shutil.rmtree(lock.parent, ignore_errors=True)

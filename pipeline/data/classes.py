@@ -13,7 +13,7 @@ from ...features.posts.samples import Corpus
 def select_classes(corpus: Corpus, *, min_per_class: int = 0, drop: Sequence[str] = ()) -> Corpus:
     """The corpus without the posts of the labels in `drop`, and of labels with fewer than `min_per_class` posts.
 
-    How many are left out is said. Raises ValueError for a label that no post has.
+    A notice says how many are left out. Raises ValueError for a label that no post has.
     """
     counts = Counter(sample.label for sample in corpus.samples if sample.label is not None)
     for label in drop:

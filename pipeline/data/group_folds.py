@@ -13,7 +13,7 @@ def split_groups(
 
     Large groups come first, of one size those of unequal class counts, of equal ones in shuffled order. Each goes where
     the classes are then spread most evenly over the parts; of several such, to the one with the fewest rows.
-    scikit-learn goes by unequal class counts alone, and so deals a large balanced group last, to a part that is full.
+    scikit-learn goes by unequal class counts alone, and so places a large balanced group last, in a part that is full.
     It weighs the parts one by one in Python, which takes seconds on some thousand groups; here all are weighed at once.
     """
     _, class_of, class_counts = np.unique(labels, return_inverse=True, return_counts=True)

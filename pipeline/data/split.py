@@ -272,7 +272,7 @@ def _split_rows(
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split labelled rows into `parts`; return (the others, the part) for each, in an order that is drawn.
 
-    The largest groups are dealt first, always to the same parts. Which part comes first is therefore drawn, so that
+    The largest groups are placed first, always in the same parts. Which part comes first is therefore drawn, so that
     each group is in it with probability 1/parts. The draw depends on the rows, too: else a split inside another would
     repeat the draws of the outer one.
     """

@@ -17,6 +17,7 @@ from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import malformed, parse_object, read_json
+from ...features.store.locks import flush
 from ...features.store.stored_paths import stored_path
 from ...features.text_table import table
 from ..data.leaks import refuse_leaks
@@ -133,7 +134,7 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
         handle = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, (json.dumps(entry) + "\n").encode())  # one write, so that parallel runs never interleave
-            os.fsync(handle)
+            flush(handle, record.parent)
         finally:
             os.close(handle)
     return count

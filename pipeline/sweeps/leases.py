@@ -8,12 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 HEARTBEAT_SECONDS = 5.0  # between two heartbeats
 TIMEOUT_SECONDS = 60.0  # without a heartbeat, after which another process may take the batch
@@ -73,8 +73,9 @@ class Leases:
 
         def give_heartbeats() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
-                if not self._change(batch, self.owner, heartbeats=_TABLE.c.heartbeats + 1):
-                    self.lost.set()
+                with suppress(OperationalError):  # the database is locked for now
+                    if not self._change(batch, self.owner, heartbeats=_TABLE.c.heartbeats + 1):
+                        self.lost.set()
 
         thread = threading.Thread(target=give_heartbeats, daemon=True)
         thread.start()

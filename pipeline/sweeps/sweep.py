@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
 from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
+from ...features.store.locks import lock
 from ...features.store.stored_paths import stored_path
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
@@ -171,7 +171,7 @@ def _progress(done: Done, name: str, study: Study, trials: int) -> Callable[[Tri
 def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
     """The folder of this sweep where it was interrupted, or still runs in another process; else a new one."""
     make_folder(runs)
-    with FileLock(runs / ".sweep.lock"):
+    with lock(runs / ".sweep.lock"):
         for file in sorted(runs.glob(f"{name}*/sweep.json")):
             stored = read_sweep(file)
             if stored.get("identity") == description["identity"] and not stored.get("finished"):

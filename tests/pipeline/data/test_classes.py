@@ -1,4 +1,4 @@
-"""Classes are left out as asked, and how many posts that costs is said."""
+"""Classes are left out as asked; a notice counts their posts."""
 
 from __future__ import annotations
 
