@@ -65,7 +65,7 @@ def test_every_exception_of_a_library_is_one_line(
     assert kinds or library == "h5py"
     for kind in kinds:
 
-        def fail(corpus: object, kind: type[Exception] = kind) -> None:
+        def fail(*_: object, kind: type[Exception] = kind) -> None:
             raise made(kind)
 
         monkeypatch.setattr(check, "check_corpus", fail)
@@ -97,7 +97,7 @@ def test_other_errors_name_what_happened_and_where(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(corpus: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(check, "check_corpus", fail)
@@ -113,7 +113,7 @@ WAITING = """
 import sys, tempfile, time
 from msa.features.posts import check
 from msa.cli import main
-def wait(corpus):
+def wait(*_):
     with tempfile.TemporaryDirectory() as folder:
         print(folder, flush=True)
         time.sleep(60)

@@ -105,7 +105,7 @@ def test_a_run_of_an_earlier_version_opens_and_is_not_calibrated(
 ) -> None:
     old = edit(folded.run, tmp_path, cache=str(posts.root / "cache"))
     stored = json.loads((old / "config.json").read_text())
-    for name in ("temperatures", "hold_out", "others"):
+    for name in ("temperatures", "split", "others", "test_sets"):
         del stored[name]
     (old / "config.json").write_text(json.dumps(stored))
     found = predict_corpus(old, posts, rows="all")

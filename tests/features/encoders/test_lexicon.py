@@ -97,7 +97,7 @@ def test_another_dictionary_or_none_is_refused(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ValueError, match=r"vader_lexicon\.txt' should have sha256"):
         open_encoder("lexicon", "text").load(Runtime())
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
-    with pytest.raises(ValueError, match=r"needs vaderSentiment, which is missing: pip install"):
+    with pytest.raises(ValueError, match=r"needs vaderSentiment, which is missing: `pip install"):
         open_encoder("lexicon", "text")
 
 

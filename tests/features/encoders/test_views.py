@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -201,9 +202,9 @@ def test_an_extraction_loads_once_decodes_once_and_gives_the_same_in_any_order(
         loads.append(runtime)
         return Means(SPEC)
 
-    def decode(raw: bytes) -> Tensor:
+    def decode(raw: bytes, using: ExitStack | None = None) -> Tensor:
         decoded.append(raw)
-        return plainly(raw)
+        return plainly(raw, using)
 
     plainly = images.decode_image
     monkeypatch.setattr(images, "decode_image", decode)
