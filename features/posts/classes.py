@@ -14,7 +14,10 @@ _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 
 
 def merge_spellings(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Replace labels that differ only in case, spaces or a final `.0` by the most frequent one; return notes, too."""
+    """Replace labels that differ only in case, spaces, invisible characters or a final `.0` by the most frequent one.
+
+    Returns notes, too.
+    """
     counts = Counter(sample.label for sample in samples if sample.label is not None)
     spellings: dict[str, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
@@ -31,5 +34,6 @@ def merge_spellings(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
 
 def _form(label: str) -> str:
     """What all spellings of a label have in common."""
-    text = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    seen = "".join(character for character in label if label.isascii() or unicodedata.category(character) != "Cf")
+    text = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
     return text if (whole := _WHOLE.fullmatch(text)) is None else whole[1]

@@ -59,7 +59,10 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
     if not (is_header := not _is_row_of_data(columns, known)):
         notes.append("no header line; the first line is a post")
     rows = reading.rows[1:] if is_header else reading.rows
-    numbered = [(line, {number: cell for number, cell in enumerate(cells) if cell}) for line, cells in rows]
+    others = [(line, cells) for line, cells in rows if not is_header or len(cells) == 1 or cells != columns]
+    if len(others) < len(rows):  # tables were put one after another
+        notes.append(f"lines that repeat the header, left out: {len(rows) - len(others)}")
+    numbered = [(line, {number: cell for number, cell in enumerate(cells) if cell}) for line, cells in others]
     return Table(columns, numbered, reading.problems, notes, is_header)
 
 

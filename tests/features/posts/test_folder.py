@@ -266,3 +266,20 @@ def test_id_label_files_of_splits_are_read_with_their_split(tmp_path: Path) -> N
     assert (corpus.layout, corpus.problems, corpus.notes) == ("id-label", [], [])
     write(root, {"ID-label.txt": "1,b\n"})
     assert read_corpus(root).notes == ["not read: ID-label.txt; --layout names the layout to read"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "own"),
+    [
+        ("a%20b/c%20d.png", "a b/c d.png"),
+        ("x y.jpg", "x%20y.jpg"),
+        ("90%25.jpg", "90%.jpg"),
+        ("%E5%A5%BD.jpg", "好.jpg"),
+    ],
+)
+def test_a_name_in_the_form_of_a_url_is_found(tmp_path: Path, asked: str, own: str) -> None:
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_bytes(b"")
+    folder = Folder(tmp_path)
+    assert folder.find(asked) == tmp_path / own
+    assert list(folder.respelled) == [asked]

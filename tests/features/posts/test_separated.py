@@ -138,3 +138,10 @@ def test_empty_cells_beyond_the_header_are_nothing_and_full_ones_a_problem() -> 
     rows, problems, _ = read("id,text,label\n1,a,x,,\n2,b,x,more\n3,c\n\n,,\n4,d,x\n")
     assert [row[0] for row in rows] == ["1", "4"]
     assert problems == [3, 4]
+
+
+def test_the_header_of_a_table_that_was_appended_is_no_post() -> None:
+    rows, _, notes = read("id,text,label\n" + plain(0, 2) + 'id,text,label\n"id","text","label"\n' + plain(2, 4))
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    assert notes == ["lines that repeat the header, left out: 2"]
+    assert [row[0] for row in read("text\na\ntext\n")[0]] == ["a", "text"]

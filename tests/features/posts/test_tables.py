@@ -192,3 +192,31 @@ def test_hateful_memes_files_are_splits(tmp_path: Path) -> None:
     ]
     assert all(s.image == root / "img/1.png" for s in corpus.samples)
     assert read_corpus(root / "train.jsonl").layout == "hateful-memes"
+
+
+def test_texts_in_files_that_a_table_names(tmp_path: Path) -> None:
+    table = "text,label\ntexts/1.txt,x\n texts/2.TXT ,y\ntexts/3.txt,y\nsee notes.txt,y\n"
+    root = write(tmp_path, {"posts.csv": table, "texts/1.txt": "one", "texts/2.txt": "two", "notes.txt": "no"})
+    corpus = read_corpus(root)
+    assert [s.text for s in corpus.samples] == [
+        root / "texts/1.txt",
+        root / "texts/2.txt",
+        "texts/3.txt",
+        "see notes.txt",
+    ]
+    assert "texts read from the files that their cells name: 2" in corpus.notes
+    assert "texts that are the name of a file, which does not exist: 1 ('texts/3.txt': 1)" in corpus.notes
+
+
+def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path, {"train.csv": "text\na\n", "test.json": '[{"text": "b"}]', "~$a.xlsx": "", "x.txt": "text"})
+    assert read_corpus(root).notes == ["not read beside train.csv: test.json"]
+    root = write(tmp_path, {"posts.csv": "text\nc\n"})
+    assert read_corpus(root).notes == ["not read beside posts.csv: test.json, train.csv"]
+    assert read_corpus(root / "train.csv").notes == []
+
+
+def test_a_text_file_is_a_table_when_it_is_named(tmp_path: Path) -> None:
+    root = write(tmp_path, {"tweets.txt": "text\tlabel\nso, so\tx\n"})
+    (sample,) = read_corpus(root / "tweets.txt").samples
+    assert (sample.text, sample.label) == ("so, so", "x")

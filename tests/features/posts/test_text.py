@@ -224,3 +224,14 @@ def test_a_text_has_a_limit() -> None:
 def test_an_unknown_level_lists_the_choices() -> None:
     with pytest.raises(ValueError, match="none, social, strict"):
         clean_text("a", "hard")  # type: ignore[arg-type]
+
+
+def test_byte_order_marks_within_a_file_are_those_of_files_that_were_joined() -> None:
+    assert decode_lines(b"\xef\xbb\xbfid\n1\n\xef\xbb\xbfid\n2") == (["id", "1", "id", "2"], Counter())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(encoding: str) -> None:
+    text = "id,text\n1,déjà vu\n2,schön 好\n"
+    assert decode_lines(text.encode(encoding))[0] == text.split("\n")
+    assert decode_text(text.encode(encoding)) == text.strip()
