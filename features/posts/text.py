@@ -84,12 +84,13 @@ def decode_text(raw: bytes) -> str:
 
     Raises BadItem for binary data, for bytes in none of these encodings, and beyond MAX_CHARACTERS.
     """
-    return _normalise(_characters(raw)[0])
+    return decode_with_encoding(raw)[0]
 
 
-def text_encoding(raw: bytes) -> str:
-    """The encoding in which `decode_text` reads it. Raises BadItem where it is none of those."""
-    return _characters(raw)[1]
+def decode_with_encoding(raw: bytes) -> tuple[str, str]:
+    """The text that `decode_text` returns, and its encoding."""
+    text, encoding = _characters(raw)
+    return _normalise(text), encoding
 
 
 def read_text(source: Path | str) -> str:

@@ -17,8 +17,8 @@ from msa.features.posts.text import (
     clean_text,
     decode_lines,
     decode_text,
+    decode_with_encoding,
     read_text,
-    text_encoding,
 )
 from msa.features.spec import BadItem
 
@@ -98,7 +98,7 @@ def test_read_text_takes_a_file_or_a_text(tmp_path: Path) -> None:
 )
 def test_windows_1252_is_told_from_gb18030(text: str) -> None:
     raw = text.encode("cp1252")
-    assert (decode_text(raw), text_encoding(raw)) == (text, "Windows-1252")
+    assert decode_with_encoding(raw) == (text, "Windows-1252")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_windows_1252_is_told_from_gb18030(text: str) -> None:
 )
 def test_gb18030_stays_gb18030(text: str) -> None:
     raw = text.encode("gb18030")
-    assert (decode_text(raw), text_encoding(raw)) == (text, "GB18030")
+    assert decode_with_encoding(raw) == (text, "GB18030")
 
 
 def test_damaged_gb18030_is_not_taken_for_windows_1252() -> None:
