@@ -29,13 +29,17 @@ class Folder:
     """Looks up files below `roots`, listing each directory once.
 
     A path counts from the first root that has its directory. Where no file has exactly the name, the only one that
-    differs in its suffix, case, Unicode form or a decimal `.0` is found, and kept in `respelled`.
+    differs in its suffix, case, Unicode form or a decimal `.0` is found, and kept in `respelled`. With `foreign`, of an
+    absolute path that leads elsewhere, as on another computer, the longest end counts that leads to a file.
     """
 
-    def __init__(self, *roots: Path) -> None:
+    def __init__(self, *roots: Path, foreign: bool = False) -> None:
         self.roots = roots
+        self.foreign = foreign
+        self.by_their_end: set[str] = set()  # names of files found by the end of their path
         self.respelled: dict[str, str] = {}  # name -> that of the file
         self.from_other_root: set[str] = set()  # names of files found from another root than the first
+        self.lost: list[str] = []  # names of images that a reader did not find
         self._bounds = {Path(form(root)) for root in roots for form in (absolute, os.path.realpath)}
         self._listed: dict[Path, Directory | None] = {}
         self._opened: dict[str, Opened | None] = {}
@@ -43,6 +47,14 @@ class Folder:
 
     def find(self, name: str) -> Path | None:
         """The file of a path, or None. Raises ValueError for a path that leaves the roots, OSError as listing does."""
+        if self.foreign and not self._holds(Path(name)):
+            for end in _ends(name):
+                if found := self._find(end):
+                    self.by_their_end.add(name)
+                    return found
+        return self._find(name)
+
+    def _find(self, name: str) -> Path | None:
         opened, file = self._open(name)
         found = opened.directory.find(file) if opened else None
         if opened is None or found is None:
@@ -142,7 +154,8 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
     path = PurePosixPath(name.replace("\\", "/"))
     climbs = _climbs(path)
     above = absolute(root)
-    for folder in (above, *above.parents[:2], *_folders(above), *_folders(above.parent)):
+    folders = (above, *above.parents[:2], *_folders(above), *_folders(above.parent))
+    for folder in folders:
         with suppress(OSError):
             if not Path(os.path.normpath(folder / path)).is_file():
                 continue
@@ -150,7 +163,21 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
                 return Path(path.parent)
             first = path.parts[climbs : climbs + 1] if 0 < climbs < len(path.parts) - 1 else ()
             return Path(os.path.normpath(folder.joinpath(*path.parts[:climbs], *first)))
+    for end in _ends(name):
+        for folder in folders:
+            with suppress(OSError):
+                if (folder / end).is_file():
+                    return folder
     return None
+
+
+def _ends(name: str) -> list[str]:
+    """The ends of an absolute path, of any system, from the longest to the name of the file; none of another path."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
+    is_absolute = name.startswith(("/", "\\")) or PureWindowsPath(name).drive
+    if not is_absolute or ".." in parts:
+        return []
+    return ["/".join(parts[start:]) for start in range(bool(PureWindowsPath(name).drive), len(parts))]
 
 
 def _climbs(path: PurePosixPath) -> int:

@@ -123,6 +123,7 @@ class _Source:
     columns: Mapping[str, int]
     split: str | None
     prefix: str
+    folder: Folder
     by_image: bool
 
 
@@ -141,6 +142,7 @@ def _read(
     all_columns = {name for *_, table in loaded for name in table.columns} if len(loaded) > 1 else set()
     found = [find_columns(str(file), table, asked, usual, all_columns) for file, _, table in loaded]
     nowhere = {"label"}.difference(*found)  # the table of a test set may lack it
+    folders = {file.parent: posts.image_folder(file.parent) for file, _ in files}
     tally = Tally()
     rows: list[Row] = []
     for (file, split, table), columns in zip(loaded, found, strict=True):
@@ -149,8 +151,10 @@ def _read(
         posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
         prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
-        source = _Source(file, shown, table, columns, split, prefix, by_image)
+        source = _Source(file, shown, table, columns, split, prefix, folders[file.parent], by_image)
         rows.extend(_read_rows(source, posts, tally))
+    for folder in folders.values():
+        posts.note_files(folder)
     for row in unite(tell_apart(rows, tally), posts, tally):
         posts.add(row.sample, row.file, row.line)
     posts.notes.extend(tally.notes())
@@ -158,7 +162,7 @@ def _read(
 
 def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:
     """The posts of a table; what cannot be read is reported, and costs a row only where it is the id."""
-    shown, stem, folder = source.shown, source.file.stem, posts.image_folder(source.file.parent)
+    shown, stem, folder = source.shown, source.file.stem, source.folder
     unknown: dict[str, list[int]] = {}  # split that is none of SPLITS -> its lines
     for line, reason in source.table.problems:
         posts.report(shown, line, reason)
@@ -184,7 +188,6 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         text = _find_text(folder, cells.get("text"), tally)
         sample = Sample(id, image, text, cells.get("label"), split, cells.get("group"))
         yield Row(shown, line, stem, sample)
-    posts.note_files(folder)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
         more = ", …" if len(unknown) > 5 else ""

@@ -87,6 +87,20 @@ def test_a_missing_image_loses_nothing_but_the_image_and_a_near_name_is_suggeste
     ]
 
 
+@pytest.mark.parametrize("above", ["/home/other/", "C:\\Users\\other\\", "\\", "//server/"])
+def test_absolute_paths_of_another_computer_are_found_by_their_end_on_request(tmp_path: Path, above: str) -> None:
+    names = [above + "set/a/0.jpg", above + "set/b/0.jpg", above + "set/c/0.jpg", "a/0.jpg", above + "../a/0.jpg"]
+    root = write(tmp_path / "own", {"a/0.jpg": "", "b/0.jpg": "", "posts.csv": table(*names)})
+    lost = read_corpus(root)
+    assert [s.image for s in lost.samples] == [None] * 3 + [root / "a/0.jpg", None]
+    assert lost.notes[0].startswith("4 images not found")
+    assert lost.notes[0].endswith(f"; add --images {root}")
+    corpus = read_corpus(root, options=ReadOptions(images=root))
+    assert [s.image for s in corpus.samples] == [root / "a/0.jpg", root / "b/0.jpg", None, root / "a/0.jpg", None]
+    assert corpus.notes[0] == f"2 images found in {root} by the end of an absolute path"
+    assert len(corpus.problems) == 2
+
+
 def test_an_absolute_path_is_read_inside_the_data_folder_alone(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {"a/0.jpg": ""})
     write(tmp_path, {"secret.jpg": "", "set2/0.jpg": ""})

@@ -138,3 +138,9 @@ def test_a_test_table_without_labels_and_one_with_another_name_of_the_text(tmp_p
 def test_two_columns_that_differ_in_case_need_a_choice(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--column text=#1 or --column text=#3"):
         read(tmp_path, {"posts.csv": "TEXT,label,Text\na,x,b\n"})
+
+
+def test_images_that_several_tables_lack_are_one_note(tmp_path: Path) -> None:
+    files = {"train.csv": "image,text\nx/1.jpg,a\n", "test.csv": "image,text\nx/2.jpg,b\n"}
+    (note,) = read(tmp_path, files).notes
+    assert note.startswith("2 images not found")
