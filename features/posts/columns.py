@@ -61,10 +61,10 @@ def find_columns(
         if number is not None:
             found[canonical] = number
     if "image" not in found and "text" not in found and not (elsewhere and {"id", "label"} <= found.keys()):
-        raise ValueError(
-            f"{file} has no column for the image or the text, only {_listed(table.columns)}; "
-            "name them with --column image=NAME or --column text=NAME"
-        )
+        cure = "name them with --column image=NAME or --column text=NAME"
+        if len(table.columns) == 1:
+            cure += "; or remove lines above its header, and separate columns by commas, semicolons, tabs or |"
+        raise ValueError(f"{file} has no column for the image or the text, only {_listed(table.columns)}; {cure}")
     return found
 
 

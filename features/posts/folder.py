@@ -171,6 +171,15 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
     return None
 
 
+def find_by_id(id: str, root: Path, images: Path | None) -> Path | None:
+    """The folder at or below `root`, or `images`, that has an image of this name; None if not found."""
+    for place in (images,) if images else (root, *_folders(absolute(root))):
+        with suppress(OSError, ValueError):
+            if any((place / f"{id}{suffix}").is_file() for suffix in IMAGE_SUFFIXES[:4]):
+                return place
+    return None
+
+
 def _ends(name: str) -> list[str]:
     """The ends of an absolute path, of any system, from the longest to the name of the file; none of another path."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]

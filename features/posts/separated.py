@@ -44,7 +44,7 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
     texts = [UNREADABLE if line is None else line for line in lines]
     header = next((text for text in texts if text.strip() and text != UNREADABLE), "")
     notes = []
-    if named := re.fullmatch(r"sep=(.)\s*", header):  # Excel's own first line
+    if named := re.fullmatch(r'"?sep=(.)"?\s*', header, re.IGNORECASE):  # Excel's own first line
         texts[texts.index(header)] = ""
         separator = named[1]
     elif (found := _find_separator(header, separator, known)) != separator:
@@ -165,12 +165,11 @@ class _Splitter:
         return reading
 
     def _say_width(self, count: int) -> str:
+        marks = SEPARATORS.get(self.separator, "the separator")
         cure = (
-            f"; put quote marks around cells with {SEPARATORS.get(self.separator, 'the separator')}"
-            if count > self.width
-            else ""
+            f"put quote marks around cells with {marks}" if count > self.width else f"{marks} or a line end is missing"
         )
-        return f"{count} fields, but the header has {self.width}{cure}"
+        return f"{count} fields, but the header has {self.width}; {cure}"
 
     def _row(self, first: int) -> tuple[list[str], int]:
         """The cells of the row that begins at a line, and the line after it. Raises csv.Error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_im
 from .collector import PostCollector
 from .columns import Table, find_columns, known_names, note_unread
 from .directory import TEXT_SUFFIXES, is_leftover
-from .folder import Folder
+from .folder import Folder, find_by_id
 from .records import load_json, load_parquet
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
@@ -155,9 +156,21 @@ def _read(
         rows.extend(_read_rows(source, posts, tally))
     for folder in folders.values():
         posts.note_files(folder)
+    if rows and not any("image" in columns for columns in found):
+        _note_images_by_id(rows[0].sample.id, loaded[0][2].columns, found[0].get("id"), root, posts)
     for row in unite(tell_apart(rows, tally), posts, tally):
         posts.add(row.sample, row.file, row.line)
     posts.notes.extend(tally.notes())
+
+
+def _note_images_by_id(id: str, columns: Sequence[str], number: int | None, root: Path, posts: PostCollector) -> None:
+    """Note a folder of images whose names are the ids of a table that names none, or that --images is not used."""
+    place = None if number is None else find_by_id(id, root, posts.images)
+    if place and number is not None:
+        options = f"--column image={shlex.quote(columns[number])} --images {shlex.quote(str(place))}"
+        posts.notes.append(f"no column is read as the image, though images are named by id: {options}")
+    elif posts.images:
+        posts.notes.append("no column is read as the image, so that --images is not used; --column image=NAME names it")
 
 
 def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:

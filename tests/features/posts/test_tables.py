@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,24 @@ def test_a_text_file_is_a_table_when_it_is_named(tmp_path: Path) -> None:
     root = write(tmp_path, {"tweets.txt": "text\tlabel\nso, so\tx\n"})
     (sample,) = read_corpus(root / "tweets.txt").samples
     assert (sample.text, sample.label) == ("so, so", "x")
+
+
+def test_images_named_by_id_are_pointed_out_and_the_options_read_them(tmp_path: Path) -> None:
+    root = write(tmp_path, {"posts.csv": "tid,text\n007,a\n8,b\n", "my pictures/007.png": "", "my pictures/8.jpg": ""})
+    columns = {"id": "tid"}
+    (note,) = read_corpus(root, options=ReadOptions(columns=columns)).notes
+    options = shlex.split(note.partition(": ")[2])
+    assert options == ["--column", "image=tid", "--images", str(root / "my pictures")]
+    found = read_corpus(root, options=ReadOptions(columns=columns | {"image": "tid"}, images=Path(options[3])))
+    assert [s.image and s.image.name for s in found.samples] == ["007.png", "8.jpg"]
+    write(tmp_path, {"empty/x.txt": ""})
+    (note,) = read_corpus(root, options=ReadOptions(columns=columns, images=root / "empty")).notes
+    assert note == "no column is read as the image, so that --images is not used; --column image=NAME names it"
+
+
+def test_lines_above_the_header_have_a_remedy(tmp_path: Path) -> None:
+    root = write(tmp_path, {"posts.csv": "exported by x\nid,text,label\n1,a,x\n"})
+    with pytest.raises(ValueError, match=r"only exported by x; name them with .*; or remove lines above its header"):
+        read_corpus(root)
+    write(tmp_path, {"posts.csv": '"SEP=;"\r\ntext;label\r\na,b;x\r\n'})
+    assert [s.text for s in read_corpus(root).samples] == ["a,b"]
