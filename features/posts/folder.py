@@ -99,6 +99,12 @@ class Folder:
         listed = self._list(self.roots[0])
         return {stem for stem, suffix in listed.files if suffix in KNOWN_SUFFIXES} if listed else set()
 
+    def images(self) -> list[Path]:
+        """All images that lie directly in the first root."""
+        listed = self._list(self.roots[0])
+        names = [names for (_, suffix), names in listed.files.items() if suffix in IMAGE_SUFFIXES] if listed else []
+        return [self.roots[0] / name for same in names for name in same]
+
     def _open(self, name: str) -> tuple[Opened | None, str]:
         """The directory of a path, None where there is none, and the name of its file."""
         above, slash, file = name.replace("\\", "/").rpartition("/")

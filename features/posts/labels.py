@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from .cells import Tally, count_missing, is_missing
+from .cells import Tally, count_missing, is_missing, known_split
 from .collector import PostCollector
-from .directory import is_file, is_folder
+from .directory import is_file, is_folder, is_leftover
 from .post_folder import PostFolder
 
 LabelRule = Literal["paper", "text", "image", "agree"]
@@ -63,7 +63,7 @@ def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     dropped: Counter[str] = Counter()
     listed: list[str] = []
     for number, (line, text) in enumerate(_lines(root / MVSA_FILE, posts)):
-        id, *columns = (part.strip() for part in text.split("\t"))
+        id, *columns = (part.strip() for part in text.rstrip().split("\t"))
         if number == 0 and id.lower() == "id":
             continue
         pairs = [tuple(part.strip().lower() for part in column.split(",")) for column in columns]
@@ -134,10 +134,14 @@ def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
 
 
 def _note_unread(root: Path, posts: PostCollector, read: Collection[str]) -> None:
-    """Note label files of other layouts."""
+    """Note label files of other layouts, and those that are called as a split."""
     unread = [name for name in LABEL_FILES if name not in read and is_file(root / name)]
     if unread:
         posts.notes.append(f"not read: {', '.join(unread)}; --layout names the layout to read")
+    files = sorted(file.name for file in root.glob("*.txt") if known_split(file.stem) and not is_leftover(file.name))
+    if others := [name for name in files if name not in {*LABEL_FILES, *read}]:
+        wanted = ", ".join(ID_LABEL_SPLITS)
+        posts.notes.append(f"not read: {', '.join(others)}; for several splits, call label files {wanted}")
 
 
 def _unquoted(text: str) -> str:

@@ -156,6 +156,10 @@ def _read(
         rows.extend(_read_rows(source, posts, tally))
     for folder in folders.values():
         posts.note_files(folder)
+    if by_image:
+        images = {image for folder in folders.values() for image in folder.images()}
+        if unlisted := images.difference(row.sample.image for row in rows if row.sample.image):
+            posts.notes.append(f"{len(unlisted)} images are in no metadata file and are left out")
     if rows and not any("image" in columns for columns in found):
         _note_images_by_id(rows[0].sample.id, loaded[0][2].columns, found[0].get("id"), root, posts)
     for row in unite(tell_apart(rows, tally), posts, tally):

@@ -229,3 +229,21 @@ def test_posts_in_a_sub_folder_and_files_that_are_no_table_have_a_remedy(tmp_pat
     with pytest.raises(ValueError, match=r"holds labels of a folder of posts; give the folder: '[^']*a'"):
         read_corpus(root / "a/train.txt")
     assert len(read_corpus(root / "a").samples) == 1
+
+
+def test_label_files_of_splits_that_the_layout_does_not_read_are_named(tmp_path: Path) -> None:
+    files = {"train.txt": "1,x\n", "val.txt": "2,x\n", "my test.txt": "3,x\n", "notes.txt": "-"}
+    root = write(tmp_path, {**pairs("1", "2", "3"), **files})
+    assert (
+        read_corpus(root)
+        .notes[1]
+        .startswith("not read: my test.txt, val.txt; for several splits, call label files ID-")
+    )
+
+
+def test_annotators_that_gave_no_label_at_the_end_of_a_line(tmp_path: Path) -> None:
+    lines = "ID\ttext,image\ttext,image\n1\tpositive,positive\t\n2\t\tpositive,positive\n"
+    root = write(tmp_path, {**pairs("1", "2"), "labelResultAll.txt": lines})
+    corpus = read_corpus(root)
+    assert [(sample.id, sample.label) for sample in corpus.samples] == [("1", "positive")]
+    assert [problem.line for problem in corpus.problems] == [3]

@@ -242,3 +242,12 @@ def test_lines_above_the_header_have_a_remedy(tmp_path: Path) -> None:
         read_corpus(root)
     write(tmp_path, {"posts.csv": '"SEP=;"\r\ntext;label\r\na,b;x\r\n'})
     assert [s.text for s in read_corpus(root).samples] == ["a,b"]
+
+
+def test_images_of_an_imagefolder_that_no_metadata_names_are_counted(tmp_path: Path) -> None:
+    metadata = "file_name,text\n1.jpg,a\nsub/2.jpg,b\n"
+    images: dict[str, str | bytes] = {
+        f"train/{name}": b"" for name in ("1.jpg", "sub/2.jpg", "3.jpg", "4.PNG", "5.txt")
+    }
+    root = write(tmp_path, {"train/metadata.csv": metadata, **images})
+    assert read_corpus(root).notes == ["2 images are in no metadata file and are left out"]
