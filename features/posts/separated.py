@@ -26,6 +26,8 @@ NEVER_CLOSED = "a quote mark opens a cell and none closes it; double the mark, o
 AFTER_QUOTES = "text after a closing quote mark; double the quote marks inside a quoted cell"
 UNSURE = "if each line is a row, remove the first and the last quote mark"
 
+csv.field_size_limit(2**31 - 1)  # texts have a limit of their own
+
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -51,6 +53,12 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
         separator = found
         notes.append(f"columns are separated by {SEPARATORS[separator]}")
     reading = _read_best(texts, separator)
+    if len(reading.rows) == 1 < len(texts) and reading.problems:  # R names no column of row numbers
+        texts[reading.rows[0][0] - 1] = separator + texts[reading.rows[0][0] - 1]
+        shifted = _read_best(texts, separator)
+        if not shifted.problems and all(cells[0].isdecimal() for _, cells in shifted.rows[1:]):
+            reading = shifted
+            notes.append("the first column, which the header does not name, is not read")
     if reading.style == "escaped":
         notes.append("quote marks in cells are marked by a backslash")
     if reading.stray:
