@@ -34,6 +34,6 @@ def merge_spellings(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
 
 def _form(label: str) -> str:
     """What all spellings of a label have in common."""
-    seen = "".join(character for character in label if label.isascii() or unicodedata.category(character) != "Cf")
+    seen = "".join(c for c in label if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf"})
     text = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
     return text if (whole := _WHOLE.fullmatch(text)) is None else whole[1]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .directory import IMAGE_SUFFIXES, KNOWN_SUFFIXES, TEXT_SUFFIXES, Directory, absolute, list_directory
 
 SUGGESTIONS = 10  # names for which similar ones are searched, as comparing with every file is slow
+COMMON_SUFFIXES = IMAGE_SUFFIXES[:4]  # that are tried for names without one
 NEIGHBOURS = 1000  # folders that are searched for a missing image, to suggest --images
 
 
@@ -160,10 +161,12 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
     path = PurePosixPath(name.replace("\\", "/"))
     climbs = _climbs(path)
     above = absolute(root)
+    suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else ("", *COMMON_SUFFIXES)
     folders = (above, *above.parents[:2], *_folders(above), *_folders(above.parent))
     for folder in folders:
         with suppress(OSError):
-            if not Path(os.path.normpath(folder / path)).is_file():
+            place = os.path.normpath(folder / path)
+            if not any(Path(place + suffix).is_file() for suffix in suffixes):
                 continue
             if path.is_absolute():
                 return Path(path.parent)
@@ -172,7 +175,7 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
     for end in _ends(name):
         for folder in folders:
             with suppress(OSError):
-                if (folder / end).is_file():
+                if any((folder / (end + suffix)).is_file() for suffix in suffixes):
                     return folder
     return None
 
@@ -181,7 +184,7 @@ def find_by_id(id: str, root: Path, images: Path | None) -> Path | None:
     """The folder at or below `root`, or `images`, that has an image of this name; None if not found."""
     for place in (images,) if images else (root, *_folders(absolute(root))):
         with suppress(OSError, ValueError):
-            if any((place / f"{id}{suffix}").is_file() for suffix in IMAGE_SUFFIXES[:4]):
+            if any((place / f"{id}{suffix}").is_file() for suffix in COMMON_SUFFIXES):
                 return place
     return None
 

@@ -111,6 +111,7 @@ def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
     files = [(file, known_split(file.stem)) for file in find_memes(path)]
+    _note_other_tables(path, [file for file, _ in files], posts)
     _read(files, path if path.is_dir() else path.parent, posts, columns, MEMES_NAMES)
 
 

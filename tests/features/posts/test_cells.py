@@ -129,9 +129,9 @@ def test_the_remedy_for_a_table_without_a_header_works(tmp_path: Path) -> None:
 
 
 def test_labels_that_differ_in_what_is_invisible_are_one_class(tmp_path: Path) -> None:
-    corpus = read(tmp_path, "text,label\na,sad\nb,\ufeffsad\nc,sa\u200bd\nd,sad\n")
+    corpus = read(tmp_path, "text,label\na,sad\nb,\ufeffsad\nc,sa\u200bd\nd,sad\ne,sad\0\n")
     assert corpus.labels == ["sad"]
-    assert "read as one: 2" in corpus.notes[0]
+    assert "read as one: 3" in corpus.notes[0]
 
 
 def test_errors_of_spreadsheets_are_no_labels_and_counted_among_texts(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_an_absolute_path_is_read_inside_the_data_folder_alone(tmp_path: Path) -
     assert [s.image for s in read_corpus(link).samples][:2] == [root / "a/0.jpg", None]
 
 
-@pytest.mark.parametrize("name", ["../images/0.jpg", "images/0.jpg", "0.jpg"])
+@pytest.mark.parametrize("name", ["../images/0.jpg", "images/0.jpg", "0.jpg", "0"])
 def test_images_beside_the_table_are_named_in_the_note_and_its_option_finds_them(tmp_path: Path, name: str) -> None:
     write(tmp_path, {"images/0.jpg": "", "tables/train.csv": table(name)})
     corpus = read_corpus(tmp_path / "tables")
@@ -124,7 +124,7 @@ def test_images_beside_the_table_are_named_in_the_note_and_its_option_finds_them
     images = Path(note.rpartition(" ")[2])
     found = read_corpus(tmp_path / "tables", options=ReadOptions(images=images))
     assert [s.image for s in found.samples] == [tmp_path / "images/0.jpg"]
-    assert (found.problems, found.notes) == ([], [])
+    assert (found.problems, len(found.notes)) == ([], name == "0")  # a note on the spelling
 
 
 def test_paths_count_from_the_working_folder_where_the_table_has_no_such_folder(

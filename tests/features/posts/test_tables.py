@@ -251,3 +251,12 @@ def test_images_of_an_imagefolder_that_no_metadata_names_are_counted(tmp_path: P
     }
     root = write(tmp_path, {"train/metadata.csv": metadata, **images})
     assert read_corpus(root).notes == ["2 images are in no metadata file and are left out"]
+
+
+def test_tables_beside_memes_are_named(tmp_path: Path) -> None:
+    files = {
+        "train.jsonl": lines({"id": 1, "img": "1.png"}),
+        "extra.jsonl": lines({"id": 2, "img": "1.png"}),
+        "1.png": "",
+    }
+    assert read_corpus(write(tmp_path, {**files})).notes == ["not read beside train.jsonl: extra.jsonl"]
