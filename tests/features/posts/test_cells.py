@@ -142,3 +142,11 @@ def test_errors_of_spreadsheets_are_no_labels_and_counted_among_texts(tmp_path: 
         "2 ('#NAME?': 1, 'nan': 1)",
         "labels read as missing; rename one that is a class: 1 ('#REF!': 1)",
     ]
+
+
+def test_labels_that_list_several_others_are_counted(tmp_path: Path) -> None:
+    corpus = read(tmp_path, 'text,label\na,joy\nb,"Joy, sad"\nc,sad\nd,sad|joy\ne,"well, joy"\n')
+    assert corpus.notes == [
+        "labels that list several others: 2 ('Joy, sad': 1, 'sad|joy': 1); "
+        "each such list is a class of its own; --drop-label leaves it out"
+    ]
