@@ -150,6 +150,8 @@ def _read(
     for (file, split, table), columns in zip(loaded, found, strict=True):
         shown = file.relative_to(root).as_posix()
         notes = [*table.notes, *note_unread(table, columns, ["text", *nowhere])]
+        if not table.rows:
+            notes.append("no row could be read" if table.problems else "no rows below the header")
         posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
         prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below

@@ -144,3 +144,9 @@ def test_images_that_several_tables_lack_are_one_note(tmp_path: Path) -> None:
     files = {"train.csv": "image,text\nx/1.jpg,a\n", "test.csv": "image,text\nx/2.jpg,b\n"}
     (note,) = read(tmp_path, files).notes
     assert note.startswith("2 images not found")
+
+
+def test_a_table_without_rows_is_noted(tmp_path: Path) -> None:
+    files = {"train.csv": "text,label\na,x\n", "val.csv": "text,label\n", "test.csv": "text,label\na\n"}
+    notes = ["val.csv: no rows below the header", "test.csv: no row could be read"]
+    assert read(tmp_path, files).notes == notes
