@@ -10,8 +10,13 @@ from typing import Any
 
 from .directory import IMAGE_SUFFIXES
 
-# What pandas, R, SQL and JSON write where there is no value, case-folded.
-MISSING = frozenset(("", "nan", "-nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", r"\n"))
+# What pandas, R, SQL, JSON and spreadsheets write where there is no value, case-folded.
+MISSING = frozenset(
+    [
+        *("", "nan", "-nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "nat", r"\n"),
+        *("#name?", "#ref!", "#value!", "#div/0!", "#null!", "#num!"),
+    ]
+)
 
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
@@ -51,6 +56,10 @@ def read_cell(name: str, value: Any, tally: Tally) -> str | None:
     cell = _scalar(value)
     if name in ("id", "text"):
         missing = not cell
+        if name == "text" and cell and is_missing(cell):
+            tally[
+                "texts that stand for no value, used as they are; empty those cells if none is meant", repr(cell)
+            ] += 1
     elif (missing := is_missing(cell)) and cell:
         count_missing(name, cell, tally)
     if name != "text" and not cell.isascii() and _SURROGATE.search(cell):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import MODALITIES, BadItem, Modality
-from .content import WORKERS, Contents, duplicate_groups, hash_corpus
+from ..spec import MODALITIES, Modality
+from .content import Contents, duplicate_groups, hash_corpus
 from .near_duplicates import NearHashes, near_groups, near_hashes
-from .samples import Corpus, Problem, read_file
-from .text import UTF_8, text_encoding
+from .samples import Corpus, Problem
+from .text import UTF_8
 
 SHOWN = 10  # problems of each kind
 
@@ -98,7 +97,7 @@ def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
         duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
         groups=_groups(contents, corpus),
         near_copies={name: _near_copies(contents, name, hashes[name], labels) for name in ("text", "image")},
-        notes=[*corpus.notes, *_encodings(corpus)],
+        notes=[*corpus.notes, *_encodings(contents)],
     )
 
 
@@ -113,19 +112,10 @@ def _first_of_each(problems: Sequence[Problem]) -> Iterator[str]:
             yield f"and {len(same) - SHOWN} more; --all prints them"
 
 
-def _encodings(corpus: Corpus) -> list[str]:
+def _encodings(contents: Contents) -> list[str]:
     """How many text files are in which encoding other than UTF-8; those that cannot be read are problems."""
-
-    def encoding(file: Path) -> str:
-        try:
-            return text_encoding(read_file(file, "text"))
-        except BadItem:
-            return UTF_8
-
-    files = [sample.text for sample in corpus.samples if isinstance(sample.text, Path)]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        counts = Counter(pool.map(encoding, files, chunksize=64))
-    return [f"{counts[name]} texts read as {name}" for name in sorted(counts) if name != UTF_8]
+    counts = Counter(contents.encodings)
+    return [f"{counts[name]} texts read as {name}" for name in sorted(counts) if name not in {"", UTF_8}]
 
 
 def _groups(contents: Contents, corpus: Corpus) -> Groups:

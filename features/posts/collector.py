@@ -25,7 +25,6 @@ class PostCollector:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)
-    _lost: list[str] = field(default_factory=list)  # the images that were not found
 
     def report(self, file: str, line: int | None, reason: str) -> None:
         self.problems.append(Problem(file, line, reason))
@@ -65,7 +64,7 @@ class PostCollector:
         roots = [root] if self.images is None else [self.images, root]
         if Path.cwd() in absolute(root).parents:
             roots.append(Path())
-        return Folder(*roots)
+        return Folder(*roots, foreign=self.images is not None)
 
     def find_image(self, folder: Folder, name: str, file: str, line: int) -> Path | None:
         """The image of a row; None, and a report, where its path leads to none."""
@@ -75,7 +74,7 @@ class PostCollector:
         except ValueError as error:
             image, reason = None, f"image refused: {error}"
         if reason:
-            self._lost.append(name)
+            folder.lost.append(name)
             self.report(file, line, reason)
         return image
 
@@ -87,14 +86,15 @@ class PostCollector:
             show = ascii if unicodedata.normalize("NFC", own) in unicodedata.normalize("NFC", name) else repr
             such = f"such as {show(own)} for {show(name)}"
             self.notes.append(f"{len(folder.respelled)} files found under another spelling, {such}")
+        if folder.by_their_end:
+            self.notes.append(f"{len(folder.by_their_end)} images found in {first} by the end of an absolute path")
         if folder.from_other_root:
             roots = " or ".join(str(absolute(root)) for root in others)
             self.notes.append(
                 f"{len(folder.from_other_root)} images counted from {roots}, as {first} has no such folder"
             )
-        if self._lost:
-            place = find_elsewhere(self._lost[0], first)
+        if folder.lost:
+            place = find_elsewhere(folder.lost[0], first)
             cure = f"add --images {shlex.quote(str(place))}" if place else "--images DIR names another folder"
             roots = " or ".join(map(str, folder.roots))
-            self.notes.append(f"{len(self._lost)} images not found, with paths counted from {roots}; {cure}")
-            self._lost.clear()
+            self.notes.append(f"{len(folder.lost)} images not found, with paths counted from {roots}; {cure}")

@@ -13,6 +13,7 @@ from .directory import IMAGE_SUFFIXES
 CANONICAL = ("id", "image", "text", "label", "split", "group")
 
 _POSITION = re.compile(r"#([1-9]\d{0,5})")
+_UNNAMED = re.compile(r"|Unnamed: \d+|index", re.IGNORECASE)  # the row numbers of pandas
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ def find_columns(
 ) -> dict[str, int]:
     """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's name for it.
 
-    A choice is a name, or a position as #4 (1-based); it may be absent if it is a column `elsewhere`, in another table
-    of the data set, whose labels may stand in a table of ids and labels. Raises ValueError for any other absent choice,
-    for a name of several columns, for no columns, and where there is neither image nor text.
+    A choice is a name, or a position as #4 (1-based). Where it is a column `elsewhere`, in another table of the data
+    set, a table may lack it; the labels of that may stand in a table of ids and labels. Raises ValueError for any other
+    absent choice, for a name of several columns, for no columns, and where there is neither image nor text.
     """
     if not table.columns:
         why = next((f"line {line}: {reason}" for line, reason in table.problems), "it is empty")
@@ -50,31 +51,40 @@ def find_columns(
         raise ValueError(_say_how_to_name(file, table.columns))
     found: dict[str, int] = {}
     for canonical in CANONICAL:
+        number = None
         if canonical in asked:
             number = _find_asked(file, table, canonical, asked[canonical], elsewhere)
-        else:
+        if number is None:
             names = (canonical, usual.get(canonical, canonical)) if table.has_header else ()
             numbers = (_find_usual(file, table.columns, canonical, name) for name in names)
             number = next((number for number in numbers if number is not None), None)
         if number is not None:
             found[canonical] = number
     if "image" not in found and "text" not in found and not (elsewhere and {"id", "label"} <= found.keys()):
-        raise ValueError(
-            f"{file} has no column for the image or the text, only {_listed(table.columns)}; "
-            "name them with --column image=NAME or --column text=NAME"
-        )
+        cure = "name them with --column image=NAME or --column text=NAME"
+        if len(table.columns) == 1:
+            cure += "; or remove lines above its header, and separate columns by commas, semicolons, tabs or |"
+        raise ValueError(f"{file} has no column for the image or the text, only {_listed(table.columns)}; {cure}")
     return found
 
 
-def note_images(table: Table, found: Mapping[str, int]) -> list[str]:
-    """A note on columns of images where none is read."""
-    if "image" in found:
-        return []
-    cells = [(number, cell) for _, row in table.rows[:100] for number, cell in row.items() if isinstance(cell, str)]
-    numbers = dict.fromkeys(number for number, cell in cells if cell.lower().endswith(IMAGE_SUFFIXES))
-    others = [number for number in numbers if number not in found.values()]
-    listed = " or ".join(f"--column image=#{number + 1}" for number in others)
-    return [f"no column is read as the image, though some name images: {listed}"] if others else []
+def note_unread(table: Table, found: Mapping[str, int], absent: Collection[str]) -> list[str]:
+    """Notes on the columns among which an image, or another of the `absent`, may be meant and is not read."""
+    first = [(number, cell) for _, row in table.rows[:100] for number, cell in row.items()]
+    unread = dict.fromkeys(number for number, _ in first if number not in found.values())
+    naming = {number for number, cell in first if isinstance(cell, str) and _names_image(cell)}
+    images = [number for number in unread if number in naming]
+    notes = []
+    if images and "image" not in found:
+        listed = " or ".join(f"--column image=#{number + 1}" for number in images)
+        notes.append(f"no column is read as the image, though some name images: {listed}")
+    others = [table.columns[number] for number in sorted(unread) if number not in images]
+    if (others := [name for name in others if not _UNNAMED.fullmatch(name)]) and table.has_header:
+        wanted = [name for name in absent if name not in found]
+        notes += [
+            f"no column is read as the {one}; --column {one}=NAME takes one of: {_listed(others)}" for one in wanted
+        ]
+    return notes
 
 
 def _find_asked(file: str, table: Table, canonical: str, name: str, elsewhere: Collection[str]) -> int | None:
@@ -92,11 +102,11 @@ def _find_asked(file: str, table: Table, canonical: str, name: str, elsewhere: C
 def _find_usual(file: str, columns: Sequence[str], canonical: str, name: str) -> int | None:
     """The number of the column of that name, else of the one that differs in case only."""
     spelled = [name] if name in columns else [column for column in columns if column.casefold() == name]
-    return _only_one(file, columns, canonical, spelled[0]) if spelled else None
+    return _only_one(file, columns, canonical, *spelled) if spelled else None
 
 
-def _only_one(file: str, columns: Sequence[str], canonical: str, name: str) -> int:
-    numbers = [number for number, column in enumerate(columns) if column == name]
+def _only_one(file: str, columns: Sequence[str], canonical: str, *names: str) -> int:
+    name, numbers = names[0], [number for number, column in enumerate(columns) if column in names]
     if len(numbers) > 1:
         choices = " or ".join(f"--column {canonical}=#{number + 1}" for number in numbers)
         raise ValueError(f"{file} has several columns called {name!r}; name one by its position: {choices}")
@@ -105,7 +115,7 @@ def _only_one(file: str, columns: Sequence[str], canonical: str, name: str) -> i
 
 def _say_how_to_name(file: str, first: Sequence[str]) -> str:
     """The message for a table without a header: options that name its image and, the longest cell, its text."""
-    images = [number for number, cell in enumerate(first) if cell.lower().endswith(IMAGE_SUFFIXES)]
+    images = [number for number, cell in enumerate(first) if _names_image(cell)]
     others = [number for number in range(len(first)) if number not in images]
     text = max(others, key=lambda number: len(first[number]), default=None)
     chosen = [*(("image", number) for number in images[:1]), *([("text", text)] if text is not None else [])]
@@ -114,6 +124,10 @@ def _say_how_to_name(file: str, first: Sequence[str]) -> str:
         f"{file} has no header line: the first is {_listed(first)}; name its columns by position, as {options}, "
         "or add a header line"
     )
+
+
+def _names_image(cell: str) -> bool:
+    return cell.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..spec import MODALITIES, BadItem, Modality
 from .content_index import ContentIndex
 from .samples import Corpus, Sample, read_file
-from .text import read_text
+from .text import decode_with_encoding, read_text
 
 WORKERS = 4  # threads that read files
 _CHUNK = 500  # posts per task of a thread pool, and per query of the content index
@@ -36,6 +36,7 @@ class Contents:
     image_keys: list[str | None]
     text_keys: list[str | None]
     bad: list[BadContent]
+    encodings: list[str] = field(default_factory=list, compare=False)  # of each text file; empty for other posts
 
     def keys(self, modality: Modality) -> list[str | None]:
         return self.image_keys if modality == "image" else self.text_keys
@@ -70,7 +71,8 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
     With a cache folder, files that its content index knows unchanged are not read, and it learns the others unless
     `update` is False.
     """
-    contents = Contents([None] * len(corpus.samples), [None] * len(corpus.samples), [])
+    count = len(corpus.samples)
+    contents = Contents([None] * count, [None] * count, [], [""] * count)
 
     def hash_chunk(chunk: range) -> list[BadContent]:
         bad: list[BadContent] = []
@@ -82,12 +84,14 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
                 file = post.file(modality)
                 state = states.get(file) if file else None
                 try:
-                    key = known.get(state) if state else None
-                    if key is None:
-                        key = hash_content(post, modality)
+                    found = known.get(state) if state else None
+                    if found is None:
+                        found = hash_content(post, modality)
                         if state:
-                            index.add(modality, state, key)
-                    keys[row] = key or None
+                            index.add(modality, state, *found)
+                    keys[row] = found[0] or None
+                    if modality == "text":
+                        contents.encodings[row] = found[1]
                 except BadItem as error:
                     bad.append(_bad_content(row, post, modality, str(error)))
         return bad
@@ -96,19 +100,26 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
         ContentIndex(cache, corpus.root, rehash=corpus.rehash, update=update) as index,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
-        rows = range(len(corpus.samples))
+        rows = range(count)
         for bad in pool.map(hash_chunk, (rows[start : start + _CHUNK] for start in rows[::_CHUNK])):
             contents.bad.extend(bad)
     contents.bad.sort(key=lambda found: (found.index, found.modality))
     return contents
 
 
-def hash_content(sample: Sample, modality: Modality) -> str:
-    """The content key of a post's image or text; empty where there is none, or a blank text. Raises BadItem."""
+def hash_content(sample: Sample, modality: Modality) -> tuple[str, str]:
+    """The content key of a post's image or text, and the encoding of a text file. Raises BadItem.
+
+    The key is empty where there is none, or a blank text.
+    """
     if modality == "image":
-        return content_key(read_file(sample.image, "image")) if sample.image else ""
-    text = "" if sample.text is None else read_text(sample.text)
-    return text_key(text) if text else ""
+        return content_key(read_file(sample.image, "image")) if sample.image else "", ""
+    text, encoding = sample.text or "", ""
+    if isinstance(text, Path):
+        text, encoding = decode_with_encoding(read_file(text, "text"))
+    else:
+        text = read_text(text)
+    return text_key(text) if text else "", encoding
 
 
 def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:

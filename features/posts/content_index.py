@@ -20,7 +20,7 @@ from typing import Any
 from ..spec import Modality
 
 FILE = "content-index.sqlite3"
-FORMAT = 1
+FORMAT = 2
 RACY_NS = 2_000_000_000  # a file modified so shortly before it is read may be modified again under the same time
 BATCH = 20_000  # keys written in one transaction
 QUERY = 500  # keys of one query
@@ -34,7 +34,7 @@ FileState = tuple[bytes, int, int, int, int]
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS files (
     modality TEXT, path BLOB, inode INTEGER, size INTEGER, modified INTEGER, changed INTEGER, reader TEXT, key TEXT,
-    PRIMARY KEY (modality, path, inode)) WITHOUT ROWID""",
+    encoding TEXT, PRIMARY KEY (modality, path, inode)) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS hashes (
     modality TEXT, key TEXT, reader TEXT, hash TEXT, PRIMARY KEY (modality, key)) WITHOUT ROWID""",
 )
@@ -52,7 +52,7 @@ class ContentIndex:
         self.rehash = rehash
         self.update = update
         self.lock = RLock()
-        self.new: dict[Modality, dict[FileState, str]] = {"image": {}, "text": {}}
+        self.new: dict[Modality, dict[FileState, tuple[str, str]]] = {"image": {}, "text": {}}
         self.new_hashes: dict[tuple[Modality, str], str] = {}
         self.database: sqlite3.Connection | None = None  # opened when it is first used
         self.usable = cache is not None and cache.is_dir()
@@ -77,16 +77,16 @@ class ContentIndex:
         inode = found.st_ino & (2**63 - 1)  # SQLite has no larger numbers
         return below, inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
-    def find(self, modality: Modality, states: Iterable[FileState]) -> dict[FileState, str]:
-        """The keys of the files that are as they were when they were hashed; empty for a blank text."""
+    def find(self, modality: Modality, states: Iterable[FileState]) -> dict[FileState, tuple[str, str]]:
+        """Key and encoding of the files that are as they were when they were hashed; no key of a blank text."""
         paths = [] if self.rehash else [state[0] for state in states]
         return self._attempt(self._select, modality, paths) or {} if paths else {}
 
-    def add(self, modality: Modality, state: FileState, key: str) -> None:
-        """Keep the key of a file that was read after its state was taken."""
+    def add(self, modality: Modality, state: FileState, key: str, encoding: str) -> None:
+        """Keep the key of a file that was read after its state was taken; and the encoding of a text."""
         with self.lock:
             if self.update:
-                self.new[modality][state] = key
+                self.new[modality][state] = key, encoding
             if len(self.new[modality]) >= BATCH:
                 self._attempt(self._write)
 
@@ -168,14 +168,14 @@ class ContentIndex:
                     self.database.close()
                 self.database = None
 
-    def _select(self, modality: Modality, paths: list[bytes]) -> dict[FileState, str]:
+    def _select(self, modality: Modality, paths: list[bytes]) -> dict[FileState, tuple[str, str]]:
         assert self.database
         rows = self.database.execute(
-            "SELECT path, inode, size, modified, changed, key FROM files WHERE modality = ? AND reader = ? "
+            "SELECT path, inode, size, modified, changed, key, encoding FROM files WHERE modality = ? AND reader = ? "
             f"AND path IN ({', '.join('?' * len(paths))})",
             [modality, _reader(modality), *paths],
         )
-        return {(path, inode, size, modified, changed): key for path, inode, size, modified, changed, key in rows}
+        return {tuple(state): (key, encoding) for *state, key, encoding in rows}
 
     def _select_hashes(self, modality: Modality, keys: Sequence[str]) -> dict[str, str]:
         assert self.database
@@ -189,8 +189,8 @@ class ContentIndex:
         assert self.database
         with self.database:
             for modality, keys in self.new.items():
-                rows = ((modality, *state, _reader(modality), key) for state, key in keys.items())
-                self.database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                rows = ((modality, *state, _reader(modality), *found) for state, found in keys.items())
+                self.database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             hashes = ((modality, key, _sources(), found) for (modality, key), found in self.new_hashes.items())
             self.database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", hashes)
         for keys in self.new.values():

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
@@ -49,7 +50,7 @@ class Directory:
         return found[0] if len(found) == 1 else None
 
     def alike(self, name: str, suffixes: tuple[str, ...]) -> list[str]:
-        """Files with one of `suffixes` whose name differs from `name` in its suffix, case, Unicode form or a `.0`."""
+        """Files with one of `suffixes` whose name differs from `name` in its suffix or as `_common` says."""
         stem, dot, suffix = name.rpartition(".")
         if not stem or dot + suffix.lower() not in KNOWN_SUFFIXES:
             stem = name
@@ -118,7 +119,9 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _common(name: str) -> str:
-    """What all spellings of a name have in common; `12.0` is what pandas makes of 12."""
+    """What all spellings of a name have in common; `12.0` is what pandas makes of 12, `%20` a URL of a space."""
+    if "%" in name:
+        name = unquote(name)
     if not name.isascii():
         name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
     return _DECIMAL.sub(r"\1", name.casefold())

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .directory import IMAGE_SUFFIXES, KNOWN_SUFFIXES, TEXT_SUFFIXES, Directory, absolute, list_directory
 
 SUGGESTIONS = 10  # names for which similar ones are searched, as comparing with every file is slow
+COMMON_SUFFIXES = IMAGE_SUFFIXES[:4]  # that are tried for names without one
 NEIGHBOURS = 1000  # folders that are searched for a missing image, to suggest --images
 
 
@@ -29,13 +30,17 @@ class Folder:
     """Looks up files below `roots`, listing each directory once.
 
     A path counts from the first root that has its directory. Where no file has exactly the name, the only one that
-    differs in its suffix, case, Unicode form or a decimal `.0` is found, and kept in `respelled`.
+    differs in its suffix, case, Unicode form or a decimal `.0` is found, and kept in `respelled`. With `foreign`, of an
+    absolute path that leads elsewhere, as on another computer, the longest end counts that leads to a file.
     """
 
-    def __init__(self, *roots: Path) -> None:
+    def __init__(self, *roots: Path, foreign: bool = False) -> None:
         self.roots = roots
+        self.foreign = foreign
+        self.by_their_end: set[str] = set()  # names of files found by the end of their path
         self.respelled: dict[str, str] = {}  # name -> that of the file
         self.from_other_root: set[str] = set()  # names of files found from another root than the first
+        self.lost: list[str] = []  # names of images that a reader did not find
         self._bounds = {Path(form(root)) for root in roots for form in (absolute, os.path.realpath)}
         self._listed: dict[Path, Directory | None] = {}
         self._opened: dict[str, Opened | None] = {}
@@ -43,6 +48,14 @@ class Folder:
 
     def find(self, name: str) -> Path | None:
         """The file of a path, or None. Raises ValueError for a path that leaves the roots, OSError as listing does."""
+        if self.foreign and not self._holds(Path(name)):
+            for end in _ends(name):
+                if found := self._find(end):
+                    self.by_their_end.add(name)
+                    return found
+        return self._find(name)
+
+    def _find(self, name: str) -> Path | None:
         opened, file = self._open(name)
         found = opened.directory.find(file) if opened else None
         if opened is None or found is None:
@@ -86,6 +99,12 @@ class Folder:
         """The stems of all images and texts that lie directly in the first root."""
         listed = self._list(self.roots[0])
         return {stem for stem, suffix in listed.files if suffix in KNOWN_SUFFIXES} if listed else set()
+
+    def images(self) -> list[Path]:
+        """All images that lie directly in the first root."""
+        listed = self._list(self.roots[0])
+        names = [names for (_, suffix), names in listed.files.items() if suffix in IMAGE_SUFFIXES] if listed else []
+        return [self.roots[0] / name for same in names for name in same]
 
     def _open(self, name: str) -> tuple[Opened | None, str]:
         """The directory of a path, None where there is none, and the name of its file."""
@@ -142,15 +161,41 @@ def find_elsewhere(name: str, root: Path) -> Path | None:
     path = PurePosixPath(name.replace("\\", "/"))
     climbs = _climbs(path)
     above = absolute(root)
-    for folder in (above, *above.parents[:2], *_folders(above), *_folders(above.parent)):
+    suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else ("", *COMMON_SUFFIXES)
+    folders = (above, *above.parents[:2], *_folders(above), *_folders(above.parent))
+    for folder in folders:
         with suppress(OSError):
-            if not Path(os.path.normpath(folder / path)).is_file():
+            place = os.path.normpath(folder / path)
+            if not any(Path(place + suffix).is_file() for suffix in suffixes):
                 continue
             if path.is_absolute():
                 return Path(path.parent)
             first = path.parts[climbs : climbs + 1] if 0 < climbs < len(path.parts) - 1 else ()
             return Path(os.path.normpath(folder.joinpath(*path.parts[:climbs], *first)))
+    for end in _ends(name):
+        for folder in folders:
+            with suppress(OSError):
+                if any((folder / (end + suffix)).is_file() for suffix in suffixes):
+                    return folder
     return None
+
+
+def find_by_id(id: str, root: Path, images: Path | None) -> Path | None:
+    """The folder at or below `root`, or `images`, that has an image of this name; None if not found."""
+    for place in (images,) if images else (root, *_folders(absolute(root))):
+        with suppress(OSError, ValueError):
+            if any((place / f"{id}{suffix}").is_file() for suffix in COMMON_SUFFIXES):
+                return place
+    return None
+
+
+def _ends(name: str) -> list[str]:
+    """The ends of an absolute path, of any system, from the longest to the name of the file; none of another path."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
+    is_absolute = name.startswith(("/", "\\")) or PureWindowsPath(name).drive
+    if not is_absolute or ".." in parts:
+        return []
+    return ["/".join(parts[start:]) for start in range(bool(PureWindowsPath(name).drive), len(parts))]
 
 
 def _climbs(path: PurePosixPath) -> int:

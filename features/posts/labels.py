@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from .cells import Tally, count_missing, is_missing
+from .cells import Tally, count_missing, is_missing, known_split
 from .collector import PostCollector
-from .directory import is_file, is_folder
+from .directory import is_file, is_folder, is_leftover
 from .post_folder import PostFolder
 
 LabelRule = Literal["paper", "text", "image", "agree"]
@@ -19,6 +19,7 @@ COURSE_FILES = {"train.txt": None, "test_without_label.txt": None}
 ID_LABEL_FILES = {"ID-label.txt": None}
 ID_LABEL_SPLITS = {f"ID-label-{name}.txt": name.replace("dev", "val") for name in ("train", "val", "dev", "test")}
 MVSA_FILE = "labelResultAll.txt"
+LABEL_FILES = (*COURSE_FILES, MVSA_FILE, *ID_LABEL_FILES, *ID_LABEL_SPLITS)
 POLARITIES = ("positive", "neutral", "negative")
 UNDECODABLE = "neither UTF-8, GB18030 nor Windows-1252; save the file as UTF-8"
 
@@ -36,12 +37,17 @@ def read_pairs(root: Path, posts: PostCollector, *, files: Mapping[str, str | No
     tally = Tally()
     for name, split in ((name, split) for name, split in files.items() if is_file(root / name)):
         for number, (line, text) in enumerate(_lines(root / name, posts)):
-            id, comma, label = (part.strip() for part in text.rpartition(","))
-            if number == 0 and id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
+            separator = next((one for one in (",", "\t", ";") if one in text), ",")
+            id, _, label = (_unquoted(part.strip()) for part in text.rpartition(separator))
+            if id.lower() in {"guid", "id"} and label.lower() in {"tag", "label"}:
+                if number:
+                    tally["lines that repeat the header, left out", name] += 1
                 continue
-            if not id or not comma or "," in id:
+            if not id or separator in id:
                 posts.report(name, line, f"{_quoted(text)} is not `id,label`")
             elif posts.claim(id, name, line):
+                if separator != ",":
+                    tally["lines with a tab or a semicolon in place of the comma", name] += 1
                 missing = is_missing(label)
                 if missing and label.lower() not in {"", "null"}:  # the words of the layout itself
                     count_missing("label", label, tally)
@@ -57,7 +63,7 @@ def read_mvsa(root: Path, posts: PostCollector, *, rule: LabelRule) -> None:
     dropped: Counter[str] = Counter()
     listed: list[str] = []
     for number, (line, text) in enumerate(_lines(root / MVSA_FILE, posts)):
-        id, *columns = (part.strip() for part in text.split("\t"))
+        id, *columns = (part.strip() for part in text.rstrip().split("\t"))
         if number == 0 and id.lower() == "id":
             continue
         pairs = [tuple(part.strip().lower() for part in column.split(",")) for column in columns]
@@ -128,11 +134,18 @@ def _lines(path: Path, posts: PostCollector) -> Iterator[tuple[int, str]]:
 
 
 def _note_unread(root: Path, posts: PostCollector, read: Collection[str]) -> None:
-    """Note label files of other layouts."""
-    known = [*COURSE_FILES, MVSA_FILE, *ID_LABEL_FILES, *ID_LABEL_SPLITS]
-    unread = [name for name in known if name not in read and is_file(root / name)]
+    """Note label files of other layouts, and those that are called as a split."""
+    unread = [name for name in LABEL_FILES if name not in read and is_file(root / name)]
     if unread:
         posts.notes.append(f"not read: {', '.join(unread)}; --layout names the layout to read")
+    files = sorted(file.name for file in root.glob("*.txt") if known_split(file.stem) and not is_leftover(file.name))
+    if others := [name for name in files if name not in {*LABEL_FILES, *read}]:
+        wanted = ", ".join(ID_LABEL_SPLITS)
+        posts.notes.append(f"not read: {', '.join(others)}; for several splits, call label files {wanted}")
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _quoted(text: str) -> str:

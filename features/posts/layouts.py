@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +14,7 @@ from . import labels, tables
 from .classes import merge_spellings
 from .collector import PostCollector
 from .columns import CANONICAL
-from .directory import is_file, is_folder
+from .directory import is_file, is_folder, is_leftover
 from .labels import LabelRule
 from .samples import Corpus
 
@@ -85,6 +87,15 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+def _find_below(data: Path, candidates: Mapping[str, Layout]) -> list[str]:
+    """The first sub-folders that hold posts, as of an archive that was unpacked into a folder of its own."""
+    folders = (child for child in sorted(data.iterdir()) if not is_leftover(child.name) and is_folder(child))
+    with suppress(OSError):
+        found = (str(child) for child in folders if any(one.detect(child) for one in candidates.values()))
+        return list(islice(found, 3))
+    return []
+
+
 def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = ReadOptions()) -> Corpus:
     """Read all posts of a folder, or of one table file, in the order of its files.
 
@@ -98,6 +109,15 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
         raise ValueError(f"unknown layout {layout!r}; did you mean {', '.join(near)}? (or auto)")
     candidates = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}
     name = next((name for name, one in candidates.items() if one.detect(data)), None)
+    if data.is_file() and data.name in labels.LABEL_FILES and name in {None, "table"} and not options.columns:
+        raise ValueError(f"{str(data)!r} holds labels of a folder of posts; give the folder: {str(data.parent)!r}")
+    if name is None and data.is_file():
+        raise ValueError(
+            f"{str(data)!r} is no {'table' if layout == 'auto' else f'file of layout {layout}'}; "
+            f"give the folder of posts, or a table: {LAYOUTS['table'].files}; unpack archives first"
+        )
+    if name is None and (below := _find_below(data, candidates)):
+        raise ValueError(f"no posts found in {str(data)!r}; did you mean {' or '.join(map(repr, below))}?")
     if name is None and layout == "auto":
         looked_for = "; ".join(f"{one.files} ({name})" for name, one in LAYOUTS.items())
         raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")

@@ -53,6 +53,8 @@ def unite(rows: Sequence[Row], posts: PostCollector, tally: Tally) -> Iterable[R
             tally["posts in two files, read as one with its label", f"{earlier.file} and {row.file}"] += 1
         else:
             which = "first" if used is earlier else "labelled"
+            if used.file == unused.file:
+                tally["rows left out, as their id is taken; if ids are not of posts, rename their column", ""] += 1
             posts.report(row.file, row.line, f"id {id!r} is already in {_place(earlier)}; the {which} one is kept")
     return kept.values()
 

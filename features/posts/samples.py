@@ -109,6 +109,8 @@ class Corpus:
 
 def absent(modality: Modality, posts: int, where: Path) -> str:
     """The error for posts of which none has a modality that an encoder reads."""
+    if not posts:
+        return f"no posts in {where}; `msa check` shows what was read"
     return (
         f"none of the {posts} posts in {where} has {'an image' if modality == 'image' else 'a text'}; "
         f"`msa check` shows what was looked for, --{modality} none leaves the {modality}s out"

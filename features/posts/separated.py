@@ -26,6 +26,8 @@ NEVER_CLOSED = "a quote mark opens a cell and none closes it; double the mark, o
 AFTER_QUOTES = "text after a closing quote mark; double the quote marks inside a quoted cell"
 UNSURE = "if each line is a row, remove the first and the last quote mark"
 
+csv.field_size_limit(2**31 - 1)  # texts have a limit of their own
+
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -44,13 +46,19 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
     texts = [UNREADABLE if line is None else line for line in lines]
     header = next((text for text in texts if text.strip() and text != UNREADABLE), "")
     notes = []
-    if named := re.fullmatch(r"sep=(.)\s*", header):  # Excel's own first line
+    if named := re.fullmatch(r'"?sep=(.)"?\s*', header, re.IGNORECASE):  # Excel's own first line
         texts[texts.index(header)] = ""
         separator = named[1]
     elif (found := _find_separator(header, separator, known)) != separator:
         separator = found
         notes.append(f"columns are separated by {SEPARATORS[separator]}")
     reading = _read_best(texts, separator)
+    if len(reading.rows) == 1 < len(texts) and reading.problems:  # R names no column of row numbers
+        texts[reading.rows[0][0] - 1] = separator + texts[reading.rows[0][0] - 1]
+        shifted = _read_best(texts, separator)
+        if not shifted.problems and all(cells[0].isdecimal() for _, cells in shifted.rows[1:]):
+            reading = shifted
+            notes.append("the first column, which the header does not name, is not read")
     if reading.style == "escaped":
         notes.append("quote marks in cells are marked by a backslash")
     if reading.stray:
@@ -59,7 +67,10 @@ def split_table(lines: Sequence[str | None], separator: str, known: frozenset[st
     if not (is_header := not _is_row_of_data(columns, known)):
         notes.append("no header line; the first line is a post")
     rows = reading.rows[1:] if is_header else reading.rows
-    numbered = [(line, {number: cell for number, cell in enumerate(cells) if cell}) for line, cells in rows]
+    others = [(line, cells) for line, cells in rows if not is_header or len(cells) == 1 or cells != columns]
+    if len(others) < len(rows):  # tables were put one after another
+        notes.append(f"lines that repeat the header, left out: {len(rows) - len(others)}")
+    numbered = [(line, {number: cell for number, cell in enumerate(cells) if cell}) for line, cells in others]
     return Table(columns, numbered, reading.problems, notes, is_header)
 
 
@@ -162,12 +173,11 @@ class _Splitter:
         return reading
 
     def _say_width(self, count: int) -> str:
+        marks = SEPARATORS.get(self.separator, "the separator")
         cure = (
-            f"; put quote marks around cells with {SEPARATORS.get(self.separator, 'the separator')}"
-            if count > self.width
-            else ""
+            f"put quote marks around cells with {marks}" if count > self.width else f"{marks} or a line end is missing"
         )
-        return f"{count} fields, but the header has {self.width}{cure}"
+        return f"{count} fields, but the header has {self.width}; {cure}"
 
     def _row(self, first: int) -> tuple[list[str], int]:
         """The cells of the row that begins at a line, and the line after it. Raises csv.Error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_images
 from .collector import PostCollector
-from .columns import Table, find_columns, known_names, note_images
-from .directory import is_leftover
-from .folder import Folder
+from .columns import Table, find_columns, known_names, note_unread
+from .directory import TEXT_SUFFIXES, is_leftover
+from .folder import Folder, find_by_id
 from .records import load_json, load_parquet
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
@@ -23,9 +24,9 @@ def _refuse_spreadsheet(file: Path, known: frozenset[str]) -> Table:
     raise ValueError(f"{file} is a spreadsheet; save its sheet as CSV (UTF-8) and give that file")
 
 
-# Suffix -> how it is read; in a folder, the tables of the first of these groups that has one.
+# Suffix -> how it is read; in a folder, the tables of the first of these groups that has one, and no .txt.
 LOADERS: dict[str, Callable[[Path, frozenset[str]], Table]] = {
-    **dict.fromkeys((".csv", ".tsv"), load_separated),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), load_separated),
     **dict.fromkeys((".jsonl", ".json"), load_json),
     ".parquet": load_parquet,
     **dict.fromkeys((".xlsx", ".xls", ".ods"), _refuse_spreadsheet),
@@ -41,10 +42,25 @@ def find_tables(path: Path) -> list[Path]:
     """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
         return [path] if path.suffix.lower() in LOADERS else []
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".") and not is_leftover(p.name))
+    files = _visible(path)
     groups = [[p for p in files if p.suffix.lower() in suffixes] for suffixes in GROUPS]
     posts = [[p for p in group if p.stem.lower() == "posts"] for group in groups]
     return next(filter(None, [*posts, *groups]), [])
+
+
+def _note_other_tables(path: Path, tables: Sequence[Path], posts: PostCollector) -> None:
+    """Note the tables of a folder that are not read, as they are no posts.* or of another format."""
+    suffixes = {suffix for group in GROUPS for suffix in group}
+    others = (
+        [p.name for p in _visible(path) if p.suffix.lower() in suffixes and p not in tables] if path.is_dir() else []
+    )
+    if others:
+        posts.notes.append(f"not read beside {', '.join(p.name for p in tables)}: {', '.join(others)}")
+
+
+def _visible(path: Path) -> list[Path]:
+    files = (p for p in path.iterdir() if not p.name.startswith((".", "~$")) and not is_leftover(p.name))
+    return sorted(p for p in files if p.is_file())
 
 
 def find_metadata(path: Path) -> list[Path]:
@@ -71,6 +87,7 @@ def find_memes(path: Path) -> list[Path]:
 def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """One table, or one per split; image paths are relative to it. Rows without an id column are numbered from 1."""
     tables = find_tables(path)
+    _note_other_tables(path, tables, posts)
     if len(tables) == 1:
         _read([(tables[0], None)], tables[0].parent, posts, columns, {})
         return
@@ -94,6 +111,7 @@ def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
     files = [(file, known_split(file.stem)) for file in find_memes(path)]
+    _note_other_tables(path, [file for file, _ in files], posts)
     _read(files, path if path.is_dir() else path.parent, posts, columns, MEMES_NAMES)
 
 
@@ -107,6 +125,7 @@ class _Source:
     columns: Mapping[str, int]
     split: str | None
     prefix: str
+    folder: Folder
     by_image: bool
 
 
@@ -123,25 +142,47 @@ def _read(
     known = known_names(asked, usual)
     loaded = [(file, split, LOADERS[file.suffix.lower()](file, known)) for file, split in files]
     all_columns = {name for *_, table in loaded for name in table.columns} if len(loaded) > 1 else set()
+    found = [find_columns(str(file), table, asked, usual, all_columns) for file, _, table in loaded]
+    nowhere = {"label"}.difference(*found)  # the table of a test set may lack it
+    folders = {file.parent: posts.image_folder(file.parent) for file, _ in files}
     tally = Tally()
     rows: list[Row] = []
-    for file, split, table in loaded:
+    for (file, split, table), columns in zip(loaded, found, strict=True):
         shown = file.relative_to(root).as_posix()
-        columns = find_columns(str(file), table, asked, usual, all_columns)
-        notes = [*table.notes, *note_images(table, columns)]
+        notes = [*table.notes, *note_unread(table, columns, ["text", *nowhere])]
+        if not table.rows:
+            notes.append("no row could be read" if table.problems else "no rows below the header")
         posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
         prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
-        source = _Source(file, shown, table, columns, split, prefix, by_image)
+        source = _Source(file, shown, table, columns, split, prefix, folders[file.parent], by_image)
         rows.extend(_read_rows(source, posts, tally))
+    for folder in folders.values():
+        posts.note_files(folder)
+    if by_image:
+        images = {image for folder in folders.values() for image in folder.images()}
+        if unlisted := images.difference(row.sample.image for row in rows if row.sample.image):
+            posts.notes.append(f"{len(unlisted)} images are in no metadata file and are left out")
+    if rows and not any("image" in columns for columns in found):
+        _note_images_by_id(rows[0].sample.id, loaded[0][2].columns, found[0].get("id"), root, posts)
     for row in unite(tell_apart(rows, tally), posts, tally):
         posts.add(row.sample, row.file, row.line)
     posts.notes.extend(tally.notes())
 
 
+def _note_images_by_id(id: str, columns: Sequence[str], number: int | None, root: Path, posts: PostCollector) -> None:
+    """Note a folder of images whose names are the ids of a table that names none, or that --images is not used."""
+    place = None if number is None else find_by_id(id, root, posts.images)
+    if place and number is not None:
+        options = f"--column image={shlex.quote(columns[number])} --images {shlex.quote(str(place))}"
+        posts.notes.append(f"no column is read as the image, though images are named by id: {options}")
+    elif posts.images:
+        posts.notes.append("no column is read as the image, so that --images is not used; --column image=NAME names it")
+
+
 def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[Row]:
     """The posts of a table; what cannot be read is reported, and costs a row only where it is the id."""
-    shown, stem, folder = source.shown, source.file.stem, posts.image_folder(source.file.parent)
+    shown, stem, folder = source.shown, source.file.stem, source.folder
     unknown: dict[str, list[int]] = {}  # split that is none of SPLITS -> its lines
     for line, reason in source.table.problems:
         posts.report(shown, line, reason)
@@ -164,9 +205,9 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         if split is not None and split not in SPLITS:
             unknown.setdefault(split, []).append(line)
         id = id if "id" in cells else source.prefix + id
-        sample = Sample(id, image, cells.get("text"), cells.get("label"), split, cells.get("group"))
+        text = _find_text(folder, cells.get("text"), tally)
+        sample = Sample(id, image, text, cells.get("label"), split, cells.get("group"))
         yield Row(shown, line, stem, sample)
-    posts.note_files(folder)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
         more = ", …" if len(unknown) > 5 else ""
@@ -188,6 +229,20 @@ def _find_image(
             count_images(tally)
             name = several[0]
     return posts.find_image(folder, name, file, line)
+
+
+def _find_text(folder: Folder, cell: str | None, tally: Tally) -> Path | str | None:
+    """A text, or its file where the cell is the path of one."""
+    if cell is None or not cell.lower().endswith(TEXT_SUFFIXES) or len(cell.split()) > 1:
+        return cell
+    found: list[Path] = []
+    with suppress(ValueError):
+        found = folder.candidates(cell.rpartition(".")[0], TEXT_SUFFIXES)
+    if len(found) == 1:
+        tally["texts read from the files that their cells name", ""] += 1
+        return found[0]
+    tally["texts that are the name of a file, which does not exist", repr(cell)] += 1
+    return cell
 
 
 def _read_split(source: _Source, cells: Mapping[str, str | None], tally: Tally) -> str | None:

@@ -54,7 +54,9 @@ def read_lines(path: Path) -> tuple[list[str | None], list[str]]:
         raise ValueError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
     except BadItem as error:
         raise ValueError(f"cannot read {path}: {error}; save it as UTF-8") from error
-    return lines, [f"{count} lines read as {name}" for name, count in encodings.items()]
+    return lines, [
+        f"{count} lines read as {name}; save it as UTF-8 if that is wrong" for name, count in encodings.items()
+    ]
 
 
 def decode_lines(raw: bytes) -> tuple[list[str | None], Counter[str]]:
@@ -63,12 +65,11 @@ def decode_lines(raw: bytes) -> tuple[list[str | None], Counter[str]]:
     The encoding of most lines is tried first, so that a few damaged ones do not change that of the whole file. Also
     returns how many lines are in which encoding, those in UTF-8 and UTF-16 left out.
     """
-    if raw.startswith(UTF_16_MARKS):
+    if raw.startswith(UTF_16_MARKS) or _unmarked_utf_16(raw):
         raw = _characters(raw)[0].encode()
-    raw = raw.removeprefix(UTF_8_MARK)
     if b"\n" not in raw:
         raw = raw.replace(b"\r", b"\n")
-    lines = [line.removesuffix(b"\r") for line in raw.split(b"\n")]
+    lines = [line.removesuffix(b"\r").removeprefix(UTF_8_MARK) for line in raw.split(b"\n")]  # of files joined, too
     foreign = [line for line in lines if _try(line, UTF_8) is None]
     beyond_ascii = sum(not line.isascii() for line in lines)
     other = WINDOWS if 2 * sum(map(_is_windows, foreign)) > len(foreign) else GB18030
@@ -83,12 +84,13 @@ def decode_text(raw: bytes) -> str:
 
     Raises BadItem for binary data, for bytes in none of these encodings, and beyond MAX_CHARACTERS.
     """
-    return _normalise(_characters(raw)[0])
+    return decode_with_encoding(raw)[0]
 
 
-def text_encoding(raw: bytes) -> str:
-    """The encoding in which `decode_text` reads it. Raises BadItem where it is none of those."""
-    return _characters(raw)[1]
+def decode_with_encoding(raw: bytes) -> tuple[str, str]:
+    """The text that `decode_text` returns, and its encoding."""
+    text, encoding = _characters(raw)
+    return _normalise(text), encoding
 
 
 def read_text(source: Path | str) -> str:
@@ -133,11 +135,24 @@ CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "socia
 
 def _characters(raw: bytes) -> tuple[str, str]:
     """The text of a file, and its encoding."""
+    if unmarked := _unmarked_utf_16(raw):
+        raw = unmarked + raw
     others = (UTF_8, WINDOWS if not raw.isascii() and _is_windows(raw) else GB18030)
     text, encoding = _first(raw.removeprefix(UTF_8_MARK), *((UTF_16,) if raw.startswith(UTF_16_MARKS) else others))
     if text is None:
         raise BadItem("neither UTF-8, UTF-16, GB18030 nor Windows-1252")
     return text, encoding
+
+
+def _unmarked_utf_16(raw: bytes) -> bytes:
+    """The mark that UTF-16 without one lacks; empty for other bytes. Most of its high bytes are 0."""
+    if len(raw) % 2 or b"\0" not in raw:
+        return b""
+    first, second = raw[::2].count(0), raw[1::2].count(0)
+    controls = any(0 < byte < 9 for byte in raw)  # of binary data
+    if controls or min(first, second) or 8 * max(first, second) < 3 * len(raw):
+        return b""
+    return UTF_16_MARKS[first > 0]
 
 
 def _is_windows(raw: bytes) -> bool:

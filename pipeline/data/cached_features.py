@@ -227,7 +227,7 @@ def _load_encoder(
         )
     wanted = [key for key, there in zip(distinct, known, strict=True) if there]
     number = {key: index for index, key in enumerate(wanted)}
-    row = np.array([number.get(key, -1) if key is not None else -1 for key in keys])
+    row = np.array([number.get(key, -1) if key is not None else -1 for key in keys], np.int64)
     present = row >= 0
     pooled = np.zeros((len(wanted), store.spec.width), np.float32)
     ragged: list[NDArray[Any]] = [pooled[:0]] * len(wanted)

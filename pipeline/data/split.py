@@ -171,7 +171,10 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     named = np.array([split or "" for split in posts.splits])
     unknown = sorted(set(named.tolist()) - {"", "train", "val", "test"})
     if unknown:
-        raise ValueError(f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown))}")
+        raise ValueError(
+            f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown[:5]))}; rename them in the "
+            "file, or rename its column, and a split is drawn"
+        )
     open_rows = np.flatnonzero(labelled & (named != "test"))
     if not len(open_rows):
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")

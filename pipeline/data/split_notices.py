@@ -33,8 +33,22 @@ def describe_split(posts: Posts, folds: Sequence[Fold], used: Set[Modality]) -> 
         leaked = sum(keys[row] in here for fold, here in zip(folds, known, strict=True) for row in fold.test)
         if leaked:
             yield f"{leaked} of the scored posts share their {modality} with a training post, as --group-by allows"
+    yield from _test_classes(posts, folds)
     yield from _large_group(posts, folds)
     yield from _small_classes(posts, folds)
+
+
+def _test_classes(posts: Posts, folds: Sequence[Fold]) -> Iterator[str]:
+    """The classes that only locked test posts have."""
+    trained = {posts.labels[row] for fold in folds for row in [*fold.rest, *fold.test]}
+    tested = Counter(label for label, split in zip(posts.labels, posts.splits, strict=True) if split == "test")
+    if foreign := [(name, count) for name, count in tested.items() if name not in trained | {None}]:
+        named = ", ".join(f"{name!r} ({count} posts)" for name, count in foreign[:MOST_NAMED])
+        more = f" and {len(foreign) - MOST_NAMED} more classes" if len(foreign) > MOST_NAMED else ""
+        yield (
+            f"only posts of split 'test' are of class {named}{more}, which no head can learn; spell labels as in the "
+            "training posts, or leave such out with --drop-label"
+        )
 
 
 def _large_group(posts: Posts, folds: Sequence[Fold]) -> Iterator[str]:

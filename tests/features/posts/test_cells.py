@@ -126,3 +126,27 @@ def test_the_remedy_for_a_table_without_a_header_works(tmp_path: Path) -> None:
     corpus = read(tmp_path, table, image="#1", text="#2", label="#3")
     assert [(s.text, s.label) for s in corpus.samples] == [("so cold", "neg"), ("so warm", "pos")]
     assert corpus.notes == ["posts.csv: no header line; the first line is a post"]
+
+
+def test_labels_that_differ_in_what_is_invisible_are_one_class(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "text,label\na,sad\nb,\ufeffsad\nc,sa\u200bd\nd,sad\ne,sad\0\n")
+    assert corpus.labels == ["sad"]
+    assert "read as one: 3" in corpus.notes[0]
+
+
+def test_errors_of_spreadsheets_are_no_labels_and_counted_among_texts(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "text,label\n#NAME?,p\nnan,p\nfine,#REF!\n")
+    assert [sample.label for sample in corpus.samples] == ["p", "p", None]
+    assert corpus.notes == [
+        "texts that stand for no value, used as they are; empty those cells if none is meant: "
+        "2 ('#NAME?': 1, 'nan': 1)",
+        "labels read as missing; rename one that is a class: 1 ('#REF!': 1)",
+    ]
+
+
+def test_labels_that_list_several_others_are_counted(tmp_path: Path) -> None:
+    corpus = read(tmp_path, 'text,label\na,joy\nb,"Joy, sad"\nc,sad\nd,sad|joy\ne,"well, joy"\n')
+    assert corpus.notes == [
+        "labels that list several others: 2 ('Joy, sad': 1, 'sad|joy': 1); "
+        "each such list is a class of its own; --drop-label leaves it out"
+    ]

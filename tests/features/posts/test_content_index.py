@@ -16,6 +16,7 @@ from file_posts import count_reads, write_aged, write_posts
 from source_files import ROOT
 
 from msa.features.posts import content_index
+from msa.features.posts.check import check_corpus
 from msa.features.posts.content import content_key, hash_corpus, text_key
 from msa.features.posts.content_index import FILE
 from msa.features.posts.samples import Corpus, Sample
@@ -184,3 +185,14 @@ def test_a_wrong_index_is_forgotten_by_keys(tmp_path: Path, reads: list[str]) ->
     reads.clear()
     assert hash_corpus(corpus, tmp_path / "cache") == hash_corpus(corpus)
     assert reads.count("a.jpg") == 2
+
+
+def test_the_encodings_of_unchanged_texts_are_taken_from_the_index(tmp_path: Path) -> None:
+    corpus = write_posts(tmp_path)
+    assert check_corpus(corpus, tmp_path / "cache").notes == ["1 texts read as GB18030"]
+    assert check_corpus(corpus, tmp_path / "cache").notes == ["1 texts read as GB18030"]
+    database = sqlite3.connect(tmp_path / "cache" / FILE)
+    database.execute("UPDATE files SET encoding = 'UTF-16' WHERE encoding = 'GB18030'")
+    database.commit()
+    database.close()
+    assert check_corpus(corpus, tmp_path / "cache").notes == ["1 texts read as UTF-16"]

@@ -204,3 +204,46 @@ def test_the_course_data_is_read_whole_and_quickly() -> None:
     assert time.process_time() - started < 2.0
     assert (len(corpus.samples), len(corpus.problems)) == (4511, 0)
     assert sum(s.label is None for s in corpus.samples) == 511
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", ","])
+def test_label_files_with_other_separators_quotes_and_headers_in_between(tmp_path: Path, separator: str) -> None:
+    rows = (("guid", "tag"), ("1", "happy"), ('"2"', '"sad"'), ("guid", "tag"), ("3", "sad"))
+    root = write(tmp_path, {**pairs("1", "2", "3"), "train.txt": "\n".join(map(separator.join, rows))})
+    corpus = read_corpus(root)
+    assert [(s.id, s.label, s.image) for s in corpus.samples] == [
+        (id, label, root / f"data/{id}.jpg") for id, label in (("1", "happy"), ("2", "sad"), ("3", "sad"))
+    ]
+    assert corpus.problems == []
+    assert "lines that repeat the header, left out: 1 (train.txt: 1)" in corpus.notes
+    assert any("in place of the comma: 3" in note for note in corpus.notes) == (separator != ",")
+
+
+def test_posts_in_a_sub_folder_and_files_that_are_no_table_have_a_remedy(tmp_path: Path) -> None:
+    root = write(tmp_path, {**pairs("a/1"), "a/data/1.txt": "x", "train.csv.gz": b"\x1f\x8b", "__MACOSX/b.csv": "x"})
+    write(tmp_path / "a", {**pairs("1"), "train.txt": "1,x\n"})
+    with pytest.raises(ValueError, match=r"no posts found in .*; did you mean '[^']*a'\?"):
+        read_corpus(root)
+    with pytest.raises(ValueError, match=r"is no table; .* unpack archives first"):
+        read_corpus(root / "train.csv.gz")
+    with pytest.raises(ValueError, match=r"holds labels of a folder of posts; give the folder: '[^']*a'"):
+        read_corpus(root / "a/train.txt")
+    assert len(read_corpus(root / "a").samples) == 1
+
+
+def test_label_files_of_splits_that_the_layout_does_not_read_are_named(tmp_path: Path) -> None:
+    files = {"train.txt": "1,x\n", "val.txt": "2,x\n", "my test.txt": "3,x\n", "notes.txt": "-"}
+    root = write(tmp_path, {**pairs("1", "2", "3"), **files})
+    assert (
+        read_corpus(root)
+        .notes[1]
+        .startswith("not read: my test.txt, val.txt; for several splits, call label files ID-")
+    )
+
+
+def test_annotators_that_gave_no_label_at_the_end_of_a_line(tmp_path: Path) -> None:
+    lines = "ID\ttext,image\ttext,image\n1\tpositive,positive\t\n2\t\tpositive,positive\n"
+    root = write(tmp_path, {**pairs("1", "2"), "labelResultAll.txt": lines})
+    corpus = read_corpus(root)
+    assert [(sample.id, sample.label) for sample in corpus.samples] == [("1", "positive")]
+    assert [problem.line for problem in corpus.problems] == [3]

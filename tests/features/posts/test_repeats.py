@@ -105,7 +105,7 @@ def test_a_column_of_images_by_another_name_is_pointed_out(tmp_path: Path) -> No
         "posts.csv: no column is read as the image, though some name images: --column image=#3"
     ]
     assert read(tmp_path, {"posts.csv": table}, image="#3").notes == []
-    assert read(tmp_path, {"posts.csv": table.replace(".jpg", "")}).notes == []
+    assert "image" not in str(read(tmp_path, {"posts.csv": table.replace(".jpg", "")}).notes)
 
 
 def test_of_a_repeated_id_in_one_table_the_first_with_a_label_is_kept_and_the_other_reported(tmp_path: Path) -> None:
@@ -115,3 +115,38 @@ def test_of_a_repeated_id_in_one_table_the_first_with_a_label_is_kept_and_the_ot
         "posts.csv:3: id 'a' is already in posts.csv:2; the labelled one is kept",
         "posts.csv:4: id 'a' is already in posts.csv:3; the first one is kept",
     ]
+
+
+def test_columns_among_which_the_label_or_the_text_may_be_are_named(tmp_path: Path) -> None:
+    unlabelled = read(tmp_path, {"posts.csv": ",text,Sentiment,empty\n0,a,pos,\n1,b,neg,\n"})
+    assert unlabelled.notes == [
+        "posts.csv: no column is read as the label; --column label=NAME takes one of: Sentiment"
+    ]
+    assert read(tmp_path, {"posts.csv": "id,text,Unnamed: 0\n1,a,0\n"}).notes == []
+
+
+def test_a_test_table_without_labels_and_one_with_another_name_of_the_text(tmp_path: Path) -> None:
+    files = {"train.csv": "id,text,label\n1,a,x\n", "test.csv": "id,Tweet,user\n2,b,u\n"}
+    (tmp_path / "train.csv").write_text(files["train.csv"], encoding="utf-8")
+    with pytest.raises(ValueError, match="name them with --column"):
+        read(tmp_path, files)
+    corpus = read(tmp_path, files, text="Tweet")
+    assert [sample.text for sample in corpus.samples] == ["a", "b"]
+    assert corpus.notes == []
+
+
+def test_two_columns_that_differ_in_case_need_a_choice(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--column text=#1 or --column text=#3"):
+        read(tmp_path, {"posts.csv": "TEXT,label,Text\na,x,b\n"})
+
+
+def test_images_that_several_tables_lack_are_one_note(tmp_path: Path) -> None:
+    files = {"train.csv": "image,text\nx/1.jpg,a\n", "test.csv": "image,text\nx/2.jpg,b\n"}
+    (note,) = read(tmp_path, files).notes
+    assert note.startswith("2 images not found")
+
+
+def test_a_table_without_rows_is_noted(tmp_path: Path) -> None:
+    files = {"train.csv": "text,label\na,x\n", "val.csv": "text,label\n", "test.csv": "text,label\na\n"}
+    notes = ["val.csv: no rows below the header", "test.csv: no row could be read"]
+    assert read(tmp_path, files).notes == notes

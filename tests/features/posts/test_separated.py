@@ -138,3 +138,26 @@ def test_empty_cells_beyond_the_header_are_nothing_and_full_ones_a_problem() -> 
     rows, problems, _ = read("id,text,label\n1,a,x,,\n2,b,x,more\n3,c\n\n,,\n4,d,x\n")
     assert [row[0] for row in rows] == ["1", "4"]
     assert problems == [3, 4]
+
+
+def test_the_header_of_a_table_that_was_appended_is_no_post() -> None:
+    rows, _, notes = read("id,text,label\n" + plain(0, 2) + 'id,text,label\n"id","text","label"\n' + plain(2, 4))
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    assert notes == ["lines that repeat the header, left out: 2"]
+    assert [row[0] for row in read("text\na\ntext\n")[0]] == ["a", "text"]
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_a_header_that_does_not_name_the_row_numbers(separator: str) -> None:
+    table = '"text","label"\n"1","so, so","neg"\n"2","fine","pos"\n'.replace('","', f'"{separator}"')
+    rows, problems, notes = read(table, separator)
+    assert rows == [["1", "so, so", "neg"], ["2", "fine", "pos"]]
+    assert (problems, notes) == ([], ["the first column, which the header does not name, is not read"])
+    assert read("text,label\nso, so,neg\nwell, well,pos\n")[:2] == ([], [2, 3])
+    rows, problems, notes = read("text,label\n1,a,b\nc,d\n")
+    assert (rows, problems, notes) == ([["c", "d"]], [2], [])
+
+
+def test_a_long_cell_costs_no_row() -> None:
+    rows, problems, _ = read('id,text,label\n1,"' + "so, " * 50_000 + '",neg\n' + plain(2, 4))
+    assert (len(rows), len(rows[0][1]), problems) == (3, 199_999, [])

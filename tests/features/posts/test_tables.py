@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,70 @@ def test_hateful_memes_files_are_splits(tmp_path: Path) -> None:
     ]
     assert all(s.image == root / "img/1.png" for s in corpus.samples)
     assert read_corpus(root / "train.jsonl").layout == "hateful-memes"
+
+
+def test_texts_in_files_that_a_table_names(tmp_path: Path) -> None:
+    table = "text,label\ntexts/1.txt,x\n texts/2.TXT ,y\ntexts/3.txt,y\nsee notes.txt,y\n"
+    root = write(tmp_path, {"posts.csv": table, "texts/1.txt": "one", "texts/2.txt": "two", "notes.txt": "no"})
+    corpus = read_corpus(root)
+    assert [s.text for s in corpus.samples] == [
+        root / "texts/1.txt",
+        root / "texts/2.txt",
+        "texts/3.txt",
+        "see notes.txt",
+    ]
+    assert "texts read from the files that their cells name: 2" in corpus.notes
+    assert "texts that are the name of a file, which does not exist: 1 ('texts/3.txt': 1)" in corpus.notes
+
+
+def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path, {"train.csv": "text\na\n", "test.json": '[{"text": "b"}]', "~$a.xlsx": "", "x.txt": "text"})
+    assert read_corpus(root).notes == ["not read beside train.csv: test.json"]
+    root = write(tmp_path, {"posts.csv": "text\nc\n"})
+    assert read_corpus(root).notes == ["not read beside posts.csv: test.json, train.csv"]
+    assert read_corpus(root / "train.csv").notes == []
+
+
+def test_a_text_file_is_a_table_when_it_is_named(tmp_path: Path) -> None:
+    root = write(tmp_path, {"tweets.txt": "text\tlabel\nso, so\tx\n"})
+    (sample,) = read_corpus(root / "tweets.txt").samples
+    assert (sample.text, sample.label) == ("so, so", "x")
+
+
+def test_images_named_by_id_are_pointed_out_and_the_options_read_them(tmp_path: Path) -> None:
+    root = write(tmp_path, {"posts.csv": "tid,text\n007,a\n8,b\n", "my pictures/007.png": "", "my pictures/8.jpg": ""})
+    columns = {"id": "tid"}
+    (note,) = read_corpus(root, options=ReadOptions(columns=columns)).notes
+    options = shlex.split(note.partition(": ")[2])
+    assert options == ["--column", "image=tid", "--images", str(root / "my pictures")]
+    found = read_corpus(root, options=ReadOptions(columns=columns | {"image": "tid"}, images=Path(options[3])))
+    assert [s.image and s.image.name for s in found.samples] == ["007.png", "8.jpg"]
+    write(tmp_path, {"empty/x.txt": ""})
+    (note,) = read_corpus(root, options=ReadOptions(columns=columns, images=root / "empty")).notes
+    assert note == "no column is read as the image, so that --images is not used; --column image=NAME names it"
+
+
+def test_lines_above_the_header_have_a_remedy(tmp_path: Path) -> None:
+    root = write(tmp_path, {"posts.csv": "exported by x\nid,text,label\n1,a,x\n"})
+    with pytest.raises(ValueError, match=r"only exported by x; name them with .*; or remove lines above its header"):
+        read_corpus(root)
+    write(tmp_path, {"posts.csv": '"SEP=;"\r\ntext;label\r\na,b;x\r\n'})
+    assert [s.text for s in read_corpus(root).samples] == ["a,b"]
+
+
+def test_images_of_an_imagefolder_that_no_metadata_names_are_counted(tmp_path: Path) -> None:
+    metadata = "file_name,text\n1.jpg,a\nsub/2.jpg,b\n"
+    images: dict[str, str | bytes] = {
+        f"train/{name}": b"" for name in ("1.jpg", "sub/2.jpg", "3.jpg", "4.PNG", "5.txt")
+    }
+    root = write(tmp_path, {"train/metadata.csv": metadata, **images})
+    assert read_corpus(root).notes == ["2 images are in no metadata file and are left out"]
+
+
+def test_tables_beside_memes_are_named(tmp_path: Path) -> None:
+    files = {
+        "train.jsonl": lines({"id": 1, "img": "1.png"}),
+        "extra.jsonl": lines({"id": 2, "img": "1.png"}),
+        "1.png": "",
+    }
+    assert read_corpus(write(tmp_path, {**files})).notes == ["not read beside train.jsonl: extra.jsonl"]

@@ -17,8 +17,8 @@ from msa.features.posts.text import (
     clean_text,
     decode_lines,
     decode_text,
+    decode_with_encoding,
     read_text,
-    text_encoding,
 )
 from msa.features.spec import BadItem
 
@@ -98,7 +98,7 @@ def test_read_text_takes_a_file_or_a_text(tmp_path: Path) -> None:
 )
 def test_windows_1252_is_told_from_gb18030(text: str) -> None:
     raw = text.encode("cp1252")
-    assert (decode_text(raw), text_encoding(raw)) == (text, "Windows-1252")
+    assert decode_with_encoding(raw) == (text, "Windows-1252")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_windows_1252_is_told_from_gb18030(text: str) -> None:
 )
 def test_gb18030_stays_gb18030(text: str) -> None:
     raw = text.encode("gb18030")
-    assert (decode_text(raw), text_encoding(raw)) == (text, "GB18030")
+    assert decode_with_encoding(raw) == (text, "GB18030")
 
 
 def test_damaged_gb18030_is_not_taken_for_windows_1252() -> None:
@@ -224,3 +224,14 @@ def test_a_text_has_a_limit() -> None:
 def test_an_unknown_level_lists_the_choices() -> None:
     with pytest.raises(ValueError, match="none, social, strict"):
         clean_text("a", "hard")  # type: ignore[arg-type]
+
+
+def test_byte_order_marks_within_a_file_are_those_of_files_that_were_joined() -> None:
+    assert decode_lines(b"\xef\xbb\xbfid\n1\n\xef\xbb\xbfid\n2") == (["id", "1", "id", "2"], Counter())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(encoding: str) -> None:
+    text = "id,text\n1,déjà vu\n2,schön 好\n"
+    assert decode_lines(text.encode(encoding))[0] == text.split("\n")
+    assert decode_text(text.encode(encoding)) == text.strip()

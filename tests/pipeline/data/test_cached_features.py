@@ -58,6 +58,13 @@ def test_rows_meet_their_own_features_duplicates_included(tmp_path: Path) -> Non
     assert not build_inputs(table, tokens=True, without="text").text_mask.any()
 
 
+def test_no_posts_have_no_features(tmp_path: Path) -> None:
+    fill(tmp_path, ["one"])
+    table = load_features(corpus(), tmp_path, image=[], text=[TEXT], tokens=True)
+    assert table.text is not None
+    assert (len(table.text.present), len(table.posts.labels)) == (0, 0)
+
+
 def test_near_copies_share_a_group_on_request(tmp_path: Path) -> None:
     texts = ["so good", "so  GOOD http://t.co/x", "bad"]
     fill(tmp_path, texts)

@@ -122,7 +122,7 @@ def test_the_same_posts_meet_the_stored_folds(tmp_path: Path) -> None:
 
 def test_a_split_of_another_name_is_refused_and_not_trained_on() -> None:
     splits: list[str | None] = ["train"] * 60 + ["exam"] * 20
-    with pytest.raises(ValueError, match="'exam'"):
+    with pytest.raises(ValueError, match="'exam'; rename them in the file, or rename its column"):
         make_folds(posts(["a", "b"] * 40, splits=splits), folds=None, seed=0)
 
 

@@ -79,6 +79,14 @@ def test_a_class_that_a_fold_lacks_is_named_with_its_count_and_the_option_that_c
     assert "and 45 more classes" in "\n".join(lines(many, 2))
 
 
+def test_classes_that_only_test_posts_have_are_named() -> None:
+    splits = ["test"] * 20 + ["train"] * 80
+    labels = ["neg", "pos"] * 10 + ["a", "b"] * 40
+    (found,) = lines(replace(posts(), splits=splits, labels=labels))
+    assert found.startswith("only posts of split 'test' are of class 'neg' (10 posts), 'pos' (10 posts), which")
+    assert lines(replace(posts(), splits=splits, labels=[None] * 20 + labels[20:])) == []
+
+
 def test_shared_content_that_is_not_tied_is_counted_where_it_is_used() -> None:
     shared = replace(posts(), contents=[("none", f"t{row}") for row in range(100)], tied=("text",))
     assert lines(shared, used={"text"}) == []
