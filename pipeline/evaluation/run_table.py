@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ...features.csv_text import to_csv
 from ...features.messages import near_or_all
-from ..metrics.scores import METRICS, Summary
-from ..metrics.statistics import MIN_GROUPS, Interval
+from ..metrics.scores import METRICS
+from ..metrics.statistics import MIN_GROUPS
 from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
-from ..runs.runs import find_run, find_runs
-from .comparison import Comparison, p_text
-from .paired_runs import PairedRuns, compare_runs
-from .stored_results import StoredResults, read_results
+from .comparison import p_text
 from .table_formats import Cell, PaperTable
+from .table_rows import TableRow, baseline_rows, grouped, listed, run_rows
 
 LEVELS = ((0.01, "**"), (0.05, "*"))
-SHOWN = 4  # names in a note
 Format = Literal["text", "latex", "markdown", "csv"]
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A run, or a baseline of runs, with the results of the (first) run; `paired` is this row minus the named run."""
-
-    name: str
-    results: StoredResults
-    metrics: Summary
-    intervals: dict[str, Interval]
-    paired: PairedRuns | None = None
-
-    @property
-    def test(self) -> Comparison | None:
-        return self.paired.comparison if self.paired else None
-
-    @property
-    def reason(self) -> str:
-        return self.paired.reason if self.paired else ""
 
 
 @dataclass(frozen=True)
@@ -146,8 +121,8 @@ class RunTable:
     def _caption(self) -> str:
         """What the numbers are; per group of rows where these differ in posts or folds."""
         single = all(row.results.single_split for row in self.rows)
-        groups = _grouped((row.results.scored, row.name) for row in self.rows)
-        scored = [f"{_listed(names)}: {shown}" if len(groups) > 1 else shown for shown, names in groups.items()]
+        groups = grouped((row.results.scored, row.name) for row in self.rows)
+        scored = [f"{listed(names)}: {shown}" if len(groups) > 1 else shown for shown, names in groups.items()]
         return f"{'Test metrics' if single else 'Mean ± standard deviation over folds'} ({'; '.join(scored)})."
 
     def _legend(self, t_tests: bool) -> list[str]:
@@ -178,68 +153,18 @@ def tabulate_runs(
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"--metric {name}: not a metric{near_or_all(name, METRICS)}")
-    folders = list({run.resolve(): run for path in paths for run in find_runs(path)}.values())
-    reference = _reference(against, folders) if against else None
-    if reference and reference.resolve() not in [folder.resolve() for folder in folders]:
-        folders.insert(0, reference)
-    stored = map(read_results, folders)
-    runs = [TableRow(name, one, one.metrics, one.intervals) for name, one in zip(_names(folders), stored, strict=True)]
-    other = next((row for row in runs if reference and row.results.path.resolve() == reference.resolve()), None)
-    rows = [
-        row if other is None or row is other else replace(row, paired=compare_runs(row.results, other.results))
-        for row in runs
-    ]
-    rows += _baseline_rows(runs, other) if baselines else []
+    runs, other = run_rows(paths, against)
+    rows = [*runs, *(baseline_rows(runs, other) if baselines else ())]
     table = RunTable(rows, tuple(dict.fromkeys(metrics or SWEEP_METRICS)), other.name if other else None, intervals, [])
     return replace(table, remarks=list(_remarks(table)))
-
-
-def _reference(against: Path, folders: Sequence[Path]) -> Path:
-    if against.exists():
-        return find_run(against)
-    names = _names(folders)
-    if str(against) not in names:
-        raise ValueError(f"--against {against}: neither a run folder nor a row; the rows are {', '.join(names)}")
-    return folders[names.index(str(against))]
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The names of the folders, with as many of those above as tell them apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    names = ["/".join(one[-depth:]) for depth in range(1, max(map(len, parts)) + 1) for one in parts]
-    levels = [names[start : start + len(parts)] for start in range(0, len(names), len(parts))]
-    return next(level for level in levels if len(set(level)) == len(level))
-
-
-def _baseline_rows(runs: Sequence[TableRow], other: TableRow | None) -> list[TableRow]:
-    """A row for each baseline: one for all runs that have it with the same metrics on the same posts.
-
-    Predictions of baselines are not stored, so that only the tests of the named run against its own are known.
-    """
-    owned = ((name, one, row) for row in runs for name, one in row.results.baselines.items())
-    variants = _grouped(((name, row.results.tested, repr(one)), row) for name, one, row in owned)
-    counts = Counter(name for name, *_ in variants)
-    rows = []
-    for (name, *_), owners in sorted(variants.items(), key=lambda item: list(counts).index(item[0][0])):
-        first = owners[0].results
-        found = other.results.tests.get(name) if other and any(row is other for row in owners) else None
-        paired = PairedRuns(_reversed(found), first.rows, "") if found else None
-        shown = f"{name} ({_listed([row.name for row in owners])})" if counts[name] > 1 else name
-        rows.append(TableRow(shown, first, first.baselines[name], {}, paired))
-    return rows
-
-
-def _reversed(found: Comparison) -> Comparison:
-    difference = {name: -value for name, value in found.difference.items()}
-    return replace(found, difference=difference, only_head=found.only_other, only_other=found.only_head)
 
 
 def _remarks(table: RunTable) -> Iterator[str]:
     """What the table does not show, and why."""
     rows = table.rows
     if not table.comparable:
-        groups = _grouped((row.results.tested, row.name) for row in rows)
-        names = "; ".join(map(_listed, groups.values()))
+        groups = grouped((row.results.tested, row.name) for row in rows)
+        names = "; ".join(map(listed, groups.values()))
         yield f"No best is marked, since not all rows were tested on the same posts: {names}."
     if table.intervals:
         lacking = [heading(name) for name in table.metrics if not any(name in row.intervals for row in rows)]
@@ -248,17 +173,17 @@ def _remarks(table: RunTable) -> Iterator[str]:
         if lacking:
             yield f"No interval is stored for {', '.join(lacking)}."
         if few:
-            yield f"No interval for {_listed(few)}: the posts form fewer than {MIN_GROUPS} groups of duplicates."
+            yield f"No interval for {listed(few)}: the posts form fewer than {MIN_GROUPS} groups of duplicates."
     if table.against is None:
         return
-    reasons = _grouped((row.reason, row.name) for row in rows if row.reason)
-    yield from (f"{_listed(names)}: {reason}." for reason, names in reasons.items())
+    reasons = grouped((row.reason, row.name) for row in rows if row.reason)
+    yield from (f"{listed(names)}: {reason}." for reason, names in reasons.items())
     single = [row.name for row in rows if row.test and not row.reason and row.results.single_split]
     if single:
-        yield f"{_listed(single)}: one split, so no t-test."
+        yield f"{listed(single)}: one split, so no t-test."
     untested = [row.name for row in rows if row.paired is None and row.name != table.against]
     if untested:
-        yield f"{_listed(untested)}: no test, since the predictions of baselines are not stored."
+        yield f"{listed(untested)}: no test, since the predictions of baselines are not stored."
 
 
 def heading(metric: str) -> str:
@@ -274,15 +199,3 @@ def _mark(p: float | None) -> str:
 
 def _blank(value: float | None) -> float | str:
     return "" if value is None else value
-
-
-def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
-    """The values of each key, in the order of their first appearance."""
-    groups: dict[Key, list[Value]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -82,7 +82,7 @@ class PaperTable:
         others = any(character > LAST_OF_PDFLATEX for line in lines for character in line)
         needs = [
             "% \\usepackage{booktabs}",
-            *["% not for pdflatex: compile with xelatex, and \\usepackage{ctex}"] * others,
+            *["% not for pdflatex: compile with xelatex; for Chinese, \\usepackage{ctex}"] * others,
         ]
         return "\n".join([*needs, *lines])
 

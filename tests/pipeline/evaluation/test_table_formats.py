@@ -94,7 +94,7 @@ def test_latex_is_a_table_with_rules_bold_and_marks() -> None:
 
 def test_names_that_pdflatex_cannot_set_are_pointed_out() -> None:
     found = PaperTable(["Run", "A"], [[Cell("门控"), Cell("0.7")]], "c").to_latex().splitlines()
-    assert found[1] == r"% not for pdflatex: compile with xelatex, and \usepackage{ctex}"
+    assert found[1] == r"% not for pdflatex: compile with xelatex; for Chinese, \usepackage{ctex}"
     assert r"    门控 & 0.7 \\" in found
 
 
