@@ -22,6 +22,7 @@ ONE_OFF = {  # the input of one call, which no file gives
     "ablate": {"recipe"},
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
+    "table": {"against", "to", "out"},
     "predict": {"image", "text"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},
@@ -32,7 +33,7 @@ ONE_OFF = {  # the input of one call, which no file gives
 }
 # Options that mean another thing here than in other commands: these are read from the command's own table alone.
 TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balance clip weights folds"
-APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}}
+APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}, "table": {"metric"}}
 
 
 def command_options(ctx: typer.Context) -> dict[str, dict[str, Any]]:

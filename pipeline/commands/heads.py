@@ -115,8 +115,17 @@ def heads(as_json: Json = False) -> None:
 
 
 @command(app, panel=HEADS, example="msa recipes")
-def recipes(as_json: Json = False) -> None:
+def recipes(
+    bibtex: Annotated[bool, Option("--bibtex", help="Print BibTeX of the publications that they rebuild.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the published systems that come as recipes."""
     from . import listing
+    from .recipes import bibliography
 
-    show(listing.list_recipes(), as_json)
+    if bibtex and as_json:
+        raise ValueError("--json and --bibtex are two formats; leave out one of them")
+    if bibtex:
+        print(bibliography())
+    else:
+        show(listing.list_recipes(), as_json)

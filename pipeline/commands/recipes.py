@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,23 @@ def read_recipe(name: str) -> Recipe:
         about = content.pop("about", {})
         system, report, reported, note = (str(about.get(key, "")) for key in ("system", "source", "reported", "note"))
         return Recipe(path.stem, system, report, reported, content, note)
+
+
+def bibliography() -> str:
+    """BibTeX of the publications that are the source of recipes; comments name the recipes, and those without one."""
+    recipes = read_recipes()
+    entries = {path.stem: path.read_text("utf-8").strip() for path in sorted(FOLDER.glob("*.bib"))}
+    cited = [
+        f"{_comment(recipe.name for recipe in recipes if recipe.report == source)}\n{entry}\n"
+        for source, entry in entries.items()
+    ]
+    others = [recipe for recipe in recipes if recipe.report not in entries]
+    lacking = (f"{recipe.name} ({recipe.report})" for recipe in others)
+    return "\n".join([*cited, f"% No publication is known for the source of\n{_comment(lacking)}"])
+
+
+def _comment(names: Iterable[str]) -> str:
+    return textwrap.fill(", ".join(names), 100, initial_indent="% ", subsequent_indent="% ", break_on_hyphens=False)
 
 
 def apply_recipe(ctx: typer.Context, name: str) -> str:

@@ -13,7 +13,7 @@ from ...features.text_table import table as text_table
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import softmax
-from ..metrics.scores import ClassScore, Summary, confusion, per_class, score, summarise
+from ..metrics.scores import METRICS, ClassScore, Summary, confusion, per_class, score, summarise
 from ..metrics.statistics import (
     INTERVAL_METRICS,
     Bin,
@@ -231,7 +231,7 @@ def compare(
     """
     scores = [score_folds(labels, folds, system, classes) for system in (head, other)]
     pairs = list(zip(*scores, strict=True))
-    gaps = {name: np.reshape([a[name] - b[name] for a, b in pairs], (seeds, -1)).mean(0) for name in INTERVAL_METRICS}
+    gaps = {name: np.reshape([a[name] - b[name] for a, b in pairs], (seeds, -1)).mean(0) for name in METRICS}
     train_rows = float(np.mean([len(fold.train) + len(fold.valid) for fold in folds]))
     test_rows = float(np.mean([len(fold.test) for fold in folds]))
     truth = labels[by_repeat(folds, [fold.test for fold in folds])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...features.csv_text import read_cell
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ...features.spec import Modality
-from ...features.store.json_files import malformed, read_json
+from ...features.store.json_files import read_json
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
@@ -29,6 +27,7 @@ from ..training.predictions import prediction_views, view_logits
 from .baselines import Logits
 from .comparison import Evaluation, evaluate_folds
 from .curves import Curve, FoldLogits, missing_curve
+from .stored_results import read_predictions
 
 ALIKE = 0.999  # of the stored predictions: another device may round near ties differently
 Missing = Literal["none", "image", "text", "both"]
@@ -144,11 +143,7 @@ def _predict_folds(
 
 def _reproduced(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
     """The share of the run's stored predictions that these logits reproduce."""
-    file = path / "predictions.csv"
-    with malformed(file, "a run's predictions", "train again"), file.open(encoding="utf-8", newline="") as opened:
-        header, *lines = csv.reader(opened)
-        fold, name, predicted = map(header.index, ("fold", "id", "predicted"))
-        stored = {(int(line[fold]), read_cell(line[name])): read_cell(line[predicted]) for line in lines}
+    stored = {key: predicted for key, (_, predicted) in read_predictions(path / "predictions.csv").items()}
     found = {
         (number, table.posts.ids[row]): table.classes[best]
         for number, (fold, one) in enumerate(zip(folds, logits, strict=True))

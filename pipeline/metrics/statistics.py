@@ -111,12 +111,13 @@ def corrected_t(differences: Sequence[float], *, train_rows: float, test_rows: f
     """Two-sided p of the corrected resampled t-test of a mean difference over folds (Nadeau & Bengio, 2003).
 
     The variance is multiplied by 1/n + test_rows/train_rows instead of 1/n, since folds share most of their training
-    rows. n - 1 degrees of freedom. None where undefined: a single fold, or the same difference in every fold.
+    rows. n - 1 degrees of freedom. None where undefined: a single fold, the same difference in every fold, or no
+    training rows.
     """
     from scipy.stats import t as student
 
     n = len(differences)
-    if n < 2:
+    if n < 2 or not train_rows:
         return None
     mean, variance = float(np.mean(differences)), float(np.var(differences, ddof=1))
     if variance <= 1e-24:  # the same difference in every fold

@@ -150,11 +150,15 @@ def save_run(
 
 def find_run(path: Path) -> Path:
     """The run folder itself, or the newest run of a folder of runs. ValueError where there is no run."""
+    return find_runs(path)[-1]
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run folder itself, or all runs of a folder of runs, oldest first. ValueError where there is no run."""
     if (path / CONFIG).is_file():
-        return path
-    inside = _whole_runs(path)
-    if inside:
-        return inside[-1]
+        return [path]
+    if inside := _whole_runs(path):
+        return inside
     names = sorted(run.name for run in _whole_runs(path.parent))
     known = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {known or 'none'}")

@@ -16,6 +16,7 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.evaluation.comparison import evaluate_folds
 from msa.pipeline.evaluation.reevaluate import evaluate_run
+from msa.pipeline.metrics.scores import METRICS
 from msa.pipeline.train_head import TrainedHead, train_head
 
 
@@ -45,6 +46,7 @@ def test_a_run_reports_its_evaluation(posts: Corpus, trained: TrainedHead) -> No
     for name, test in found["tests"].items():
         gap = found["metrics"]["accuracy"]["mean"] - found["baselines"][name]["accuracy"]["mean"]
         assert test["difference"]["accuracy"] == pytest.approx(gap)
+        assert test["difference"].keys() == test["corrected_t"].keys() == METRICS.keys()
         assert (test["only_head"] - test["only_other"]) / N == pytest.approx(gap)
     interval = found["intervals"]["accuracy"]
     assert interval["low"] < interval["estimate"] < interval["high"]

@@ -75,6 +75,7 @@ def test_the_corrected_t_is_undefined_for_equal_differences() -> None:
     assert corrected_t([0.1], train_rows=90, test_rows=10) is None
     assert corrected_t([0.1, 0.1, 0.1], train_rows=90, test_rows=10) is None
     assert corrected_t([0.0, 0.0, 0.0], train_rows=90, test_rows=10) == 1.0
+    assert corrected_t([0.1, 0.2, 0.3], train_rows=0, test_rows=10) is None
 
 
 def test_the_corrected_t_keeps_its_level_where_the_plain_one_does_not() -> None:

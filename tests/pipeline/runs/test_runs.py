@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msa.pipeline.runs.runs import find_run, free_name, load_run
+from msa.pipeline.runs.runs import find_run, find_runs, free_name, load_run
 
 
 def test_runs_that_end_together_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -32,6 +32,8 @@ def test_the_newest_whole_run_is_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert find_run(tmp_path) == tmp_path / "new"
     assert find_run(tmp_path / "old") == tmp_path / "old"
+    assert find_runs(tmp_path) == [tmp_path / "old", tmp_path / "new"]
+    assert find_runs(tmp_path / "new") == [tmp_path / "new"]
     with pytest.raises(ValueError, match=r"not a run folder; runs in \S*: new, old"):
         find_run(tmp_path / "empty")
 

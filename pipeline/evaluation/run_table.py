@@ -1,0 +1,201 @@
+"""`msa table`: runs as the rows of a results table, with paired tests against one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ...features.csv_text import to_csv
+from ...features.messages import near_or_all
+from ..metrics.scores import METRICS
+from ..metrics.statistics import MIN_GROUPS
+from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
+from .comparison import p_text
+from .table_formats import Cell, PaperTable
+from .table_rows import TableRow, baseline_rows, grouped, listed, run_rows
+
+LEVELS = ((0.01, "**"), (0.05, "*"))
+Format = Literal["text", "latex", "markdown", "csv"]
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The rows, the `metrics` that are columns, and the name of the row that the others are tested `against`, if any.
+
+    `intervals` tells whether intervals are shown, `remarks` what is not in the table, and why.
+    """
+
+    rows: list[TableRow]
+    metrics: tuple[str, ...]
+    against: str | None
+    intervals: bool
+    remarks: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {
+            "metrics": list(self.metrics),
+            "against": self.against,
+            "rows": [
+                {
+                    "name": row.name,
+                    "run": str(row.results.path),
+                    "scored": row.results.scored,
+                    "metrics": {name: row.metrics[name] for name in self.metrics},
+                    "intervals": {name: asdict(one) for name, one in row.intervals.items() if name in self.metrics},
+                    "paired": asdict(row.paired) if row.paired else None,
+                }
+                for row in self.rows
+            ],
+            "remarks": self.remarks,
+        }
+
+    def to_text(self, to: Format = "text") -> str:
+        """The table in this format."""
+        if to == "csv":
+            return self._to_csv()
+        paper = self.to_paper()
+        return {"text": paper.to_text, "markdown": paper.to_markdown, "latex": paper.to_latex}[to]()
+
+    def _to_csv(self) -> str:
+        """One line per row and one number per cell; empty where there is none."""
+        lines = [self._flat(row) for row in self.rows]
+        return to_csv(list(lines[0]), (line.values() for line in lines)).rstrip("\n")
+
+    def _flat(self, row: TableRow) -> dict[str, object]:
+        line: dict[str, object] = {"name": row.name, "posts": row.results.rows, "folds": len(row.results.folds)}
+        for name in self.metrics:
+            value = row.metrics[name]
+            line |= {f"{name}_mean": value["mean"], f"{name}_std": "" if row.results.single_split else value["std"]}
+            if self.intervals:
+                bounds = row.intervals.get(name)
+                shown = bounds if bounds and bounds.reliable else None
+                line |= {f"{name}_low": shown.low if shown else "", f"{name}_high": shown.high if shown else ""}
+        if self.against is not None:
+            found = row.test
+            line |= {"common_posts": row.paired.posts if row.paired else "", "mcnemar": found.mcnemar if found else ""}
+            for name in self.metrics:
+                line[f"{name}_difference"] = found.difference.get(name, "") if found else ""
+                line[f"corrected_t_{name}"] = _blank(found.corrected_t.get(name) if found else None)
+        return line
+
+    def to_paper(self) -> PaperTable:
+        """The table that the formats of papers show."""
+        tested = [
+            name
+            for name in self.metrics
+            if any(row.test and row.test.corrected_t.get(name) is not None for row in self.rows)
+        ]
+        header = ["Run", *map(heading, self.metrics)]
+        if self.against is not None:
+            header += ["McNemar p", *(f"t p, {heading(name)}" for name in tested)]
+        rows = [
+            [Cell(row.name), *(self._metric(row, name) for name in self.metrics), *self._tests(row, tested)]
+            for row in self.rows
+        ]
+        return PaperTable(header, rows, self._caption(), [*self._legend(bool(tested)), *self.remarks])
+
+    def _metric(self, row: TableRow, name: str) -> Cell:
+        means = [round(one.metrics[name]["mean"], 3) for one in self.rows]
+        best = self.comparable and len(means) > 1 and round(row.metrics[name]["mean"], 3) == max(means)
+        text, bounds = mean_sd(row.metrics[name]).replace("±", "± "), row.intervals.get(name)
+        if self.intervals and bounds and bounds.reliable:
+            text += f" [{bounds.low:.3f}, {bounds.high:.3f}]"
+        return Cell(text, _mark(row.test.corrected_t.get(name) if row.test else None), best)
+
+    def _tests(self, row: TableRow, tested: Sequence[str]) -> list[Cell]:
+        if self.against is None:
+            return []
+        found = row.test
+        mcnemar = Cell(p_text(found.mcnemar), _mark(found.mcnemar)) if found else Cell("-")
+        return [mcnemar, *(Cell(p_text(found.corrected_t.get(name) if found else None)) for name in tested)]
+
+    @cached_property
+    def comparable(self) -> bool:
+        """Whether all rows were tested on the same posts."""
+        return len({row.results.tested for row in self.rows}) == 1
+
+    def _caption(self) -> str:
+        """What the numbers are; per group of rows where these differ in posts or folds."""
+        single = all(row.results.single_split for row in self.rows)
+        groups = grouped((row.results.scored, row.name) for row in self.rows)
+        scored = [f"{listed(names)}: {shown}" if len(groups) > 1 else shown for shown, names in groups.items()]
+        return f"{'Test metrics' if single else 'Mean ± standard deviation over folds'} ({'; '.join(scored)})."
+
+    def _legend(self, t_tests: bool) -> list[str]:
+        notes = ["In brackets: 95 % bootstrap interval over groups of duplicates."] * self.intervals
+        if any(row.test for row in self.rows):
+            beside = ", beside a metric by the corrected resampled t-test over folds" * t_tests
+            notes.append(
+                f"* p < 0.05, ** p < 0.01 for a difference to {self.against}: beside the p of McNemar's test by that "
+                f"test{beside}; p-values are not adjusted for the number of comparisons."
+            )
+        return notes
+
+
+def tabulate_runs(
+    paths: Sequence[Path],
+    *,
+    metrics: Sequence[str] = (),
+    against: Path | None = None,
+    baselines: bool = False,
+    intervals: bool = False,
+) -> RunTable:
+    """Tabulate run folders, and all runs of folders of runs; without `metrics`, by SWEEP_METRICS.
+
+    `against` is the path of a run, or the name of a row: every other row is tested against it. It is added where
+    `paths` lack it. With `baselines`, those of all runs follow; equal ones are one row. Raises ValueError for an
+    unknown metric, and where there is no run or a damaged one.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise ValueError(f"--metric {name}: not a metric{near_or_all(name, METRICS)}")
+    runs, other = run_rows(paths, against)
+    rows = [*runs, *(baseline_rows(runs, other) if baselines else ())]
+    table = RunTable(rows, tuple(dict.fromkeys(metrics or SWEEP_METRICS)), other.name if other else None, intervals, [])
+    return replace(table, remarks=list(_remarks(table)))
+
+
+def _remarks(table: RunTable) -> Iterator[str]:
+    """What the table does not show, and why."""
+    rows = table.rows
+    if not table.comparable:
+        groups = grouped((row.results.tested, row.name) for row in rows)
+        names = "; ".join(map(listed, groups.values()))
+        yield f"No best is marked, since not all rows were tested on the same posts: {names}."
+    if table.intervals:
+        lacking = [heading(name) for name in table.metrics if not any(name in row.intervals for row in rows)]
+        lacking += ["baselines"] * any(not row.intervals for row in rows)
+        few = [row.name for row in rows if not all(one.reliable for one in row.intervals.values())]
+        if lacking:
+            yield f"No interval is stored for {', '.join(lacking)}."
+        if few:
+            yield f"No interval for {listed(few)}: the posts form fewer than {MIN_GROUPS} groups of duplicates."
+    if table.against is None:
+        return
+    reasons = grouped((row.reason, row.name) for row in rows if row.reason)
+    yield from (f"{listed(names)}: {reason}." for reason, names in reasons.items())
+    single = [row.name for row in rows if row.test and not row.reason and row.results.single_split]
+    if single:
+        yield f"{listed(single)}: one split, so no t-test."
+    untested = [row.name for row in rows if row.paired is None and row.name != table.against]
+    if untested:
+        yield f"{listed(untested)}: no test, since the predictions of baselines are not stored."
+
+
+def heading(metric: str) -> str:
+    """`Macro F1` for `macro_f1`."""
+    title = metric_title(metric).replace("f1", "F1").replace("mcc", "MCC")
+    return title[0].upper() + title[1:]
+
+
+def _mark(p: float | None) -> str:
+    """The stars of a p-value."""
+    return next((stars for level, stars in LEVELS if p is not None and p < level), "")
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else value
