@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from .chart import TEXT, colours, drawing, legend, short
 
+MANY = 20  # labels; the groups of more are thinner
 Errors = Mapping[str, Sequence[tuple[float, float]]]
 
 
@@ -23,7 +24,8 @@ def bar_chart(
     """One group per label, one bar in it per entry of `bars`; `bounds` are the ends of the interval of each."""
     thickness = 0.8 / len(bars)
     places = np.arange(len(labels))
-    with drawing(height=min(12.0, 1.1 + len(labels) * max(0.42, 0.2 * len(bars)))) as (figure, axes):
+    each = max(0.42, 0.2 * len(bars)) if len(labels) <= MANY else 0.3  # inches
+    with drawing(height=1.1 + len(labels) * each) as (figure, axes):
         handles = []
         for number, ((name, values), colour) in enumerate(zip(bars.items(), colours(len(bars)), strict=True)):
             at = places + (number - (len(bars) - 1) / 2) * thickness

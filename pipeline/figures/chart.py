@@ -52,6 +52,7 @@ CHINESE_FONTS = (
 FORMATS = ("png", "svg", "pdf")
 LONGEST = 24  # characters of a name in a chart
 WIDTH, HEIGHT = 4.8, 3.2  # inches
+INSIDE, LINE = 6, 0.19  # labels that fit inside the axes; inches of a line of a legend
 DPI = 300
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it builds its list of fonts
@@ -137,13 +138,22 @@ def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figu
 
 
 def legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str], *, columns: int = 0) -> None:
-    """A legend of any labels, in columns under the axes; with 0, inside them.
+    """A legend of any labels, in columns under the axes, or inside them with 0 and few labels.
 
-    Texts are set afterwards, since matplotlib leaves out labels that begin with an underscore.
+    Texts are set afterwards, since matplotlib leaves out labels that begin with an underscore. Many labels make the
+    figure higher.
     """
     numbers = [str(number) for number in range(len(labels))]
-    if columns:
-        shown = axes.figure.legend(handles, numbers, loc="outside lower center", ncols=columns, fontsize=8)
+    if columns or len(labels) > INSIDE:
+        columns = columns or 2
+        figure = axes.get_figure(root=True)
+        assert figure
+        more = max(0, -(-len(labels) // columns) - INSIDE // 2) * LINE
+        if inside := axes.get_legend():  # scikit-learn's
+            inside.remove()
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + more)
+        shown = figure.legend(handles, numbers, loc="outside lower center", ncols=columns, fontsize=8)
     else:
         shown = axes.legend(handles, numbers, fontsize=8)
     for text, label in zip(shown.get_texts(), labels, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from .chart import TEXT, Chart, drawing, short
+from .chart import TEXT, WIDTH, Chart, drawing, short
 from .stored import StoredRun
 from .words import Words
 
@@ -26,8 +26,9 @@ def _confusion_chart(run: StoredRun, number: int, words: Words) -> Chart:
     counts = np.array(run.evaluation.confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     classes = [entry["label"] for entry in run.evaluation.per_class]
-    size = max(3.4, min(4.8, 1.6 + 0.7 * len(classes)))
-    with drawing(4.8, size) as (figure, axes):
+    few = len(classes) <= MOST
+    width = WIDTH if few else max(WIDTH, 1.8 + 0.15 * len(classes))
+    with drawing(width, max(3.4, min(width, 1.6 + 0.7 * len(classes)))) as (figure, axes):
         axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, edgecolors="none")
         axes.invert_yaxis()
         axes.grid(False)
@@ -39,7 +40,7 @@ def _confusion_chart(run: StoredRun, number: int, words: Words) -> Chart:
         axes.set_yticks(places, names)
         axes.set_xlabel(words("predicted class"))
         axes.set_ylabel(words("true class"))
-        if len(classes) <= MOST:
+        if few:
             for (row, column), count in np.ndenumerate(counts):
                 share = shares[row, column]
                 text = f"{count}\n{share:.0%}" if len(classes) <= 6 else f"{count}"

@@ -69,6 +69,16 @@ def test_a_font_that_was_installed_after_matplotlib_listed_them_is_found(monkeyp
     assert module._fonts.__wrapped__() == ["DejaVu Sans"]
 
 
+def test_a_chart_of_many_names_grows_with_its_legend() -> None:
+    few, many = draw("a", "b"), draw(*(f"name {number}" for number in range(40)))
+    assert few.figure.legends == []
+    assert few.figure.get_size_inches()[1] == module.HEIGHT
+    assert len(many.figure.legends[0].get_texts()) == 40
+    assert many.figure.axes[0].get_legend() is None
+    assert many.figure.get_size_inches()[1] > 2 * module.HEIGHT
+    many.to_svg()  # a warning of matplotlib where a legend leaves no room would be an error
+
+
 def test_there_are_colours_for_any_number_of_lines() -> None:
     assert [len({*colours(count)}) for count in (1, 8, 9, 40)] == [1, 8, 9, 40]
 

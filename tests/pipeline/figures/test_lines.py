@@ -13,7 +13,7 @@ from msa.pipeline.figures.calibration import calibration_charts
 from msa.pipeline.figures.chart import Chart
 from msa.pipeline.figures.ranking import ranking_charts
 from msa.pipeline.figures.share_curves import share_charts
-from msa.pipeline.figures.stored import CurvePoint, StoredRun
+from msa.pipeline.figures.stored import CurvePoint, Predictions, StoredRun
 from msa.pipeline.figures.words import Words
 
 
@@ -67,3 +67,12 @@ def test_share_curves_run_over_the_share_missing_or_the_training_rows() -> None:
     assert np.asarray(line.get_xydata()) == pytest.approx(np.array([[0, 0.8], [0.5, 0.55], [1, 0.3]]))
     assert list(charts["learning-accuracy"].figure.axes[0].lines[0].get_xdata()) == [0, 20, 40]
     assert list(charts["learning-accuracy"].rows[1]) == ["two", "image", 0.5, 20, 0.55, 0.1]
+
+
+def test_classes_without_number_do_not_crowd_out_the_curves() -> None:
+    names = tuple(f"class {number}" for number in range(30))
+    truth = np.arange(60) % 30
+    found = Predictions(names, [(str(row), "0") for row in range(60)], truth, truth, np.eye(30)[truth])
+    for chart in ranking_charts([replace(stored_run(), predictions=found)], Words()):
+        assert len(legend_texts(chart)) == 30
+        chart.to_svg()
