@@ -36,7 +36,7 @@ def _confusion_chart(run: StoredRun, number: int, words: Words) -> Chart:
         axes.tick_params(length=0)
         places = np.arange(len(classes)) + 0.5
         names = [short(name, 16) for name in classes]
-        axes.set_xticks(places, names, rotation=90 if len(classes) > 5 else 0)
+        axes.set_xticks(places, names, rotation=90 if len(classes) * max(map(len, names)) > 36 else 0)
         axes.set_yticks(places, names)
         axes.set_xlabel(words("predicted class"))
         axes.set_ylabel(words("true class"))

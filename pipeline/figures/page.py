@@ -32,6 +32,7 @@ from .systems import system_charts, systems
 from .words import Words
 
 NEUTRAL = ("auto", "none", "both", "paper")  # defaults of the other settings, beside 0 and empty ones
+LONGEST = 500  # characters of a text
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -89,7 +90,7 @@ def render_page(runs: Sequence[StoredRun], sections: Sequence[Section], words: W
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=_shown,
     )
     environment.filters["svg"] = lambda chart: Markup(chart.to_svg())
     evaluated = [run.evaluation for run in runs if run.evaluation]
@@ -103,6 +104,13 @@ def render_page(runs: Sequence[StoredRun], sections: Sequence[Section], words: W
         words=words,
         program=f"msa {metadata.version(DISTRIBUTION)}",
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as the page shows it: a text without control characters, cut where it is very long."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return printable(value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…")
 
 
 def _headline(found: Any, words: Words) -> list[tuple[str, str, str]]:

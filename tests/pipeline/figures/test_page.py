@@ -82,6 +82,8 @@ def test_any_text_is_shown_as_text_and_nothing_is_loaded_or_run() -> None:
         assert max(found.ids.values()) == 1
         assert "\u202e" not in html
     assert NASTY[0] in Tags(alone).texts
+    assert "x" * 400 in Tags(page(stored_run("x" * 100_000))).texts
+    assert "x" * 501 not in page(stored_run("x" * 100_000))
     assert "\\u202eevil & {{ 7*7 }}" in Tags(alone).texts
 
 
