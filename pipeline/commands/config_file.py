@@ -22,6 +22,7 @@ ONE_OFF = {  # the input of one call, which no file gives
     "ablate": {"recipe"},
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
+    "report": {"run", "out", "figures"},
     "predict": {"image", "text"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},
