@@ -19,7 +19,8 @@ from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
     *("init", "demo", "doctor", "check", "extract", "encoders", "finetune", "cache"),
-    *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "table", "test", "predict"),
+    *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "report", "table"),
+    *("test", "predict"),
 )
 
 

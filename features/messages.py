@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from traceback import extract_tb
 
 from .installation import explain_import_error, message_of
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and marks that turn text around
 TRACEBACK = "Traceback (most recent call last)"
 ROOT = Path(__file__).resolve().parent.parent
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
@@ -64,6 +66,11 @@ def _text(error: Exception) -> str:
     """The message of an error in one line; of one that holds a traceback, as Ray's do, its last line."""
     text = message_of(error)
     return one_line(text.rstrip().splitlines()[-1] if TRACEBACK in text else text)
+
+
+def printable(text: str) -> str:
+    """The text with its control characters as escapes: a label or an id must not command a terminal or a page."""
+    return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def near_names(name: str, choices: Iterable[str]) -> str:

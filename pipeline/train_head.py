@@ -17,7 +17,7 @@ from .data.prepare import prepare
 from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
-from .evaluation.report import render_report
+from .figures.report import write_report
 from .metrics.tables import scored_text
 from .runs.destination import check_destination
 from .runs.runs import free_name, save_run
@@ -79,18 +79,6 @@ def train_head(
     evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
     path = free_name(runs, name or config.fusion)
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
-    report = render_report(
-        f"{config.fusion}: {' + '.join(spec.name for side in table.specs.values() for spec in side)}",
-        evaluation=evaluation,
-        results=results,
-        settings={
-            "head": asdict(config),
-            "training": asdict(training),
-            "unlabelled": unlabelled,
-            "device": device,
-            "posts": corpus.layout,
-        },
-    )
     save_run(
         path,
         table=table,
@@ -101,10 +89,10 @@ def train_head(
         temperatures=evaluation.calibration.temperatures,
         others={"unlabelled": unlabelled, **reading},
         metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
-        report=report,
     )
     if checkpoints:
         checkpoints.clear()
+    write_report([path])
     return trained
 
 

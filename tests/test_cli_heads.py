@@ -146,6 +146,7 @@ def test_a_run_is_evaluated_again_and_loses_a_modality(home: Path, capsys: pytes
     found = as_json(home, capsys, "evaluate", trained["run"], "--missing", "image")
     assert found["metrics"]["accuracy"]["mean"] == pytest.approx(trained["metrics"]["accuracy"]["mean"])
     assert (home / trained["run"] / "curve.csv").exists()
+    assert "missing" in (home / trained["run"] / "report.html").read_text("utf-8")
 
 
 def test_a_run_is_found_by_its_name_and_posts_can_be_limited(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,6 +163,7 @@ def test_a_run_is_found_by_its_name_and_posts_can_be_limited(home: Path, capsys:
     named = ["--runs", "few", "--name", "mine", "--fusion", "concat", *QUICK, *first]
     assert Path(as_json(home, capsys, "ablate", *named)["path"]).name == "mine"
     assert Path(as_json(home, capsys, "learning-curve", "--shares", "1", *named)["path"]).name == "mine-2"
+    assert [(home / "few" / name / "report.html").exists() for name in ("mine", "mine-2")] == [True, True]
 
 
 def test_a_learning_curve_grows_with_the_training_rows(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

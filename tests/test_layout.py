@@ -22,6 +22,7 @@ DIRECTION = (
     ("pipeline/commands",),
     ("pipeline",),
     ("pipeline/demo",),
+    ("pipeline/figures",),
     ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
     ("pipeline/evaluation",),
     ("pipeline/runs",),

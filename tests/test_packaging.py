@@ -11,7 +11,7 @@ import tomllib
 import pytest
 from source_files import PARTS, ROOT, imports, relative, uses
 
-HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py"}
+HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py", "matplotlib", "jinja2"}
 TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}
 TEXT |= {".typed", ".bib", ".cff"}
 

@@ -23,6 +23,7 @@ ONE_OFF = {  # the input of one call, which no file gives
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
     "table": {"against", "to", "out"},
+    "report": {"run", "out", "figures"},
     "predict": {"image", "text"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,10 +12,9 @@ from functools import cache
 from io import TextIOWrapper
 from typing import Any
 
-from ...features.messages import Notice
+from ...features.messages import CONTROLS, Notice, printable
 
 Tick = Callable[[str, int, int], None]
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and marks that turn text around
 PLAIN = {"→": "->", "–": "-", "−": "-", "±": "+-", "…": "...", "×": "x", "Δ": "d"}  # where a terminal has ASCII alone
 
 
@@ -28,11 +26,6 @@ def show(result: Any, as_json: bool, **options: Any) -> None:
 def note(message: str) -> None:
     """Print a line for the user on stderr, so that stdout holds the result alone."""
     print(f"msa: {printable(message)}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """The text with its control characters as escapes: a label or an id must not command the terminal."""
-    return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def to_json(value: Any) -> str:

@@ -29,7 +29,7 @@ PANELS = {
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),
     "Search": ("space",),
     "Compute": ("device", "dry_run"),
-    "Output": ("out", "to", "format", "max_bad"),
+    "Output": ("out", "to", "format", "figures", "language", "max_bad"),
 }
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 OF_CLASS = {  # panels of the other settings; those of what computes are in Compute

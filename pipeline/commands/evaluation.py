@@ -1,4 +1,4 @@
-"""The commands that apply and evaluate trained heads: evaluate, learning-curve, table, test, predict."""
+"""The commands that apply and evaluate trained heads: evaluate, learning-curve, report, table, test, predict."""
 
 from __future__ import annotations
 
@@ -37,10 +37,13 @@ def evaluate(
     Shows intervals, scores per class, calibration, and how accuracy falls as a modality goes missing.
     """
     from ..evaluation import reevaluate
+    from ..figures.report import write_report
 
     found = reevaluate.evaluate_run(
         named_run(run, runs), posts.read(), missing=missing, seed=seed, cache=cache, device=device
     )
+    if found.curve:
+        write_report([found.run])
     show(found, as_json)
 
 
@@ -57,6 +60,7 @@ def learning_curve(
 ) -> None:
     """Train a head on growing shares of the training rows."""
     from ..evaluation import curves
+    from ..figures.report import write_report
 
     with progress("folds") as tick:
         curve = curves.learning_curve(
@@ -69,6 +73,7 @@ def learning_curve(
             name=name or None,
             done=lambda done, total: tick(head.fusion, done, total),
         )
+    write_report([curve.path])
     show(curve, as_json)
 
 
@@ -119,6 +124,27 @@ def table(
         text = to_json(found.to_dict()) if as_json else found.to_text(to)
         write_atomic(out, f"{text}\n".encode(errors="backslashreplace"))
         print(f"written: {out}")
+
+
+@command(app, panel=HEADS, example="msa report runs/gated runs/attention --figures figures")
+def report(
+    run: Annotated[list[Path], Argument(help="Folders of trained heads, ablations, curves; or names in --runs.")],
+    out: Annotated[
+        Path | None, Option(help="HTML file; report.html in the run's folder, of several runs in this one.")
+    ] = None,
+    figures: Annotated[Path | None, Option(help="Folder for each figure as PNG, SVG, PDF and CSV.")] = None,
+    language: Annotated[Literal["auto", "en", "zh"], Option(help="Language; auto: by locale.")] = "auto",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Draw runs on one HTML page, and as figures for a paper.
+
+    The page needs no other file. Several runs are compared: overlaid curves, and paired tests against the first.
+    """
+    from ..figures.report import write_report
+
+    paths = [named_run(one, runs) for one in run]
+    show(write_report(paths, out=out, figures=figures, language=language), as_json)
 
 
 @command(app, "test", panel=HEADS, example="msa test runs/gated posts")

@@ -85,6 +85,7 @@ def ablate(
     """Measure what each modality or part of a head contributes."""
     from ...heads.registry import fusion_names
     from ..ablation import ablate
+    from ..figures.report import write_report
 
     heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
     with progress("folds") as tick:
@@ -101,6 +102,7 @@ def ablate(
             name=name or None,
             done=lambda done, total: tick("ablate", done, total),
         )
+    write_report([ablation.path])
     show(ablation, as_json)
     if ablation.refused:
         raise typer.Exit(1)

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from ...features.messages import printable
 from ..config.data_config import DataConfig
-from .console import printable, to_json
+from .console import to_json
 from .declare import SETUP, command
 from .options import Json
 

@@ -25,7 +25,6 @@ from ..metrics.tables import mean_sd, metric_title, scored_text
 from ..runs.destination import check_destination, new_run
 from ..training.folds import FoldDone, train_folds
 from .baselines import Labels, Logits, baseline_predictions
-from .charts import line_chart
 from .comparison import score_folds
 
 CURVE_METRICS = ("accuracy", "macro_f1")
@@ -75,22 +74,10 @@ class Curve:
         return to_csv(header, lines)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write curve.csv and curve.svg to the folder."""
-        files = {folder / "curve.csv": self.to_csv(), folder / "curve.svg": self.to_svg()}
-        for path, content in files.items():
-            write_atomic(path, content.encode())
-        return list(files)
-
-    def to_svg(self) -> str:
-        """Accuracy and macro-F1 of each line over the share."""
-        series = {
-            f"{line}: {metric_title(metric)}": [
-                (one.share, one.metrics[metric]["mean"]) for one in self.points if one.line == line
-            ]
-            for line in dict.fromkeys(one.line for one in self.points)
-            for metric in CURVE_METRICS
-        }
-        return line_chart(self.share_name, series, x_range=(0, 1), scale=2.0) + "\n"
+        """Write curve.csv to the folder."""
+        path = folder / "curve.csv"
+        write_atomic(path, self.to_csv().encode())
+        return [path]
 
 
 @dataclass(frozen=True)

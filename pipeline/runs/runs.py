@@ -107,11 +107,10 @@ def save_run(
     temperatures: Sequence[float],
     others: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    report: str,
 ) -> None:
     """Write a run to `path`, an empty folder from `free_name`, all at once.
 
-    `temperatures` are those of the folds, `others` further settings that `read_settings` returns, `report` is HTML.
+    `temperatures` are those of the folds, `others` further settings that `read_settings` returns.
     """
     with new_folder(path) as temp:
         head = results[0].heads[0]
@@ -139,7 +138,6 @@ def save_run(
             write_json(temp / f"{name}.json", content)
         write_atomic(temp / "history.csv", history_csv(results).encode())
         write_atomic(temp / "predictions.csv", predictions_csv(table, results, temperatures).encode())
-        write_atomic(temp / "report.html", report.encode())
         extras = {
             f"fold{number}.{modality}.basis": basis
             for number, result in enumerate(results)

@@ -14,7 +14,6 @@ from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
 from msa.pipeline.data.split import Fold
 from msa.pipeline.evaluation import curves
-from msa.pipeline.evaluation.charts import line_chart
 from msa.pipeline.evaluation.curves import FoldLogits, learning_curve, missing_curve, read_shares
 from msa.pipeline.train_head import train_head
 from msa.pipeline.training.folds import train_folds
@@ -63,7 +62,6 @@ def test_the_learning_curve_ends_at_the_head_itself(tmp_path: Path, monkeypatch:
             assert not set(groups[part.train]) & set(groups[left])
     with (found.path / "curve.csv").open() as file:
         assert [row["system"] for row in csv.DictReader(file)] == ["gated"] * 3 + ["linear"] * 3
-    assert "gated: macro f1" in (found.path / "curve.svg").read_text()
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["share"] == 0.2
     assert "training rows" in found.to_text()
 
@@ -73,13 +71,3 @@ def test_shares_are_read() -> None:
     for text in ("", "0.1,x", "0,1", "1.5", "nan"):
         with pytest.raises(ValueError, match="--shares wants numbers above 0"):
             read_shares(text)
-
-
-def test_a_chart_keeps_its_points_in_the_frame_and_escapes_names() -> None:
-    chart = line_chart("<t>", {"a&b": [(0, 0.2), (1, 0.4)], "c": [(0.5, 0.3)]}, mark=0.5, diagonal=True)
-    assert "&lt;t&gt;" in chart
-    assert "a&amp;b" in chart
-    assert 'points="24.0,126.0 236.0,24.0"' in chart
-    assert 'cx="130.0" cy="75.0"' in chart
-    assert chart.count("stroke-dasharray") == 2
-    assert "nan" not in line_chart("flat", {"one": [(1, 0.5)]})

@@ -114,11 +114,10 @@ def test_a_command_that_ends_while_it_writes_leaves_no_run(
     written: list[Path] = []
 
     def write_one(path: Path, content: bytes) -> None:
-        if written:
-            assert not list(tmp_path.glob("[!.]*/*"))
-            raise KeyboardInterrupt
         written.append(path)
         path.write_bytes(content)
+        assert not list(tmp_path.glob("[!.]*/*"))
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "write_atomic", write_one)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,70 @@
+"""ROC and precision-recall curves by scikit-learn: each class against the rest; of several runs, the micro-average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
+
+from .chart import GRID, Chart, colours, drawing, legend
+from .stored import StoredRun
+from .words import Words
+
+Curves = list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]  # name, whether true (n,), probability (n,)
+
+
+def ranking_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
+    """Both charts; none without predictions of rows inside and outside a class."""
+    curves = list(_curves([run for run in runs if run.predictions], words))
+    if not curves:
+        return []
+    what = words("Each class against all others.") if len(runs) == 1 else words("Micro-average over the classes.")
+    return [_roc_chart(curves, words, what), _precision_recall_chart(curves, words, what)]
+
+
+def _curves(runs: Sequence[StoredRun], words: Words) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
+    for run in runs:
+        assert run.predictions
+        found = run.predictions
+        true = found.truth[:, None] == np.arange(len(found.classes))  # (n, K)
+        if len(runs) > 1:
+            yield run.name, true.ravel(), found.probabilities.ravel()
+            continue
+        for number, name in enumerate(found.classes):
+            if 0 < true[:, number].sum() < len(true):
+                yield name, true[:, number], found.probabilities[:, number]
+
+
+def _roc_chart(curves: Curves, words: Words, what: str) -> Chart:
+    rows: list[list[object]] = []
+    handles, labels = [], []
+    with drawing() as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=GRID, linestyle="--", linewidth=1)
+        for (name, true, probability), colour in zip(curves, colours(len(curves)), strict=True):
+            shown = RocCurveDisplay.from_predictions(true, probability, ax=axes)
+            handles.append(axes.lines[-1])
+            axes.lines[-1].set_color(colour)
+            labels.append(f"{name}: {words('area')} {shown.roc_auc:.3f}")
+            rows += [[name, *point] for point in zip(shown.fpr, shown.tpr, strict=True)]
+        axes.set(xlabel=words("false positive rate"), ylabel=words("true positive rate"))
+        legend(axes, handles, labels)
+    header = ["curve", "false_positive_rate", "true_positive_rate"]
+    return Chart("roc", words("ROC curves"), what, figure, header, rows)
+
+
+def _precision_recall_chart(curves: Curves, words: Words, what: str) -> Chart:
+    rows: list[list[object]] = []
+    handles, labels = [], []
+    with drawing() as (figure, axes):
+        for (name, true, probability), colour in zip(curves, colours(len(curves)), strict=True):
+            shown = PrecisionRecallDisplay.from_predictions(true, probability, ax=axes, drop_intermediate=True)
+            handles.append(axes.lines[-1])
+            axes.lines[-1].set_color(colour)
+            labels.append(f"{name}: {words('average precision')} {shown.average_precision:.3f}")
+            rows += [[name, *point] for point in zip(shown.recall, shown.precision, strict=True)]
+        axes.set(xlabel=words("recall"), ylabel=words("precision"))
+        legend(axes, handles, labels)
+    header = ["curve", "recall", "precision"]
+    return Chart("precision-recall", words("Precision-recall curves"), what, figure, header, rows)

@@ -1,0 +1,120 @@
+"""The texts of figures and of the page, in English and Chinese."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+Language = Literal["auto", "en", "zh"]
+CHINESE = {
+    "training": "训练",
+    "validation": "验证",
+    "epoch": "轮次",
+    "loss": "损失",
+    "accuracy": "准确率",
+    "balanced accuracy": "平衡准确率",
+    "macro f1": "宏平均 F1",
+    "weighted f1": "加权 F1",
+    "mcc": "MCC",
+    "f1": "F1",
+    "precision": "精确率",
+    "recall": "召回率",
+    "support": "样本数",
+    "class": "类别",
+    "score": "得分",
+    "{metric} over epochs": "{metric}随轮次的变化",
+    "Mean over the heads of all folds that still train; the band is one standard deviation.": (
+        "各折中仍在训练的头的均值；阴影为一个标准差。"
+    ),
+    "Confusion matrix": "混淆矩阵",
+    "predicted class": "预测类别",
+    "true class": "真实类别",
+    "Test rows by true and predicted class, and their share of the true class; summed over repeats.": (
+        "测试行按真实类别与预测类别计数，以及占真实类别的比例；多次重复相加。"
+    ),
+    "Scores by class": "各类别得分",
+    "On test rows; n is the number of posts of the class.": "在测试行上；n 为该类别的帖子数。",
+    "Calibration": "校准",
+    "uncalibrated": "未校准",
+    "temperature-scaled": "温度缩放后",
+    "error": "误差",
+    "confidence": "置信度",
+    "On the dashed line a prediction is right as often as its probability says. The temperature of each fold is fitted "
+    "on its validation rows.": "落在虚线上表示概率与正确率一致。每一折的温度在其验证行上拟合。",
+    "Each class against all others.": "每个类别对其余类别。",
+    "Micro-average over the classes.": "各类别的微平均。",
+    "area": "面积",
+    "false positive rate": "假正率",
+    "true positive rate": "真正率",
+    "ROC curves": "ROC 曲线",
+    "average precision": "平均精确率",
+    "Precision-recall curves": "精确率–召回率曲线",
+    "Main metrics": "主要指标",
+    "Head and baselines": "融合头与基线",
+    "Heads": "各融合头",
+    "Mean over folds; the line is one standard deviation to each side.": "各折均值；线段为上下一个标准差。",
+    "both": "图文",
+    "image": "图像",
+    "text": "文本",
+    "{modality} alone": "仅{modality}",
+    "difference": "差值",
+    "Score minus that of the full head on the same test rows; the line is the 95 % interval.": (
+        "与完整的头在相同测试行上的得分之差；线段为 95 % 置信区间。"
+    ),
+    "Difference from the full head": "与完整的头之差",
+    "gain": "增益",
+    "What each modality adds to the score, averaged over adding it first and second; the line is one standard "
+    "deviation over folds to each side.": "每个模态对得分的增益，取先加入与后加入的平均；线段为各折上下一个标准差。",
+    "Shapley values": "Shapley 值",
+    "test posts without the modality": "缺少该模态的测试帖子",
+    "training rows": "训练行数",
+    "{metric} as a modality goes missing": "模态缺失时的{metric}",
+    "{metric} by training rows": "{metric}随训练行数的变化",
+    "Mean over folds; the band is one standard deviation to each side.": "各折均值；阴影为上下一个标准差。",
+    "95 % interval {low} to {high}": "95 % 置信区间 {low} 至 {high}",
+    "no interval from so few posts": "帖子太少，不给出区间",
+    "posts scored": "计分的帖子",
+    "folds": "折数",
+    "repeats": "重复次数",
+    "encoders": "编码器",
+    "written": "写入时间",
+    "run": "运行",
+    "runs": "运行",
+    "head": "融合头",
+    "setting": "设置",
+    "value": "取值",
+    "Training": "训练过程",
+    "Classes": "类别",
+    "Probabilities": "概率",
+    "Ablation": "消融",
+    "Missing modalities and learning curves": "模态缺失与学习曲线",
+    "Settings": "设置",
+    "What differs from the defaults.": "与默认值不同的设置。",
+    "All settings are the defaults.": "全部为默认设置。",
+    "Paired tests on the same test rows": "相同测试行上的配对检验",
+    "head minus": "融合头减去",
+    "McNemar p": "McNemar p",
+    "corrected t p": "校正 t 检验 p",
+    "Differences from {run} on the test rows that both have": "与 {run} 在共同测试行上之差",
+    "test rows": "测试行",
+    "inputs": "输入",
+    "Made by {program}; nothing on this page leaves it or comes from elsewhere.": (
+        "由 {program} 生成；本页不加载任何外部内容，也不向外发送数据。"
+    ),
+}
+
+
+class Words:
+    """Gives an English text in the language of a report; names that have no translation stay."""
+
+    def __init__(self, language: Language = "en") -> None:
+        self.language = _by_locale() if language == "auto" else language
+
+    def __call__(self, text: str) -> str:
+        return CHINESE.get(text, text) if self.language == "zh" else text
+
+
+def _by_locale() -> Literal["en", "zh"]:
+    """The language that POSIX' variables name, the first that is set."""
+    found = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))), "")
+    return "zh" if found.lower().startswith("zh") else "en"
