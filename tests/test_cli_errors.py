@@ -65,7 +65,7 @@ def test_every_exception_of_a_library_is_one_line(
     assert kinds or library == "h5py"
     for kind in kinds:
 
-        def fail(corpus: object, kind: type[Exception] = kind) -> None:
+        def fail(corpus: object, cache: Path, kind: type[Exception] = kind) -> None:
             raise made(kind)
 
         monkeypatch.setattr(check, "check_corpus", fail)
@@ -84,6 +84,7 @@ def test_every_exception_of_a_library_is_one_line(
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), 2, "lower --batch-size"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 2, "lower --batch-size"),
         (MemoryError(), 2, "lower --batch-size"),
+        (MemoryError("Unable to allocate 2.91 TiB for an array"), 2, "(unable to allocate 2.91 tib); lower"),
         (KeyError("label"), 1, "KeyError at tests/test_cli_errors.py:"),
         (RuntimeError("Traceback (most recent call last):\n  File x\nValueError: bad"), 1, ": ValueError: bad;"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 2, "x.csv: No such file"),
@@ -97,7 +98,7 @@ def test_other_errors_name_what_happened_and_where(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(corpus: object) -> None:
+    def fail(corpus: object, cache: Path) -> None:
         raise error
 
     monkeypatch.setattr(check, "check_corpus", fail)
@@ -113,7 +114,7 @@ WAITING = """
 import sys, tempfile, time
 from msa.features.posts import check
 from msa.cli import main
-def wait(corpus):
+def wait(corpus, cache):
     with tempfile.TemporaryDirectory() as folder:
         print(folder, flush=True)
         time.sleep(60)

@@ -199,8 +199,11 @@ def test_locked_posts_are_reached_by_the_test_command_alone(
         assert results[0]["metrics"] == results[1]["metrics"]
         assert results[0]["rows"] >= 10
         later = as_json(tmp_path, capsys, "train-head", "--fusion", "gated", "--folds", "2", *QUICK)["run"]
-        locked = {key for path in splits.glob("test-set-*.json") for key in json.loads(path.read_text())["keys"]}
-        assert locked.isdisjoint(json.loads((tmp_path / later / "split.json").read_text())["keys"].values())
+        (stored,) = [json.loads(path.read_text()) for path in splits.glob("test-set-*.json")]
+        locked = {*stored["image"], *stored["text"]}
+        contents = json.loads((tmp_path / later / "split.json").read_text())["contents"].values()
+        assert locked
+        assert locked.isdisjoint(key for pair in contents for key in pair)
     finally:
         for path in set(splits.glob("*")) - before:
             path.unlink()

@@ -277,6 +277,8 @@ def _split_rows(
     repeat the draws of the outer one.
     """
     labels, groups = [posts.labels[row] or "" for row in rows], posts.groups[rows]
+    if parts > len(rows):  # before anything is laid out for each part
+        raise ValueError(_too_few(groups, parts))
     draw = np.random.default_rng([seed, parts, crc32(rows.astype("<i8").tobytes())])
     places = split_groups(np.array(labels), groups, parts, seed=int(draw.integers(2**32)))
     if not all(map(len, places)):
@@ -286,7 +288,8 @@ def _split_rows(
 
 def _too_few(groups: NDArray[np.int64], parts: int) -> str:
     sizes = np.unique(groups, return_counts=True)[1]
-    remedy = f"use --folds {len(sizes)}" if len(sizes) > 2 and len(sizes) < parts else "give more posts"
+    fewer = f"use --folds {len(sizes)} (outer folds of a sweep: --outer)"
+    remedy = fewer if 2 < len(sizes) < parts else "give more posts"
     found = f"{len(groups)} posts form {len(sizes)} groups that share content, the largest of {sizes.max()}"
     return (
         f"{found}; too few for {parts} parts; {remedy}, or let fewer posts be tied by --group-by image, text or none "

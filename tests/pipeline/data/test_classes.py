@@ -32,3 +32,8 @@ def test_small_and_named_classes_are_left_out_and_counted() -> None:
 def test_a_label_that_no_post_has_is_refused_with_the_near_one() -> None:
     with pytest.raises(ValueError, match=r"'god'.*did you mean good"):
         select_classes(CORPUS, drop=["god"])
+
+
+def test_leaving_out_every_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"all 11 labelled posts .*--min-per-class 99 .*largest has 5"):
+        select_classes(CORPUS, min_per_class=99)
