@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import malformed, read_json, write_json
 from ..config.values import GroupBy
+from .classes import need_two_classes
 from .group_folds import split_groups
 from .overlap import refuse_overlap
 
@@ -172,21 +173,19 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     unknown = sorted(set(named.tolist()) - {"", "train", "val", "test"})
     if unknown:
         raise ValueError(f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown))}")
-    open_rows = np.flatnonzero(labelled & (named != "test"))
-    if not len(open_rows):
+    if not labelled.any():
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
-    copies = posts.in_test_set[open_rows]
-    if copies.all():
-        raise ValueError(
-            f"all {len(open_rows)} labelled posts share content with a test post; none is left to train on"
-        )
-    open_rows = open_rows[~copies]  # a copy of a test post would leak it
+    tests = labelled & posts.in_test_set  # a copy of a test post would leak it
+    open_rows = np.flatnonzero(labelled & ~tests)
+    if not len(open_rows):
+        raise ValueError(f"all {labelled.sum()} labelled posts are test posts or copies of one; mark some as 'train'")
     counts = Counter(posts.labels[int(row)] for row in open_rows)
     if sum(count > 1 for count in counts.values()) < 2:
         found = ", ".join(f"{label!r} ({count})" for label, count in list(counts.items())[:5])
+        beside = f" beside {tests.sum()} test posts and their copies" if tests.any() else ""
         raise ValueError(
-            f"at least two classes of two posts are needed to train; got {len(counts)} in {len(open_rows)} posts: "
-            f"{found}; give another column by --column label=NAME (`msa check` shows what was read)"
+            f"at least two classes of two posts are needed to train; got {len(counts)} in {len(open_rows)} posts"
+            f"{beside}: {found}; give another column by --column label=NAME (`msa check` shows what was read)"
         )
     if folds is None and (named[open_rows] == "val").any():
         test = open_rows[named[open_rows] == "val"]
@@ -200,7 +199,10 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     else:
         parts = folds or min(TEST_PARTS, max(2, len(np.unique(posts.groups[open_rows]))))
         pairs = _split_rows(posts, open_rows, parts, seed)[: folds or 1]
-    return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
+    made = [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
+    for fold in made:
+        need_two_classes([posts.labels[row] for row in fold.train], "label more posts, or mark more as 'train'")
+    return made
 
 
 def split_validation(
