@@ -292,12 +292,3 @@ def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="not a stored split"):
         read_folds(path, before)
     assert before.digest(5, 0) != edited.digest(5, 0)
-
-
-def test_one_class_among_the_training_rows_is_refused_before_training() -> None:
-    data = replace(posts(["a"] * 20 + ["a", "b"] * 4), splits=["train"] * 20 + ["val"] * 8)
-    with pytest.raises(ValueError, match="two classes are needed to train; the 18 training rows have 'a'"):
-        make_folds(data, folds=None, seed=0)
-    held_out = replace(data, splits=["test"] * 28)
-    with pytest.raises(ValueError, match="all 28 labelled posts are test posts"):
-        make_folds(held_out, folds=None, seed=0)
