@@ -19,7 +19,7 @@ from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .evaluation.report import render_report
 from .metrics.tables import scored_text
-from .runs.destination import check_destination
+from .runs.destination import check_destination, free_after_error
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
@@ -91,18 +91,19 @@ def train_head(
             "posts": corpus.layout,
         },
     )
-    save_run(
-        path,
-        table=table,
-        results=results,
-        config=config,
-        training=training,
-        data_config=data_config,
-        temperatures=evaluation.calibration.temperatures,
-        others={"unlabelled": unlabelled, **reading},
-        metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
-        report=report,
-    )
+    with free_after_error(path):
+        save_run(
+            path,
+            table=table,
+            results=results,
+            config=config,
+            training=training,
+            data_config=data_config,
+            temperatures=evaluation.calibration.temperatures,
+            others={"unlabelled": unlabelled, **reading},
+            metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
+            report=report,
+        )
     if checkpoints:
         checkpoints.clear()
     return trained

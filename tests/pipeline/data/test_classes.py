@@ -43,10 +43,10 @@ def test_leaving_out_every_class_is_refused() -> None:
 
 def test_one_class_among_the_training_rows_is_refused_before_training() -> None:
     def fold(splits: list[str | None]) -> None:
-        labels = ["a"] * 20 + ["a", "b"] * 4
+        labels: list[str | None] = [*"a" * 20, *"ab" * 4]
         make_folds(Posts([str(n) for n in range(28)], labels, np.arange(28), splits), folds=None, seed=0)
 
     with pytest.raises(ValueError, match="two classes are needed to train; the 18 training rows have 'a'"):
-        fold(["train"] * 20 + ["val"] * 8)
+        fold([*["train"] * 20, *["val"] * 8])
     with pytest.raises(ValueError, match="all 28 labelled posts are test posts"):
         fold(["test"] * 28)
