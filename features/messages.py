@@ -15,7 +15,11 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 TRACEBACK = "Traceback (most recent call last)"
 ROOT = Path(__file__).resolve().parent.parent
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
-LOWER = "lower --batch-size or --hidden, or --batch of a sweep; where the memory of a GPU is short, give --device cpu"
+ALLOCATION = re.compile(r"(?:tried|unable) to allocate [\d.]+ \w+", re.IGNORECASE)
+LOWER = (
+    "lower --batch-size, --hidden or an --option of the head, or --batch of a sweep; where the memory of a GPU is "
+    "short, give --device cpu"
+)
 
 
 class Notice(UserWarning):
@@ -38,7 +42,8 @@ def explain(error: Exception) -> str | None:
     if callable(usage):  # click's usage errors, whichever click typer brings
         return one_line(usage()) + "; see `msa --help`"
     if isinstance(error, MemoryError) or any(sign in _text(error) for sign in OUT_OF_MEMORY):
-        return f"out of memory ({_text(error).partition('.')[0] or 'MemoryError'}); {LOWER}"
+        asked = ALLOCATION.search(_text(error))
+        return f"out of memory ({asked.group().lower() if asked else 'no size is known'}); {LOWER}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or error}"
     if isinstance(error, (ValueError, OSError)):

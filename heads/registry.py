@@ -103,7 +103,7 @@ def check_option(name: str, option: str, value: object) -> None:
     """Raise ValueError where a head has no such option, or its default is of another type; numbers may be whole."""
     own = head_info(name).options
     if option not in own:
-        known = ", ".join(own) or "none beside hidden and dropout"
+        known = ", ".join(own) or "none beside --hidden and --dropout"
         raise ValueError(f"head {name!r} has no option {option!r}; its options: {known}")
     kind = type(own[option])
     if type(value) is not kind and not (kind is float and type(value) is int):

@@ -19,7 +19,7 @@ from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .figures.report import write_report
 from .metrics.tables import scored_text
-from .runs.destination import check_destination
+from .runs.destination import check_destination, free_after_error
 from .runs.runs import free_name, save_run
 from .training.checkpointing import CheckpointDir
 from .training.folds import FoldDone, train_folds
@@ -79,17 +79,18 @@ def train_head(
     evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
     path = free_name(runs, name or config.fusion)
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
-    save_run(
-        path,
-        table=table,
-        results=results,
-        config=config,
-        training=training,
-        data_config=data_config,
-        temperatures=evaluation.calibration.temperatures,
-        others={"unlabelled": unlabelled, **reading},
-        metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
-    )
+    with free_after_error(path):
+        save_run(
+            path,
+            table=table,
+            results=results,
+            config=config,
+            training=training,
+            data_config=data_config,
+            temperatures=evaluation.calibration.temperatures,
+            others={"unlabelled": unlabelled, **reading},
+            metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
+        )
     if checkpoints:
         checkpoints.clear()
     write_report([path])

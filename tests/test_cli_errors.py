@@ -84,6 +84,7 @@ def test_every_exception_of_a_library_is_one_line(
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), 2, "lower --batch-size"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 2, "lower --batch-size"),
         (MemoryError(), 2, "lower --batch-size"),
+        (MemoryError("Unable to allocate 2.91 TiB for an array"), 2, "(unable to allocate 2.91 tib); lower"),
         (KeyError("label"), 1, "KeyError at tests/test_cli_errors.py:"),
         (RuntimeError("Traceback (most recent call last):\n  File x\nValueError: bad"), 1, ": ValueError: bad;"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 2, "x.csv: No such file"),

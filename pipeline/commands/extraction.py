@@ -11,6 +11,7 @@ from typer import Option
 
 from ...features.extraction.settings import ExtractSettings
 from ..config.data_config import CachedEncoders
+from ..config.head_config import MOST_VIEWS
 from .console import note, progress, show
 from .declare import EMBEDDINGS, command
 from .options import Cache, InputPosts, Json, Machines, Offline, RecipeName
@@ -45,7 +46,9 @@ def extract(
     pool: Annotated[str, Option(help="Poolings, as mean,max; auto: each encoder's own.")] = "auto",
     dtype: Annotated[Literal["auto", "float16", "float32"], Option(help="Format of tokens; auto: float16.")] = "auto",
     tokens: Annotated[bool, Option("--tokens/--no-tokens", help="Cache tokens, or pooled vectors alone.")] = True,
-    views: Annotated[int, Option(min=0, help="Augmented views of each image beside the plain one; 0: none.")] = 0,
+    views: Annotated[
+        int, Option(min=0, max=MOST_VIEWS, help="Augmented views of each image beside the plain one; 0: none.")
+    ] = 0,
     max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
     recipe: RecipeName = "",
     dry_run: Annotated[

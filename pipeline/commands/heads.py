@@ -76,7 +76,7 @@ def ablate(
         Literal["tokens", "position", "balance", "views"] | None,
         Option(help="Compare variants of this part of the head instead."),
     ] = None,
-    seeds: Annotated[int, Option(min=1, help="Number of seeds, from --seed on.")] = 1,
+    seeds: Annotated[int, Option(min=1, max=1000, help="Number of seeds, from --seed on.")] = 1,
     runs: Runs = Path("runs"),
     name: Annotated[str, Option(help="Name of the run folder; ablate-FUSION if empty.")] = "",
     recipe: RecipeName = "",

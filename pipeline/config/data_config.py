@@ -30,7 +30,7 @@ class DataConfig(CachedEncoders):
 
     folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
     device: str = setting("auto", DEVICE)
-    repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1)
+    repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1, maximum=1000)
     group_by: GroupBy = setting(
         "both", "Equal content that keeps posts in one part of a split, of the modalities in use."
     )

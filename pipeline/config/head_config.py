@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from ...features.messages import near_or_all
 from ...features.setting import check, setting
 from .values import Grid
 
 if TYPE_CHECKING:  # the heads import torch, which takes seconds, and `--help` must not wait for it
     from ...heads.registry import HeadInfo
+
+MOST_WIDTH = 65_536
+MOST_VIEWS = 100
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,41 @@ class HeadConfig:
 
     fusion: str = setting("attention", "Fusion head; `msa heads` lists them.")
     inputs: Literal["auto", "pooled", "tokens"] = setting("auto", "What the head reads; auto: what suits it.")
-    hidden: int = setting(128, "Width of the head.", minimum=1)
+    hidden: int = setting(128, "Width of the head.", minimum=1, maximum=MOST_WIDTH)
     dropout: float = setting(0.5, "Dropout in the head.", minimum=0, below=1)
     patches: Grid | None = setting((4, 4), "Grid that image tokens are pooled to, as 4x4; none: all tokens.")
-    token_width: int | None = setting(256, "Width that tokens are projected to.", minimum=0, zero="their own")
-    ensemble_size: int = setting(1, "Heads per fold, averaged as one model.", flags=("--ensemble",), minimum=1)
-    views: int = setting(0, "Augmented views of each image beside the plain one.", minimum=0, zero="none")
+    token_width: int | None = setting(
+        256, "Width that tokens are projected to.", minimum=0, maximum=MOST_WIDTH, zero="their own"
+    )
+    ensemble_size: int = setting(
+        1, "Heads per fold, averaged as one model.", flags=("--ensemble",), minimum=1, maximum=1000
+    )
+    views: int = setting(
+        0, "Augmented views of each image beside the plain one.", minimum=0, maximum=MOST_VIEWS, zero="none"
+    )
     average_views: bool = setting(False, "Score with the mean over the image and its views.")
     options: Mapping[str, int | float | str] = setting({}, "Head option, NAME=VALUE; repeatable.", flags=("--option",))
 
     def __post_init__(self) -> None:
         check(self)
-        known = {option for info in self.infos for option in info.options}
-        if len(self.fusions) > 1 and (strange := [option for option in self.options if option not in known]):
-            raise ValueError(f"none of {self.fusion} has an option {strange[0]!r}; theirs: {', '.join(sorted(known))}")
+        if self.options:
+            self._check_options()
         if self.ensemble_size < len(self.fusions):
             raise ValueError(f"{self.fusion} is an ensemble of {len(self.fusions)} heads or more; add --ensemble N")
         if self.average_views and not self.views:
             raise ValueError("--average-views has nothing to average; add --views N, as many as were extracted")
+
+    def _check_options(self) -> None:
+        """Refuse options of no head: of the ensemble, or of any, as commands of several heads give each its own."""
+        from ...heads.registry import HEADS
+
+        infos, whose = (self.infos, f"none of {self.fusion}") if len(self.fusions) > 1 else (HEADS.values(), "no head")
+        known = {option for info in infos for option in info.options}
+        for option in self.options:
+            if option in ("hidden", "dropout"):
+                raise ValueError(f"--option {option} is an option of its own; give it as --{option}")
+            if option not in known:
+                raise ValueError(f"{whose} has an option {option!r}{near_or_all(option, known)}")
 
     @property
     def tokens(self) -> bool:

@@ -18,7 +18,7 @@ class Search:
     Raises ValueError naming the first field that is out of range.
     """
 
-    trials: int = setting(0, "Points that are tried.", minimum=0, zero="the whole grid, or 64")
+    trials: int = setting(0, "Points that are tried.", minimum=0, maximum=100_000, zero="the whole grid, or 64")
     inner: int = setting(5, "Inner folds that rank the trials.", flags=("--folds", "--inner"), minimum=2, unit="folds")
     outer: int = setting(1, "Outer folds that score the winner; 1: the stored split.", minimum=1)
     sampler: Sampler = setting("random", "How points are sampled.")

@@ -8,6 +8,8 @@ from typing import Literal
 
 from ...features.setting import check, setting
 
+MOST_EPOCHS = 100_000
+
 
 def metrics() -> tuple[str, ...]:
     from ..metrics.scores import METRICS  # NumPy is slow to import, and `--help` must not wait for it
@@ -37,7 +39,7 @@ class TrainConfig:
     average of the weights with `decay`, "swa" their mean over the second half of the epochs (Izmailov et al., 2018).
     """
 
-    epochs: int = setting(40, "Most epochs.", minimum=1)
+    epochs: int = setting(40, "Most epochs.", minimum=1, maximum=MOST_EPOCHS)
     batch_size: int = setting(64, "Posts per training step.", minimum=1)
     optimizer: Literal["adamw", "adam", "sgd"] = setting(
         "adamw", "Optimizer; SGD with Nesterov momentum 0.9.", flags=("--optimizer", "--optimiser")

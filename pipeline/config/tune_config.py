@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...features.setting import check, setting
-from .train_config import metrics_and_loss
+from .train_config import MOST_EPOCHS, metrics_and_loss
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class TuneConfig:
     Raises ValueError naming the first field that is out of range.
     """
 
-    epochs: int = setting(5, "Most epochs.", minimum=1)
+    epochs: int = setting(5, "Most epochs.", minimum=1, maximum=MOST_EPOCHS)
     batch_size: int = setting(32, "Posts per training step.", minimum=1)
     lr: float = setting(2e-5, "Learning rate of the encoder (AdamW).", flags=("--lr", "--learning-rate"), above=0)
     head_lr: float = setting(1e-3, "Learning rate of the linear classifier on it.", above=0)

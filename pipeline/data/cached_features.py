@@ -149,6 +149,8 @@ def load_features(
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":
         asked["text"] += f" --clean {text[0].clean}"
+    if cache != Path("cache"):
+        asked = {modality: f"{flags} --cache {quote(str(cache))}" for modality, flags in asked.items()}
     load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
     tables = {
         modality: replace(
@@ -178,7 +180,9 @@ def _load_modality(
     keys = contents.keys(specs[0].modality)
     for spec in specs:
         if not (cache / spec.slug).is_dir():
-            raise ValueError(f"no {spec.modality} features of {spec.name!r} in {cache}; run `{remedy}` first")
+            imported = f"they were imported: give the cache that has {spec.slug}, as --cache FOLDER"
+            how = imported if spec.source == "import" else f"run `{remedy}` first"
+            raise ValueError(f"no {spec.modality} features of {spec.name!r} in {cache}; {how}")
     stores = [Store.open(cache, spec) for spec in specs]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ...features.messages import near_or_all, notify
@@ -22,6 +22,18 @@ def select_classes(corpus: Corpus, *, min_per_class: int = 0, drop: Sequence[str
     left_out = {label: n for label, n in counts.items() if label in drop or n < min_per_class}
     if not left_out:
         return corpus
+    if len(left_out) == len(counts):
+        raise ValueError(
+            f"all {sum(counts.values())} labelled posts are of classes that --min-per-class {min_per_class} or "
+            f"--drop-label leaves out (the largest has {max(counts.values())}); lower the one, or name fewer"
+        )
     shown = ", ".join(f"{label!r}" for label in sorted(left_out)[:3]) + ", …" * (len(left_out) > 3)
     notify(f"{sum(left_out.values())} posts of {len(left_out)} classes are left out ({shown})")
     return replace(corpus, samples=[sample for sample in corpus.samples if sample.label not in left_out])
+
+
+def need_two_classes(labels: Collection[str | None], remedy: str) -> None:
+    """Raise ValueError, with the remedy, where training rows with these labels are all of one class."""
+    if len(set(labels)) < 2:
+        found = ", ".join(map(repr, set(labels))) or "none"
+        raise ValueError(f"two classes are needed to train; the {len(labels)} training rows have {found}; {remedy}")

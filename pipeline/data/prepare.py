@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
@@ -40,8 +41,9 @@ def prepare(
         if not side.present.any():
             raise ValueError(absent(modality, len(side.present), corpus.root))
     splits = data_config.cache / "splits"
-    posts = mark_test_posts(table.posts, splits, share=data_config.hold_out)
-    folds = load_or_make_folds(posts, splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
+    split = partial(load_or_make_folds, folder=splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
+    posts = mark_test_posts(table.posts, splits, share=data_config.hold_out, check=split)
+    folds = split(posts)
     for line in describe_split(posts, folds, set(table.sides)):
         notify(line)
     size = config.ensemble_size

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import malformed, read_json, write_json
 from ..config.values import GroupBy
+from .classes import need_two_classes
 from .group_folds import split_groups
 from .overlap import refuse_overlap
 
@@ -175,21 +176,19 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
             f"a post's split is train, val, test or empty; got {', '.join(map(repr, unknown[:5]))}; rename them in the "
             "file, or rename its column, and a split is drawn"
         )
-    open_rows = np.flatnonzero(labelled & (named != "test"))
-    if not len(open_rows):
+    if not labelled.any():
         raise ValueError("no labelled posts to train on; `msa check` shows what was read")
-    copies = posts.in_test_set[open_rows]
-    if copies.all():
-        raise ValueError(
-            f"all {len(open_rows)} labelled posts share content with a test post; none is left to train on"
-        )
-    open_rows = open_rows[~copies]  # a copy of a test post would leak it
+    tests = labelled & posts.in_test_set  # a copy of a test post would leak it
+    open_rows = np.flatnonzero(labelled & ~tests)
+    if not len(open_rows):
+        raise ValueError(f"all {labelled.sum()} labelled posts are test posts or copies of one; mark some as 'train'")
     counts = Counter(posts.labels[int(row)] for row in open_rows)
     if sum(count > 1 for count in counts.values()) < 2:
         found = ", ".join(f"{label!r} ({count})" for label, count in list(counts.items())[:5])
+        beside = f" beside {tests.sum()} test posts and their copies" if tests.any() else ""
         raise ValueError(
-            f"at least two classes of two posts are needed to train; got {len(counts)} in {len(open_rows)} posts: "
-            f"{found}; give another column by --column label=NAME (`msa check` shows what was read)"
+            f"at least two classes of two posts are needed to train; got {len(counts)} in {len(open_rows)} posts"
+            f"{beside}: {found}; give another column by --column label=NAME (`msa check` shows what was read)"
         )
     if folds is None and (named[open_rows] == "val").any():
         test = open_rows[named[open_rows] == "val"]
@@ -203,7 +202,10 @@ def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
     else:
         parts = folds or min(TEST_PARTS, max(2, len(np.unique(posts.groups[open_rows]))))
         pairs = _split_rows(posts, open_rows, parts, seed)[: folds or 1]
-    return [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
+    made = [Fold(*split_validation(posts, rest, seed=seed), test) for rest, test in pairs]
+    for fold in made:
+        need_two_classes([posts.labels[row] for row in fold.train], "label more posts, or mark more as 'train'")
+    return made
 
 
 def split_validation(
@@ -280,6 +282,8 @@ def _split_rows(
     repeat the draws of the outer one.
     """
     labels, groups = [posts.labels[row] or "" for row in rows], posts.groups[rows]
+    if parts > len(rows):  # before anything is laid out for each part
+        raise ValueError(_too_few(groups, parts))
     draw = np.random.default_rng([seed, parts, crc32(rows.astype("<i8").tobytes())])
     places = split_groups(np.array(labels), groups, parts, seed=int(draw.integers(2**32)))
     if not all(map(len, places)):
@@ -289,7 +293,8 @@ def _split_rows(
 
 def _too_few(groups: NDArray[np.int64], parts: int) -> str:
     sizes = np.unique(groups, return_counts=True)[1]
-    remedy = f"use --folds {len(sizes)}" if len(sizes) > 2 and len(sizes) < parts else "give more posts"
+    fewer = f"use --folds {len(sizes)} (outer folds of a sweep: --outer)"
+    remedy = fewer if 2 < len(sizes) < parts else "give more posts"
     found = f"{len(groups)} posts form {len(sizes)} groups that share content, the largest of {sizes.max()}"
     return (
         f"{found}; too few for {parts} parts; {remedy}, or let fewer posts be tied by --group-by image, text or none "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,13 +37,20 @@ class TestSet:
         sides = [[key in self.keys[modality] for key in posts.content(modality)] for modality in MODALITIES]
         return np.asarray(np.array(sides, bool).any(0))
 
+    def write(self) -> None:
+        stored = {modality: sorted(one) for modality, one in self.keys.items()}
+        write_json(self.path, {"share": self.share, "posts": self.posts} | stored)
 
-def mark_test_posts(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
+
+def mark_test_posts(
+    posts: Posts, folder: Path, *, share: float = 0.0, check: Callable[[Posts], object] = lambda posts: None
+) -> Posts:
     """The posts, with those of the test sets in this folder marked `test`, so that no fold holds them.
 
     `share` sets that part of the labelled posts aside, in whole duplicate groups; from then on they are test posts for
     every command that reads the folder, asked or not, whatever their id or file. A test set whose posts are not all
-    here is pointed out. Raises ValueError where the data name test posts of their own, or where another share was set
+    here is pointed out. A new one is stored once `check` has taken the marked posts: it stays for good, and must leave
+    enough to train on. Raises ValueError where the data name test posts of their own, or where another share was set
     aside before.
     """
     found = [(one, one.rows(posts)) for one in read_test_sets(folder)]
@@ -50,6 +58,8 @@ def mark_test_posts(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
     if share and not before:
         made = _set_aside(posts, folder, share)
         found.append((made, made.rows(posts)))
+        check(_marked(posts, found))
+        made.write()
     for one in before:
         if share and share != one.share:
             raise ValueError(
@@ -58,6 +68,10 @@ def mark_test_posts(posts: Posts, folder: Path, *, share: float = 0.0) -> Posts:
     for one, rows in found:
         if rows.sum() < one.posts:
             notify(f"{one.path}: of the {one.posts} posts that were set aside, {rows.sum()} are in these data")
+    return _marked(posts, found)
+
+
+def _marked(posts: Posts, found: Sequence[tuple[TestSet, NDArray[np.bool_]]]) -> Posts:
     test = np.any([rows for _, rows in found], axis=0) if found else np.zeros(len(posts.ids), bool)
     return replace(
         posts, splits=["test" if set_aside else split for set_aside, split in zip(test, posts.splits, strict=True)]
@@ -83,9 +97,12 @@ def _set_aside(posts: Posts, folder: Path, share: float) -> TestSet:
     stored = {modality: sorted(one) for modality, one in keys.items()}
     name = hashlib.blake2b(json.dumps(stored).encode(), digest_size=8).hexdigest()
     made = TestSet(folder / f"test-set-{name}.json", share, 0, keys)
-    made = replace(made, posts=int(made.rows(posts).sum()))
-    write_json(made.path, {"share": share, "posts": made.posts} | stored)
-    return made
+    if not any(keys.values()):
+        raise ValueError(
+            f"no labelled post of {len(posts.ids)} has content that can be set aside; give more posts, or leave "
+            "--hold-out away"
+        )
+    return replace(made, posts=int(made.rows(posts).sum()))
 
 
 def read_test_sets(folder: Path) -> list[TestSet]:

@@ -18,6 +18,7 @@ from ...features.text_table import table
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..data.classes import need_two_classes
 from ..data.prepare import prepare
 from ..data.split import Fold, take_share
 from ..metrics.scores import Summary, summarise
@@ -155,6 +156,9 @@ def learning_curve(
     check_destination(runs, name)
     features, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     points: dict[str, list[CurvePoint]] = {config.fusion: [], "linear": []}
+    for fold in folds:
+        least = take_share(features.posts, fold.train, shares[0], seed=training.seed)
+        need_two_classes([features.posts.labels[row] for row in least], f"give larger --shares than {shares[0]:g}")
     for number, share in enumerate(shares):
         cut = [replace(fold, train=take_share(features.posts, fold.train, share, seed=training.seed)) for fold in folds]
 

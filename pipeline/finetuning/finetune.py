@@ -104,7 +104,7 @@ def finetune(
     for line in describe_split(posts, made, {modality}):
         notify(line)
     if not 0 <= fold < len(made):
-        raise ValueError(f"--fold must be 0 to {len(made) - 1}, as --folds says; got {fold}")
+        raise ValueError(f"--fold {fold} is not there, wanted 0 to {len(made) - 1}; add --folds {fold + 1} or more")
     place = pick_device(device)
     with training_threads(available_cores() if place == "cpu" else torch.get_num_threads()):
         encoder: Any = source.load(Runtime(place, "torch"))

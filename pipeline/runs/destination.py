@@ -34,9 +34,15 @@ def check_writable(folder: Path, option: str) -> None:
 def new_run(runs: Path, name: str) -> Iterator[tuple[Path, Path]]:
     """The path of a new run (see `free_name`), and a temporary folder that becomes it where the block succeeds."""
     path = free_name(runs, name)
+    with free_after_error(path), new_folder(path) as temp:
+        yield path, temp
+
+
+@contextmanager
+def free_after_error(path: Path) -> Iterator[None]:
+    """Remove the empty folder that `free_name` made where the block does not succeed."""
     try:
-        with new_folder(path) as temp:
-            yield path, temp
+        yield
     except BaseException:
         with suppress(OSError):  # not empty: another process wrote it
             path.rmdir()

@@ -196,8 +196,11 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         except (SQLAlchemyError, ImportError, ValueError) as error:
             beside = isinstance(error, IntegrityError) or "already exists" in str(error)
             if attempt == ATTEMPTS - 1 or not beside:
-                reason = " ".join(str(error).split())[:200]
-                raise ValueError(f"--study {url}: not a database that can be opened ({reason})") from error
+                reason = " ".join(str(error).partition("(Background")[0].split())[:200]
+                raise ValueError(
+                    f"--study {url}: not a database that can be opened ({reason}); give a file in a folder that is "
+                    "there, or the URL of a database"
+                ) from error
             time.sleep(0.5 + attempt)  # another process is making the tables
     if lite:
         sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)

@@ -34,6 +34,10 @@ from msa.pipeline.config.values import read_grid, read_value, write_grid
         (Search, "sampler", "best"),
         (Search, "metric", "loss"),
         (Search, "batch", -1),
+        *((HeadConfig, field, 10**11) for field in ("hidden", "token_width", "ensemble_size", "views")),
+        *((kind, "epochs", 10**11) for kind in (TrainConfig, TuneConfig)),
+        (DataConfig, "repeats", 10**11),
+        (Search, "trials", 10**11),
         (ExtractSettings, "runtime", "onnx"),
         (ExtractSettings, "streams", -1),
         (ExtractSettings, "workers", -1),
@@ -53,6 +57,10 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         Search(halving=1)
     with pytest.raises(ValueError, match=r"min_lr must be between 0 and lr \(0.001\), got 0.1"):
         TrainConfig(lr=1e-3, min_lr=0.1)
+    with pytest.raises(ValueError, match="give it as --hidden"):
+        HeadConfig("gated", options={"hidden": 8})
+    with pytest.raises(ValueError, match="no head has an option 'head'; did you mean heads"):
+        HeadConfig("gated", options={"head": 8})
 
 
 @pytest.mark.parametrize("field", ["hidden", "dropout"])

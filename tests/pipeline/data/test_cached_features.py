@@ -156,7 +156,7 @@ def test_pooled_vectors_alone_are_for_heads_on_pooled_vectors(tmp_path: Path) ->
     assert read(text=[imported], tokens=False).text is not None
     fill(tmp_path, ["one", "two"], replace(TEXT, clean="social"), tokens=False)
     with pytest.raises(
-        ValueError, match=r"run `msa extract --text words --clean social` first, or add --inputs pooled"
+        ValueError, match=r"run `msa extract --text words --clean social --cache \S+` first, or add --inputs pooled"
     ):
         read(text=[replace(TEXT, clean="social")], tokens=True)
     with pytest.raises(
@@ -255,3 +255,9 @@ def test_where_the_first_posts_alone_have_features_the_limit_is_named(tmp_path: 
     for texts in (("four", "one"), ("one", "four", "three")):
         with pytest.raises(ValueError, match=r"first$"):
             load_features(corpus(*texts), tmp_path, image=[], text=[TEXT], tokens=True)
+
+
+def test_imported_features_that_are_elsewhere_are_not_to_be_extracted(tmp_path: Path) -> None:
+    imported = replace(TEXT, source="import")
+    with pytest.raises(ValueError, match=rf"they were imported: give the cache that has {imported.slug}, as --cache"):
+        load_features(corpus("a"), tmp_path, image=(), text=(imported,), tokens=False)

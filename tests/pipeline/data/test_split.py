@@ -157,6 +157,7 @@ def test_few_posts_are_split_too() -> None:
         (["a"] * 40, 5, r"two classes of two posts .* got 1 in 40 posts: 'a' \(40\)"),
         (["a"] * 40 + ["b"], 5, r"got 2 in 41 posts: 'a' \(40\), 'b' \(1\)"),
         (["a", "a", "b", "b"], 5, "4 posts form 4 groups .* the largest of 1; too few for 5 parts; use --folds 4"),
+        (["a", "b"] * 40, 10**12, r"too few for 1000000000000 parts; use --folds 80 .*--outer"),
         (["a", "b"] * 40, 1, "2 or more"),
     ],
 )

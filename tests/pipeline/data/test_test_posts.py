@@ -102,3 +102,13 @@ def test_an_emptied_test_set_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"image": [], "text": []}))
     with pytest.raises(ValueError, match="without posts; restore it"):
         mark_test_posts(plain(), tmp_path)
+
+
+def test_a_test_set_that_leaves_too_little_to_train_on_is_not_stored(tmp_path: Path) -> None:
+    few = plain(4, groups=np.arange(4))
+    with pytest.raises(ValueError, match="got 2 in 2 posts beside 2 test posts"):
+        mark_test_posts(few, tmp_path, share=0.5, check=lambda marked: make_folds(marked, folds=None, seed=0))
+    for nothing in (plain(contents=[("i", "t")] * 100), plain(labels=[None] * 100)):
+        with pytest.raises(ValueError, match="leave --hold-out away"):
+            mark_test_posts(nothing, tmp_path, share=0.2)
+    assert not list(tmp_path.iterdir())

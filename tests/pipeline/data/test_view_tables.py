@@ -114,7 +114,7 @@ def test_a_view_that_could_not_be_embedded_shows_the_plain_image(posts: Corpus, 
     fill(tmp_path, replace(posts, samples=posts.samples[1:]), view)
     first = keys(posts)[0]
     with pytest.raises(
-        ValueError, match=r"1 of 59 items .* eye@view1 .*; run `msa extract --image eye --views 1` first"
+        ValueError, match=r"1 of 59 items .* eye@view1 .*; run `msa extract --image eye --cache \S+ --views 1` first"
     ):
         load(posts, tmp_path, count=1)
     update_errors(tmp_path / view.slug, [], [BadRecord("p0", first, "0.png", "infinity")])
@@ -129,7 +129,8 @@ def test_a_view_that_could_not_be_embedded_shows_the_plain_image(posts: Corpus, 
 
 def test_views_that_were_not_extracted_are_named_with_the_line_that_does_it(posts: Corpus, cache: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"no image features of 'eye@view3' in .*; run `msa extract --image eye --views 4` first"
+        ValueError,
+        match=r"no image features of 'eye@view3' in .*; run `msa extract --image eye --cache .* --views 4`",
     ):
         load(posts, cache, count=4)
     assert not (cache / view_spec(IMAGE, 3).slug).exists()
@@ -146,7 +147,7 @@ def test_several_image_encoders_show_the_same_view_side_by_side(posts: Corpus, t
     for number, view in enumerate(table.image.views, 1):
         assert view.pooled.shape == (N, 9)
         assert (view.pooled[: N - 1, [0, 6]] == number).all()
-    with pytest.raises(ValueError, match=r"run `msa extract --image eye --image lens --views 3` first"):
+    with pytest.raises(ValueError, match=r"run `msa extract --image eye --image lens --cache \S+ --views 3` first"):
         load_features(
             posts, tmp_path, image=[IMAGE, other], text=[TEXT], tokens=False, views=views_of(IMAGE, other, count=3)
         )

@@ -22,7 +22,8 @@ from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.curves import learning_curve
 from msa.pipeline.finetuning.finetune import finetune
 from msa.pipeline.predict import predict_corpus
-from msa.pipeline.runs.destination import check_destination, check_writable, new_run
+from msa.pipeline.runs.destination import check_destination, check_writable, free_after_error, new_run
+from msa.pipeline.runs.runs import free_name
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import train_head
@@ -144,3 +145,10 @@ def test_what_killed_runs_left_is_deleted_and_what_is_being_written_stays(tmp_pa
     os.utime(run, (0, 0))
     check_destination(tmp_path, "three")
     assert sorted(tmp_path.iterdir()) == [new, run]
+
+
+def test_a_run_that_cannot_be_written_leaves_its_name_free(tmp_path: Path) -> None:
+    path = free_name(tmp_path, "gated")
+    with pytest.raises(OSError, match="too large"), free_after_error(path):
+        raise OSError("too large")
+    assert not list(tmp_path.iterdir())
