@@ -20,6 +20,13 @@ def tied_by(group_by: GroupBy, used: Collection[Modality]) -> tuple[Modality, ..
     return tuple(modality for modality in MODALITIES if modality in used and group_by in (modality, "both"))
 
 
+def group_by_of(tied: Collection[str]) -> GroupBy:
+    """The `group_by` under which the content of these modalities ties posts."""
+    if len(tied) == len(MODALITIES):
+        return "both"
+    return "image" if "image" in tied else "text" if "text" in tied else "none"
+
+
 def join_posts(
     corpus: Corpus,
     cache: Path | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import malformed, read_json, write_json
-from ..config.values import GroupBy
 from .classes import need_two_classes
 from .group_folds import split_groups
 from .overlap import refuse_overlap
@@ -26,13 +25,6 @@ PARTS = ("train", "valid", "test")
 VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
 DRAW = 2  # the way in which folds are drawn: another number where the same rows and seed get other folds
 Content = tuple[str | None, str | None]  # the content keys of an image and a text
-
-
-def group_by_of(tied: Collection[str]) -> GroupBy:
-    """The `group_by` under which the content of these modalities ties posts."""
-    if len(tied) == len(MODALITIES):
-        return "both"
-    return "image" if "image" in tied else "text" if "text" in tied else "none"
 
 
 @dataclass(frozen=True)

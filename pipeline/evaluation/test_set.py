@@ -20,8 +20,9 @@ from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.store.locks import flush
 from ...features.store.stored_paths import stored_path
 from ...features.text_table import table
+from ..data.join import group_by_of
 from ..data.leaks import refuse_leaks
-from ..data.split import Fold, group_by_of
+from ..data.split import Fold
 from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import mean_probabilities
 from ..metrics.scores import ClassScore, per_class, score
