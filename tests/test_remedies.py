@@ -24,7 +24,7 @@ VALUES = {  # of placeholders, by the end of their expression
 NAMES = {"NAME": "R3-cma"}  # stands for any recipe
 COMMAND = re.compile(r"`(msa [^`]+)`|(?:next|again|Next): (msa [^`\n]*)$")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![\w-]*\.)")
-OTHER = {"--help", "--force-reinstall", "--upgrade", "--no-deps"}
+OTHER = {"--help", "--force-reinstall", "--upgrade", "--no-deps", "--grid"}  # of pip; a colour of the page
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
+from ..messages import notify
 
 # what a file system that lacks an operation answers, a network's or a FUSE one above all
 LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.ENOTTY}
@@ -60,4 +61,4 @@ def _lacks_flock(path: Path) -> bool:
 def _warn_once(folder: Path, what: str, consequence: str) -> None:
     if what not in _warned:
         _warned.add(what)
-        logging.getLogger(__name__).warning("%s: this file system has no %s; %s", folder, what, consequence)
+        notify(f"{folder}: this file system has no {what}; {consequence}")

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import time
+import warnings
 from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from msa.features.cache.maintenance import collect_garbage
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction.extract import extract
+from msa.features.messages import Notice
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.store import durable, locks
 from msa.features.store.durable import STALE_SECONDS, in_use, remove_stale_temporaries, require_writable
@@ -38,19 +40,19 @@ def rows(cache: Path) -> int:
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK])
 @pytest.mark.parametrize("operation", ["flock", "fsync"])
 def test_extract_goes_on_without_locks_or_fsync_and_warns_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, operation: str, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, code: int
 ) -> None:
     def lacking(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(locks, "_warned", set())
     monkeypatch.setattr(fcntl if operation == "flock" else os, operation, lacking)
-    for text in ("good", "bad"):  # the second extraction merges
-        extract(posts(text), REQUEST, tmp_path)
+    with warnings.catch_warnings(record=True, action="always", category=Notice) as found:
+        for text in ("good", "bad"):  # the second extraction merges
+            extract(posts(text), REQUEST, tmp_path)
     assert rows(tmp_path) == 2
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 1
-    assert f"this file system has no {'locks' if operation == 'flock' else 'fsync'}; " in lines[0]
+    assert len(found) == 1
+    assert f"this file system has no {'locks' if operation == 'flock' else 'fsync'}; " in str(found[0].message)
 
 
 def test_an_error_of_the_disk_while_flushing_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

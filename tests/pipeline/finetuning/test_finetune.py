@@ -243,7 +243,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
             finetune(noise(), name, "text", tmp_path / "new", options=LOCAL, cache=tmp_path / "cache", device="cpu")
     with pytest.raises(ValueError, match="exists already"):
         tuned(bert, tmp_path)
-    with pytest.raises(ValueError, match="--fold must be 0 to 2"):
+    with pytest.raises(ValueError, match="--fold 3 is not there, wanted 0 to 2; add --folds 4 or more"):
         finetune(noise(), str(bert), "text", tmp_path / "n", options=LOCAL, cache=tmp_path / "c", folds=3, fold=3)
     with pytest.raises(ValueError, match="serves text, not image"):
         open_encoder(str(result.folder), "image", LOCAL)

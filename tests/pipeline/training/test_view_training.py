@@ -120,7 +120,7 @@ def test_averaged_probabilities_are_the_mean_over_the_image_and_its_views(size: 
     )
 
 
-@pytest.mark.parametrize(("views", "average", "message"), [(-1, False, "0 .* or more, got -1"), (0, True, "--views N")])
+@pytest.mark.parametrize(("views", "average", "message"), [(-1, False, "from 0 .*, got -1"), (0, True, "--views N")])
 def test_settings_out_of_range_are_refused(views: int, average: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeadConfig("gated", views=views, average_views=average)
