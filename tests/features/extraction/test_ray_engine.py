@@ -89,7 +89,7 @@ def in_mid_run(cache: Path, act: Callable[[], bool]) -> tuple[threading.Thread, 
     seen: list[int] = []
 
     def watch() -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 400
         while time.monotonic() < until:
             parts = len(list(cache.glob("*/part-*.h5")))
             if parts and act():
