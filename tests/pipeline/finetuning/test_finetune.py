@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +37,6 @@ N = 60
 WORDS = [f"w{number}" for number in range(40)]
 LOCAL = EncoderOptions(local_files_only=True)
 QUICK = TuneConfig(epochs=2, batch_size=16, lr=1e-3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("msa.pipeline.finetuning.finetune.available_cores", lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

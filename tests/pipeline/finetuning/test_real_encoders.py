@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +24,6 @@ from msa.pipeline.config.tune_config import TuneConfig
 from msa.pipeline.finetuning.finetune import finetune
 
 LOCAL = EncoderOptions(local_files_only=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("msa.pipeline.finetuning.finetune.available_cores", lambda: 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pictures(folder: Path, count: int = 16) -> Corpus:
