@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from .chart import GRID, Chart, colours, drawing, legend
 from .stored import StoredRun
 from .words import Words
 
+Drawn = tuple[str, NDArray[np.float64], NDArray[np.float64]]  # the score as text, x and y of the points
 Curves = list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]  # name, whether true (n,), probability (n,)
 
 
@@ -38,33 +40,39 @@ def _curves(runs: Sequence[StoredRun], words: Words) -> Iterator[tuple[str, NDAr
 
 
 def _roc_chart(curves: Curves, words: Words, what: str) -> Chart:
-    rows: list[list[object]] = []
-    handles, labels = [], []
+    def draw(true: NDArray[np.bool_], probability: NDArray[np.float64], axes: Any) -> Drawn:
+        shown = RocCurveDisplay.from_predictions(true, probability, ax=axes)
+        return f"{words('area')} {shown.roc_auc:.3f}", shown.fpr, shown.tpr
+
     with drawing() as (figure, axes):
         axes.plot([0, 1], [0, 1], color=GRID, linestyle="--", linewidth=1)
-        for (name, true, probability), colour in zip(curves, colours(len(curves)), strict=True):
-            shown = RocCurveDisplay.from_predictions(true, probability, ax=axes)
-            handles.append(axes.lines[-1])
-            axes.lines[-1].set_color(colour)
-            labels.append(f"{name}: {words('area')} {shown.roc_auc:.3f}")
-            rows += [[name, *point] for point in zip(shown.fpr, shown.tpr, strict=True)]
+        rows = _draw(curves, draw, axes)
         axes.set(xlabel=words("false positive rate"), ylabel=words("true positive rate"))
-        legend(axes, handles, labels)
     header = ["curve", "false_positive_rate", "true_positive_rate"]
     return Chart("roc", words("ROC curves"), what, figure, header, rows)
 
 
 def _precision_recall_chart(curves: Curves, words: Words, what: str) -> Chart:
-    rows: list[list[object]] = []
-    handles, labels = [], []
+    def draw(true: NDArray[np.bool_], probability: NDArray[np.float64], axes: Any) -> Drawn:
+        shown = PrecisionRecallDisplay.from_predictions(true, probability, ax=axes, drop_intermediate=True)
+        return f"{words('average precision')} {shown.average_precision:.3f}", shown.recall, shown.precision
+
     with drawing() as (figure, axes):
-        for (name, true, probability), colour in zip(curves, colours(len(curves)), strict=True):
-            shown = PrecisionRecallDisplay.from_predictions(true, probability, ax=axes, drop_intermediate=True)
-            handles.append(axes.lines[-1])
-            axes.lines[-1].set_color(colour)
-            labels.append(f"{name}: {words('average precision')} {shown.average_precision:.3f}")
-            rows += [[name, *point] for point in zip(shown.recall, shown.precision, strict=True)]
+        rows = _draw(curves, draw, axes)
         axes.set(xlabel=words("recall"), ylabel=words("precision"))
-        legend(axes, handles, labels)
     header = ["curve", "recall", "precision"]
     return Chart("precision-recall", words("Precision-recall curves"), what, figure, header, rows)
+
+
+def _draw(curves: Curves, draw: Callable[..., Drawn], axes: Any) -> list[list[object]]:
+    """Draw each curve in its colour, with its score in the legend; return its points, one row each."""
+    rows: list[list[object]] = []
+    handles, labels = [], []
+    for (name, true, probability), colour in zip(curves, colours(len(curves)), strict=True):
+        score, *points = draw(true, probability, axes)
+        handles.append(axes.lines[-1])
+        axes.lines[-1].set_color(colour)
+        labels.append(f"{name}: {score}")
+        rows += [[name, *point] for point in zip(*points, strict=True)]
+    legend(axes, handles, labels)
+    return rows
