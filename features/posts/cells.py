@@ -72,11 +72,6 @@ def is_missing(cell: str) -> bool:
     return cell.casefold() in MISSING
 
 
-def split_name(name: str) -> str:
-    """The canonical name of a split: dev, valid, validation and eval are val, test_seen is test; others as they are."""
-    return known_split(name) or name
-
-
 def known_split(name: str) -> str | None:
     """`train`, `val` or `test` where a word of the name stands for one of them, and no word for another."""
     found = {_SPLIT_WORDS[word] for word in _NO_WORD.split(name.casefold()) if word in _SPLIT_WORDS}
