@@ -104,7 +104,6 @@ def _read_evaluation(file: Path) -> Evaluation:
     what = "the metrics of a run"
     stored = read_json(file, what, REMEDY)
     with malformed(file, what, REMEDY):
-        stored = {"one_class": []} | stored  # not in runs of earlier versions
         own = {one.name: stored[one.name] for one in fields(Evaluation)}
         bins = {name: [Bin(**one) for one in own["calibration"][name]] for name in ("bins_before", "bins_after")}
         own["calibration"] = Calibration(**own["calibration"] | bins)
