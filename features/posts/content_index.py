@@ -5,7 +5,6 @@ It only saves time: one that is locked or cannot be written is done without, a d
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from ..messages import notify
 from ..spec import Modality
 
 FILE = "content-index.sqlite3"
@@ -218,4 +218,4 @@ def _sources() -> str:
 @keep
 def _note(message: str) -> None:
     """Say it once."""
-    logging.getLogger(__name__).warning("msa: %s", message)
+    notify(message)

@@ -22,9 +22,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def notes(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The notices of all threads."""
     content_index._note.cache_clear()
-    return caplog
+    found: list[str] = []
+    monkeypatch.setattr(content_index, "notify", found.append)
+    return found
 
 
 def truncate(file: Path) -> None:
@@ -50,35 +53,33 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_is_rebuilt_and_one_line_says_so(
-    tmp_path: Path, reads: list[str], notes: pytest.LogCaptureFixture, damage: str
+    tmp_path: Path, reads: list[str], notes: list[str], damage: str
 ) -> None:
     corpus = write_posts(tmp_path)
     first = hash_corpus(corpus, tmp_path / "cache")
-    assert notes.messages == []
+    assert notes == []
     DAMAGE[damage](tmp_path / "cache" / FILE)
     assert hash_corpus(corpus, tmp_path / "cache") == first
-    (line,) = notes.messages
+    (line,) = notes
     assert FILE in line
     assert line.endswith("it is built again from the posts")
     reads.clear()
     assert hash_corpus(corpus, tmp_path / "cache") == first
     assert reads == []
-    assert len(notes.messages) == 1
+    assert len(notes) == 1
 
 
-def test_an_index_of_another_version_is_replaced_silently(tmp_path: Path, notes: pytest.LogCaptureFixture) -> None:
+def test_an_index_of_another_version_is_replaced_silently(tmp_path: Path, notes: list[str]) -> None:
     corpus = write_posts(tmp_path)
     database = sqlite3.connect(tmp_path / "cache" / FILE)
     database.execute("PRAGMA user_version = 99")
     database.close()
     assert hash_corpus(corpus, tmp_path / "cache", update=False) == hash_corpus(corpus)
     assert hash_corpus(corpus, tmp_path / "cache") == hash_corpus(corpus)
-    assert notes.messages == []
+    assert notes == []
 
 
-def test_a_locked_index_is_done_without(
-    tmp_path: Path, notes: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_index_is_done_without(tmp_path: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_index, "LOCK_SECONDS", 0.01)
     corpus = write_posts(tmp_path)
     hash_corpus(corpus, tmp_path / "cache")
@@ -87,22 +88,22 @@ def test_a_locked_index_is_done_without(
     for _ in range(2):
         assert hash_corpus(corpus, tmp_path / "cache") == hash_corpus(corpus)
     other.close()
-    assert len(notes.messages) == 1
-    assert "cannot be used (database is locked); the files of all posts are read again" in notes.messages[0]
+    assert len(notes) == 1
+    assert "cannot be used (database is locked); the files of all posts are read again" in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_file_is_done_without(tmp_path: Path, notes: pytest.LogCaptureFixture, kind: str) -> None:
+def test_what_is_no_file_is_done_without(tmp_path: Path, notes: list[str], kind: str) -> None:
     if kind == "pipe" and not hasattr(os, "mkfifo"):
         pytest.skip("no pipes here")
     corpus = write_posts(tmp_path)
     (Path.mkdir if kind == "folder" else os.mkfifo)(tmp_path / "cache" / FILE)
     assert hash_corpus(corpus, tmp_path / "cache") == hash_corpus(corpus)
-    assert "it is not a regular file" in notes.messages[0]
+    assert "it is not a regular file" in notes[0]
 
 
 def test_an_index_that_may_not_be_written_is_still_read(
-    tmp_path: Path, reads: list[str], notes: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reads: list[str], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = write_posts(tmp_path)
     hash_corpus(corpus, tmp_path / "cache")
@@ -117,9 +118,9 @@ def test_an_index_that_may_not_be_written_is_still_read(
     reads.clear()
     hash_corpus(corpus, tmp_path / "cache")
     assert reads == []
-    assert notes.messages == []
+    assert notes == []
     write_aged(tmp_path / "data/a.jpg", b"other", 60)
     assert hash_corpus(corpus, tmp_path / "cache").image_keys[0] == content_key(b"other")
     assert reads == ["a.jpg"]
-    (line,) = notes.messages
+    (line,) = notes
     assert line.endswith("(attempt to write a readonly database); the files that it lacks are read by each command")
