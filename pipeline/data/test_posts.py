@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,8 +38,7 @@ class TestSet:
         return np.asarray(np.array(sides, bool).any(0))
 
     def write(self) -> None:
-        stored = {modality: sorted(one) for modality, one in self.keys.items()}
-        write_json(self.path, {"share": self.share, "posts": self.posts} | stored)
+        write_json(self.path, {"share": self.share, "posts": self.posts} | _sorted(self.keys))
 
 
 def mark_test_posts(
@@ -94,8 +93,7 @@ def _set_aside(posts: Posts, folder: Path, share: float) -> TestSet:
         # Content that an open post has, too, identifies no test post: a picture that stands for a missing one.
         mine, others = ({key for key, here in found if key and here == wanted} for wanted in (True, False))
         keys[modality] = frozenset(mine - others)
-    stored = {modality: sorted(one) for modality, one in keys.items()}
-    name = hashlib.blake2b(json.dumps(stored).encode(), digest_size=8).hexdigest()
+    name = hashlib.blake2b(json.dumps(_sorted(keys)).encode(), digest_size=8).hexdigest()
     made = TestSet(folder / f"test-set-{name}.json", share, 0, keys)
     if not any(keys.values()):
         raise ValueError(
@@ -103,6 +101,10 @@ def _set_aside(posts: Posts, folder: Path, share: float) -> TestSet:
             "--hold-out away"
         )
     return replace(made, posts=int(made.rows(posts).sum()))
+
+
+def _sorted(keys: Mapping[Modality, Collection[str]]) -> dict[str, list[str]]:
+    return {modality: sorted(one) for modality, one in keys.items()}
 
 
 def read_test_sets(folder: Path) -> list[TestSet]:
