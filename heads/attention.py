@@ -30,7 +30,7 @@ class AttentionHead(Head):
         positions: PositionKind = "none",
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
-        self.cross_attention = Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.cross_attention = Block(hidden, heads=heads, ffn=ffn, dropout=dropout, sides=("image", "text"))
         self.classify = classifier(3 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
         self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
 
@@ -39,5 +39,5 @@ class AttentionHead(Head):
         image, image_mask, text, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
         image, text = self.image_positions(image), self.text_positions(text)
         attended = masked_mean(self.cross_attention(image, text, text_mask), image_mask)  # (B, H)
-        pooled = [attention_pool(text, text_mask), attention_pool(image, image_mask)]  # (B, H) each
+        pooled = [attention_pool(text, text_mask, "text"), attention_pool(image, image_mask, "image")]  # (B, H) each
         return self.classify(torch.cat([attended, *pooled], -1))  # (B, K)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from .dropout import Dropout
+from .recording import note_pooling
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
@@ -156,6 +158,10 @@ class Head(nn.Module):
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
         """Fit buffers after training, on rows that no gradient has seen; most heads have none."""
 
+    def fusion(self, inputs: Inputs) -> tuple[Head, Inputs]:
+        """The head that fuses, and what it reads: of a head on towers, the inner one and the encoded inputs."""
+        return self, inputs
+
     def tokens_of(self, modality: Modality, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Project every position of one modality: (B, L, H) and its mask (B, L)."""
         projected: tuple[Tensor, Tensor] = self.projections[modality](*inputs.side(modality))
@@ -163,7 +169,7 @@ class Head(nn.Module):
 
     def pooled_of(self, modality: Modality, inputs: Inputs) -> Tensor:
         """Project one modality and pool its positions: (B, H)."""
-        return attention_pool(*self.tokens_of(modality, inputs))
+        return attention_pool(*self.tokens_of(modality, inputs), modality)
 
     def project_pooled(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return one vector per post and modality: image (B, H) and text (B, H)."""
@@ -185,11 +191,19 @@ def classifier(width: int, *, hidden: int, classes: int, dropout: float) -> nn.S
     )
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    heads: int,
+    note: Callable[[Tensor], None] = lambda weights: None,
+) -> Tensor:
     """Multi-head attention: softmax(Q Kᵀ / √d) V, over the positions of key and value that the mask (B, S) allows.
 
     Shapes: query (B, Q, H), key and value (B, S, H), result (B, Q, H); `heads` divides H. A mask row that is all False
-    gives zeros. Plain products and softmax, since the fused kernels have no batching rule in vmap.
+    gives zeros. `note` is given the weights (B, heads, Q, S). Plain products and softmax, since the fused kernels
+    have no batching rule in vmap.
     """
 
     def split(x: Tensor) -> Tensor:
@@ -199,14 +213,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) 
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, heads, Q, S)
     visible = mask[..., None, None, :]
     weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
+    note(weights)
     return torch.flatten((weights @ v).transpose(-3, -2), -2)  # (B, Q, H)
 
 
-def attention_pool(tokens: Tensor, mask: Tensor) -> Tensor:
+def attention_pool(tokens: Tensor, mask: Tensor, modality: Modality) -> Tensor:
     """Attention pooling of tokens (B, L, H) to (B, H): position 0 attends to all; without tokens, it is returned."""
     if tokens.shape[-2] == 1:
         return tokens.squeeze(-2)
-    return attend(tokens[..., :1, :], tokens, tokens, mask, heads=1)[..., 0, :]
+    return attend(tokens[..., :1, :], tokens, tokens, mask, 1, partial(note_pooling, modality))[..., 0, :]
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

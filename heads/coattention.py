@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,9 +33,10 @@ class CoattentionHead(Head):
         positions: PositionKind = "none",
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
+        sizes: Any = {"heads": heads, "ffn": ffn, "dropout": dropout}
         self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
-        self.image_layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
-        self.text_layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.image_layers = blocks(layers, hidden, **sizes, sides=("image", "text"))
+        self.text_layers = blocks(layers, hidden, **sizes, sides=("text", "image"))
         self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from .base import Dims, Head, Inputs
+from .recording import Side, note_shares
 
 Combination = Literal["mean", "max", "vote", "linear"]
 LOWEST, HIGHEST = 0.1, 10.0  # bounds of the temperature
 PRIOR_ROWS = 10.0  # pseudo-rows of each part, which keep the weights stable when there are few rows
 WEIGHT_STEPS = 200
+SIDES: tuple[Side, ...] = ("image", "text", "both")  # what the parts read, in their order
 
 
 class DecisionHead(Head):
@@ -44,8 +46,10 @@ class DecisionHead(Head):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
-        calibrated = self.parts(inputs) / self.temperature[:, None, None]
-        return combine_decisions(calibrated.log_softmax(-1), self.present(inputs), self.weights, self.combine)
+        calibrated, present = self.parts(inputs) / self.temperature[:, None, None], self.present(inputs)
+        if self.combine != "max":  # each class takes another part
+            note_shares(lambda: dict(zip(SIDES, part_shares(present, self.weights), strict=False)))
+        return combine_decisions(calibrated.log_softmax(-1), present, self.weights, self.combine)
 
     @torch.no_grad()
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
@@ -69,15 +73,20 @@ def combine_decisions(log_p: Tensor, present: Tensor, weights: Tensor, how: Comb
     lowest = torch.finfo(log_p.dtype).min
     if how == "max":
         return log_p.masked_fill(~present[..., None], lowest).amax(0)
-    share = weights[:, None] * present  # (M, B)
-    share = (share / share.sum(0)).clamp(min=torch.finfo(share.dtype).tiny).log()
-    mean = (log_p + share[..., None]).masked_fill(~present[..., None], lowest).logsumexp(0)  # (B, K)
+    shares = part_shares(present, weights).clamp(min=torch.finfo(weights.dtype).tiny).log()
+    mean = (log_p + shares[..., None]).masked_fill(~present[..., None], lowest).logsumexp(0)  # (B, K)
     if how != "vote":
         return mean
     choice = log_p.argmax(-1, keepdim=True) == torch.arange(log_p.shape[-1], device=log_p.device)  # (M, B, K)
     votes = (choice & present[..., None]).sum(0).to(log_p.dtype)
     # The mean adds one vote, split among the classes: it breaks ties and cannot overturn a majority.
     return torch.logaddexp(votes.log(), mean)
+
+
+def part_shares(present: Tensor, weights: Tensor) -> Tensor:
+    """The weight (M, B) of each part in the decision: `weights` (M,) of those present, which add up to 1 for a post."""
+    share = weights[:, None] * (present | ~present.any(0, keepdim=True))
+    return share / share.sum(0)
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:

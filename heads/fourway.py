@@ -8,6 +8,7 @@ from torch import Tensor
 from .base import Dims, Head, Inputs, classifier, masked_mean
 from .block import Block
 from .positions import PositionKind, Positions
+from .recording import Side
 
 
 class FourwayHead(Head):
@@ -32,13 +33,13 @@ class FourwayHead(Head):
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
 
-        def block() -> Block:
-            return Block(hidden, heads=heads, ffn=ffn, dropout=dropout)
+        def block(queries: Side, context: Side) -> Block:
+            return Block(hidden, heads=heads, ffn=ffn, dropout=dropout, sides=(queries, context))
 
         self.positions = Positions(positions, hidden)
-        self.image_self = block()
-        self.image_cross, self.image_cross_self = block(), block()
-        self.text_cross, self.text_cross_self = block(), block()
+        self.image_self = block("image", "image")
+        self.image_cross, self.image_cross_self = block("image", "text"), block("image", "image")
+        self.text_cross, self.text_cross_self = block("text", "image"), block("text", "text")
         self.classify = classifier(hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:

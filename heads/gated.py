@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Dims, Head, Inputs, classifier
+from .recording import note_shares
 
 
 class GatedHead(Head):
@@ -23,4 +24,5 @@ class GatedHead(Head):
         """Map inputs to logits (B, K)."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         gate = torch.sigmoid(self.gate(torch.cat([image, text], -1)))  # (B, H)
+        note_shares(lambda: {"image": gate.mean(-1), "text": 1 - gate.mean(-1)})
         return self.classify(gate * image.tanh() + (1 - gate) * text.tanh())  # (B, K)

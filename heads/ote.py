@@ -21,7 +21,7 @@ class OteHead(Head):
         self, dims: Dims, *, hidden: int = 128, dropout: float = 0.5, layers: int = 2, heads: int = 4, ffn: int = 128
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
-        self.layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout)
+        self.layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout, sides=("both", "both"))
         self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -11,6 +11,9 @@ from .base import Dims, Head, Inputs, masked_mean
 from .block import Attention
 from .dropout import Dropout
 from .positions import PositionKind, Positions
+from .recording import Sides
+
+WAYS: tuple[Sides, ...] = (("image", "text"), ("text", "image"), ("image", "image"), ("text", "text"))
 
 
 class ThreewayHead(Head):
@@ -45,15 +48,17 @@ class ThreewayHead(Head):
         self.joined = joined
         self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
         width = 2 * hidden if joined == "concat" else hidden
-        self.ways = nn.ModuleList(Attention(width, hidden, heads=heads) for _ in range(ways))
+        self.ways = nn.ModuleList(Attention(width, hidden, heads=heads, sides=sides) for sides in WAYS[:ways])
         self.classify = nn.Sequential(Dropout(dropout), nn.Linear(hidden, dims.classes))
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs to logits (B, K)."""
         image_tokens, image_mask, text_tokens, text_mask = self.project_tokens(inputs)  # (B, P, H) … (B, T, H) …
-        image = self._with_positions(image_tokens, self.image_positions), image_mask
-        text = self._with_positions(text_tokens, self.text_positions), text_mask
-        pairs = [(image, text), (text, image), (image, image), (text, text)][: len(self.ways)]
+        streams = {
+            "image": (self._with_positions(image_tokens, self.image_positions), image_mask),
+            "text": (self._with_positions(text_tokens, self.text_positions), text_mask),
+        }
+        pairs = [(streams[queries], streams[context]) for queries, context in WAYS[: len(self.ways)]]
         attended = [way(queries, *context) for way, ((queries, _), context) in zip(self.ways, pairs, strict=True)]
         mask = torch.cat([mask for (_, mask), _ in pairs], -1)  # (B, 2P + T)
         return self.classify(masked_mean(torch.cat(attended, -2).relu(), mask))  # (B, K)

@@ -98,6 +98,10 @@ class TowerHead(Head):
         """Calibrate the head on learned features."""
         self.head.calibrate(self.encode(inputs), labels)
 
+    def fusion(self, inputs: Inputs) -> tuple[Head, Inputs]:
+        """The inner head, and the encoded inputs."""
+        return self.head, self.encode(inputs)
+
     def encode(self, inputs: Inputs) -> Inputs:
         """Encode raw inputs for the head: the pooled vector first, then the tokens if it reads them."""
         for modality, tower in zip(MODALITIES, (self.image, self.text), strict=True):

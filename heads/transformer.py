@@ -33,7 +33,7 @@ class TransformerHead(Head):
     ) -> None:
         super().__init__(dims, hidden=hidden, dropout=dropout)
         self.image_positions, self.text_positions = Positions(positions, hidden), Positions(positions, hidden)
-        self.layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout, joined=True)
+        self.layers = blocks(layers, hidden, heads=heads, ffn=ffn, dropout=dropout, joined=True, sides=("both", "both"))
         self.classify = classifier(2 * hidden, hidden=hidden, classes=dims.classes, dropout=dropout)
 
     def forward(self, inputs: Inputs) -> Tensor:

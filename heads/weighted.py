@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Dims, Head, Inputs, classifier
+from .recording import note_shares
 
 
 class WeightedHead(Head):
@@ -36,8 +37,10 @@ class WeightedHead(Head):
         """Map inputs to logits (B, K)."""
         image, text = self.project_pooled(inputs)  # (B, H) each
         if self.score is None:
+            share = image.new_full((*image.shape[:-1], 2), 0.5)  # (B, 2)
             fused = (image + text) / 2
         else:
             share = self.score(torch.cat([image, text], -1)).softmax(-1)  # (B, 2)
             fused = share[..., :1] * image + share[..., 1:] * text  # (B, H)
+        note_shares(lambda: {"image": share[..., 0], "text": share[..., 1]})
         return self.classify(fused)  # (B, K)
