@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..installation import reinstall_line
@@ -10,6 +11,7 @@ from .encoder import Encoder, EncoderOptions, Source, choose_length, package_fol
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
+from .words import tokenizer_file_splitter
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,4 @@ def open_minilm(options: EncoderOptions) -> Source:
             verify_sha256(folder / other, sha256)
         return load_text(specs, folder, [file], runtime)
 
-    return Source(specs, load)
+    return Source(specs, load, partial(tokenizer_file_splitter, folder / "tokenizer.json", length))

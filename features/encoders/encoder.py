@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..installation import install_line
 from ..spec import Clean, Dtype, EncoderSpec
 from .runtime import Runtime
+from .words import Splitter
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder that is not loaded yet: a spec for each layer and pooling asked for, and how to load it."""
+    """An encoder that is not loaded yet: a spec for each layer and pooling asked for, and how to load it.
+
+    `words` opens what joins the tokens of a text to words, without the model; None where tokens are no words.
+    """
 
     specs: tuple[EncoderSpec, ...]
     load: Callable[[Runtime], Encoder]
+    words: Callable[[], Splitter] | None = None
 
     @property
     def spec(self) -> EncoderSpec:

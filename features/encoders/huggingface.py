@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, t
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 from .weights import MODEL_FILE, load_state, refuse_keys, weights_id
+from .words import Splitter, tokenizer_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,20 +87,25 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         files = [options.weights] if options.weights else repo.weight_files()
         return (load_image if modality == "image" else load_text)(specs, repo.folder, files, runtime)
 
-    return Source(specs, load)
+    def words() -> Splitter:
+        from .text_encoder import shorten
+
+        return tokenizer_splitter(
+            _load_tokenizer(repo.folder), length, partial(shorten, pieces=length or DEFAULT_LIMIT)
+        )
+
+    return Source(specs, load, words if modality == "text" else None)
 
 
 def load_text(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load a text model with the state dict of `files`. Raises ValueError."""
     import torch
-    from transformers import AutoTokenizer
 
     from .text_encoder import TextEncoder
     from .tower import Backbone, TextTower, run_transformer
 
     config, family, _ = read_config(folder, "text")
-    extra = {"normalization": True} if _normalization(folder) else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
+    tokenizer = _load_tokenizer(folder)
     layers = layer_names(specs)
 
     def features(model: Any, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Any]:
@@ -136,6 +143,13 @@ def _tokenizer(name: str, repo: Repo) -> dict[str, str]:
             raise ValueError(f"{name!r} needs the package emoji, as in its training: pip install emoji")
         found["normalization"] = f"emoji {metadata.version('emoji')}"
     return found
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    extra = {"normalization": True} if _normalization(folder) else {}
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
 
 
 def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:

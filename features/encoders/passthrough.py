@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, re
 from .runtime import Runtime
 from .variants import Stage, make_specs
 from .weights import verify_sha256
+from .words import tokenizer_file_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +73,7 @@ def open_tokens(options: EncoderOptions) -> Source:
             verify_sha256(folder / name, sha256)
         return WordPieces(specs, Tokenizer.from_file(str(folder / "tokenizer.json")), length)
 
-    return Source(specs, load)
+    return Source(specs, load, partial(tokenizer_file_splitter, folder / "tokenizer.json", length))
 
 
 class PixelRows(Encoder):

@@ -97,7 +97,7 @@ def open_tuned(folder: Path, modality: Modality, options: EncoderOptions, open_b
         encoder.specs = specs
         return encoder
 
-    return Source(specs, load)
+    return Source(specs, load, base.words)
 
 
 def keep_record(folder: Path, spec: EncoderSpec, cached: Path) -> None:

@@ -71,7 +71,7 @@ def share_loaded(source: Source) -> Source:
                 encoder = _loaded[source.specs, runtime] = source.load(runtime)
             return encoder
 
-    return Source(source.specs, load)
+    return replace(source, load=load)
 
 
 class ViewEncoder(Encoder):

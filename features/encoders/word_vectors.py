@@ -24,6 +24,7 @@ from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, r
 from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
+from .words import CJK, Splitter, listed_splitter
 
 FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "vector_size": 128,
@@ -43,7 +44,6 @@ FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 LONG_RUN = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]{500}")  # of what jieba splits as one sentence
-CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 class WordEncoder(Encoder):
@@ -167,7 +167,7 @@ def open_gensim(name: str, options: EncoderOptions) -> Source:
         pools=("inferred",) if kind == "doc2vec" else ("mean", "max", "last"),
         max_length=length,
     )
-    return Source(specs, lambda runtime: WordEncoder(specs, read()))
+    return _source(specs, read)
 
 
 def split_words(text: str) -> list[str]:
@@ -227,7 +227,14 @@ def load_fitted(specs: tuple[EncoderSpec, ...], cache: Path) -> Source:
     for package in ("gensim", "jieba"):
         require(package, specs[0].name, extra="gensim")
     fitted = [_read_fitted(cache / spec.slug, spec) for spec in specs]
-    return Source(specs, lambda runtime: WordEncoder(specs, fitted[0]))
+    return _source(specs, lambda: fitted[0])
+
+
+def _source(specs: tuple[EncoderSpec, ...], read: Callable[[], WordVectors]) -> Source:
+    def words() -> Splitter:
+        return listed_splitter(WordEncoder(specs, read()).preprocess)
+
+    return Source(specs, lambda runtime: WordEncoder(specs, read()), words)
 
 
 def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:

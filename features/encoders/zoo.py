@@ -142,7 +142,7 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
         with offline(local):
             return plain.load(runtime)
 
-    source = Source(plain.specs, load)
+    source = replace(plain, load=load)
     if variant.view is None:
         return source
     from .views import view_source

@@ -1,0 +1,127 @@
+"""Joins the word pieces of a text to words: which of an encoder's token positions belong to which word."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+INSIDE, BEFORE = "_'’", "#＃@＠"  # signs inside a word, and before it
+
+
+class Word(NamedTuple):
+    """A word as the text has it, and the positions of its pieces among the tokens, from 0."""
+
+    text: str
+    positions: tuple[int, ...]
+
+
+class Words(NamedTuple):
+    """The words of a text in order, and its number of tokens; those of no word are special, or white space."""
+
+    words: list[Word]
+    tokens: int
+
+
+Splitter = Callable[[str], Words]  # of a cleaned text
+
+
+def tokenizer_file_splitter(file: Path, length: int) -> Splitter:
+    """The words of a tokenizer.json, cut to `length` word pieces; imports no transformers."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.enable_truncation(length)
+    tokenizer.no_padding()
+
+    def split(text: str) -> Words:
+        found = tokenizer.encode(text)
+        special = {place for place, is_special in enumerate(found.special_tokens_mask) if is_special}
+        return Words(join_spans(text, found.offsets, special), len(found.ids))
+
+    return split
+
+
+def tokenizer_splitter(tokenizer: Any, length: int | None, cut: Callable[[str], str]) -> Splitter:
+    """The words of a tokenizer of transformers; `cut` shortens a text for one in Python, which has no offsets."""
+
+    def split(text: str) -> Words:
+        fast = bool(getattr(tokenizer, "is_fast", True))
+        found = tokenizer(text if fast else cut(text), truncation=True, max_length=length, return_offsets_mapping=fast)
+        ids = found["input_ids"]
+        special = {place for place, one in enumerate(ids) if one in set(tokenizer.all_special_ids)}
+        special -= {place for place, one in enumerate(ids) if one == tokenizer.unk_token_id}
+        if fast:
+            return Words(join_spans(text, found["offset_mapping"], special), len(ids))
+        return Words(join_marked(tokenizer.convert_ids_to_tokens(ids), special), len(ids))
+
+    return split
+
+
+def listed_splitter(words_of: Callable[[str], Sequence[str]]) -> Splitter:
+    """The words of an encoder that has one token for each."""
+
+    def split(text: str) -> Words:
+        words = [Word(word, (place,)) for place, word in enumerate(words_of(text))]
+        return Words(words, len(words))
+
+    return split
+
+
+def join_spans(text: str, spans: Iterable[tuple[int, int]], special: Collection[int]) -> list[Word]:
+    """Words of pieces that are given as spans of characters: pieces that touch or overlap inside a word are joined.
+
+    Chinese characters are words of their own, as no space divides them.
+    """
+    found: list[tuple[int, int, list[int]]] = []
+    for place, (start, end) in enumerate(spans):
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        end = start + len(text[start:end].rstrip())
+        if place in special or start >= end:
+            continue
+        if found and (start < found[-1][1] or (start == found[-1][1] and _inside_word(text[start - 1], text[start]))):
+            first, last, places = found[-1]
+            found[-1] = first, max(last, end), [*places, place]
+        else:
+            found.append((start, end, [place]))
+    return [Word(text[start:end], tuple(places)) for start, end, places in found]
+
+
+def _inside_word(one: str, two: str) -> bool:
+    """Whether two neighbouring characters belong to one word."""
+    if unicodedata.category(two).startswith("M"):  # an accent, or the style of an emoji
+        return True
+    if CJK.match(one) or CJK.match(two):
+        return False
+    return _is_letter(two) and (_is_letter(one) or one in BEFORE)
+
+
+def _is_letter(one: str) -> bool:
+    return unicodedata.category(one)[0] in "LNM" or one in INSIDE
+
+
+def join_marked(pieces: Sequence[str], special: Collection[int]) -> list[Word]:
+    """Words of pieces whose marks say what is joined: `##` before (BERT), `@@` or no `</w>` after, `▁` or `Ġ` before.
+
+    Sennrich et al., 2016; Kudo & Richardson, 2018.
+    """
+    plain = [piece for place, piece in enumerate(pieces) if place not in special]
+    starts = any(piece.startswith(("▁", "Ġ")) for piece in plain)  # else a word begins unless a mark joins it
+    ends = any(piece.endswith("</w>") for piece in plain)
+    found: list[tuple[str, list[int]]] = []
+    joined = False
+    for place, piece in enumerate(pieces):
+        if place in special:
+            joined = False
+            continue
+        text = piece.removeprefix("##").removesuffix("@@").removesuffix("</w>").lstrip("▁Ġ")
+        own = piece.startswith(("▁", "Ġ")) if starts else not (piece.startswith("##") or joined)
+        if own or not found or place - 1 in special:
+            found.append((text, [place]))
+        else:
+            found[-1] = found[-1][0] + text, [*found[-1][1], place]
+        joined = piece.endswith("@@") or (ends and not piece.endswith("</w>"))
+    return [Word(text, tuple(places)) for text, places in found]
