@@ -18,6 +18,7 @@ from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
 from .figures.report import write_report
+from .inspection.opinions import write_opinions
 from .metrics.tables import scored_text
 from .runs.destination import check_destination, free_after_error
 from .runs.runs import free_name, save_run
@@ -91,6 +92,7 @@ def train_head(
             others={"unlabelled": unlabelled, **reading},
             metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
         )
+    write_opinions(path, table, config, results, evaluation.calibration.temperatures, device)
     if checkpoints:
         checkpoints.clear()
     write_report([path])

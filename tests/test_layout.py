@@ -23,6 +23,7 @@ DIRECTION = (
     ("pipeline",),
     ("pipeline/demo",),
     ("pipeline/figures",),
+    ("pipeline/inspection",),
     ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
     ("pipeline/evaluation",),
     ("pipeline/runs",),

@@ -1,0 +1,1 @@
+"""Looks at the posts behind the scores of a run: what each modality predicts, errors, doubtful labels, copies."""
