@@ -54,6 +54,11 @@ class Predictions:
         """The predicted class of each post."""
         return [self.classes[int(best)] for best in self.best]
 
+    def of_row(self, row: int) -> Predictions:
+        """The prediction of one of the posts."""
+        one = slice(row, row + 1)
+        return replace(self, ids=self.ids[one], probabilities=self.probabilities[one], best=self.best[one])
+
     @property
     def calibration(self) -> str:
         """Whether the probabilities are calibrated."""
@@ -125,10 +130,10 @@ def predict_corpus(
         if spec.source == "import" and not (place / spec.slug).is_dir():
             wanted = f"{spec.slug}, which was imported and cannot be extracted"
             raise ValueError(f"{place} has no features of {wanted}; give the cache that has them, as --cache FOLDER")
-    embed_corpus(chosen, _sources(run, place, local_files_only), place, _compute(run, settings), progress=progress)
+    embed_corpus(chosen, run_sources(run, place, local_files_only), place, _compute(run, settings), progress=progress)
     table = load_run_features(run, chosen, place)
     known = _count_known(find_run(run_folder), table.posts, place / "splits")
-    return replace(_predict(run, table, settings.device, raw), known=known)
+    return replace(predict_table(run, table, settings.device, raw), known=known)
 
 
 def predict_post(
@@ -156,13 +161,13 @@ def predict_post(
     post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
     with TemporaryFolder() as name:
         folder = Path(name)
-        sources = _sources(run, cache or run.cache, local_files_only)
+        sources = run_sources(run, cache or run.cache, local_files_only)
         reports = embed_corpus(post, sources, folder, _compute(run, settings))
         bad = [report for report in reports if report.bad]
         if bad:
             reason = read_errors(Path(bad[0].path))[0].reason
             raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
-        return _predict(run, load_run_features(run, post, folder), settings.device, raw)
+        return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
 
 
 def is_blank(text: str) -> bool:
@@ -204,7 +209,7 @@ def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -
     return Written(predictions, [folder / name for name in files])
 
 
-def _sources(run: Run, cache: Path, local_files_only: bool) -> list[Source]:
+def run_sources(run: Run, cache: Path, local_files_only: bool) -> list[Source]:
     """The encoders of a run, each as the run's own cache, or this one, knows it."""
     known = [next((one for one in (run.cache, cache) if (one / s.slug).is_dir()), cache) for s in run.encoders]
     return [
@@ -216,7 +221,8 @@ def _compute(run: Run, settings: ExtractSettings) -> ExtractSettings:
     return replace(settings, tokens=run.config.tokens)
 
 
-def _predict(run: Run, table: CachedFeatures, device: str, raw: bool) -> Predictions:
+def predict_table(run: Run, table: CachedFeatures, device: str, raw: bool) -> Predictions:
+    """Predict every post of a table of `load_run_features`; `raw` leaves out the temperatures."""
     present = np.logical_or.reduce([side.present for side in table.sides.values()])
     blind = tuple(table.posts.ids[int(row)] for row in np.flatnonzero(~present))
     logits, temperatures = run_logits(run, table, device), () if raw else run.temperatures

@@ -23,6 +23,7 @@ DIRECTION = (
     ("pipeline",),
     ("pipeline/demo",),
     ("pipeline/figures",),
+    ("pipeline/explanation",),
     ("pipeline/inspection",),
     ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
     ("pipeline/evaluation",),

@@ -1,0 +1,110 @@
+"""The recorded attention of one post by what it fell on: patches of its picture, words of its text, pooled vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...features.encoders.words import Splitter
+from ...features.spec import Modality
+from ..config.values import Grid
+from ..data.cached_features import CachedFeatures
+from .explanation import Array, ImageAttention, LayerAttention, TextAttention
+from .geometry import seen_box
+from .originals import Original
+from .positions import EncoderTokens, Patches, TextPieces, encoder_tokens, patches_of, pieces_of
+from .recorded import LayerWeights
+
+
+class PostAttention(NamedTuple):
+    """The fields of an explanation that are about attention."""
+
+    layers: tuple[LayerAttention, ...]
+    images: tuple[ImageAttention, ...]
+    texts: tuple[TextAttention, ...]
+    notes: tuple[str, ...]
+
+
+def post_attention(
+    table: CachedFeatures,
+    row: int,
+    layers: Sequence[LayerWeights],
+    original: Original,
+    *,
+    patches: Grid | None,
+    splitters: Mapping[str, Splitter],
+) -> PostAttention:
+    """The attention of one post; `patches` is the grid that the run pools image tokens to."""
+    notes: list[str] = []
+    pictures = [patches_of(one, patches) for one in _tokens(table, row, layers, "image")]
+    texts: list[TextPieces] = []
+    for tokens in _tokens(table, row, layers, "text"):
+        found, note = pieces_of(tokens, original.text, splitters)
+        texts.append(found)
+        notes += [note] * bool(note)
+    images = [_image(one, row, layers, original) for one in pictures if one.grid]
+    notes += [f"{one.spec.name}: its tokens form no grid" for one in pictures if not one.grid]
+    notes += [f"{one.encoder}: where its patches lie is not known" for one in images if one.size and not one.box]
+    return PostAttention(
+        tuple(_layer(one, row, pictures, texts) for one in layers),
+        tuple(images),
+        tuple(_text(one, row, layers) for one in texts if one.words),
+        tuple(notes),
+    )
+
+
+def _tokens(table: CachedFeatures, row: int, layers: Sequence[LayerWeights], modality: Modality) -> list[EncoderTokens]:
+    """The tokens of each encoder of a modality that some layer attends to."""
+    side = table.sides.get(modality)
+    length = max((found.shape[-1] for one in layers if (found := one.side(modality)) is not None), default=1)
+    return encoder_tokens(side, row, length) if side else []
+
+
+def _image(one: Patches, row: int, layers: Sequence[LayerWeights], original: Original) -> ImageAttention:
+    assert one.grid
+    weights = {
+        layer.layer: found[row][:, one.positions].reshape(-1, *one.grid)
+        for layer in layers
+        if (found := layer.side("image")) is not None and found.shape[-1] > 1  # else of pooled vectors
+    }
+    box = seen_box(one.spec, *original.size) if original.size else None
+    return ImageAttention(one.spec.name, _share(weights), weights, original.size, box)
+
+
+def _text(one: TextPieces, row: int, layers: Sequence[LayerWeights]) -> TextAttention:
+    weights = {
+        layer.layer: np.stack([found[row][:, word.positions].sum(1) for word in one.words], 1)
+        for layer in layers
+        if (found := layer.side("text")) is not None and found.shape[-1] > 1
+    }
+    return TextAttention(one.spec.name, tuple(word.text for word in one.words), _share(weights), weights)
+
+
+def _share(weights: Mapping[str, Array]) -> Array:
+    """The mean over layers and attention heads, scaled to add up to 1."""
+    mean: Array = np.mean([layer.mean(0) for layer in weights.values()], axis=0)
+    scaled: Array = mean / max(mean.sum(), np.finfo(np.float64).tiny)
+    return scaled
+
+
+def _layer(one: LayerWeights, row: int, pictures: Sequence[Patches], texts: Sequence[TextPieces]) -> LayerAttention:
+    shares: dict[str, float] = {}
+    if (image := one.side("image")) is not None:
+        inside = [place for picture in pictures for place in picture.positions]
+        shares |= _split(image[row].mean(0), {"patches": inside}, "image vector")
+    if (text := one.side("text")) is not None:
+        inside = [place for found in texts for word in found.words for place in word.positions]
+        others = [place for found in texts for place in found.others]
+        shares |= _split(text[row].mean(0), {"words": inside, "special tokens": others}, "text vector")
+    shares["nothing"] = float(one.sink[row].mean())
+    return LayerAttention(one.layer, one.queries, one.keys, shares)
+
+
+def _split(weights: Array, places: Mapping[str, Sequence[int]], rest: str) -> dict[str, float]:
+    """The weights (S,) on each set of places, and on the `rest`."""
+    if len(weights) == 1:  # a pooled vector alone
+        places = {}
+    found = {name: float(weights[list(own)].sum()) for name, own in places.items()}
+    return found | {rest: float(weights.sum()) - sum(found.values())}

@@ -1,0 +1,86 @@
+"""What each position of the heads' inputs is: a pooled vector, a patch of the picture, a piece of a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...features.encoders.words import Splitter, Word
+from ...features.posts.text import clean_text
+from ...features.spec import BadItem, EncoderSpec
+from ..config.values import Grid
+from ..data.cached_features import ModalityTable
+from .geometry import token_grid
+
+Ints = Sequence[int]
+
+
+@dataclass(frozen=True)
+class EncoderTokens:
+    """The tokens of one encoder for one post: the positions of all of them, and of the first patch or word piece."""
+
+    spec: EncoderSpec
+    positions: Ints
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of one image encoder, row by row from `first`; their grid is None where they form none."""
+
+    spec: EncoderSpec
+    positions: Ints
+    grid: Grid | None
+
+
+@dataclass(frozen=True)
+class TextPieces:
+    """The words of one text encoder, with their positions among the heads' inputs, and the pieces of no word."""
+
+    spec: EncoderSpec
+    words: list[Word]
+    others: Ints
+
+
+def encoder_tokens(side: ModalityTable, row: int, length: int) -> list[EncoderTokens]:
+    """The tokens of each encoder of a modality for one post, among the `length` positions that the heads read.
+
+    Empty where they read pooled vectors alone, or the post lacks the modality.
+    """
+    if length == 1 or not side.present[row]:
+        return []
+    parts = side.parts or (side,)
+    start, found = int(len(parts) > 1), []  # one summary before several encoders
+    for part in parts:
+        assert part.token_mask is not None
+        raw, mask = part.specs[0].raw, part.token_mask[row]
+        image = part.specs[0].modality == "image"
+        count = length - 1 if raw and image else int(mask.sum())  # a tower has a grid of its own
+        found.append(EncoderTokens(part.specs[0], range(start + 1, start + 1 + count)))
+        start += 1 + len(mask)
+    return found
+
+
+def patches_of(tokens: EncoderTokens, pooled: Grid | None) -> Patches:
+    """The patches among an image encoder's tokens, which were pooled to a grid, if any; class tokens are none."""
+    grid = token_grid(len(tokens.positions), None if tokens.spec.raw else pooled)
+    prefix, shape = grid or (0, None)
+    return Patches(tokens.spec, tokens.positions[prefix:], shape)
+
+
+def pieces_of(tokens: EncoderTokens, text: str | None, splitters: Mapping[str, Splitter]) -> tuple[TextPieces, str]:
+    """The words among a text encoder's tokens, and why they are only numbered, if so."""
+    own, splitter = tokens.positions, splitters.get(tokens.spec.slug)
+    reason = "" if splitter and text is not None else "its words are not known"
+    if splitter and text is not None:
+        try:
+            found = splitter(clean_text(text, tokens.spec.clean))
+        except BadItem as error:
+            reason = str(error)
+        else:
+            if found.tokens == len(own):
+                words = [Word(word.text, tuple(own[place] for place in word.positions)) for word in found.words]
+                inside = {place for word in words for place in word.positions}
+                return TextPieces(tokens.spec, words, sorted({*own} - inside)), ""
+            reason = f"its tokenizer gives {found.tokens} tokens here, the features have {len(own)}"
+    numbered = [Word(f"token {number}", (place,)) for number, place in enumerate(own, 1)]
+    return TextPieces(tokens.spec, numbered, ()), f"{tokens.spec.name}: tokens are numbered, as {reason}"
