@@ -11,7 +11,7 @@ from .encoder import Encoder, EncoderOptions, Source, choose_length, package_fol
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
-from .words import tokenizer_file_splitter
+from .word_pieces import tokenizer_file_splitter
 
 
 @dataclass(frozen=True)

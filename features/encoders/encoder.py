@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..installation import install_line
 from ..spec import Clean, Dtype, EncoderSpec
 from .runtime import Runtime
-from .words import Splitter
+from .word_pieces import Splitter
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, t
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 from .weights import MODEL_FILE, load_state, refuse_keys, weights_id
-from .words import Splitter, tokenizer_splitter
+from .word_pieces import Splitter, tokenizer_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor

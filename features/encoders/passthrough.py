@@ -14,7 +14,7 @@ from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, re
 from .runtime import Runtime
 from .variants import Stage, make_specs
 from .weights import verify_sha256
-from .words import tokenizer_file_splitter
+from .word_pieces import tokenizer_file_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor

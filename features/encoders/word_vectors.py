@@ -24,7 +24,7 @@ from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, r
 from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
-from .words import CJK, Splitter, listed_splitter
+from .word_pieces import CJK, Splitter, listed_splitter
 
 FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "vector_size": 128,

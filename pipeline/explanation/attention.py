@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...features.encoders.words import Splitter
+from ...features.encoders.word_pieces import Splitter
 from ...features.spec import Modality
 from ..config.values import Grid
 from ..data.cached_features import CachedFeatures

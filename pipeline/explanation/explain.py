@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...features.encoders.words import Splitter
+from ...features.encoders.word_pieces import Splitter
 from ..data.cached_features import CachedFeatures
 from ..inspection.opinions import modality_opinions
 from ..metrics.probabilities import mean_probabilities

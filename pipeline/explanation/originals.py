@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...features.encoders.sources import reopen
-from ...features.encoders.words import Splitter
+from ...features.encoders.word_pieces import Splitter
 from ...features.messages import notify
 from ...features.posts.images import decode_pixels
 from ...features.posts.samples import Sample, read_file

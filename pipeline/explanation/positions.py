@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...features.encoders.words import Splitter, Word
+from ...features.encoders.word_pieces import Splitter, Word
 from ...features.posts.text import clean_text
 from ...features.spec import BadItem, EncoderSpec
 from ..config.values import Grid

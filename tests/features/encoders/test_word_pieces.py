@@ -9,7 +9,7 @@ import transformers as hf
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.words import join_marked, join_spans, tokenizer_splitter
+from msa.features.encoders.word_pieces import join_marked, join_spans, tokenizer_splitter
 from msa.features.encoders.zoo import open_encoder
 
 TEXT = "So #happy about this loooovely day!! don't @user 今天 café"
