@@ -13,14 +13,14 @@ import typer
 from typer import Option
 from typer.core import TyperGroup
 
-from .pipeline.commands import cache, evaluation, extraction, finetuning, heads, setup, sweeps
+from .pipeline.commands import cache, evaluation, explanation, extraction, finetuning, heads, setup, sweeps
 from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
 
 ORDER = (
     *("init", "demo", "doctor", "check", "extract", "encoders", "finetune", "cache"),
     *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "report", "table"),
-    *("test", "predict"),
+    *("test", "predict", "explain"),
 )
 
 
@@ -41,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", rich_help_panel=EMBEDDINGS)
-for module in (setup, extraction, finetuning, heads, sweeps, evaluation):
+for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation):
     app.add_typer(module.app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..features.csv_text import class_columns, to_csv
 from ..features.encoders.encoder import Source
 from ..features.encoders.sources import reopen
 from ..features.extraction.embed import Progress, embed_corpus
+from ..features.extraction.plan import EncoderReport
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
 from ..features.store.durable import write_atomic
@@ -151,23 +152,33 @@ def predict_post(
     `cache` knows how encoders were opened, as the run's own does. Raises ValueError as `predict_corpus`, for a file
     that is not there, and for a blank text.
     """
+    sample = check_post(image, text)
+    run = load_run(run_folder)
+    post = Corpus(Path(), "post", [sample])
+    with TemporaryFolder() as name:
+        folder = Path(name)
+        sources = run_sources(run, cache or run.cache, local_files_only)
+        refuse_bad(embed_corpus(post, sources, folder, _compute(run, settings)))
+        return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
+
+
+def check_post(image: Path | None, text: str | None) -> Sample:
+    """One post given by its file and its text. Raises ValueError where there is neither, no such file, a blank text."""
     if image is not None and not image.is_file():
         raise ValueError(f"there is no image file {str(image)!r}; give one as --image FILE")
     if text is not None and is_blank(text):
         raise ValueError(f"--text is blank, got {text!r}; give a text, or --image FILE alone")
     if image is None and text is None:
         raise ValueError("a post needs an image or a text; give --image FILE or --text TEXT")
-    run = load_run(run_folder)
-    post = Corpus(Path(), "post", [Sample(image.name if image else "post", image, text)])
-    with TemporaryFolder() as name:
-        folder = Path(name)
-        sources = run_sources(run, cache or run.cache, local_files_only)
-        reports = embed_corpus(post, sources, folder, _compute(run, settings))
-        bad = [report for report in reports if report.bad]
-        if bad:
-            reason = read_errors(Path(bad[0].path))[0].reason
-            raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
-        return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
+    return Sample(image.name if image else "post", image, text)
+
+
+def refuse_bad(reports: Sequence[EncoderReport]) -> None:
+    """Raise ValueError where a part of the only post could not be embedded."""
+    bad = [report for report in reports if report.bad]
+    if bad:
+        reason = read_errors(Path(bad[0].path))[0].reason
+        raise ValueError(f"the post's {bad[0].modality} cannot be embedded: {reason}")
 
 
 def is_blank(text: str) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ...features.encoders.sources import reopen
+from ...features.encoders.encoder import Source
 from ...features.encoders.word_pieces import Splitter
-from ...features.messages import notify
 from ...features.posts.images import decode_pixels
 from ...features.posts.samples import Sample, read_file
 from ...features.posts.text import read_text
@@ -17,7 +16,6 @@ from ...features.spec import BadItem
 from ...features.store.json_files import malformed, read_json
 from ..data.split import Posts
 from ..runs.run_config import REMEDY
-from ..runs.runs import Run
 
 
 class Original(NamedTuple):
@@ -46,22 +44,9 @@ def read_original(sample: Sample) -> Original:
     return Original(text, size)
 
 
-def open_splitters(run: Run, caches: Sequence[Path], *, local_files_only: bool = False) -> dict[str, Splitter]:
-    """What joins tokens to words, by the slug of each text encoder of a run that has it.
-
-    Opened as the first of these caches that has the encoder knows it. One that cannot be opened here is told of.
-    """
-    found = {}
-    for spec in run.specs["text"]:
-        cache = next((one for one in caches if (one / spec.slug).is_dir()), caches[0])
-        try:
-            source = reopen(spec, cache, local_files_only=local_files_only)
-        except ValueError as error:
-            notify(f"words of {spec.name} are not known: {error}")
-            continue
-        if source.words is not None:
-            found[spec.slug] = source.words()
-    return found
+def open_splitters(sources: Iterable[Source]) -> dict[str, Splitter]:
+    """What joins tokens to words, by the slug of each text encoder among these that has words."""
+    return {source.spec.slug: source.words() for source in sources if source.words is not None}
 
 
 def seen_in(path: Path, posts: Posts) -> list[Seen]:

@@ -1,0 +1,80 @@
+"""The command that explains a prediction: explain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer import Option
+
+from ...features.extraction.settings import ExtractSettings
+from .console import progress, show
+from .declare import HEADS, command
+from .options import POSTS, Json, Offline, ReadingOptions, Run, RunCache, Runs, named_run
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    panel=HEADS,
+    example="msa explain runs/attention --id 17 --posts posts --out explained",
+    without=("tokens", "limit", "flush_seconds"),
+)
+def explain(
+    run: Run,
+    reading: ReadingOptions,
+    compute: ExtractSettings,
+    id: Annotated[str, Option("--id", help="Id of a post of --posts.")] = "",
+    posts: Annotated[Path | None, Option(help=POSTS)] = None,
+    image: Annotated[Path | None, Option(help="A new post: its image file.")] = None,
+    text: Annotated[str | None, Option(help="A new post: its text.")] = None,
+    out: Annotated[
+        Path | None, Option(help="Page to write, FILE.html; or folder, also for figures as PNG, SVG, PDF and CSV.")
+    ] = None,
+    language: Annotated[Literal["auto", "en", "zh"], Option(help="Language of the page; auto: by locale.")] = "auto",
+    runs: Runs = Path("runs"),
+    cache: RunCache = None,
+    local_files_only: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Explain a prediction: its words and patches with most attention, and what each modality says.
+
+    The post is one of a data set, by --id, or a new one. A test post of the run is explained by the heads that never
+    saw it.
+    """
+    from .. import explain_posts
+    from ..figures.explanation_page import check_out, write_explanation
+    from ..runs.runs import find_run
+
+    folder = named_run(run, runs)
+    if bool(id) == (image is not None or text is not None):
+        raise ValueError("one post is explained; give --id ID with --posts POSTS, or a new one as --image and --text")
+    if id and posts is None:
+        raise ValueError(f"--id {id} is looked up in the posts; add --posts POSTS")
+    if out:
+        check_out(out)
+    if posts is not None and id:
+        with progress("items") as tick:
+            (found,) = explain_posts.explain_ids(
+                folder,
+                reading.read_from(posts),
+                [id],
+                cache=cache,
+                settings=compute,
+                local_files_only=local_files_only,
+                progress=tick,
+            )
+    else:
+        found = explain_posts.explain_new(
+            folder, image=image, text=text, cache=cache, settings=compute, local_files_only=local_files_only
+        )
+    if out:
+        name = find_run(folder).resolve().name
+        written = write_explanation(
+            found.explanation, found.sample, out, run=name, trained=found.trained, language=language
+        )
+        found = replace(found, files=tuple(written))
+    show(found, as_json)
