@@ -37,7 +37,10 @@ class ExplainedPost:
 
     def to_text(self) -> str:
         """What the command prints."""
-        return "\n".join([summary(self.explanation, trained=self.trained), *(f"written: {one}" for one in self.files)])
+        page, *figures = self.files or (None,)
+        where = [f"{len(figures)} files of figures: {figures[0].parent}"] if figures else []
+        where += [f"page: {page}"] if page else []
+        return "\n".join([summary(self.explanation, trained=self.trained), *where])
 
 
 def explain_ids(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+LINK = re.compile(r"(?:https?://|\bwww\.)[!-~]*", re.IGNORECASE)
 INSIDE, BEFORE = "_'’", "#＃@＠"  # signs inside a word, and before it
 
 
@@ -74,15 +75,17 @@ def listed_splitter(words_of: Callable[[str], Sequence[str]]) -> Splitter:
 def join_spans(text: str, spans: Iterable[tuple[int, int]], special: Collection[int]) -> list[Word]:
     """Words of pieces that are given as spans of characters: pieces that touch or overlap inside a word are joined.
 
-    Chinese characters are words of their own, as no space divides them.
+    A link is one word; Chinese characters are words of their own, as no space divides them.
     """
+    links = {place for link in LINK.finditer(text) for place in range(link.start() + 1, link.end())}
     found: list[tuple[int, int, list[int]]] = []
     for place, (start, end) in enumerate(spans):
         start += len(text[start:end]) - len(text[start:end].lstrip())
         end = start + len(text[start:end].rstrip())
         if place in special or start >= end:
             continue
-        if found and (start < found[-1][1] or (start == found[-1][1] and _inside_word(text[start - 1], text[start]))):
+        joined = start in links or _inside_word(text[start - 1], text[start])
+        if found and (start < found[-1][1] or (start == found[-1][1] and joined)):
             first, last, places = found[-1]
             found[-1] = first, max(last, end), [*places, place]
         else:

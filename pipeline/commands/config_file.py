@@ -25,6 +25,7 @@ ONE_OFF = {  # the input of one call, which no file gives
     "table": {"against", "to", "out"},
     "report": {"run", "out", "figures"},
     "predict": {"image", "text"},
+    "explain": {"id", "image", "text", "out"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},
     "cache verify": {"seed"},

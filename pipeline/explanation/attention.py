@@ -16,6 +16,7 @@ from .geometry import seen_box
 from .originals import Original
 from .positions import EncoderTokens, Patches, TextPieces, encoder_tokens, patches_of, pieces_of
 from .recorded import LayerWeights
+from .remarks import NO_BOX, NO_GRID, Remark
 
 
 class PostAttention(NamedTuple):
@@ -24,7 +25,7 @@ class PostAttention(NamedTuple):
     layers: tuple[LayerAttention, ...]
     images: tuple[ImageAttention, ...]
     texts: tuple[TextAttention, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Remark, ...]
 
 
 def post_attention(
@@ -37,16 +38,16 @@ def post_attention(
     splitters: Mapping[str, Splitter],
 ) -> PostAttention:
     """The attention of one post; `patches` is the grid that the run pools image tokens to."""
-    notes: list[str] = []
+    notes: list[Remark] = []
     pictures = [patches_of(one, patches) for one in _tokens(table, row, layers, "image")]
     texts: list[TextPieces] = []
     for tokens in _tokens(table, row, layers, "text"):
         found, note = pieces_of(tokens, original.text, splitters)
         texts.append(found)
-        notes += [note] * bool(note)
+        notes += [note] if note else []
     images = [_image(one, row, layers, original) for one in pictures if one.grid]
-    notes += [f"{one.spec.name}: its tokens form no grid" for one in pictures if not one.grid]
-    notes += [f"{one.encoder}: where its patches lie is not known" for one in images if one.size and not one.box]
+    notes += [Remark(NO_GRID, {"encoder": one.spec.name}) for one in pictures if not one.grid]
+    notes += [Remark(NO_BOX, {"encoder": one.encoder}) for one in images if one.size and not one.box]
     return PostAttention(
         tuple(_layer(one, row, pictures, texts) for one in layers),
         tuple(images),

@@ -19,8 +19,7 @@ from .attention import post_attention
 from .explanation import Explanation
 from .originals import Original
 from .recorded import record_run
-
-NONE = "a {} head has neither attention nor weights of the modalities"
+from .remarks import NO_WEIGHTS, Remark
 
 
 def explain(
@@ -48,7 +47,7 @@ def explain(
             attention = post_attention(
                 table, row, recorded.layers, originals[row], patches=run.config.patches, splitters=splitters
             )
-            none = "" if recorded.layers or recorded.shares else NONE.format(run.config.fusion)
+            none = () if recorded.layers or recorded.shares else (Remark(NO_WEIGHTS, {"fusion": run.config.fusion}),)
             found[row] = Explanation(
                 id=table.posts.ids[row],
                 classes=run.classes,
@@ -59,7 +58,7 @@ def explain(
                 held_out=bool(numbers),
                 modality_weights={side: float(share[row]) for side, share in recorded.shares.items()},
                 opinions={shown: p[row] for shown, p in opinions.items()},
-                **attention._replace(notes=(*attention.notes, *[none] * bool(none)))._asdict(),
+                **attention._replace(notes=(*attention.notes, *none))._asdict(),
             )
     return [found[row] for row in range(len(originals))]
 

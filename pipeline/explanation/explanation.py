@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...heads.recording import Side
-from ..inspection.opinions import Present
 from .geometry import Box
+from .remarks import Remark
+
+if TYPE_CHECKING:  # both import torch, and a report of stored numbers needs none
+    from ...heads.recording import Side
+    from ..inspection.opinions import Present
 
 Array = NDArray[np.float64]
 TARGETS = ("image vector", "patches", "text vector", "words", "special tokens", "nothing")
@@ -82,7 +85,7 @@ class Explanation:
     layers: tuple[LayerAttention, ...] = ()
     images: tuple[ImageAttention, ...] = ()
     texts: tuple[TextAttention, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
     @property
     def alone(self) -> dict[str, Array]:
@@ -102,7 +105,7 @@ class Explanation:
                 {**_weights(one), "size": one.size, "box": one.box and [*map(_plain, one.box)]} for one in self.images
             ],
             "texts": [{**_weights(one), "words": list(one.words)} for one in self.texts],
-            "notes": list(self.notes),
+            "notes": [str(note) for note in self.notes],
         }
 
     def _opinion(self, probabilities: Array) -> dict[str, Any]:

@@ -35,16 +35,16 @@ def seen_box(spec: EncoderSpec, height: int, width: int) -> Box | None:
     return Box(top * scale[0], left * scale[1], (top + crop[0]) * scale[0], (left + crop[1]) * scale[1])
 
 
-def token_grid(tokens: int, patches: Grid | None) -> tuple[int, Grid] | None:
+def token_grid(tokens: int, patches: Grid | None, *, prefixes: int = MOST_PREFIX) -> tuple[int, Grid] | None:
     """How many tokens come before the patches, and the rows and columns of these; None where they form no square.
 
-    `patches` is the grid to which they were pooled, if any.
+    `patches` is the grid to which they were pooled, if any; `prefixes` the most tokens before the patches.
     """
     if patches and patches[0] * patches[1] == tokens:
         return 0, patches
     side = isqrt(tokens)
     prefix = tokens - side * side
-    return (prefix, (side, side)) if side and prefix <= MOST_PREFIX else None
+    return (prefix, (side, side)) if side > 1 and prefix <= prefixes else None
 
 
 def _resize_and_crop(config: Mapping[str, Any]) -> tuple[Sequence[int], tuple[int, int] | None] | None:

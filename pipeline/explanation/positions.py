@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...features.encoders.word_pieces import Splitter, Word
+from ...features.encoders.word_pieces import Splitter, Word, Words
 from ...features.posts.text import clean_text
 from ...features.spec import BadItem, EncoderSpec
 from ..config.values import Grid
 from ..data.cached_features import ModalityTable
 from .geometry import token_grid
+from .remarks import NO_WORDS, OTHER_WORDS, Remark
 
 Ints = Sequence[int]
 
@@ -62,25 +63,28 @@ def encoder_tokens(side: ModalityTable, row: int, length: int) -> list[EncoderTo
 
 def patches_of(tokens: EncoderTokens, pooled: Grid | None) -> Patches:
     """The patches among an image encoder's tokens, which were pooled to a grid, if any; class tokens are none."""
-    grid = token_grid(len(tokens.positions), None if tokens.spec.raw else pooled)
+    most = {"prefixes": 1} if tokens.spec.source == "import" else {}  # as where they are pooled
+    grid = token_grid(len(tokens.positions), None if tokens.spec.raw else pooled, **most)
     prefix, shape = grid or (0, None)
     return Patches(tokens.spec, tokens.positions[prefix:], shape)
 
 
-def pieces_of(tokens: EncoderTokens, text: str | None, splitters: Mapping[str, Splitter]) -> tuple[TextPieces, str]:
+def pieces_of(
+    tokens: EncoderTokens, text: str | None, splitters: Mapping[str, Splitter]
+) -> tuple[TextPieces, Remark | None]:
     """The words among a text encoder's tokens, and why they are only numbered, if so."""
     own, splitter = tokens.positions, splitters.get(tokens.spec.slug)
-    reason = "" if splitter and text is not None else "its words are not known"
+    encoder = {"encoder": tokens.spec.name}
+    reason = Remark(NO_WORDS, encoder)
     if splitter and text is not None:
         try:
             found = splitter(clean_text(text, tokens.spec.clean))
-        except BadItem as error:
-            reason = str(error)
-        else:
-            if found.tokens == len(own):
-                words = [Word(word.text, tuple(own[place] for place in word.positions)) for word in found.words]
-                inside = {place for word in words for place in word.positions}
-                return TextPieces(tokens.spec, words, sorted({*own} - inside)), ""
-            reason = f"its tokenizer gives {found.tokens} tokens here, the features have {len(own)}"
+        except BadItem:
+            found = Words([], 0)
+        if found.tokens == len(own):
+            words = [Word(word.text, tuple(own[place] for place in word.positions)) for word in found.words]
+            inside = {place for word in words for place in word.positions}
+            return TextPieces(tokens.spec, words, sorted({*own} - inside)), None
+        reason = Remark(OTHER_WORDS, {**encoder, "here": found.tokens, "stored": len(own)})
     numbered = [Word(f"token {number}", (place,)) for number, place in enumerate(own, 1)]
-    return TextPieces(tokens.spec, numbered, ()), f"{tokens.spec.name}: tokens are numbered, as {reason}"
+    return TextPieces(tokens.spec, numbered, ()), reason

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from textwrap import fill
+
 import numpy as np
 
 from ...features.text_table import table
-from .explanation import TARGETS, Explanation, ImageAttention, TextAttention
+from .explanation import Explanation, ImageAttention, TextAttention
+from .remarks import ALL_FOLDS, HELD_OUT, LIMITS, TRAINED
 
-MOST_WORDS = 12
-LIMITS = (
-    "attention says what a head read, not what would have changed its answer (Jain & Wallace, 2019), "
-    "and an encoder has already mixed each token with its surroundings"
-)
+MOST_WORDS, WIDEST = 12, 80
 
 
 def summary(found: Explanation, *, trained: bool) -> str:
     """Several lines; `trained`: the run has learned from the post, and no fold was tested on it."""
     truth = "" if found.truth is None else f"; labelled {found.truth}"
     probabilities = ", ".join(f"{name} {p:.3f}" for name, p in zip(found.classes, found.probabilities, strict=True))
-    parts = [f"{found.id}: {found.label} ({probabilities}){truth}\n{basis(found, trained=trained)}", _opinions(found)]
+    parts = [
+        f"{found.id}: {found.label} ({probabilities}){truth}\npredicted by {basis(found, trained=trained)}",
+        _opinions(found),
+    ]
     if found.modality_weights:
         weights = ", ".join(f"{side} {share:.3f}" for side, share in found.modality_weights.items())
         parts.append(f"weights of the modalities: {weights}")
@@ -26,17 +29,16 @@ def summary(found: Explanation, *, trained: bool) -> str:
     parts += [_patches(one) for one in found.images]
     parts.append(_layers(found))
     if found.layers:
-        parts.append(LIMITS)
-    return "\n\n".join(filter(None, [*parts, "\n".join(found.notes)]))
+        parts.append(fill(LIMITS, WIDEST))
+    return "\n\n".join(filter(None, [*parts, "\n".join(map(str, found.notes))]))
 
 
-def basis(found: Explanation, *, trained: bool) -> str:
-    """Whose prediction it is."""
+def basis(found: Explanation, *, trained: bool, words: Callable[[str], str] = str) -> str:
+    """Whose prediction it is, translated by `words`."""
     if found.held_out:
-        numbers = " and ".join(map(str, found.folds))
-        return f"by the heads of fold {numbers}, which never saw the post"
-    learned = ", which learned from the post" if trained else ""
-    return f"the mean over {len(found.folds)} folds{learned}"
+        numbers = ", ".join(map(str, found.folds))
+        return words(HELD_OUT).format(numbers=numbers)
+    return words(TRAINED if trained else ALL_FOLDS).format(count=len(found.folds))
 
 
 def _opinions(found: Explanation) -> str:
@@ -51,7 +53,7 @@ def _opinions(found: Explanation) -> str:
 def _words(one: TextAttention) -> str:
     """The words with the most attention, in the order of the text."""
     order = np.sort(np.argsort(-one.weights, kind="stable")[:MOST_WORDS])
-    shown = ", ".join(f"{one.words[place]} {one.weights[place]:.2f}" for place in order)
+    shown = fill(", ".join(f"{one.words[place]} {one.weights[place]:.2f}" for place in order), WIDEST)
     rest = f" (the {len(order)} of {len(one.words)} words with the most)" if len(one.words) > len(order) else ""
     return f"attention among the words of {one.encoder}{rest}:\n{shown}"
 
@@ -78,13 +80,10 @@ def _edges(low: float, high: float, number: int, parts: int) -> tuple[int, int]:
 
 
 def _layers(found: Explanation) -> str:
-    """What each layer attended to, in per cent."""
-    targets = [name for name in TARGETS if any(name in one.shares for one in found.layers)]
-    lines = [
-        [
-            f"{one.layer}: {one.queries} to {one.keys}",
-            *(f"{one.shares[name]:.0%}" if name in one.shares else "" for name in targets),
-        ]
-        for one in found.layers
-    ]
-    return table(["layer", *targets], lines) if lines else ""
+    """What each layer attended to, the most first."""
+    lines = []
+    for one in found.layers:
+        shares = sorted(one.shares.items(), key=lambda item: -item[1])
+        parts = ", ".join(f"{target} {share:.0%}" for target, share in shares)
+        lines.append(fill(f"{one.layer}, {one.queries} to {one.keys}: {parts}", WIDEST, subsequent_indent="  "))
+    return "\n".join(["attention of each layer:", *lines]) if lines else ""

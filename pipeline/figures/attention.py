@@ -84,7 +84,9 @@ def patch_chart(one: ImageAttention, pixels: Pixels | None, words: Words, name: 
             axes.set_xlim(0, shape[1])
             axes.set_ylim(shape[0], 0)
         axes.axis("off")
-    caption = words("Attention on {rows} × {columns} patches; the frame is what the encoder sees of the picture.")
+    caption = words("Attention on {rows} × {columns} patches.")
+    if shown is not None:
+        caption = words("Attention on {rows} × {columns} patches; the frame is what the encoder sees of the picture.")
     grid = {"rows": one.weights.shape[0], "columns": one.weights.shape[1]}
     title = words("Picture: {encoder}").format(encoder=short(one.encoder))
     return Chart(name, title, caption.format(**grid), figure, [*PATCH, "weight"], rows)
@@ -178,7 +180,8 @@ def _word_heads(one: TextAttention, words: Words, name: str) -> Chart:
 
 def layer_chart(found: Explanation, words: Words, name: str = "layers") -> Chart:
     """A stacked bar per layer: the parts of the post that it attended to."""
-    return shares_chart([(f"{one.layer}: {one.queries} → {one.keys}", one.shares) for one in found.layers], words, name)
+    lines = [(f"{one.layer}: {words(one.queries)} → {words(one.keys)}", one.shares) for one in found.layers]
+    return shares_chart(lines, words, name)
 
 
 def shares_chart(lines: Sequence[tuple[str, dict[str, float]]], words: Words, name: str) -> Chart:

@@ -17,7 +17,8 @@ from ...features.posts.samples import Sample, read_file
 from ...features.spec import BadItem
 from ...features.store.durable import make_folder, write_atomic
 from ..explanation.explanation import Explanation, TextAttention
-from ..explanation.summary import LIMITS, basis
+from ..explanation.remarks import LIMITS
+from ..explanation.summary import basis
 from ..runs.destination import check_writable
 from .attention import Pixels, post_charts
 from .words import Language, Words
@@ -52,7 +53,7 @@ def write_explanation(
             title=words("Post {id}").format(id=found.id),
             headline=_headline(found, words),
             facts=_facts(found, run, words, trained=trained),
-            notes=found.notes,
+            notes=[words(note.template).format(**note.values) for note in found.notes],
             texts=[{"encoder": one.encoder, "marked": _marked(one)} for one in found.texts],
             charts=charts,
             layered=bool(found.layers),
@@ -112,7 +113,7 @@ def _headline(found: Explanation, words: Words) -> list[tuple[str, str, str]]:
 
 
 def _facts(found: Explanation, run: str, words: Words, *, trained: bool) -> list[tuple[str, str]]:
-    facts = [(words("run"), run), (words("predicted by"), words(basis(found, trained=trained)))]
+    facts = [(words("run"), run), (words("predicted by"), basis(found, trained=trained, words=words))]
     facts += [
         (words("weight of {side}").format(side=words(side)), f"{share:.3f}")
         for side, share in found.modality_weights.items()

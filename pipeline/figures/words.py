@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from .explanation_words import EXPLANATION_WORDS
+
 Language = Literal["auto", "en", "zh"]
 CHINESE = {
     "training": "训练",
@@ -101,6 +103,7 @@ CHINESE = {
     "Made by {program}; nothing on this page leaves it or comes from elsewhere.": (
         "由 {program} 生成；本页不加载任何外部内容，也不向外发送数据。"
     ),
+    **EXPLANATION_WORDS,
 }
 
 

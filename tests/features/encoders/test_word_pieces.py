@@ -12,8 +12,24 @@ from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.word_pieces import join_marked, join_spans, tokenizer_splitter
 from msa.features.encoders.zoo import open_encoder
 
-TEXT = "So #happy about this loooovely day!! don't @user 今天 café"
-WORDS = ["So", "#happy", "about", "this", "loooovely", "day", "!", "!", "don't", "@user", "今", "天", "café"]
+TEXT = "So #happy about this loooovely day!! don't @user 今天 café https://t.co/N8#a。"
+WORDS = [
+    "So",
+    "#happy",
+    "about",
+    "this",
+    "loooovely",
+    "day",
+    "!",
+    "!",
+    "don't",
+    "@user",
+    "今",
+    "天",
+    "café",
+    "https://t.co/N8#a",
+    "。",
+]
 
 
 @pytest.mark.parametrize("name", ["minilm", "tokens"])

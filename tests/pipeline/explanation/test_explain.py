@@ -119,10 +119,10 @@ def test_special_tokens_are_no_words(splitters: dict[str, object]) -> None:
 def test_without_the_tokenizer_tokens_are_numbered_and_that_is_noted(splitters: dict[str, object]) -> None:
     one = explain(planted_run(), table(splitters), [Original(TEXTS[0], (20, 30)), Original(None, None)])[0]
     assert one.texts[0].words[:2] == ("token 1", "token 2")
-    assert one.notes == ("minilm: tokens are numbered, as its words are not known",)
+    assert [*map(str, one.notes)] == ["minilm: tokens are numbered, as its words are not known"]
     other = [Original("short", None)] * 2
     (note,) = explain(planted_run(), table(splitters), other, splitters=splitters)[0].notes  # type: ignore[arg-type]
-    assert note == "minilm: tokens are numbered, as its tokenizer gives 3 tokens here, the features have 9"
+    assert str(note) == "minilm: tokens are numbered, as the text gives 3 tokens here and the features have 9"
 
 
 @pytest.mark.parametrize("fusion", ["gated", "weighted", "late"])
@@ -142,7 +142,7 @@ def test_weights_of_the_modalities_add_up_to_one(fusion: str, splitters: dict[st
 def test_a_head_without_attention_says_so(splitters: dict[str, object]) -> None:
     run = planted_run([build_head("kernel", Dims(WIDTH, WIDTH, 2), hidden=4, landmarks=5)], "kernel")
     (one, _) = explain(run, table(splitters), [Original(None, None)] * 2)
-    assert one.notes == ("a kernel head has neither attention nor weights of the modalities",)
+    assert [*map(str, one.notes)] == ["a kernel head has neither attention nor weights of the modalities"]
     assert (one.layers, one.images, one.texts, one.modality_weights) == ((), (), (), {})
 
 

@@ -98,11 +98,17 @@ def test_unknown_preprocessing_has_no_box(config: dict[str, Any]) -> None:
         (6, (2, 3), (0, (2, 3))),
         (16, (4, 4), (0, (4, 4))),
         (60, None, None),
+        (3, None, None),
         (0, None, None),
     ],
 )
 def test_grid_of_tokens(tokens: int, patches: tuple[int, int] | None, expected: object) -> None:
     assert token_grid(tokens, patches) == expected
+
+
+def test_tokens_that_were_imported_have_a_class_token_at_most() -> None:
+    assert token_grid(18, None) == (2, (4, 4))
+    assert token_grid(18, None, prefixes=1) is None
 
 
 def test_rows_come_before_columns() -> None:

@@ -12,6 +12,8 @@ import pytest
 from figure_runs import stored_run
 from source_files import ROOT
 
+from msa.pipeline.explanation import remarks
+from msa.pipeline.explanation.explanation import TARGETS
 from msa.pipeline.figures.page import TEMPLATE, make_sections, render_page
 from msa.pipeline.figures.stored import StoredRun
 from msa.pipeline.figures.words import CHINESE, Words
@@ -97,7 +99,8 @@ def test_a_page_in_chinese_has_no_english_sentence() -> None:
 
 def used_words() -> set[str]:
     """Every literal that is passed to `words(…)` in the figures and the template."""
-    found = set(re.findall(r'words\("([^"]*)"\)', TEMPLATE.read_text("utf-8")))
+    templates = "".join(path.read_text("utf-8") for path in TEMPLATE.parent.glob("*.html"))
+    found = set(re.findall(r'words\("([^"]*)"\)', templates))
     for path in (ROOT / "pipeline" / "figures").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "words":
@@ -112,6 +115,7 @@ def test_every_text_has_a_translation_and_every_translation_a_text() -> None:
     through_variables = {*map(metric_title, METRICS), "loss", "f1", "support", "class", "head minus", "corrected t p"}
     through_variables |= {"posts scored", "folds", "repeats", "training", "validation", "image", "text", "recall"}
     through_variables |= {"Paired tests on the same test rows", "McNemar p"}
+    through_variables |= {*TARGETS, *(value for name, value in vars(remarks).items() if name.isupper())}
     assert sorted(CHINESE.keys() - used - through_variables) == []
 
 
