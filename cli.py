@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -13,14 +14,16 @@ import typer
 from typer import Option
 from typer.core import TyperGroup
 
-from .pipeline.commands import cache, evaluation, explanation, extraction, finetuning, heads, setup, sweeps
+from .features.progress import watched
+from .pipeline.commands import cache, evaluation, explanation, extraction, finetuning, heads, serving, setup, sweeps
 from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
+from .pipeline.commands.display import Display
 
 ORDER = (
     *("init", "demo", "doctor", "check", "extract", "encoders", "finetune", "cache"),
     *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "report", "table"),
-    *("test", "predict", "explain"),
+    *("test", "predict", "explain", "serve"),
 )
 
 
@@ -41,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", rich_help_panel=EMBEDDINGS)
-for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation):
+for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation, serving):
     app.add_typer(module.app)
 
 
@@ -60,6 +63,7 @@ def configure(
     ctx: typer.Context,
     config: Annotated[Path | None, Option(help="Configuration file; msa.toml of this folder if left out.")] = None,
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, Option("--quiet", help="Show no progress and no notices.")] = False,
     version: Annotated[
         bool, Option("--version", is_eager=True, callback=print_version, help="Print the version.")
     ] = False,
@@ -69,7 +73,7 @@ def configure(
     apply_config(ctx, config)
 
 
-INTERRUPTED = "interrupted; what was written stays, run the same command again to continue"
+ANYWHERE = ("--debug", "--quiet")  # options that may stand anywhere in a command
 
 
 class Terminated(SystemExit):
@@ -112,25 +116,31 @@ def main() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code: 2 for an error of the user's, 1 for any other, 130 for Ctrl-C.
 
-    `--debug` anywhere lets the traceback through.
+    `--debug` anywhere lets the traceback through, `--quiet` anywhere shows results and errors alone.
     """
-    debug = "--debug" in arguments
+    from .pipeline.runs.made import COMMAND
+
+    debug, quiet = (one in arguments for one in ANYWHERE)
+    display = Display(quiet=quiet)
+    typed = COMMAND.set(shlex.join(["msa", *arguments]))
     try:
-        with notices():
-            code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False, prog_name="msa")
+        with notices(quiet=quiet), watched(display), display:
+            code = app(args=[a for a in arguments if a not in ANYWHERE], standalone_mode=False, prog_name="msa")
         if code == 130:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        note(INTERRUPTED)
+        note(f"interrupted; {display.kept()}")
         return 130
     except Terminated as ended:
-        note(INTERRUPTED)
+        note(f"interrupted; {display.kept()}")
         return int(str(ended.code))
     except Exception as error:
         if debug:
             raise
         return report(error)
+    finally:
+        COMMAND.reset(typed)
 
 
 if __name__ == "__main__":

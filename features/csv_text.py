@@ -1,4 +1,4 @@
-"""CSV that spreadsheets open safely: a text that they would take for a formula begins with an apostrophe."""
+"""CSV that spreadsheets open as it is meant: UTF-8 with a mark, and an apostrophe before what looks like a formula."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 
+BOM = "\ufeff"  # spreadsheets take a file without it for text in the code page of the computer
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # apostrophes count, so that one that was there stays
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def to_csv(header: Sequence[str], lines: Iterable[Iterable[object]], *, plain: bool = False) -> str:
-    """CSV text with a header; `plain` texts stay as they are, for a program that reads them."""
+    """CSV text with a byte order mark and a header; `plain` has no mark and texts as they are, for programs."""
     text = io.StringIO()
+    text.write("" if plain else BOM)
     # With this terminator a cell with a carriage return is quoted, too; lines of the file end without one.
     writer = csv.writer(SimpleNamespace(write=lambda row: text.write(f"{row[:-2]}\n")), lineterminator="\r\n")
     for line in (header, *lines):

@@ -23,6 +23,7 @@ EXTRAS = {
     "gensim": ("gensim", "jieba"),
     "ray": ("ray",),
     "parquet": ("pyarrow",),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
 }
 MISMATCH = (  # how a torchvision built for another torch fails
     "operator torchvision::nms does not exist",

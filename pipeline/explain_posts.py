@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..features.encoders.encoder import Source
-from ..features.extraction.embed import Progress, embed_corpus
+from ..features.extraction.embed import embed_corpus
 from ..features.extraction.settings import ExtractSettings
 from ..features.messages import near_names
 from ..features.posts.samples import Corpus, Sample
@@ -18,8 +18,9 @@ from .explanation.explanation import Explanation
 from .explanation.originals import open_splitters, read_original, seen_in
 from .explanation.summary import summary
 from .predict import check_post, refuse_bad, run_sources
+from .runs.folders import find_run
 from .runs.run_predictions import load_run_features
-from .runs.runs import Run, cache_of, find_run, load_run
+from .runs.runs import Run, cache_of, load_run
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ def explain_ids(
     cache: Path | None = None,
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
-    progress: Progress = lambda name, done, total: None,
 ) -> list[ExplainedPost]:
     """Explain posts of a corpus by their ids. Features that the cache lacks are extracted first.
 
@@ -66,7 +66,7 @@ def explain_ids(
     run, folder = load_run(run_folder), find_run(run_folder)
     chosen, place = replace(corpus, samples=[known[name] for name in ids]), cache_of(run, cache)
     sources = run_sources(run, place, local_files_only)
-    embed_corpus(chosen, sources, place, replace(settings, tokens=run.config.tokens), progress=progress)
+    embed_corpus(chosen, sources, place, replace(settings, tokens=run.config.tokens))
     return _explained(run, folder, chosen, place, sources, settings.device)
 
 

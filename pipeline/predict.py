@@ -6,7 +6,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +16,27 @@ from numpy.typing import NDArray
 from ..features.csv_text import class_columns, to_csv
 from ..features.encoders.encoder import Source
 from ..features.encoders.sources import reopen
-from ..features.extraction.embed import Progress, embed_corpus
+from ..features.extraction.embed import embed_corpus
 from ..features.extraction.plan import EncoderReport
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.samples import Corpus, Sample
+from ..features.progress import keeping, stage
 from ..features.store.durable import write_atomic
 from ..features.store.errors import read_errors
+from ..features.store.json_files import read_json, write_json
 from ..features.store.temporary_folders import TemporaryFolder
 from .data.cached_features import CachedFeatures
+from .data.join import join_posts
 from .data.prepare import check_encodable
 from .data.split import Posts
 from .data.test_posts import mark_test_posts
 from .metrics.probabilities import mean_probabilities
+from .runs.folders import find_run
+from .runs.made import describe_made
 from .runs.run_predictions import load_run_features, run_logits
-from .runs.runs import Run, cache_of, find_run, load_run, rounded, rows_with, seen_contents
+from .runs.runs import Run, cache_of, load_run, rounded, rows_with, seen_contents
 
+NOTES = "predictions.json"
 KNOWN = {"trained": "trained the heads", "tested": "tested them", "locked": "are locked for `msa test`"}
 
 
@@ -38,7 +46,7 @@ class Predictions:
 
     `best` are the numbers of the predicted classes: the most probable before the `temperatures` of the folds, empty if
     none are applied. `blind` are ids of posts of which nothing could be read, predicted without input; `known` counts
-    the posts that the run was trained or tested on, and those locked for `msa test`.
+    the posts that the run was trained or tested on, and those locked for `msa test`; `made` is as from `describe_made`.
     """
 
     ids: list[str]
@@ -49,6 +57,7 @@ class Predictions:
     raw: bool = False
     blind: tuple[str, ...] = ()
     known: Mapping[str, int] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
@@ -110,7 +119,6 @@ def predict_corpus(
     settings: ExtractSettings = ExtractSettings(),
     local_files_only: bool = False,
     raw: bool = False,
-    progress: Progress = lambda name, done, total: None,
 ) -> Predictions:
     """Predict the posts of a corpus: `rows` is `unlabelled`, `all`, or `auto` (the unlabelled ones if there are any).
 
@@ -131,10 +139,13 @@ def predict_corpus(
         if spec.source == "import" and not (place / spec.slug).is_dir():
             wanted = f"{spec.slug}, which was imported and cannot be extracted"
             raise ValueError(f"{place} has no features of {wanted}; give the cache that has them, as --cache FOLDER")
-    embed_corpus(chosen, run_sources(run, place, local_files_only), place, _compute(run, settings), progress=progress)
+    keeping(lambda: f"new embeddings are kept in {place}; no prediction was written")
+    embed_corpus(chosen, run_sources(run, place, local_files_only), place, _compute(run, settings))
     table = load_run_features(run, chosen, place)
+    stage("predicting")
     known = _count_known(find_run(run_folder), table.posts, place / "splits")
-    return replace(predict_table(run, table, settings.device, raw), known=known)
+    made = describe_made(corpus, join_posts(corpus, place)[1])  # of all posts, whichever of them are predicted
+    return replace(predict_table(run, table, settings.device, raw), known=known, made=made)
 
 
 def predict_post(
@@ -211,13 +222,39 @@ class Written:
 
 
 def write_predictions(predictions: Predictions, folder: Path, *, course: bool) -> Written:
-    """Write predictions.csv and, for the course layout, test_with_label.txt."""
+    """Write predictions.csv, for the course layout test_with_label.txt, and predictions.json: how they were made.
+
+    Raises ValueError where the folder holds the predictions of other posts.
+    """
+    data = predictions.made.get("data", {})
+    if (known := read_predicted(folder)) not in (None, data):
+        known = known or {}
+        raise ValueError(
+            f"{folder} holds the predictions of other posts ({known.get('posts')} of {known.get('name')!r}); give "
+            "another --out, or leave it out"
+        )
     files = {"predictions.csv": predictions.to_csv()} | (
         {"test_with_label.txt": predictions.to_course()} if course else {}
     )
     for name, content in files.items():
         write_atomic(folder / name, content.encode())
+    write_json(folder / NOTES, {"made": dict(predictions.made)})
     return Written(predictions, [folder / name for name in files])
+
+
+def folder_of(predictions: Predictions, parent: Path) -> Path:
+    """The folder in `parent` that bears the name of the data, with -2, -3 … where other posts have that one."""
+    data = predictions.made["data"]
+    names = (data["name"] if number == 1 else f"{data['name']}-{number}" for number in count(1))
+    return next(path for name in names if read_predicted(path := parent / name) in (None, data))
+
+
+def read_predicted(folder: Path) -> dict[str, Any] | None:
+    """Name, digest and number of the posts whose predictions a folder holds; None where it holds none."""
+    if not (folder / NOTES).is_file():
+        return None
+    made = read_json(folder / NOTES, "notes of predictions", "delete it", made=dict)["made"]
+    return dict(made.get("data", {}))
 
 
 def run_sources(run: Run, cache: Path, local_files_only: bool) -> list[Source]:

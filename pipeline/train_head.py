@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..features.posts.samples import Corpus
+from ..features.progress import keeping, stage
 from .config.data_config import DataConfig
 from .config.head_config import HeadConfig
 from .config.train_config import TrainConfig
@@ -16,14 +17,17 @@ from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
-from .evaluation.comparison import SUPERVISED, Evaluation, evaluate_folds
+from .evaluation.comparison import evaluate_folds
 from .figures.report import write_report
 from .inspection.opinions import write_opinions
 from .metrics.tables import scored_text
-from .runs.destination import check_destination, free_after_error
-from .runs.runs import free_name, save_run
+from .runs.destination import check_destination, free_after_error, free_name
+from .runs.made import describe_made
+from .runs.results import SUPERVISED, Evaluation
+from .runs.runs import save_run
 from .training.checkpointing import CheckpointDir
-from .training.folds import FoldDone, train_folds
+from .training.epochs import EpochDone
+from .training.folds import train_folds
 from .training.pseudo_labels import train_with_pseudo_labels
 
 
@@ -57,7 +61,7 @@ def train_head(
     checkpoint_every: int = 0,
     unlabelled: Literal["none", "self", "cotrain"] = "none",
     reading: Mapping[str, Any] = {},
-    done: FoldDone = lambda number, total: None,
+    epoch_done: EpochDone = lambda epoch: None,
 ) -> TrainedHead:
     """Train `config.fusion` on a cached corpus and write its run folder. Raises ValueError with a remedy.
 
@@ -70,14 +74,23 @@ def train_head(
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = checkpoints.checkpointer if checkpoints else None
-    results = train_folds(table, folds, config, training, device=device, done=done, checkpointers=checkpointers)
+    if checkpoints:
+        place = checkpoints.folder
+        keeping(lambda: f"the heads so far are kept in {place}, and the same command continues there")
+    stage(f"training {config.fusion}")
+    results = train_folds(
+        table, folds, config, training, device=device, epoch_done=epoch_done, checkpointers=checkpointers
+    )
     predictions = baseline_predictions(table, folds, seed=training.seed)
     if unlabelled != "none":
         predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
-        results = train_with_pseudo_labels(table, folds, config, training, method=unlabelled, device=device, done=done)
+        results = train_with_pseudo_labels(
+            table, folds, config, training, method=unlabelled, device=device, epoch_done=epoch_done
+        )
     valid = [(result.valid_rows, result.valid_logits) for result in results]
     logits = [result.logits for result in results]
     evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
+    stage("writing the run")
     path = free_name(runs, name or config.fusion)
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     with free_after_error(path):
@@ -90,8 +103,11 @@ def train_head(
             data_config=data_config,
             temperatures=evaluation.calibration.temperatures,
             others={"unlabelled": unlabelled, **reading},
+            baselines=predictions,
+            made=describe_made(corpus, table.posts),
             metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
         )
+    keeping(lambda: f"the run is written to {path}, its report is not")
     write_opinions(path, table, config, results, evaluation.calibration.temperatures, device)
     if checkpoints:
         checkpoints.clear()

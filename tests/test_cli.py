@@ -97,9 +97,9 @@ def test_train_head_writes_a_run_that_predicts_the_same_again(home: Path, capsys
     run = home / first["run"]
     files = {path.name for path in run.iterdir()}
     wanted = {"config.json", "split.json", "history.csv", "metrics.json", "predictions.csv", "head.safetensors"}
-    wanted |= {"opinions.csv"}
+    wanted |= {"opinions.csv", "baselines.csv"}
     assert files == wanted | {"report.html"}
-    with (run / "predictions.csv").open(encoding="utf-8") as file:
+    with (run / "predictions.csv").open(encoding="utf-8-sig") as file:
         scored = list(csv.DictReader(file))
     assert len(scored) == 70
     for row in scored:
@@ -118,7 +118,7 @@ def test_predict_writes_the_course_answer_and_one_post_equals_its_cached_row(
     everything = as_json(home, capsys, "predict", "runs/two", "--rows", "all")
     assert len(everything["predictions"]) == 80
     found = as_json(home, capsys, "predict", "runs/two")
-    answers = (home / "runs/two/predictions/test_with_label.txt").read_text().splitlines()
+    answers = (home / "runs/two/predictions" / home.name / "test_with_label.txt").read_text().splitlines()
     asked = (home / "test_without_label.txt").read_text().splitlines()
     assert answers[0] == "guid,tag"
     assert [line.split(",")[0] for line in answers] == [line.split(",")[0] for line in asked]
@@ -201,7 +201,7 @@ def test_predict_refuses_another_encoder_than_the_one_it_was_trained_on(
         (["train-head", "--patches", "9x9"], "finer"),
         (["train-head", "--folds", "400"], "folds"),
         (["train-heads"], "train-head"),
-        (["predict", "runs/none"], "not a run folder"),
+        (["predict", "runs/none"], "there is no run"),
         (["ablate", "--text", "none"], "both modalities"),
         (["--config", "none.toml", "check"], "none.toml"),
     ],

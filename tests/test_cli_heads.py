@@ -54,7 +54,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -
 
 
 def scored(run: Path) -> dict[str, str]:
-    with (run / "predictions.csv").open(encoding="utf-8") as file:
+    with (run / "predictions.csv").open(encoding="utf-8-sig") as file:
         return {row["id"]: row["predicted"] for row in csv.DictReader(file)}
 
 

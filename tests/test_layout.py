@@ -20,6 +20,7 @@ PAGES = sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *ROOT.glob("
 DIRECTION = (
     ("cli",),
     ("pipeline/commands",),
+    ("pipeline/serving",),
     ("pipeline",),
     ("pipeline/demo",),
     ("pipeline/figures",),

@@ -158,4 +158,4 @@ def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsy
             assert code == (1 if arguments == ["extract"] else 0), f"{line}: {printed.err}"
     finally:
         os.chdir(old)
-    assert (tmp_path / "runs" / "attention" / "predictions" / "test_with_label.txt").exists()
+    assert (tmp_path / "runs" / "attention" / "predictions" / "posts" / "test_with_label.txt").exists()

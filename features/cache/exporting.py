@@ -15,6 +15,7 @@ from ..encoders.sources import pick_form
 from ..messages import near_names
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
+from ..progress import stage, step
 from ..spec import EncoderSpec
 from ..store.durable import temporary
 from ..store.errors import read_errors
@@ -80,6 +81,7 @@ def export_embeddings(
     if chosen == "parquet":
         import pyarrow  # noqa: F401 (to fail before the work where it is missing)
     store = Store(cache / spec.slug, spec)
+    stage("comparing checksums")
     store.verify()
     texts, notes = ({"keys": store.keys}, []) if corpus is None else _select(store, corpus)
     keys = texts["keys"]
@@ -89,6 +91,7 @@ def export_embeddings(
     if lacking:
         tokens = False
         notes.append(f"{lacking} rows have no tokens in the cache, so only pooled vectors were written")
+    stage(f"exporting {spec.name}")
     to.parent.mkdir(parents=True, exist_ok=True)
     temp = temporary(to.parent)
     temp.mkdir()
@@ -150,8 +153,10 @@ def _fill(
         rows_of.setdefault(key, []).append(row)
     if offsets is not None:
         arrays["offsets"][:] = offsets
-    distinct = list(rows_of)
+    distinct, copied = list(rows_of), 0
     for positions, block in store.read(distinct, tokens=offsets is not None):
+        copied += len(positions)
+        step("rows", copied, len(distinct), "rows")
         for position, pooled, item in zip(positions, block.pooled, block.token_rows(), strict=True):
             for row in rows_of[distinct[int(position)]]:
                 arrays["pooled"][row] = pooled

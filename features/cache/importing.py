@@ -15,6 +15,7 @@ from ..encoders.zoo import ALIASES, ENCODERS
 from ..extraction.plan import Target, TaskResult, finish_target
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
+from ..progress import stage, step
 from ..spec import EncoderSpec, Modality
 from ..store.store import Store, Writer, stored_specs
 from .imported_arrays import ImportedArrays
@@ -72,7 +73,9 @@ def import_embeddings(
     todo = {key: row for key, row in first.items() if key not in known}
     store = Store.open(cache, spec)
     writer = Writer(store, tokens=arrays.tokens is not None)
-    for key, row in todo.items():
+    stage(f"importing {name}")
+    for number, (key, row) in enumerate(todo.items()):
+        step("rows", number, len(todo), "rows")
         one = range(row, row + 1)
         writer.add(key, arrays.vectors(one)[0], None if arrays.tokens is None else arrays.words(one))
     writer.flush()

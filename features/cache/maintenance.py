@@ -9,6 +9,7 @@ from typing import Any
 from ..encoders.word_vectors import FITTED_FILE
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
+from ..progress import keeping, stage, step
 from ..spec import Modality
 from ..store.durable import remove_stale_temporaries
 from ..store.errors import read_errors, update_errors
@@ -50,8 +51,13 @@ def _count_errors(folder: Path, faults: list[str]) -> int | None:
 
 def merge_cache(cache: Path) -> TableReport:
     """Rewrite the small parts of every store as one. Raises ValueError for an empty cache or a damaged part."""
-    entries, lines = [], []
-    for store in open_stores(cache):
+    entries: list[dict[str, Any]] = []
+    lines = []
+    stage("merging parts")
+    stores = open_stores(cache)
+    keeping(lambda: f"{len(entries)} of {len(stores)} folders are merged, the others are as they were")
+    for store in stores:
+        step("folders", len(entries), len(stores), "folders")
         parts, size = len(store.parts), store.bytes
         store.merge()
         after, left = len(store.parts), store.bytes
@@ -95,6 +101,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
             notes.append(
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
             )
+    stage("removing embeddings" if yes else "looking for unused embeddings")
     entries = [_drop_unused(store, used[store.spec.modality], yes) for store in stores]
     lines = [
         [e["slug"], e["kept"], e["dropped"], f"{e['bytes'] / 1e6:.1f}", "removed" if e["removed"] else "kept"]

@@ -17,6 +17,7 @@ from ..extraction.settings import ExtractSettings
 from ..messages import explain
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
+from ..progress import stage, step
 from ..spec import EncoderSpec
 from ..store.durable import entries
 from ..store.errors import read_errors
@@ -98,8 +99,12 @@ def verify_cache(
     folders = [path for path in entries(cache) if path.is_dir() and ((path / "spec.json").exists() or part_files(path))]
     if not folders:
         raise ValueError(no_embeddings(cache))
+    checks = []
+    stage("comparing checksums")
     with ThreadPoolExecutor() as pool:
-        checks = list(pool.map(check_folder, folders))
+        for check in pool.map(check_folder, folders):
+            checks.append(check)
+            step("folders", len(checks), len(folders), "folders")
     if corpus is not None and sample:
         contents = hash_corpus(corpus, cache, update=False)
         settings.choose_runtime()  # a wrong device is no fault of a store

@@ -23,6 +23,7 @@ from ..posts.content import content_key, hash_corpus, text_key
 from ..posts.content_index import ContentIndex
 from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
+from ..progress import detail, stage, step
 from ..spec import BadItem, EncoderSpec, Modality
 from ..store.durable import make_folder
 from ..store.locks import lock
@@ -40,6 +41,11 @@ CHANGED = "changed while it was extracted; run the command again"
 Progress = Callable[[str, int, int], None]  # encoder, items done, items to do
 
 
+def show_items(encoder: str, done: int, total: int) -> None:
+    """Report the items that an encoder has embedded."""
+    step(encoder, done, total, "items")
+
+
 def embed_corpus(
     corpus: Corpus,
     sources: Sequence[Source],
@@ -47,7 +53,7 @@ def embed_corpus(
     settings: ExtractSettings = ExtractSettings(),
     *,
     merge: bool = True,
-    progress: Progress = lambda name, done, total: None,
+    progress: Progress = show_items,
 ) -> list[EncoderReport]:
     """Embed what the cache lacks; return one report per spec. Bad items are listed in `errors.jsonl`, not raised.
 
@@ -62,7 +68,9 @@ def embed_corpus(
         for modality in ("image", "text"):
             group = [task for task in tasks if task.modality == modality and task.todo]
             if group:
+                stage(f"embedding {modality}s")
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
+    stage("writing the cache")
     forget_changed(corpus, cache, [result.bad for result in results.values()])
     return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
@@ -125,7 +133,9 @@ class EncoderQueue:
         """The model, loaded when the first readable item arrives."""
         with self.loading:
             if self.loaded is None:
+                detail(f"loading {self.task.source.spec.name}")
                 self.loaded = load_once(self.task.source, self.task.targets[0].store.folder.parent, self.runtime)
+                detail("")
             return self.loaded
 
     def push(self, key: str, prepared: Any) -> None:

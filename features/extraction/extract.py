@@ -9,9 +9,10 @@ from typing import Any
 
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
+from ..progress import keeping, stage
 from ..store.durable import in_use
 from ..text_table import table
-from .embed import Progress, embed_corpus
+from .embed import Progress, embed_corpus, show_items
 from .plan import EncoderReport
 from .settings import ExtractSettings
 from .shard import Shard
@@ -64,7 +65,7 @@ def extract(
     *,
     shard: Shard | None = None,
     ray: str | None = None,
-    progress: Progress = lambda name, done, total: None,
+    progress: Progress = show_items,
 ) -> Extraction:
     """Embed what the cache lacks. Raises ValueError for unknown encoders, weights that do not fit, a foreign cache.
 
@@ -73,11 +74,15 @@ def extract(
     """
     if not corpus.samples:
         raise ValueError(f"no posts to extract in {corpus.root}; `msa check` shows what was read")
+    stage("opening encoders")
     sources = open_sources(request, corpus, cache)
+    written: dict[str, int] = {}
+    keeping(lambda: f"{sum(written.values())} new embeddings are kept in {cache}, and the same command continues there")
     with in_use(cache / spec.slug for source in sources for spec in source.specs) as touch:
 
         def advance(name: str, done: int, total: int) -> None:
             touch()
+            written[name] = done
             progress(name, done, total)
 
         if ray is not None:

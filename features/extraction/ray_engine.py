@@ -17,9 +17,10 @@ from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
+from ..progress import stage
 from ..spec import MODALITIES, Modality
 from ..store.durable import make_folder, temporary
-from .embed import Progress, forget_changed, load_once
+from .embed import Progress, forget_changed, load_once, show_items
 from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_tasks
 from .ray_cluster import connected, need_ray
 from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
@@ -43,7 +44,7 @@ def extract_on_ray(
     settings: ExtractSettings = ExtractSettings(),
     *,
     address: str = "",
-    progress: Progress = lambda name, done, total: None,
+    progress: Progress = show_items,
 ) -> list[EncoderReport]:
     """The work of `embed_corpus` on a Ray cluster: the same content and the same reports.
 
@@ -64,6 +65,7 @@ def extract_on_ray(
         mark = temporary(cache)
         try:
             mark.touch()
+            stage("embedding on Ray")
             with connected(address) as ray:
                 pool = WorkerPool(ray, EmbedWorker, (request, mark.absolute(), settings), device=settings.device)
                 bad = Driver(pool, corpus, pending, progress).run()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..progress import step
 from ..spec import MODALITIES, BadItem, Modality
 from .content_index import ContentIndex
 from .samples import Corpus, Sample, read_file
@@ -101,8 +102,10 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         rows = range(count)
-        for bad in pool.map(hash_chunk, (rows[start : start + _CHUNK] for start in rows[::_CHUNK])):
+        chunks = [rows[start : start + _CHUNK] for start in rows[::_CHUNK]]
+        for chunk, bad in zip(chunks, pool.map(hash_chunk, chunks), strict=True):
             contents.bad.extend(bad)
+            step("contents", chunk.stop, count, "posts")
     contents.bad.sort(key=lambda found: (found.index, found.modality))
     return contents
 

@@ -126,5 +126,5 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
     posts = PostCollector(options.images)
     LAYOUTS[name].read(data, posts, options)
     samples, spellings = merge_spellings(posts.samples)
-    root = data if data.is_dir() else data.parent
-    return Corpus(root, name, samples, posts.problems, [*posts.notes, *spellings])
+    root, table = (data, "") if data.is_dir() else (data.parent, data.name)
+    return Corpus(root, name, samples, posts.problems, [*posts.notes, *spellings], table=table)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...features.posts.samples import Corpus
+from ...features.progress import stage
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
@@ -16,8 +17,10 @@ from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
 from ..data.split import ensemble_folds
+from ..metrics.tables import split_text
 from ..runs.destination import check_destination, new_run
-from ..training.folds import FoldDone, FoldResult, train_experiments
+from ..runs.made import describe_made
+from ..training.folds import FoldResult, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
 from .occlusion import Replacement, predict_without
@@ -53,7 +56,6 @@ def ablate(
     seeds: int = 1,
     runs: Path = Path("runs"),
     name: str | None = None,
-    done: FoldDone = lambda number, total: None,
 ) -> Ablation:
     """Compare a full head with the same head without each modality, on the same splits and seeds.
 
@@ -77,7 +79,10 @@ def ablate(
     scoring, device = _load(corpus, data_config, configs, training, seeds)
     _check_features(scoring.table, how, part)
     rows, refused, shapley = [], {}, {}
-    for full, results in zip(configs, train_plans(scoring, plans, device=device, done=done), strict=True):
+    stage(f"training {'variants' if part or how == 'retrain' else 'heads'} on {split_text(len(scoring.folds))}")
+    trained = train_plans(scoring, plans, device=device)
+    for full, results in zip(configs, trained, strict=True):
+        stage(f"comparing {full.fusion}")
         logits = checked = {name: [result.logits for result in found] for name, found in results.items()}
         if how != "retrain":
             every = [training.seed + number for number in range(seeds)]
@@ -115,6 +120,7 @@ def ablate(
             notes=_notes(scoring, training, how),
             path=path,
             seconds=round(time.perf_counter() - started, 2),
+            made=describe_made(corpus, scoring.table.posts),
         )
         settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
         encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
@@ -123,7 +129,7 @@ def ablate(
 
 
 def train_plans(
-    scoring: Scoring, plans: Sequence[Mapping[str, Experiment]], *, device: str, done: FoldDone
+    scoring: Scoring, plans: Sequence[Mapping[str, Experiment]], *, device: str
 ) -> list[dict[str, list[FoldResult]]]:
     """Train every variant of every plan on all folds with all seeds: for each plan, results by name, seed by seed."""
     seeds = range(scoring.seeds)
@@ -133,7 +139,7 @@ def train_plans(
         for variant in plan.values()
         for seed in seeds
     ]
-    trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device, done=done))
+    trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device))
     return [{name: [result for _ in seeds for result in next(trained)] for name in plan} for plan in plans]
 
 

@@ -11,11 +11,10 @@ from typing import Any
 from ...features.csv_text import to_csv
 from ...features.store.durable import write_atomic
 from ...features.text_table import table
-from ..evaluation.comparison import p_text
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import SWEEP_METRICS, Cells, mean_sd, metric_title, split_text
-from .results import AblationRow
+from ..runs.results import AblationRow, p_text
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Ablation:
     notes: list[str]
     path: Path
     seconds: float
+    made: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""

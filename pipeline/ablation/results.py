@@ -10,34 +10,10 @@ import numpy as np
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
-from ..evaluation.comparison import Comparison, by_repeat, compare, score_folds
+from ..evaluation.comparison import by_repeat, compare, score_folds
 from ..metrics.scores import Summary, per_class, summarise
-from ..metrics.statistics import INTERVAL_METRICS, Interval, bootstrap
-
-
-@dataclass(frozen=True)
-class AblationRow:
-    """Metrics of a head on some inputs, or of a variant of it, and their difference from the full head's.
-
-    `inputs` is both, image or text; `variant` names a variant of a part, or is empty. `f1_change` is by class;
-    `change` measures how far logits and predictions moved. The full head's own row has no `tests` and no `change`.
-    """
-
-    fusion: str
-    inputs: str
-    variant: str
-    metrics: Summary
-    difference: dict[str, float]
-    intervals: dict[str, Interval]
-    difference_intervals: dict[str, Interval]
-    tests: Comparison | None
-    f1_change: dict[str, float]
-    change: dict[str, float]
-
-    @property
-    def name(self) -> str:
-        """The name of the row in tables."""
-        return self.variant or self.inputs
+from ..metrics.statistics import INTERVAL_METRICS, bootstrap
+from ..runs.results import AblationRow
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ ONE_OFF = {  # the input of one call, which no file gives
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
     "table": {"against", "to", "out"},
-    "report": {"run", "out", "figures"},
+    "report": {"run", "out", "figures", "markdown", "pivot"},
     "predict": {"image", "text"},
     "explain": {"id", "image", "text", "out"},
+    "serve": {"token"},
     "init": {"data", "image", "text"},
     "demo": {"folder"},
     "cache verify": {"seed"},
@@ -35,7 +36,13 @@ ONE_OFF = {  # the input of one call, which no file gives
 }
 # Options that mean another thing here than in other commands: these are read from the command's own table alone.
 TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balance clip weights folds"
-APART = {"finetune": {*TUNING.split()}, "sweep": {"folds", "inner"}, "predict": {"name"}, "table": {"metric"}}
+APART = {
+    "finetune": {*TUNING.split()},
+    "sweep": {"folds", "inner"},
+    "predict": {"name"},
+    "table": {"metric"},
+    "report": {"metric"},
+}
 
 
 def command_options(ctx: typer.Context) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What commands print: results, warnings, progress on a terminal."""
+"""What commands print: results on stdout, notices on stderr."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ import codecs
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from io import TextIOWrapper
 from typing import Any
 
 from ...features.messages import CONTROLS, Notice, printable
+from ...features.progress import finish
 
-Tick = Callable[[str, int, int], None]
-PLAIN = {"→": "->", "–": "-", "−": "-", "±": "+-", "…": "...", "×": "x", "Δ": "d"}  # where a terminal has ASCII alone
+PLAIN = {
+    "→": "->",
+    "–": "-",
+    "−": "-",
+    "±": "+-",
+    "…": "...",
+    "×": "x",
+    "Δ": "d",
+    "·": "|",
+}  # where a terminal has ASCII alone
 
 
 def show(result: Any, as_json: bool, **options: Any) -> None:
     """Print a result as its text, which `options` may shape, or as one JSON object."""
-    print(to_json(result.to_dict()) if as_json else printable(result.to_text(**options)))
+    say(to_json(result.to_dict()) if as_json else printable(result.to_text(**options)))
+
+
+def say(text: str) -> None:
+    """Print a result on stdout; the display of progress ends first."""
+    finish()
+    print(text, flush=True)
 
 
 def note(message: str) -> None:
@@ -49,14 +63,14 @@ def accept_any_character() -> None:
 
 
 @contextmanager
-def notices() -> Iterator[None]:
-    """Print each notice once as a line of its own; other warnings are shown as Python shows them."""
+def notices(*, quiet: bool = False) -> Iterator[None]:
+    """Print each notice once as a line of its own, or none if `quiet`; other warnings as Python shows them."""
     seen: set[str] = set()
 
     def print_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if not issubclass(category, Notice):
             show_others(message, category, *where, **more)
-        elif str(message) not in seen:
+        elif str(message) not in seen and not quiet:
             seen.add(str(message))
             note(str(message))
 
@@ -64,24 +78,3 @@ def notices() -> Iterator[None]:
         warnings.simplefilter("always", Notice)
         show_others, warnings.showwarning = warnings.showwarning, print_warning
         yield
-
-
-@contextmanager
-def progress(unit: str) -> Iterator[Tick]:
-    """A bar per name on stderr with rate and time left: call the result with (name, done, total)."""
-    if not sys.stderr.isatty():
-        yield lambda name, done, total: None
-        return
-    from rich import progress as rich
-    from rich.console import Console
-    from rich.text import Text
-
-    class Rate(rich.ProgressColumn):
-        def render(self, task: rich.Task) -> Text:
-            return Text(f"{task.speed:.1f} {unit}/s" if task.speed else "")
-
-    name = rich.TextColumn("{task.description}")
-    columns = name, rich.BarColumn(), rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn()
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task_of = cache(bars.add_task)  # name -> its bar
-        yield lambda name, done, total: bars.update(task_of(name), completed=done, total=total)

@@ -13,6 +13,7 @@ import typer
 from typer import Option
 from typer.models import OptionInfo
 
+from ...features.progress import begin
 from ...features.setting import Setting
 from ..config.values import Grid, read_grid, read_value, write_grid
 
@@ -29,6 +30,7 @@ PANELS = {
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),
     "Search": ("space",),
     "Compute": ("device", "dry_run"),
+    "Server": ("posts", "host", "port", "token"),
     "Output": ("out", "to", "format", "figures", "language", "max_bad"),
 }
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
@@ -162,6 +164,7 @@ def _with_options(function: Callable[..., None], without: Collection[str]) -> Ca
             parameters.append(_keyword(parameter.name, parameter.default, _in_panel(parameter.name, hint)))
 
     def call(**values: Any) -> None:
+        begin()
         built = {
             name: hints[name](**{one.field: one.form.read(values.pop(one.parameter.name)) for one in chosen})
             for name, chosen in groups.items()

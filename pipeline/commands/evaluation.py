@@ -12,7 +12,7 @@ from ...features.extraction.settings import ExtractSettings
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from .console import note, progress, show, to_json
+from .console import note, say, show, to_json
 from .declare import HEADS, command
 from .options import Device, InputPosts, Json, Offline, Run, RunCache, Runs, named_run
 
@@ -62,17 +62,15 @@ def learning_curve(
     from ..evaluation import curves
     from ..figures.report import write_report
 
-    with progress("folds") as tick:
-        curve = curves.learning_curve(
-            posts.read(),
-            data_config,
-            head,
-            training,
-            shares=curves.read_shares(shares),
-            runs=runs,
-            name=name or None,
-            done=lambda done, total: tick(head.fusion, done, total),
-        )
+    curve = curves.learning_curve(
+        posts.read(),
+        data_config,
+        head,
+        training,
+        shares=curves.read_shares(shares),
+        runs=runs,
+        name=name or None,
+    )
     write_report([curve.path])
     show(curve, as_json)
 
@@ -98,6 +96,7 @@ def table(
     Rows are runs, columns are metrics as mean and standard deviation over folds. LaTeX and Markdown show the best of
     each column in bold.
     """
+    from ...features.csv_text import BOM
     from ...features.store.durable import write_atomic
     from ..evaluation import run_table
     from ..runs.destination import check_writable
@@ -111,7 +110,7 @@ def table(
     found = run_table.tabulate_runs(
         [named_run(one, runs) for one in folders],
         metrics=metric,
-        against=None if against is None else named_run(against, runs),
+        against=runs / against if against and not against.exists() and (runs / against).exists() else against,
         baselines=baselines,
         intervals=intervals,
     )
@@ -122,17 +121,28 @@ def table(
         show(found, as_json, to=to)
     else:
         text = to_json(found.to_dict()) if as_json else found.to_text(to)
-        write_atomic(out, f"{text}\n".encode(errors="backslashreplace"))
-        print(f"written: {out}")
+        write_atomic(out, f"{BOM if to == 'csv' else ''}{text}\n".encode(errors="backslashreplace"))
+        say(f"written: {out}")
 
 
 @command(app, panel=HEADS, example="msa report runs/gated runs/attention --figures figures")
 def report(
-    run: Annotated[list[Path], Argument(help="Folders of trained heads, ablations, curves; or names in --runs.")],
+    run: Annotated[
+        list[Path], Argument(help="Folders of trained heads, sweeps, ablations, curves; or names in --runs.")
+    ],
     out: Annotated[
         Path | None, Option(help="HTML file; report.html in the run's folder, of several runs in this one.")
     ] = None,
-    figures: Annotated[Path | None, Option(help="Folder for each figure as PNG, SVG, PDF and CSV.")] = None,
+    figures: Annotated[
+        Path | None, Option(help="Folder for figures as PNG, SVG, PDF, CSV; for tables as CSV, Markdown, LaTeX.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, Option(help="File or folder for the skeleton of a written report, with the figures linked.")
+    ] = None,
+    metric: Annotated[str, Option(help="Metric of the curves over epochs, and of the pivot of runs.")] = "accuracy",
+    pivot: Annotated[
+        str, Option(help="Two settings A,B whose pairs are compared; if empty, those that matter most.")
+    ] = "",
     language: Annotated[Literal["auto", "en", "zh"], Option(help="Language; auto: by locale.")] = "auto",
     runs: Runs = Path("runs"),
     as_json: Json = False,
@@ -142,9 +152,13 @@ def report(
     The page needs no other file. Several runs are compared: overlaid curves, and paired tests against the first.
     """
     from ..figures.report import write_report
+    from ..figures.section import read_shown
 
     paths = [named_run(one, runs) for one in run]
-    show(write_report(paths, out=out, figures=figures, language=language), as_json)
+    found = write_report(
+        paths, out=out, figures=figures, markdown=markdown, language=language, shown=read_shown(metric, pivot)
+    )
+    show(found, as_json)
 
 
 @command(app, "test", panel=HEADS, example="msa test runs/gated posts")
@@ -173,7 +187,9 @@ def predict(
         Literal["auto", "unlabelled", "all"], Option(help="Posts to predict; auto: the unlabelled, if any.")
     ] = "auto",
     runs: Runs = Path("runs"),
-    name: Annotated[str, Option(help="Name of the folder in the run folder that the files go to.")] = "predictions",
+    name: Annotated[
+        str, Option(help="Folder in the run folder for the files, in one of its own for each data set.")
+    ] = "predictions",
     out: Annotated[Path | None, Option(help="Folder for the files, instead of --name.")] = None,
     cache: RunCache = None,
     raw: Annotated[bool, Option("--raw", help="Probabilities as the heads give them, not calibrated.")] = False,
@@ -185,8 +201,8 @@ def predict(
     The posts are those of a data set, or one post given by --image and --text.
     """
     from .. import predict
-    from ..runs.destination import check_writable
-    from ..runs.runs import check_name, find_run
+    from ..runs.destination import check_name, check_writable
+    from ..runs.folders import find_run
 
     run = named_run(run, runs)
     if image is not None or text is not None:
@@ -198,18 +214,17 @@ def predict(
         show(post, as_json)
         return
     check_name(name)
-    folder = out or find_run(run) / name
-    check_writable(folder, "--out")
+    parent = find_run(run) / name
+    check_writable(out or parent, "--out")
     corpus = posts.read()
-    with progress("items") as tick:
-        predictions = predict.predict_corpus(
-            run,
-            corpus,
-            rows=rows,
-            cache=cache,
-            settings=compute,
-            local_files_only=local_files_only,
-            raw=raw,
-            progress=tick,
-        )
+    predictions = predict.predict_corpus(
+        run,
+        corpus,
+        rows=rows,
+        cache=cache,
+        settings=compute,
+        local_files_only=local_files_only,
+        raw=raw,
+    )
+    folder = out or predict.folder_of(predictions, parent)
     show(predict.write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)

@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from ...features.extraction.settings import ExtractSettings
-from .console import progress, show
+from .console import show
 from .declare import HEADS, command
 from .options import POSTS, Json, Offline, ReadingOptions, Run, RunCache, Runs, named_run
 
@@ -46,8 +46,8 @@ def explain(
     saw it.
     """
     from .. import explain_posts
-    from ..figures.explanation_page import check_out, write_explanation
-    from ..runs.runs import find_run
+    from ..explanation_page import check_out, write_explanation
+    from ..runs.folders import find_run
 
     folder = named_run(run, runs)
     if bool(id) == (image is not None or text is not None):
@@ -57,16 +57,14 @@ def explain(
     if out:
         check_out(out)
     if posts is not None and id:
-        with progress("items") as tick:
-            (found,) = explain_posts.explain_ids(
-                folder,
-                reading.read_from(posts),
-                [id],
-                cache=cache,
-                settings=compute,
-                local_files_only=local_files_only,
-                progress=tick,
-            )
+        (found,) = explain_posts.explain_ids(
+            folder,
+            reading.read_from(posts),
+            [id],
+            cache=cache,
+            settings=compute,
+            local_files_only=local_files_only,
+        )
     else:
         found = explain_posts.explain_new(
             folder, image=image, text=text, cache=cache, settings=compute, local_files_only=local_files_only

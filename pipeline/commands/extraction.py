@@ -12,7 +12,7 @@ from typer import Option
 from ...features.extraction.settings import ExtractSettings
 from ..config.data_config import CachedEncoders
 from ..config.head_config import MOST_VIEWS
-from .console import note, progress, show
+from .console import note, show
 from .declare import EMBEDDINGS, command
 from .options import Cache, InputPosts, Json, Machines, Offline, RecipeName
 
@@ -79,10 +79,7 @@ def extract(
     if dry_run:
         show(dry.estimate(posts.read(), request, encoders.cache, settings, shard=shard), as_json)
         return
-    with progress("items") as tick:
-        extraction = extract.extract(
-            posts.read(), request, encoders.cache, settings, shard=shard, ray=machines.address, progress=tick
-        )
+    extraction = extract.extract(posts.read(), request, encoders.cache, settings, shard=shard, ray=machines.address)
     show(extraction, as_json)
     if extraction.bad_share > max_bad:
         note(f"{extraction.bad_share:.1%} of the items are bad, more than --max-bad {max_bad:.1%}")

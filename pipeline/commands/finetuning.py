@@ -10,7 +10,7 @@ from typer import Option
 
 from ..config.tune_config import TuneConfig
 from ..config.values import GroupBy
-from .console import progress, show
+from .console import show
 from .declare import EMBEDDINGS, command
 from .options import Cache, Device, InputPosts, Json, Offline
 
@@ -52,20 +52,18 @@ def finetune(
     options = EncoderOptions(
         weights=weights, local_files_only=local_files_only, clean=clean, max_length=max_length or None
     )
-    with progress("epochs") as tick:
-        tuned = finetune.finetune(
-            posts.read(),
-            image or text,
-            "image" if image else "text",
-            out,
-            options=options,
-            cache=cache,
-            folds=folds or None,
-            fold=fold,
-            group_by=group_by,
-            near_duplicates=near_duplicates,
-            config=config,
-            device=device,
-            done=lambda number, total: tick(image or text, number, total),
-        )
+    tuned = finetune.finetune(
+        posts.read(),
+        image or text,
+        "image" if image else "text",
+        out,
+        options=options,
+        cache=cache,
+        folds=folds or None,
+        fold=fold,
+        group_by=group_by,
+        near_duplicates=near_duplicates,
+        config=config,
+        device=device,
+    )
     show(tuned, as_json)

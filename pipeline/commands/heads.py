@@ -12,7 +12,7 @@ from typer import Option
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from .console import progress, show
+from .console import say, show
 from .declare import HEADS, command
 from .options import InputPosts, Json, RecipeName, Replay, Runs
 
@@ -40,19 +40,17 @@ def train_head(
     """Train one fusion head and compare it with baselines."""
     from .. import train_head
 
-    with progress("folds") as tick:
-        trained = train_head.train_head(
-            posts.read(),
-            data_config,
-            head,
-            training,
-            runs=runs,
-            name=name or Path(recipe).stem or None,
-            checkpoint_every=checkpoint_every,
-            unlabelled=unlabelled,
-            reading=posts.reading,
-            done=lambda done, total: tick(head.fusion, done, total),
-        )
+    trained = train_head.train_head(
+        posts.read(),
+        data_config,
+        head,
+        training,
+        runs=runs,
+        name=name or Path(recipe).stem or None,
+        checkpoint_every=checkpoint_every,
+        unlabelled=unlabelled,
+        reading=posts.reading,
+    )
     show(trained, as_json)
 
 
@@ -88,20 +86,18 @@ def ablate(
     from ..figures.report import write_report
 
     heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
-    with progress("folds") as tick:
-        ablation = ablate.ablate(
-            posts.read(),
-            data_config,
-            heads,
-            training,
-            modality=modality,
-            how=how,
-            part=part,
-            seeds=seeds,
-            runs=runs,
-            name=name or None,
-            done=lambda done, total: tick("ablate", done, total),
-        )
+    ablation = ablate.ablate(
+        posts.read(),
+        data_config,
+        heads,
+        training,
+        modality=modality,
+        how=how,
+        part=part,
+        seeds=seeds,
+        runs=runs,
+        name=name or None,
+    )
     write_report([ablation.path])
     show(ablation, as_json)
     if ablation.refused:
@@ -128,6 +124,6 @@ def recipes(
     if bibtex and as_json:
         raise ValueError("--json and --bibtex are two formats; leave out one of them")
     if bibtex:
-        print(bibliography())
+        say(bibliography())
     else:
         show(listing.list_recipes(), as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from ...features.progress import stage
 from ...features.setting import setting
 from ..config.data_config import CACHE, DEVICE
 from .declare import option_values, read_pairs
@@ -73,6 +74,7 @@ class ReadingOptions:
     def read_from(self, path: Path) -> Corpus:
         from ...features.posts.layouts import ReadOptions, read_corpus
 
+        stage("reading posts")
         columns = read_pairs("--column", self.column)
         options = ReadOptions(self.label_rule, columns, self.images)
         corpus = read_corpus(path, layout=self.layout, options=options)
@@ -131,5 +133,7 @@ class Machines(Cluster):
 
 
 def named_run(run: Path, runs: Path) -> Path:
-    """The path of a run that may be given by its name in the folder of runs."""
-    return runs / run if not run.exists() and (runs / run).exists() else run
+    """The path of a run that may be given by its name in the folder of runs. ValueError where there is neither."""
+    from ..runs.folders import locate_run
+
+    return locate_run(run, runs)

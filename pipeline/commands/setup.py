@@ -11,8 +11,9 @@ import typer
 from typer import Argument, Option
 
 from ...features.messages import printable
+from ...features.progress import stage
 from ..config.data_config import DataConfig
-from .console import to_json
+from .console import say, to_json
 from .declare import SETUP, command
 from .options import Json
 
@@ -39,7 +40,7 @@ def init(
 
     file = Path(config_template.FILE)
     config_template.write_config(file, data=data, image=image, text=text, commands=command_options(ctx))
-    print(f"wrote {file}; next: msa check")
+    say(f"wrote {file}; next: msa check")
 
 
 @command(app, panel=SETUP, example="msa demo demo")
@@ -48,16 +49,17 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
     from ..demo import demo
     from .config_file import command_options
 
-    print(demo.write_demo_corpus(folder, commands=command_options(ctx)))
+    stage("drawing posts")
+    say(str(demo.write_demo_corpus(folder, commands=command_options(ctx))))
     root = ctx.find_root().command
     with chdir(folder):
         for line in DEMO:
-            print(f"\n$ {line}", flush=True)
+            say(f"\n$ {line}")
             if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
                 raise typer.Exit(code)
     run = folder / "runs" / "attention"
-    print(f"\nDone. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}.")
-    print(f"Next: cd {folder} && msa train-head --fusion gated, or msa init --data POSTS where your own posts are")
+    say(f"\nDone. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}.")
+    say(f"Next: cd {folder} && msa train-head --fusion gated, or msa init --data POSTS where your own posts are")
 
 
 @command(app, panel=SETUP, example="msa doctor")
@@ -66,6 +68,6 @@ def doctor(as_json: Json = False) -> None:
     from . import doctor
 
     findings = doctor.diagnose()
-    print(to_json(doctor.to_dict(findings)) if as_json else printable(doctor.to_text(findings)))
+    say(to_json(doctor.to_dict(findings)) if as_json else printable(doctor.to_text(findings)))
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.search_config import Search
 from ..config.train_config import TrainConfig
-from .console import progress, show
+from .console import show
 from .declare import HEADS, command, command_line
 from .options import Cluster, InputPosts, Json, Runs
 
@@ -45,6 +45,7 @@ def sweep(
 
     The best is scored on posts that took no part in the choice. Encoders to choose from are given as --image a,b.
     """
+    from ..figures.report import write_report
     from ..sweeps import sweep
     from ..sweeps.space import read_fusions, read_space
 
@@ -56,19 +57,18 @@ def sweep(
         text=_choices(data_config.text),
         file=space,
     )
-    with progress("trials") as tick:
-        found = sweep.sweep(
-            posts.read(),
-            data_config,
-            varied,
-            replace(head, fusion=fusions[0]),
-            training,
-            search,
-            runs=runs,
-            name=name,
-            ray=cluster.address,
-            done=tick,
-        )
+    found = sweep.sweep(
+        posts.read(),
+        data_config,
+        varied,
+        replace(head, fusion=fusions[0]),
+        training,
+        search,
+        runs=runs,
+        name=name,
+        ray=cluster.address,
+    )
+    write_report([found.path])
     show(replace(found, posts=command_line(posts)), as_json)
 
 

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
-from math import isqrt
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,12 +19,14 @@ from ...features.encoders.sources import import_line, pick_form
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
+from ...features.progress import stage
 from ...features.spec import EncoderSpec, Modality
 from ...features.store.errors import read_errors
 from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
 from .join import join_posts, tied_by
+from .patches import coarsen
 from .seen import Seen, find_seen
 from .split import Posts
 
@@ -72,10 +73,15 @@ class CachedFeatures:
         return {"image": self.image.specs if self.image else (), "text": self.text.specs if self.text else ()}
 
     @property
+    def seconds(self) -> dict[Modality, float | None]:
+        """What extracting each modality took one process, views included; None where the cache does not know."""
+        return {name: None if math.isnan(side.seconds) else side.seconds for name, side in self.sides.items()}
+
+    @property
     def extract_seconds(self) -> float | None:
-        """What extracting these features took one process, views included; None where the cache does not know."""
-        seconds = sum(side.seconds for side in self.sides.values())
-        return None if math.isnan(seconds) else seconds
+        """What extracting these features took one process; None where the cache does not know."""
+        known = [one for one in self.seconds.values() if one is not None]
+        return sum(known) if len(known) == len(self.seconds) else None
 
     def targets(self) -> NDArray[np.int64]:
         """Class number per row (N,); -1 where unlabelled or outside `classes`."""
@@ -145,6 +151,7 @@ def load_features(
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
     tied = tied_by(group_by, [modality for modality, specs in sides if specs])
+    stage("loading embeddings")
     contents, posts = join_posts(corpus, cache, tied, near_duplicates=near_duplicates)
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":
@@ -161,7 +168,7 @@ def load_features(
     }
     if views:
         plain, remedy = tables["image"], f"msa extract {asked['image']} --views {len(views)}"
-        filled = tuple(_fill(load(specs, remedy=remedy), plain) for specs in views)
+        filled = tuple(fill_view(load(specs, remedy=remedy), plain) for specs in views)
         seconds = plain.seconds + sum(view.seconds for view in filled)
         tables["image"] = replace(plain, views=filled, seconds=seconds)
     return CachedFeatures(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
@@ -187,21 +194,27 @@ def _load_modality(
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))
     tables = [_load_encoder(store, keys, tokens=tokens, patches=patches, remedy=remedy) for store in stores]
+    return join_encoders(tables, tokens=tokens)
+
+
+def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool) -> ModalityTable:
+    """The tables of one modality's encoders as one, pooled vectors concatenated; a post is present where in all."""
     if len(tables) == 1:
         return tables[0]
+    specs = tuple(spec for table in tables for spec in table.specs)
     present = np.logical_and.reduce([table.present for table in tables])
     pooled = np.concatenate([table.pooled for table in tables], 1)
     seconds = sum(table.seconds for table in tables)
-    return ModalityTable(tuple(specs), present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)
+    return ModalityTable(specs, present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)
 
 
-def _fill(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
+def fill_view(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
     """A view with exactly the posts of the plain table: one that it lacks has its plain image instead."""
     held = view.present & plain.present
     pooled = np.where(held[:, None], view.pooled, plain.pooled)
     if view.tokens is None or plain.tokens is None:
         pairs = zip(view.parts, plain.parts, strict=True)
-        parts = tuple(_fill(replace(one, present=view.present), other) for one, other in pairs)
+        parts = tuple(fill_view(replace(one, present=view.present), other) for one, other in pairs)
         return replace(view, present=plain.present, pooled=pooled, parts=parts)
     tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
     if held.any():
@@ -246,15 +259,20 @@ def _load_encoder(
     seconds = store.seconds(wanted)
     if not tokens:
         return ModalityTable((store.spec,), present, vectors, seconds=seconds)
-    longest = max((len(item) for item in ragged), default=0)
-    kind = np.dtype(store.spec.dtype if store.spec.raw else np.float32)
-    padded = np.zeros((len(keys), longest, store.spec.width), kind)
-    mask = np.zeros((len(keys), longest), bool)
-    for index, at in enumerate(row):
-        if at >= 0:
-            padded[index, : len(ragged[at])] = ragged[at]
-            mask[index, : len(ragged[at])] = True
+    padded, mask = pad_tokens(store.spec, [ragged[at] if at >= 0 else None for at in row])
     return ModalityTable((store.spec,), present, vectors, padded, mask, seconds=seconds)
+
+
+def pad_tokens(spec: EncoderSpec, rows: Sequence[NDArray[Any] | None]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The tokens (T_n, D) of N posts as (N, T, D) with their mask (N, T); None for a post without."""
+    longest = max((len(item) for item in rows if item is not None), default=0)
+    padded = np.zeros((len(rows), longest, spec.width), np.dtype(spec.dtype if spec.raw else np.float32))
+    mask = np.zeros((len(rows), longest), bool)
+    for index, item in enumerate(rows):
+        if item is not None:
+            padded[index, : len(item)] = item
+            mask[index, : len(item)] = True
+    return padded, mask
 
 
 def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:
@@ -262,28 +280,3 @@ def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:
     first = next(row for row, key in enumerate(keys) if key in lacking)
     later = {key for key in keys[first:] if key is not None} - lacking - set(keys[:first])
     return f", or add --limit {first}: the first {first} posts have them" if first and not later else ""
-
-
-def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
-    """Average a square map of tokens (T, D) down to rows x columns; a leading class token is left out.
-
-    Cells are those of adaptive average pooling. A map that is already as coarse is returned as it is.
-    """
-    side = isqrt(len(tokens))
-    if side * side != len(tokens):
-        side = isqrt(len(tokens) - 1)
-        if side * side != len(tokens) - 1:
-            raise ValueError(f"{len(tokens)} image tokens are no square map; use --patches none")
-        tokens = tokens[1:]
-    if grid[0] > side or grid[1] > side:
-        raise ValueError(
-            f"--patches {grid[0]}x{grid[1]} is finer than the encoder's {side}x{side} map; use --patches none"
-        )
-    image = tokens.reshape(side, side, -1).astype(np.float32)
-    rows = np.stack([image[a:b].mean(0) for a, b in _cells(side, grid[0])])
-    cells = np.stack([rows[:, a:b].mean(1) for a, b in _cells(side, grid[1])], 1)
-    return cells.reshape(grid[0] * grid[1], -1)
-
-
-def _cells(size: int, parts: int) -> list[tuple[int, int]]:
-    return [(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]

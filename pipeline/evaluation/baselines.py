@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
+from ...features.progress import stage, step
 from ...features.spec import MODALITIES
 from ...heads.base import Inputs
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
+from ..runs.results import SINGLES
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -27,7 +30,6 @@ Logits = NDArray[np.float32]
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 PATIENCE = 2  # worse scores on the validation rows before the remaining penalties are skipped
 
-SINGLES = ("linear_image", "linear_text")
 SYSTEMS = ("majority", "linear", *SINGLES)
 
 
@@ -55,6 +57,7 @@ def baseline_predictions(
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    stage("fitting baselines")
     labels, classes = table.targets(), len(table.classes)
     inputs = build_inputs(table, tokens=False)
     matrix, width = pooled_matrix(inputs), inputs.image.shape[-1]
@@ -76,7 +79,12 @@ def baseline_predictions(
             name: [pool.submit(linear_probe, part, labels, fold, classes=classes, seed=seed) for fold in folds]
             for name, part in parts.items()
         }
-        predictions |= {name: [one.result().predictions for one in futures] for name, futures in running.items()}
+        waiting, total = count(1), sum(map(len, running.values()))
+        for name, futures in running.items():
+            predictions[name] = []
+            for one in futures:
+                predictions[name].append(one.result().predictions)
+                step("baselines", next(waiting), total, "probes")
     return {name: predictions[name] for name in systems if name in predictions}
 
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from ...features.csv_text import to_csv
 from ...features.posts.samples import Corpus
+from ...features.progress import stage
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
+from ...features.store.json_files import write_json
 from ...features.text_table import table
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
@@ -21,25 +23,17 @@ from ..config.train_config import TrainConfig
 from ..data.classes import need_two_classes
 from ..data.prepare import prepare
 from ..data.split import Fold, take_share
-from ..metrics.scores import Summary, summarise
+from ..metrics.scores import summarise
 from ..metrics.tables import mean_sd, metric_title, scored_text
 from ..runs.destination import check_destination, new_run
-from ..training.folds import FoldDone, train_folds
+from ..runs.made import describe_made
+from ..runs.results import CurvePoint
+from ..training.folds import train_folds
 from .baselines import Labels, Logits, baseline_predictions
 from .comparison import score_folds
 
 CURVE_METRICS = ("accuracy", "macro_f1")
 SHARES = tuple(step / 10 for step in range(11))
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A point of a curve: its line, the share, the number of posts that is per fold, and the metrics over folds."""
-
-    line: str
-    share: float
-    posts: float
-    metrics: Summary
 
 
 @dataclass(frozen=True)
@@ -74,11 +68,12 @@ class Curve:
         )
         return to_csv(header, lines)
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write curve.csv to the folder."""
-        path = folder / "curve.csv"
-        write_atomic(path, self.to_csv().encode())
-        return [path]
+    def write(self, folder: Path, made: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Path]:
+        """Write curve.csv to the folder, and curve.json: how it was made (see `describe_made`), with these settings."""
+        table, notes = folder / "curve.csv", folder / "curve.json"
+        write_atomic(table, self.to_csv().encode())
+        write_json(notes, {"made": dict(made), **settings})
+        return [table, notes]
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,6 @@ def learning_curve(
     shares: Sequence[float],
     runs: Path = Path("runs"),
     name: str | None = None,
-    done: FoldDone = lambda number, total: None,
 ) -> LearningCurve:
     """Train the head and the linear probe on shares of each fold's training rows, and score them on its test rows.
 
@@ -159,13 +153,10 @@ def learning_curve(
     for fold in folds:
         least = take_share(features.posts, fold.train, shares[0], seed=training.seed)
         need_two_classes([features.posts.labels[row] for row in least], f"give larger --shares than {shares[0]:g}")
-    for number, share in enumerate(shares):
+    for number, share in enumerate(shares, 1):
         cut = [replace(fold, train=take_share(features.posts, fold.train, share, seed=training.seed)) for fold in folds]
-
-        def step(fold: int, total: int, before: int = number * len(folds)) -> None:
-            done(before + fold, total * len(shares))
-
-        results = train_folds(features, cut, config, training, device=device, done=step)
+        stage(f"training {config.fusion} on {share:.0%} of the rows ({number} of {len(shares)})")
+        results = train_folds(features, cut, config, training, device=device)
         probes = baseline_predictions(features, cut, seed=training.seed, systems=("linear",))["linear"]
         metrics = {
             config.fusion: [result.metrics for result in results],
@@ -178,7 +169,10 @@ def learning_curve(
     scored = len(np.unique(np.concatenate([fold.test for fold in folds])))
     seconds = round(time.perf_counter() - started, 2)
     with new_run(runs, name) as (path, temp):
-        curve.write(temp)
+        head = asdict(config) | {"options": dict(config.options)}
+        settings = {"head": head, "training": asdict(training), "shares": shares}
+        encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
+        curve.write(temp, describe_made(corpus, features.posts), settings | encoders)
     return LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)
 
 

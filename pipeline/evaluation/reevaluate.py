@@ -11,6 +11,7 @@ import numpy as np
 
 from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
+from ...features.progress import stage, step
 from ...features.spec import Modality
 from ...features.store.json_files import read_json
 from ..data.cached_features import CachedFeatures
@@ -20,14 +21,17 @@ from ..data.split import Fold, ensemble_folds, read_folds
 from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import log_mean
 from ..metrics.tables import scored_text
+from ..runs.folders import find_run
+from ..runs.made import describe_made
+from ..runs.results import Evaluation
 from ..runs.run_predictions import load_run_features
-from ..runs.runs import Run, cache_of, find_run, load_run
+from ..runs.runs import Run, cache_of, load_run
+from ..runs.stored_run import read_run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .baselines import Logits
-from .comparison import Evaluation, evaluate_folds
+from .comparison import evaluate_folds
 from .curves import Curve, FoldLogits, missing_curve
-from .stored_results import read_predictions
 
 ALIKE = 0.999  # of the stored predictions: another device may round near ties differently
 Missing = Literal["none", "image", "text", "both"]
@@ -99,6 +103,7 @@ def evaluate_run(
     for modality in hidden:
         if not run.specs[modality]:
             raise ValueError(f"{path} has no {modality} encoder; there is nothing to hide, give another --missing")
+    stage("predicting the test rows")
     head_seed = read_json(path / "split.json", "a run's split", "train again", seed=int)["seed"]
     outputs = list(_predict_folds(run, table, folds, hidden, seed=head_seed, device=pick_device(device)))
     logits = [one.whole for one in outputs]
@@ -113,7 +118,8 @@ def evaluate_run(
     if not hidden:
         return Reevaluation(path, evaluation, reproduced, None, [])
     curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)
-    return Reevaluation(path, evaluation, reproduced, curve, curve.write(path))
+    settings = {"missing": missing, "seed": seed}
+    return Reevaluation(path, evaluation, reproduced, curve, curve.write(path, describe_made(corpus, posts), settings))
 
 
 def _predict_folds(
@@ -124,7 +130,8 @@ def _predict_folds(
     if len(run.heads) != size * len(folds):
         raise ValueError(f"the run has {len(run.heads)} heads for {len(folds)} folds of {size}; train again")
     with training_threads(1):
-        for fold, (heads, reductions) in zip(folds, run.folds, strict=True):
+        for number, (fold, (heads, reductions)) in enumerate(zip(folds, run.folds, strict=True)):
+            step("folds", number, len(folds), "folds")
             views = prediction_views(table, run.config, reductions, device)
             heads = [head.to(device) for head in heads]
             valid = [member.valid for member in ensemble_folds(table.posts, fold, count=size, seed=seed)]
@@ -143,10 +150,12 @@ def _predict_folds(
 
 def _reproduced(path: Path, table: CachedFeatures, folds: Sequence[Fold], logits: Sequence[Logits]) -> float:
     """The share of the run's stored predictions that these logits reproduce."""
-    stored = {key: predicted for key, (_, predicted) in read_predictions(path / "predictions.csv").items()}
+    known = read_run(path).predictions
+    assert known, "a run folder has predictions"
+    stored = {post: known.classes[best] for post, best in zip(known.posts, known.predicted, strict=True)}
     found = {
-        (number, table.posts.ids[row]): table.classes[best]
-        for number, (fold, one) in enumerate(zip(folds, logits, strict=True))
+        (table.posts.ids[row], str(fold.repeat)): table.classes[best]
+        for fold, one in zip(folds, logits, strict=True)
         for row, best in zip(fold.test, one.argmax(1), strict=True)
     }
     return float(np.mean([stored.get(key) == label for key, label in found.items()]))

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ...features.csv_text import to_csv
+from ...features.csv_text import BOM, to_csv
 from ...features.messages import near_or_all
 from ..metrics.scores import METRICS
-from ..metrics.statistics import MIN_GROUPS
+from ..metrics.statistics import MIN_GROUPS, Interval
 from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
-from .comparison import p_text
+from ..runs.results import p_text
 from .table_formats import Cell, PaperTable
 from .table_rows import TableRow, baseline_rows, grouped, listed, run_rows
 
@@ -42,8 +42,8 @@ class RunTable:
             "rows": [
                 {
                     "name": row.name,
-                    "run": str(row.results.path),
-                    "scored": row.results.scored,
+                    "run": str(row.run.path),
+                    "scored": row.scored,
                     "metrics": {name: row.metrics[name] for name in self.metrics},
                     "intervals": {name: asdict(one) for name, one in row.intervals.items() if name in self.metrics},
                     "paired": asdict(row.paired) if row.paired else None,
@@ -63,22 +63,21 @@ class RunTable:
     def _to_csv(self) -> str:
         """One line per row and one number per cell; empty where there is none."""
         lines = [self._flat(row) for row in self.rows]
-        return to_csv(list(lines[0]), (line.values() for line in lines)).rstrip("\n")
+        return to_csv(list(lines[0]), (line.values() for line in lines)).strip(f"{BOM}\n")
 
     def _flat(self, row: TableRow) -> dict[str, object]:
-        line: dict[str, object] = {"name": row.name, "posts": row.results.rows, "folds": len(row.results.folds)}
+        line: dict[str, object] = {"name": row.name, "posts": row.scores.rows, "folds": row.scores.folds}
         for name in self.metrics:
             value = row.metrics[name]
-            line |= {f"{name}_mean": value["mean"], f"{name}_std": "" if row.results.single_split else value["std"]}
+            line |= {f"{name}_mean": value["mean"], f"{name}_std": "" if row.scores.folds == 1 else value["std"]}
             if self.intervals:
-                bounds = row.intervals.get(name)
-                shown = bounds if bounds and bounds.reliable else None
-                line |= {f"{name}_low": shown.low if shown else "", f"{name}_high": shown.high if shown else ""}
+                line |= _bounds(name, row.intervals.get(name))
         if self.against is not None:
             found = row.test
             line |= {"common_posts": row.paired.posts if row.paired else "", "mcnemar": found.mcnemar if found else ""}
             for name in self.metrics:
                 line[f"{name}_difference"] = found.difference.get(name, "") if found else ""
+                line |= _bounds(f"{name}_difference", found.intervals.get(name) if found else None)
                 line[f"corrected_t_{name}"] = _blank(found.corrected_t.get(name) if found else None)
         return line
 
@@ -89,11 +88,18 @@ class RunTable:
             for name in self.metrics
             if any(row.test and row.test.corrected_t.get(name) is not None for row in self.rows)
         ]
+        compared = [name for name in self.metrics if any(row.test and name in row.test.intervals for row in self.rows)]
         header = ["Run", *map(heading, self.metrics)]
         if self.against is not None:
+            header += [f"Δ {heading(name)}" for name in compared] if self.intervals else []
             header += ["McNemar p", *(f"t p, {heading(name)}" for name in tested)]
         rows = [
-            [Cell(row.name), *(self._metric(row, name) for name in self.metrics), *self._tests(row, tested)]
+            [
+                Cell(row.name),
+                *(self._metric(row, name) for name in self.metrics),
+                *([_difference(row, name) for name in compared] if self.intervals else ()),
+                *self._tests(row, tested),
+            ]
             for row in self.rows
         ]
         return PaperTable(header, rows, self._caption(), [*self._legend(bool(tested)), *self.remarks])
@@ -116,12 +122,12 @@ class RunTable:
     @cached_property
     def comparable(self) -> bool:
         """Whether all rows were tested on the same posts."""
-        return len({row.results.tested for row in self.rows}) == 1
+        return len({row.run.tested for row in self.rows}) == 1
 
     def _caption(self) -> str:
         """What the numbers are; per group of rows where these differ in posts or folds."""
-        single = all(row.results.single_split for row in self.rows)
-        groups = grouped((row.results.scored, row.name) for row in self.rows)
+        single = all(row.scores.folds == 1 for row in self.rows)
+        groups = grouped((row.scored, row.name) for row in self.rows)
         scored = [f"{listed(names)}: {shown}" if len(groups) > 1 else shown for shown, names in groups.items()]
         return f"{'Test metrics' if single else 'Mean ± standard deviation over folds'} ({'; '.join(scored)})."
 
@@ -129,6 +135,7 @@ class RunTable:
         notes = ["In brackets: 95 % bootstrap interval over groups of duplicates."] * self.intervals
         if any(row.test for row in self.rows):
             beside = ", beside a metric by the corrected resampled t-test over folds" * t_tests
+            notes += [f"Δ: difference to {self.against}."] * self.intervals
             notes.append(
                 f"* p < 0.05, ** p < 0.01 for a difference to {self.against}: beside the p of McNemar's test by that "
                 f"test{beside}; p-values are not adjusted for the number of comparisons."
@@ -163,12 +170,12 @@ def _remarks(table: RunTable) -> Iterator[str]:
     """What the table does not show, and why."""
     rows = table.rows
     if not table.comparable:
-        groups = grouped((row.results.tested, row.name) for row in rows)
+        groups = grouped((row.run.tested, row.name) for row in rows)
         names = "; ".join(map(listed, groups.values()))
         yield f"No best is marked, since not all rows were tested on the same posts: {names}."
     if table.intervals:
         lacking = [heading(name) for name in table.metrics if not any(name in row.intervals for row in rows)]
-        lacking += ["baselines"] * any(not row.intervals for row in rows)
+        lacking += ["baselines of earlier versions"] * any(not row.intervals for row in rows)
         few = [row.name for row in rows if not all(one.reliable for one in row.intervals.values())]
         if lacking:
             yield f"No interval is stored for {', '.join(lacking)}."
@@ -178,18 +185,34 @@ def _remarks(table: RunTable) -> Iterator[str]:
         return
     reasons = grouped((row.reason, row.name) for row in rows if row.reason)
     yield from (f"{listed(names)}: {reason}." for reason, names in reasons.items())
-    single = [row.name for row in rows if row.test and not row.reason and row.results.single_split]
+    single = [row.name for row in rows if row.test and not row.reason and row.scores.folds == 1]
     if single:
         yield f"{listed(single)}: one split, so no t-test."
     untested = [row.name for row in rows if row.paired is None and row.name != table.against]
     if untested:
-        yield f"{listed(untested)}: no test, since the predictions of baselines are not stored."
+        yield f"{listed(untested)}: no test, since runs of earlier versions do not store the predictions of baselines."
 
 
 def heading(metric: str) -> str:
     """`Macro F1` for `macro_f1`."""
     title = metric_title(metric).replace("f1", "F1").replace("mcc", "MCC")
     return title[0].upper() + title[1:]
+
+
+def _difference(row: TableRow, name: str) -> Cell:
+    """`+0.012 [-0.003, +0.027]`, without the bounds of too few groups."""
+    found = row.test
+    if not found:
+        return Cell("-")
+    bounds = found.intervals.get(name)
+    shown = f" [{bounds.low:+.3f}, {bounds.high:+.3f}]" if bounds and bounds.reliable else ""
+    return Cell(f"{found.difference[name]:+.3f}{shown}")
+
+
+def _bounds(column: str, found: Interval | None) -> dict[str, object]:
+    """The cells of an interval; empty where there is none, or of too few groups."""
+    shown = found if found and found.reliable else None
+    return {f"{column}_low": shown.low if shown else "", f"{column}_high": shown.high if shown else ""}
 
 
 def _mark(p: float | None) -> str:

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from ..metrics.scores import Summary
 from ..metrics.statistics import Interval
-from ..runs.runs import find_run, find_runs
-from .comparison import Comparison
+from ..metrics.tables import scored_text
+from ..runs.folders import find_run, find_runs
+from ..runs.results import Comparison, Evaluation
+from ..runs.stored_run import StoredRun, read_run
 from .paired_runs import PairedRuns, compare_runs
-from .stored_results import StoredResults, read_results
 
 SHOWN = 4  # names in a note
 Key = TypeVar("Key")
@@ -22,13 +23,23 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class TableRow:
-    """A run, or a baseline of runs, with the results of the (first) run; `paired` is this row minus the named run."""
+    """A run, or a baseline of runs, with the (first) run; `paired` is this row minus the named run."""
 
     name: str
-    results: StoredResults
+    run: StoredRun
     metrics: Summary
     intervals: dict[str, Interval]
     paired: PairedRuns | None = None
+
+    @property
+    def scores(self) -> Evaluation:
+        assert self.run.evaluation, "only trained heads are rows"
+        return self.run.evaluation
+
+    @property
+    def scored(self) -> str:
+        """How many posts were scored, in how many folds and repeats."""
+        return scored_text(self.scores.rows, self.scores.folds, self.scores.repeats)
 
     @property
     def test(self) -> Comparison | None:
@@ -51,12 +62,13 @@ def run_rows(paths: Sequence[Path], against: Path | None) -> tuple[list[TableRow
         folders = {reference.resolve(): reference, **folders}
     rows = []
     for name, folder in zip(_names(folders), folders.values(), strict=True):
-        one = read_results(folder)
-        rows.append(TableRow(name, one, one.metrics, one.intervals))
+        run = read_run(folder)
+        assert run.evaluation, "a folder of `find_runs` holds trained heads"
+        rows.append(TableRow(name, run, run.evaluation.metrics, run.evaluation.intervals))
     other = rows[list(folders).index(reference.resolve())] if reference else None
     if other is None:
         return rows, None
-    paired = (row if row is other else replace(row, paired=compare_runs(row.results, other.results)) for row in rows)
+    paired = (row if row is other else replace(row, paired=compare_runs(row.run, other.run)) for row in rows)
     return list(paired), other
 
 
@@ -79,24 +91,20 @@ def _names(folders: Iterable[Path]) -> list[str]:
 def baseline_rows(runs: Sequence[TableRow], other: TableRow | None) -> list[TableRow]:
     """A row for each baseline: one for all runs that have it with the same metrics on the same posts.
 
-    Predictions of baselines are not stored, so that only the tests of the named run against its own are known.
+    It is tested as its first owner that stored its predictions; runs of earlier versions did not.
     """
-    owned = ((name, one, row) for row in runs for name, one in row.results.baselines.items())
-    variants = grouped(((name, row.results.tested, repr(one)), row) for name, one, row in owned)
+    owned = ((name, one, row) for row in runs for name, one in row.scores.baselines.items())
+    variants = grouped(((name, row.run.tested, repr(one)), row) for name, one, row in owned)
     counts = Counter(name for name, *_ in variants)
     rows = []
     for (name, *_), owners in sorted(variants.items(), key=lambda item: list(counts).index(item[0][0])):
-        first = owners[0].results
-        found = other.results.tests.get(name) if other and any(row is other for row in owners) else None
-        paired = PairedRuns(_reversed(found), first.rows, "") if found else None
+        owner = next((row for row in owners if name in row.run.baselines), owners[0])
+        known = other is not None and name in owner.run.baselines
+        paired = compare_runs(owner.run, other.run, baseline=name) if known and other else None
         shown = f"{name} ({listed([row.name for row in owners])})" if counts[name] > 1 else name
-        rows.append(TableRow(shown, first, first.baselines[name], {}, paired))
+        intervals = owner.scores.baseline_intervals.get(name, {})
+        rows.append(TableRow(shown, owner.run, owner.scores.baselines[name], intervals, paired))
     return rows
-
-
-def _reversed(found: Comparison) -> Comparison:
-    difference = {name: -value for name, value in found.difference.items()}
-    return replace(found, difference=difference, only_head=found.only_other, only_other=found.only_head)
 
 
 def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...features.messages import notify
 from ...features.posts.samples import Corpus
+from ...features.progress import stage
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.store.locks import flush
@@ -28,8 +29,9 @@ from ..metrics.probabilities import mean_probabilities
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
 from ..metrics.tables import class_cells, interval_text, metric_cells
+from ..runs.folders import find_run
 from ..runs.run_predictions import load_run_features, run_logits
-from ..runs.runs import cache_of, find_run, load_run, rows_with, seen_contents
+from ..runs.runs import cache_of, load_run, rows_with, seen_contents
 
 RECORD = "test_evaluations.jsonl"
 
@@ -97,6 +99,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
         rows = rows[targets[rows] >= 0]
     if not len(rows):
         raise ValueError("no test post has a label that the run knows")
+    stage("predicting the test posts")
     truth = targets[rows]
     logits = [one[rows] for one in run_logits(run, features, device)]  # (n, K) each
     labels = mean_probabilities(logits).argmax(1)

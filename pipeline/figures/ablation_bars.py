@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ablation.results import AblationRow
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import metric_title
+from ..runs.results import AblationRow
+from ..runs.stored_run import Ablation, StoredRun
 from .bars import bar_chart
 from .chart import Chart
-from .stored import Ablation, StoredRun
 from .words import Words
 
 UNKNOWN = float("nan")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..metrics.statistics import Bin
+from ..runs.stored_run import StoredRun
 from .chart import GRID, Chart, colours, drawing, legend
-from .stored import StoredRun
 from .words import Words
 
 

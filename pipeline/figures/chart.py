@@ -60,7 +60,10 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it buil
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, the name of its files, its title and explanation, and the table of the numbers in it."""
+    """A figure, the name of its files, its title and explanation, and the table of the numbers in it.
+
+    A `wide` one takes the whole width of a page.
+    """
 
     name: str
     title: str
@@ -68,10 +71,11 @@ class Chart:
     figure: Figure
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
+    wide: bool = False
 
     def to_svg(self) -> str:
         """An SVG element for a page, whose text and grid take the page's colours."""
-        with _style({"svg.fonttype": "none", "svg.hashsalt": self.name}), warnings.catch_warnings():
+        with styled({"svg.fonttype": "none", "svg.hashsalt": self.name}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the browser has fonts of its own
             file = io.BytesIO()
             FigureCanvasSVG(self.figure).print_svg(file, metadata={"Date": None})  # type: ignore[no-untyped-call]
@@ -90,7 +94,7 @@ class Chart:
         """Write NAME.png, .svg, .pdf and .csv to a folder; say once which characters no installed font has."""
         make_folder(folder)
         content = {"csv": to_csv(self.header, self.rows).encode()}
-        with _style({"pdf.fonttype": 42, "svg.hashsalt": self.name}), warnings.catch_warnings(record=True) as caught:
+        with styled({"pdf.fonttype": 42, "svg.hashsalt": self.name}), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             content |= {kind: self._render(kind) for kind in FORMATS}
         if any("missing from" in str(one.message) for one in caught):
@@ -111,7 +115,8 @@ class Chart:
 
 
 @contextmanager
-def _style(more: Mapping[str, Any] = {}) -> Iterator[None]:
+def styled(more: Mapping[str, Any] = {}) -> Iterator[None]:
+    """Draw in the style of charts inside the block."""
     settings: Any = {**STYLE, "font.family": _fonts(), **more}
     with matplotlib.rc_context(settings):
         yield
@@ -132,7 +137,7 @@ def _fonts() -> list[str]:
 @contextmanager
 def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Figure, Axes]]:
     """A new figure (inches) and its axes, with the style of charts inside the block."""
-    with _style():
+    with styled():
         figure = Figure(figsize=(width, height))
         yield figure, figure.add_subplot()
 

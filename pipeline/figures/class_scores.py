@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..runs.stored_run import StoredRun
 from .bars import bar_chart
 from .chart import Chart, short
-from .stored import StoredRun
 from .words import Words
 
 SCORES = ("precision", "recall", "f1")

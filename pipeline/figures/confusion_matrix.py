@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
+from ..runs.stored_run import StoredRun
 from .chart import TEXT, WIDTH, Chart, drawing, short
-from .stored import StoredRun
 from .words import Words
 
 MOST = 12  # classes whose cells hold numbers

@@ -1,48 +1,61 @@
-"""Paired differences of stored runs on the test rows that they share."""
+"""Paired differences of stored runs from the first of them, on the test rows that both have, with their intervals."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from ..evaluation.paired_runs import PairedRuns, compare_runs
+from ..metrics.statistics import INTERVAL_METRICS
+from ..metrics.tables import metric_title
+from ..runs.results import p_text
+from ..runs.stored_run import StoredRun
+from .bars import bar_chart
+from .chart import Chart
+from .section import Table
+from .words import Words
 
-from ..metrics.scores import score
-from ..metrics.statistics import INTERVAL_METRICS, mcnemar, over_repeats
-from .stored import Predictions
-
-
-class Difference(NamedTuple):
-    """Metrics of one run minus those of another on `rows` common test rows, and the p of McNemar's test (mid-p).
-
-    Of several repeats, metrics are averaged, and p is twice the median p.
-    """
-
-    rows: int
-    metrics: dict[str, float]
-    mcnemar: float
+UNKNOWN = float("nan")
 
 
-def compare_predictions(one: Predictions, other: Predictions) -> Difference | None:
-    """Compare both on the posts, by id and repeat, that both tested with the same label; None where there is none."""
-    place = {post: row for row, post in enumerate(other.posts)}
-    classes = tuple(dict.fromkeys((*one.classes, *other.classes)))
-    codes = [np.array([classes.index(name) for name in found.classes], np.int64) for found in (one, other)]
-    pairs = [
-        (row, place[post])
-        for row, post in enumerate(one.posts)
-        if post in place and one.classes[one.truth[row]] == other.classes[other.truth[place[post]]]
-    ]
-    if not pairs:
-        return None
-    ours, theirs = np.array(pairs).T
-    truth = codes[0][one.truth[ours]]
-    predicted = codes[0][one.predicted[ours]], codes[1][other.predicted[theirs]]
-    repeats = np.array([one.posts[row][1] for row in ours])
-    masks: list[NDArray[np.bool_]] = [repeats == repeat for repeat in np.unique(repeats)]
-    scores = [[score(truth[rows], found[rows], classes) for found in predicted] for rows in masks]
-    return Difference(
-        len(pairs),
-        {name: float(np.mean([first[name] - second[name] for first, second in scores])) for name in INTERVAL_METRICS},
-        over_repeats([mcnemar(truth[rows], *(found[rows] for found in predicted)).mid for rows in masks]),
-    )
+def difference_table(runs: Sequence[StoredRun], words: Words) -> Table:
+    """Every other run minus the first: differences with 95 % intervals, and the p of both tests."""
+    rows = [[run.name, *_cells(found, words)] for run, found in _compared(runs)]
+    metrics = (words(metric_title(name)) for name in INTERVAL_METRICS)
+    header = [words("run"), *metrics, "McNemar p", words("corrected t p"), words("test rows")]
+    caption = words("Differences from {run} on the test rows that both have").format(run=runs[0].name)
+    return Table("differences", caption, header, rows)
+
+
+def difference_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
+    """One chart of the same differences; none where no run shares test rows with the first."""
+    compared = [(run.name, found.comparison) for run, found in _compared(runs) if found.comparison]
+    if not compared:
+        return []
+    bars, bounds = {}, {}
+    rows: list[list[object]] = []
+    for metric in INTERVAL_METRICS:
+        intervals = [one.intervals[metric] for _, one in compared]
+        ends = [(one.low, one.high) if one.reliable else (UNKNOWN, UNKNOWN) for one in intervals]
+        bars[words(metric_title(metric))] = [one.difference[metric] for _, one in compared]
+        bounds[words(metric_title(metric))] = ends
+        rows += [[name, metric, one.difference[metric], *end] for (name, one), end in zip(compared, ends, strict=True)]
+    figure = bar_chart([name for name, _ in compared], bars, axis=words("difference"), bounds=bounds)
+    title = words("Difference from {run}").format(run=runs[0].name)
+    caption = words("On the test rows that both have; the line is the 95 % interval by the bootstrap.")
+    return [Chart("differences", title, caption, figure, ["run", "metric", "difference", "low", "high"], rows)]
+
+
+def _compared(runs: Sequence[StoredRun]) -> list[tuple[StoredRun, PairedRuns]]:
+    return [(run, compare_runs(run, runs[0])) for run in runs[1:]]
+
+
+def _cells(found: PairedRuns, words: Words) -> list[str]:
+    one = found.comparison
+    if one is None:
+        return [*["–"] * (len(INTERVAL_METRICS) + 2), "0"]
+    texts = []
+    for metric in INTERVAL_METRICS:
+        interval = one.intervals[metric]
+        bounds = f" [{interval.low:+.3f}, {interval.high:+.3f}]" if interval.reliable else ""
+        texts.append(f"{one.difference[metric]:+.3f}{bounds}")
+    return [*texts, p_text(one.mcnemar), p_text(one.corrected_t["accuracy"]), str(found.posts)]

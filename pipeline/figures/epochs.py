@@ -1,4 +1,4 @@
-"""Loss and metric over epochs: mean and deviation over folds, training rows solid, validation rows dotted."""
+"""Loss, metric and learning rate over epochs: mean and deviation over folds; validation rows dotted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..metrics.tables import metric_title
+from ..runs.stored_run import StoredRun
 from .chart import Chart, colours, drawing, legend
-from .stored import StoredRun
 from .words import Words
 
 PARTS = {"train": ("training", "-"), "valid": ("validation", ":")}
+RATE = "lr"  # the only column that belongs to neither
+NAMES = {RATE: "learning rate"}
 
 
-def epoch_charts(runs: Sequence[StoredRun], words: Words, metrics: Sequence[str] = ("loss", "macro_f1")) -> list[Chart]:
-    """One chart per metric with the runs that store it."""
+def epoch_charts(runs: Sequence[StoredRun], words: Words, metrics: Sequence[str]) -> list[Chart]:
+    """One chart per metric, or for `lr` the learning rate, with the runs that store it."""
     charts = (_epoch_chart([run for run in runs if run.history], metric, words) for metric in metrics)
     return [chart for chart in charts if chart]
 
@@ -27,8 +29,8 @@ def _epoch_chart(runs: Sequence[StoredRun], metric: str, words: Words) -> Chart 
     handles, labels = [], []
     with drawing() as (figure, axes):
         for run, colour in zip(runs, colours(len(runs)), strict=True):
-            for number, (part, (name, line)) in enumerate(PARTS.items()):
-                epochs, means, deviations, counts = _over_epochs(run, f"{part}_{metric}")
+            for number, (column, part, name, line) in enumerate(_lines(metric)):
+                epochs, means, deviations, counts = _over_epochs(run, column)
                 if not len(epochs):
                     continue
                 shade = colours(2)[number] if len(runs) == 1 else colour
@@ -41,17 +43,26 @@ def _epoch_chart(runs: Sequence[StoredRun], metric: str, words: Words) -> Chart 
         if not handles:
             return None
         axes.set_xlabel(words("epoch"))
-        axes.set_ylabel(words(metric_title(metric)))
+        axes.set_ylabel(title := words(NAMES.get(metric) or metric_title(metric)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(axes, handles, labels, columns=2)
     return Chart(
         f"epochs-{metric}",
-        words("{metric} over epochs").format(metric=words(metric_title(metric))),
-        words("Mean over the heads of all folds that still train; the band is one standard deviation."),
+        words("{metric} over epochs").format(metric=title),
+        words("At the last step of each epoch; mean over the heads of all folds.")
+        if metric == RATE
+        else words("Mean over the heads of all folds that still train; the band is one standard deviation."),
         figure,
         ["run", "rows", "epoch", "mean", "std", "heads"],
         rows,
     )
+
+
+def _lines(metric: str) -> list[tuple[str, str, str, str]]:
+    """The column, rows, name and style of each line of a metric."""
+    if metric == RATE:
+        return [(RATE, "train", "learning rate", "-")]
+    return [(f"{part}_{metric}", part, *style) for part, style in PARTS.items()]
 
 
 def _over_epochs(run: StoredRun, column: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64], list[int]]:

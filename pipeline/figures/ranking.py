@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
+from ..runs.stored_run import StoredRun
 from .chart import GRID, Chart, colours, drawing, legend
-from .stored import StoredRun
 from .words import Words
 
 Drawn = tuple[str, NDArray[np.float64], NDArray[np.float64]]  # the score as text, x and y of the points
@@ -74,5 +74,5 @@ def _draw(curves: Curves, draw: Callable[..., Drawn], axes: Any) -> list[list[ob
         axes.lines[-1].set_color(colour)
         labels.append(f"{name}: {score}")
         rows += [[name, *point] for point in zip(*points, strict=True)]
-    legend(axes, handles, labels)
+    legend(axes, handles, labels, columns=2)
     return rows

@@ -1,4 +1,4 @@
-"""`msa report`: the page of one or several stored runs, and its figures as files."""
+"""`msa report`: the page of one or several stored runs, its figures and tables as files, and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,49 +7,78 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...features.progress import stage
 from ...features.store.durable import make_folder, write_atomic
 from ..runs.destination import check_writable
-from .page import make_sections, render_page
-from .stored import read_runs
+from ..runs.stored_run import read_runs
+from .facts import settings_table
+from .markdown import render_markdown
+from .page import render_page
+from .section import Shown
+from .sections import make_sections
 from .words import Language, Words
 
-FILE = "report.html"
+FILE, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and the files of its figures."""
+    """The page, the files of its figures and tables, and the Markdown."""
 
     path: Path
     figures: list[Path]
+    markdown: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {"report": str(self.path), "figures": [str(path) for path in self.figures]}
+        found = {"report": str(self.path), "figures": [str(path) for path in self.figures]}
+        return found | ({"markdown": str(self.markdown)} if self.markdown else {})
 
     def to_text(self) -> str:
-        """Where both are."""
-        where = f"{len(self.figures)} files of figures: {self.figures[0].parent}\n" if self.figures else ""
-        return f"{where}report: {self.path}"
+        """Where they are."""
+        lines = [f"{len(self.figures)} files of figures and tables: {self.figures[0].parent}"] if self.figures else []
+        lines += [f"markdown: {self.markdown}"] if self.markdown else []
+        return "\n".join([*lines, f"report: {self.path}"])
 
 
 def write_report(
-    paths: Sequence[Path], *, out: Path | None = None, figures: Path | None = None, language: Language = "auto"
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    figures: Path | None = None,
+    markdown: Path | None = None,
+    language: Language = "auto",
+    shown: Shown | None = None,
 ) -> Report:
-    """Write the page of these runs to `out`, and each figure to the folder `figures` as PNG, SVG, PDF and CSV.
+    """Write the page of these runs to `out`, each figure to the folder `figures` as PNG, SVG, PDF and CSV, each table
+    there as CSV, Markdown and LaTeX, and the skeleton of a written report to the file or folder `markdown`.
 
-    Without `out`, the page of one run is `report.html` in its folder, that of several `report.html` in this one.
-    Raises ValueError where a run is missing or damaged, or the files cannot be written.
+    Without `out`, the page of one run is `report.html` in its folder, that of several `report.html` in this one. With
+    `markdown` alone, the figures are in a folder beside it. Raises ValueError where a run is missing or damaged, or the
+    files cannot be written.
     """
+    stage("drawing the report")
     runs, words = read_runs(paths), Words(language)
     out = out or (runs[0].path / FILE if len(runs) == 1 else Path(FILE))
     if out.is_dir():
         raise ValueError(f"--out {out}: a folder; give a file, as {out / FILE}")
     check_writable(out.parent, "--out")
+    if markdown:
+        markdown = markdown / MARKDOWN if markdown.is_dir() or not markdown.suffix else markdown
+        figures = figures or markdown.parent / FIGURES
+        check_writable(markdown.parent, "--markdown")
     if figures:
         check_writable(figures, "--figures")
-    sections = make_sections(runs, words)
+    sections = make_sections(runs, words, shown)
     make_folder(out.parent)
     write_atomic(out, render_page(runs, sections, words).encode("utf-8", "backslashreplace"))
-    charts = [chart for section in sections for chart in section.charts]
-    return Report(out, [path for chart in charts for path in chart.write(figures)] if figures else [])
+    files: list[Path] = []
+    if figures:
+        tables = [table for section in sections for table in section.tables]
+        parts = [chart for section in sections for chart in section.charts], tables, [settings_table(runs, words)]
+        files = [path for part in parts for one in part if one for path in one.write(figures)]
+    if markdown and figures:
+        make_folder(markdown.parent)
+        text = render_markdown(runs, sections, words, figures=figures, file=markdown)
+        write_atomic(markdown, text.encode("utf-8", "backslashreplace"))
+    return Report(out, files, markdown)

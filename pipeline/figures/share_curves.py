@@ -9,8 +9,8 @@ from matplotlib.ticker import PercentFormatter
 
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import metric_title
+from ..runs.stored_run import StoredRun
 from .chart import Chart, colours, drawing, legend
-from .stored import StoredRun
 from .words import Words
 
 

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import metric_title
+from ..runs.stored_run import StoredRun
 from .bars import bar_chart
 from .chart import Chart
-from .stored import StoredRun
 from .words import Words
 
 
 def systems(runs: Sequence[StoredRun]) -> dict[str, Summary]:
-    """The metrics of the head of each run, and of the baselines where there is one run."""
+    """The metrics of the head of each run; of one run, or one sweep, those of the baselines, too."""
     evaluated = [(run.name, run.evaluation) for run in runs if run.evaluation]
     if len(evaluated) == 1:
         found = evaluated[0][1]
         return {found.fusion: found.metrics} | found.baselines
+    if len(runs) == 1 and runs[0].sweep:
+        winner: dict[str, Summary] = {"winner": runs[0].sweep["outer"]["metrics"]}
+        return winner | runs[0].sweep["baselines"]
     return {name: found.metrics for name, found in evaluated}
 
 
 def system_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
-    """One chart; none where no run is evaluated."""
+    """One chart; none where nothing is evaluated."""
     found = systems(runs)
     if not found:
         return []

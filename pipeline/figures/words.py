@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from .explanation_words import EXPLANATION_WORDS
+from ..explanation import chinese
 
 Language = Literal["auto", "en", "zh"]
 CHINESE = {
@@ -79,7 +79,6 @@ CHINESE = {
     "folds": "折数",
     "repeats": "重复次数",
     "encoders": "编码器",
-    "written": "写入时间",
     "run": "运行",
     "runs": "运行",
     "head": "融合头",
@@ -103,8 +102,73 @@ CHINESE = {
     "Made by {program}; nothing on this page leaves it or comes from elsewhere.": (
         "由 {program} 生成；本页不加载任何外部内容，也不向外发送数据。"
     ),
-    **EXPLANATION_WORDS,
+    "learning rate": "学习率",
+    "At the last step of each epoch; mean over the heads of all folds.": "每轮最后一步的学习率；各折各头的均值。",
+    "batch": "批次",
+    "running mean": "滑动平均",
+    "Loss over batches": "损失随批次的变化",
+    "Training loss of each batch of the first fold's head, and its running mean.": (
+        "第一折的头在每个批次上的训练损失及其滑动平均。"
+    ),
+    "Optimization": "优化过程",
+    "Difference from {run}": "与 {run} 之差",
+    "On the test rows that both have; the line is the 95 % interval by the bootstrap.": (
+        "在共同的测试行上；线段为自助法 95 % 置信区间。"
+    ),
+    "{metric} by {setting}": "不同 {setting} 的{metric}",
+    "The best of each pair of settings.": "每对取值中最好的一个。",
+    " In brackets: pruned before the last epoch.": "括号内：在最后一轮之前被剪枝。",
+    "Sweep": "超参数搜索",
+    "Winner and baselines": "最优设置与基线",
+    "winner": "最优设置",
+    "of the winner on posts that no choice has seen": "最优设置在未参与选择的帖子上",
+    "Importance of each setting": "各超参数的重要性",
+    "share of the variance": "方差占比",
+    "Inner-fold {metric} of every trial after {epochs} epochs, which all of them trained for.": (
+        "所有试验都训练到的第 {epochs} 轮之后，内层各折的{metric}。"
+    ),
+    "Parallel coordinates": "平行坐标图",
+    "Loss over epochs by settings": "不同设置下损失随轮次的变化",
+    "Mean over inner folds; training solid, validation dotted. At most the best {count} trials.": (
+        "内层各折的均值；实线为训练，点线为验证。最多显示最好的 {count} 次试验。"
+    ),
+    "{trials} trials on {folds} inner folds: {complete} complete, {pruned} pruned, {failed} failed.": (
+        "{trials} 次试验，{folds} 个内层折：{complete} 次完成，{pruned} 次剪枝，{failed} 次失败。"
+    ),
+    "Shown is the sweep {name} alone.": "仅显示搜索 {name}。",
+    "Leaderboard: the best {count} trials on the inner folds": "排行榜：内层折上最好的 {count} 次试验",
+    "trial": "试验",
+    "state": "状态",
+    "complete": "完成",
+    "pruned": "剪枝",
+    "epochs": "轮数",
+    "Cost": "成本",
+    "Extraction is paid once, for all heads; seconds are those of one process.": (
+        "特征提取只需一次，供所有头使用；秒数按单个进程计。"
+    ),
+    "what": "项目",
+    "number": "数量",
+    "seconds": "秒",
+    "seconds each": "每个秒数",
+    "extraction": "特征提取",
+    "extraction of {modality}: {encoders}": "{modality}特征提取：{encoders}",
+    "heads of {run}": "{run} 的头",
+    "data": "数据",
+    "{count} posts": "{count} 条帖子",
+    "date": "日期",
+    "version": "版本",
+    "Task and data": "任务与数据",
+    "Method": "方法",
+    "Results": "结果",
+    "Discussion": "讨论",
+    "Reproduction": "复现",
+    "which question, which posts, which labels": "要回答的问题、使用的帖子、标签",
+    "encoders, fusion, training, and why": "编码器、融合方式、训练方法及其理由",
+    "what is seen here, and what follows from it": "这里看到了什么，由此得出什么",
+    "limits, errors, what to try next": "局限、错误分析、下一步的尝试",
+    **chinese.CHINESE,
 }
+ENGLISH = {"macro f1": "macro F1", "weighted f1": "weighted F1", "f1": "F1", "mcc": "MCC"}
 
 
 class Words:
@@ -114,7 +178,7 @@ class Words:
         self.language = _by_locale() if language == "auto" else language
 
     def __call__(self, text: str) -> str:
-        return CHINESE.get(text, text) if self.language == "zh" else text
+        return (CHINESE if self.language == "zh" else ENGLISH).get(text, text)
 
 
 def _by_locale() -> Literal["en", "zh"]:

@@ -22,6 +22,7 @@ from ...features.encoders.zoo import open_encoder
 from ...features.messages import notify
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
+from ...features.progress import stage
 from ...features.spec import MODALITIES, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import write_json
@@ -35,7 +36,7 @@ from ..data.split_notices import describe_split
 from ..data.test_posts import mark_test_posts
 from ..runs.destination import check_writable
 from ..training.loop import training_threads
-from .tune import EncoderInputs, EpochDone, TunedWeights, fit_encoder
+from .tune import EncoderInputs, TunedWeights, fit_encoder
 
 COLUMNS = ("loss", "accuracy", "macro_f1")
 
@@ -83,7 +84,6 @@ def finetune(
     near_duplicates: bool = False,
     config: TuneConfig = TuneConfig(),
     device: str = "auto",
-    done: EpochDone = lambda epoch, total: None,
 ) -> Finetuned:
     """Fit an encoder with a linear classifier to the training rows of fold `fold`; write the best epoch to `out`.
 
@@ -107,9 +107,10 @@ def finetune(
         raise ValueError(f"--fold {fold} is not there, wanted 0 to {len(made) - 1}; add --folds {fold + 1} or more")
     place = pick_device(device)
     with training_threads(available_cores() if place == "cpu" else torch.get_num_threads()):
+        stage("loading model")
         encoder: Any = source.load(Runtime(place, "torch"))
         rows = EncoderInputs(corpus, contents, encoder, modality, options.clean)
-        trained = fit_encoder(encoder, rows, corpus.labels, made[fold], config, place, done)
+        trained = fit_encoder(encoder, rows, corpus.labels, made[fold], config, place)
     record = TunedRecord(
         base=absolute_name(name),
         modality=modality,

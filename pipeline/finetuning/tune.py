@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from ...features.extraction.embed import decode
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.posts.text import clean_text
+from ...features.progress import detail, stage, step
 from ...features.spec import BadItem, Clean, EncoderSpec, Modality
 from ..config.tune_config import TuneConfig
 from ..data.split import Fold
@@ -28,8 +29,6 @@ from ..metrics.scores import score
 from ..training.loop import EpochRecord, TrainingState
 from ..training.losses import Loss, class_weights
 from ..training.optimizer import decay_groups
-
-EpochDone = Callable[[int, int], None]
 
 
 class Tunable(Protocol):
@@ -97,7 +96,6 @@ def fit_encoder(
     fold: Fold,
     config: TuneConfig,
     device: str,
-    done: EpochDone,
 ) -> TunedWeights:
     """Train tower and classifier on `fold.train`, choose the epoch on `fold.valid`. The global random state stays."""
     train, valid = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.valid))
@@ -106,6 +104,7 @@ def fit_encoder(
     labels = torch.tensor([-1 if s.label is None else classes.index(s.label) for s in rows.corpus.samples])
     weight = class_weights(labels[train], len(classes)).to(device) if config.balance == "weights" else None
     tower, loss = encoder.tower.requires_grad_(True), Loss(weight=weight)
+    stage(f"fine-tuning {encoder.specs[0].name}")
     gpus = [device] if device.startswith("cuda") else []
     with torch.random.fork_rng(gpus), ThreadPoolExecutor(available_cores()) as pool:
         torch.manual_seed(config.seed)
@@ -114,7 +113,10 @@ def fit_encoder(
         steps = math.ceil(len(train) / config.batch_size) * config.epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
 
+        seen = 0
+
         def epoch(order: NDArray[np.int64], *, learn: bool) -> dict[str, float]:
+            nonlocal seen
             _mode(model, learn)
             total, truths, predictions = 0.0, [], []
             with torch.set_grad_enabled(learn):
@@ -130,6 +132,8 @@ def fit_encoder(
                         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.clip)
                         optimizer.step()
                         schedule.step()
+                    seen += len(some)
+                    step("posts", seen, (len(train) + len(valid)) * config.epochs, "posts")
                     total += float(value.detach()) * len(some)
                     truths.append(truth.cpu())
                     predictions.append(logits.detach().argmax(1).cpu())
@@ -149,7 +153,8 @@ def fit_encoder(
             seconds = time.perf_counter() - started
             if state.add(EpochRecord(number, trained, epoch(valid, learn=False), rate, seconds)):
                 weights = copy.deepcopy(tower.backbone.model.state_dict())
-            done(number, config.epochs)
+            figures = f"loss {trained['loss']:.3f} · validation loss {state.history[-1].valid['loss']:.3f}"
+            detail(f"epoch {number}/{config.epochs} · {figures}")
     speed = len(train) * len(state.history) / sum(record.seconds for record in state.history)
     history = [record.valid for record in state.history]
     return TunedWeights(weights, history, state.best_epoch, len(train), len(valid), round(speed, 2))

@@ -106,9 +106,9 @@ class FusedTraining:
         of_views = [logits_of(modules, weights, view, where).cpu().numpy() for view in views]
         return [list(own) for own in zip(*of_views, strict=True)]
 
-    def seconds(self, number: int) -> float:
-        """The time that a head has trained for: its share of each epoch."""
-        return sum(record.seconds for record in self.heads[number].state.history)
+    def history(self, number: int) -> list[EpochRecord]:
+        """The epochs of a head; the seconds of each are its share of the time."""
+        return self.heads[number].state.history
 
     def _train_epoch(self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs]) -> None:
         started = time.perf_counter()

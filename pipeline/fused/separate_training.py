@@ -17,7 +17,7 @@ from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
 from ..data.split import Fold
 from ..training.checkpointing import Checkpointer
-from ..training.loop import FitResult, Rows, fit
+from ..training.loop import EpochRecord, FitResult, Rows, fit
 from ..training.predictions import view_logits
 
 
@@ -66,10 +66,10 @@ class SeparateTraining:
         """Logits (n, K) of `rows` on each of the views by each of these heads."""
         return [view_logits([self.finish(number, inputs)[0]], views, rows) for number in numbers]
 
-    def seconds(self, number: int) -> float:
-        """The time that a head has trained for."""
+    def history(self, number: int) -> list[EpochRecord]:
+        """The epochs of a head."""
         trained = self.trained[number]
-        return sum(record.seconds for record in trained[1].history) if trained else 0.0
+        return trained[1].history if trained else []
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...features.store.durable import existing, new_folder, remove_stale_temporaries
-from .runs import check_name, free_name
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless this can be the name of a folder in another one."""
+    if not name.strip() or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"--name wants a plain file name, as gated-2; got {name!r}")
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """Make and return `folder/name`, with -2, -3 … appended where that is taken: no run replaces another."""
+    check_name(name)
+    number, path = 1, folder / name
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = folder / f"{name}-{number}"
 
 
 def check_destination(runs: Path, name: str) -> None:

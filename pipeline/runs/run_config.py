@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.json_files import read_json
 from ...features.store.stored_paths import read_path
-from ...heads.base import Dims
 from ..config.data_config import DataConfig, read_split
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from .folders import CONFIG
 
-CONFIG, NAME, REMEDY = "config.json", "a run's configuration", "train again"
+if TYPE_CHECKING:  # results of a run are read without torch
+    from ...heads.base import Dims
+
+NAME, REMEDY = "a run's configuration", "train again"
 Specs = dict[Modality, tuple[EncoderSpec, ...]]
 
 

@@ -28,9 +28,10 @@ from ..data.split import Content, Posts, describe_folds
 from ..data.test_posts import read_test_sets
 from ..metrics.probabilities import mean_probabilities
 from ..training.folds import FoldResult
+from .batch_losses import batches_csv
 from .checkpoint import load_heads, save_heads
+from .folders import CONFIG, find_run
 from .run_config import (
-    CONFIG,
     REMEDY,
     check_widths,
     describe_specs,
@@ -42,8 +43,6 @@ from .run_config import (
     read_temperatures,
     reading,
 )
-
-SHOWN = 8  # names of runs in a message
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,6 @@ class Run:
         return [spec for side in (*self.specs.values(), *self.views) for spec in side]
 
 
-def check_name(name: str) -> None:
-    """Raise ValueError unless this can be the name of a folder in another one."""
-    if not name.strip() or Path(name).name != name or name.startswith("."):
-        raise ValueError(f"--name wants a plain file name, as gated-2; got {name!r}")
-
-
-def free_name(folder: Path, name: str) -> Path:
-    """Make and return `folder/name`, with -2, -3 … appended where that is taken: no run replaces another."""
-    check_name(name)
-    number, path = 1, folder / name
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-            path = folder / f"{name}-{number}"
-
-
 def save_run(
     path: Path,
     *,
@@ -107,10 +87,13 @@ def save_run(
     temperatures: Sequence[float],
     others: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    baselines: Mapping[str, Sequence[NDArray[np.int64]]],
+    made: Mapping[str, Any],
 ) -> None:
     """Write a run to `path`, an empty folder from `free_name`, all at once.
 
-    `temperatures` are those of the folds, `others` further settings that `read_settings` returns.
+    `temperatures` are those of the folds, `others` further settings that `read_settings` returns, `baselines`
+    predictions (n,) of other systems for each fold's test rows; `made` is from `describe_made`.
     """
     with new_folder(path) as temp:
         head = results[0].heads[0]
@@ -128,7 +111,9 @@ def save_run(
             "split": data_config.split,
             "test_sets": [one.path.name for one in read_test_sets(data_config.cache / "splits")],
             "others": dict(others),
+            "made": dict(made),
             "temperatures": list(temperatures),
+            "extract_seconds": table.seconds,
             "cache": stored_path(data_config.cache, path),
             "encoders": {modality: describe_specs(specs) for modality, specs in table.specs.items()},
             "views": [describe_specs(view.specs) for view in table.image.views] if table.image else [],
@@ -137,36 +122,15 @@ def save_run(
         for name, content in (("config", described), ("split", split), ("metrics", metrics)):
             write_json(temp / f"{name}.json", content)
         write_atomic(temp / "history.csv", history_csv(results).encode())
+        write_atomic(temp / "batches.csv", batches_csv(results).encode())
         write_atomic(temp / "predictions.csv", predictions_csv(table, results, temperatures).encode())
+        write_atomic(temp / "baselines.csv", baselines_csv(table, results, baselines).encode())
         extras = {
             f"fold{number}.{modality}.basis": basis
             for number, result in enumerate(results)
             for modality, basis in result.reductions.items()
         }
         save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
-
-
-def find_run(path: Path) -> Path:
-    """The run folder itself, or the newest run of a folder of runs. ValueError where there is no run."""
-    return find_runs(path)[-1]
-
-
-def find_runs(path: Path) -> list[Path]:
-    """The run folder itself, or all runs of a folder of runs, oldest first. ValueError where there is no run."""
-    if (path / CONFIG).is_file():
-        return [path]
-    if inside := _whole_runs(path):
-        return inside
-    names = sorted(run.name for run in _whole_runs(path.parent))
-    known = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    raise ValueError(f"{path} is not a run folder; runs in {path.parent}: {known or 'none'}")
-
-
-def _whole_runs(folder: Path) -> list[Path]:
-    """Run folders in a folder, oldest first; those still being written begin with a dot."""
-    found = folder.glob(f"*/{CONFIG}")
-    configs = [file for file in found if file.is_file() and not file.parent.name.startswith(".")]
-    return [file.parent for file in sorted(configs, key=lambda file: file.stat().st_mtime_ns)]
 
 
 def load_run(path: Path) -> Run:
@@ -272,6 +236,18 @@ def predictions_csv(table: CachedFeatures, results: Sequence[FoldResult], temper
             lines.append([name, result.fold.repeat, number, label, best, *rounded(probabilities)])
     own = ["id", "repeat", "fold", "label", "predicted"]
     return to_csv([*own, *class_columns(own, table.classes)], lines)
+
+
+def baselines_csv(
+    table: CachedFeatures, results: Sequence[FoldResult], baselines: Mapping[str, Sequence[NDArray[np.int64]]]
+) -> str:
+    """One line per test row: id, repeat, fold, true label, and the predicted label of each baseline."""
+    lines = [
+        [table.posts.ids[row], result.fold.repeat, number, table.posts.labels[row], *(table.classes[n] for n in found)]
+        for number, result in enumerate(results)
+        for row, *found in zip(result.fold.test, *(one[number] for one in baselines.values()), strict=True)
+    ]
+    return to_csv(["id", "repeat", "fold", "label", *baselines], lines)
 
 
 def rounded(probabilities: NDArray[np.float64]) -> list[float]:

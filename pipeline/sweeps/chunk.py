@@ -16,6 +16,7 @@ from ..data.split import Fold
 from ..fused.training import Training, begin_training
 from ..training.fold_inputs import FoldInputs, InputsCache
 from ..training.jobs import Experiment, HeadJob, new_head
+from ..training.loop import EpochRecord
 
 
 class TrialHead(NamedTuple):
@@ -27,10 +28,14 @@ class TrialHead(NamedTuple):
 
 
 class HeadResult(NamedTuple):
-    """A head at a rung: logits (n, K) of its fold's test rows on each view, and the seconds that it has trained for."""
+    """A head at a rung: logits (n, K) of its fold's test rows on each view, the seconds that it has trained for.
+
+    `losses` are its losses on the training and on the validation rows after each epoch.
+    """
 
     logits: list[NDArray[np.float32]]
     seconds: float
+    losses: list[tuple[float, float]]
 
 
 Result = HeadResult | ValueError  # an error is why the head cannot be trained
@@ -99,9 +104,14 @@ class Chunk:
             views = inputs.prediction_views(self.heads[group[0]].experiment.config)
             numbers = [self.numbers[at] for at in group]
             logits = self.training.logits(numbers, inputs.inputs, views, self.folds[fold].test)
-            seconds = map(self.training.seconds, numbers)
-            results += zip(group, map(HeadResult, logits, seconds), strict=True)
+            histories = map(self.training.history, numbers)
+            results += zip(group, map(_result, logits, histories), strict=True)
         return results
+
+
+def _result(logits: list[NDArray[np.float32]], history: Sequence[EpochRecord]) -> HeadResult:
+    losses = [(record.train["loss"], record.valid["loss"]) for record in history]
+    return HeadResult(logits, sum(record.seconds for record in history), losses)
 
 
 class Work(NamedTuple):

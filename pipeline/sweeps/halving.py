@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Literal, NamedTuple
 
 from ..data.cached_features import CachedFeatures
@@ -15,12 +15,12 @@ from ..fused.chunks import plan_chunks
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import METRICS, score
 from ..training.jobs import Experiment
-from .chunk import Chunk, HeadResult, TrialHead, Work
+from .chunk import Chunk, HeadResult, Result, Trained, TrialHead, Work
 from .engine import Engine
 from .study import Study, TrialRow
+from .sweep_progress import SweepProgress, survivors
 
 LEAST = 2  # epochs before the first rung; one is mostly warm-up
-FEWEST = 3  # trials that go on: which of them is the best, an early rung cannot tell
 
 
 class Entry(NamedTuple):
@@ -47,11 +47,21 @@ def rungs_of(epochs: int, halving: int) -> list[int]:
     return [*rungs, epochs]
 
 
+def mean_losses(losses: Sequence[Sequence[tuple[float, float]]]) -> dict[str, list[float]]:
+    """The losses on training and on validation rows, by epoch: means over the heads that trained so long."""
+    epochs = range(max(map(len, losses)))
+    heads = [[one[epoch] for one in losses if epoch < len(one)] for epoch in epochs]
+    return {
+        part: [round(math.fsum(pair[place] for pair in found) / len(found), 5) for found in heads]
+        for place, part in enumerate(("train", "valid"))
+    }
+
+
 @dataclass
 class Halving:
     """One batch of trials of a study, by their indices, on the inner folds.
 
-    `largest` limits the heads of a chunk (1: nothing is fused). `ended` is called with each trial that ends.
+    `largest` limits the heads of a chunk (1: nothing is fused). `progress` is told what happens.
     """
 
     study: Study
@@ -60,7 +70,7 @@ class Halving:
     rungs: Sequence[int]
     engine: Engine
     largest: int | None
-    ended: Callable[[TrialRow], None]
+    progress: SweepProgress
     chunks: dict[int, list[Chunk]] = field(default_factory=lambda: defaultdict(list))  # of each trial
     pruned: list[TrialRow] = field(default_factory=list)  # still to be stored
     plan: str = ""  # of the first rung
@@ -69,12 +79,12 @@ class Halving:
         """Train, compare and store, until every trial has ended."""
         active = [entry.row for entry in self.entries.values()]
         for rung in self.rungs:
+            self.progress.begin_rung(rung)
             self._train_to(rung, [row for row in active if rung not in row.values and row.state == "running"])
             reached = sorted(
                 (row for row in active if rung in row.values), key=lambda row: (-row.values[rung], row.index)
             )
-            everyone = rung == self.rungs[-1] or not self.study.search.halving
-            kept = len(reached) if everyone else max(FEWEST, -(-len(reached) // self.study.search.halving))
+            kept = len(reached) if rung == self.rungs[-1] else survivors(len(reached), self.study.search.halving)
             active, self.pruned = reached[:kept], reached[kept:]
         self._prune()
         for row in active:
@@ -86,13 +96,15 @@ class Halving:
         heads: dict[tuple[int, int], dict[int, HeadResult]] = defaultdict(dict)  # of a trial on a fold, by member
         metrics: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)  # of a trial, by fold
         seconds: dict[int, float] = defaultdict(float)
+        losses: dict[int, list[list[tuple[float, float]]]] = defaultdict(list)
         with closing(self.engine.train_to(rung, self._work(rows))) as chunks:
-            for (index, experiment, job), result in chain.from_iterable(chunks):
+            for (index, experiment, job), result in self._counted(chunks):
                 self._prune()
                 if isinstance(result, ValueError):
                     errors[index] = result
                     continue
                 seconds[index] += result.seconds
+                losses[index].append(result.losses)
                 table, members = self.entries[index].table, heads[index, job.fold]
                 members[job.member] = result
                 if len(members) < experiment.config.ensemble_size:
@@ -101,29 +113,44 @@ class Halving:
                 truth = table.targets()[self.folds[job.fold].test]
                 metrics[index][job.fold] = score(truth, logits.argmax(1), table.classes)
                 if len(metrics[index]) == len(self.folds):
-                    self._store(index, rung, [one for _, one in sorted(metrics[index].items())], seconds[index])
+                    scores = [one for _, one in sorted(metrics[index].items())]
+                    self._store(index, rung, scores, seconds[index], losses[index])
         self._prune()
         for index, error in sorted(errors.items()):
             self._end(self.entries[index].row, "fail", str(error))
+
+    def _counted(self, chunks: Trained) -> Iterator[tuple[TrialHead, Result]]:
+        for results in chunks:
+            self.progress.trained(len(results))
+            yield from results
 
     def _prune(self) -> None:
         """Store that the worst trials of the last rung have ended, while the others already train."""
         while self.pruned:
             self._end(self.pruned.pop(0), "pruned")
 
-    def _store(self, index: int, rung: int, metrics: Sequence[dict[str, float]], seconds: float) -> None:
+    def _store(
+        self,
+        index: int,
+        rung: int,
+        metrics: Sequence[dict[str, float]],
+        seconds: float,
+        losses: Sequence[Sequence[tuple[float, float]]],
+    ) -> None:
         """Store a trial's mean over the folds."""
         mean = {name: sum(one[name] for one in metrics) / len(metrics) for name in METRICS}
         row, table, experiment = self.entries[index]
         heads = len(self.folds) * experiment.config.ensemble_size
         costs = {"seconds": seconds / heads, "extract_seconds": table.extract_seconds}
-        self.study.report(row, rung, mean[self.study.search.metric], {"metrics": mean} | costs)
+        notes = {"metrics": mean, "losses": mean_losses(losses)} | costs
+        self.study.report(row, rung, mean[self.study.search.metric], notes)
+        self.progress.scored(row)
 
     def _end(self, row: TrialRow, state: Literal["complete", "pruned", "fail"], error: str = "") -> None:
         if row.state == "running":
             self.chunks.pop(row.index, None)
             self.study.end(row, state, error)
-            self.ended(row)
+            self.progress.end()
 
     def _work(self, rows: Sequence[TrialRow]) -> list[Work]:
         """The chunks that hold these trials' heads, new ones where there are none."""

@@ -128,6 +128,7 @@ def leaderboard(rows: Sequence[Sequence[TrialRow]]) -> list[dict[str, Any]]:
             "extract_seconds": row.notes.get("extract_seconds"),
             "head_seconds": row.notes.get("seconds"),
             "metrics": row.notes.get("metrics"),
+            "losses": row.notes.get("losses"),
             "error": row.notes.get("error"),
             "point": row.point,
         }

@@ -10,8 +10,8 @@ from ...features.store.json_files import check_format, malformed, read_object
 from ...features.store.stored_paths import read_path
 from ..config.data_config import DataConfig, read_split
 from ..config.train_config import TrainConfig
+from ..runs.folders import find_run
 from ..runs.run_config import Settings, read_head, read_settings
-from ..runs.runs import find_run
 from .leaderboard import FORMAT
 from .space import Point, apply_point, encoders_of
 

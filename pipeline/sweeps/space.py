@@ -130,6 +130,11 @@ def read_space(
     return Space(names)
 
 
+def stored_space(stored: Mapping[str, Any]) -> Space:
+    """The space that `Space.to_dict` describes."""
+    return Space({name: _read_values(name, values) for name, values in stored.items()})
+
+
 def read_fusions(given: str | Sequence[str]) -> list[str]:
     """The heads that `gated,concat`, or a list of such texts, names. `all` and its like stand for several."""
     names = [str(one) for one in given] if isinstance(given, list | tuple) else str(given).split(",")

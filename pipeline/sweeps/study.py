@@ -134,16 +134,7 @@ class Study:
             trial = own.ask()
         else:
             trial = FixedTrial(self.points[index] if self.search.sampler == "grid" else self._random(index))
-        fusion = trial.suggest_categorical("fusion", self.space.fusions(self.fusion))
-        for name in self.space.names_for(fusion):
-            values = self.space.names[name]
-            if not isinstance(values, Range):
-                trial.suggest_categorical(name, values)
-            elif values.whole:
-                trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
-            else:
-                trial.suggest_float(name, values.low, values.high, log=values.log)
-        return dict(trial.params), dict(trial.distributions)
+        return suggest(trial, self.space, self.fusion)
 
     def _random(self, index: int) -> dict[str, Value]:
         draw = np.random.default_rng([self.seed, index])
@@ -154,6 +145,22 @@ class Study:
 
         fusion = str(pick(self.space.fusions(self.fusion)))
         return {"fusion": fusion} | {name: pick(self.space.names[name]) for name in self.space.names_for(fusion)}
+
+
+def suggest(
+    trial: Trial | FixedTrial, space: Space, fusion: str
+) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
+    """A trial's point of the space, and what it is drawn from; `fusion` is the head where the space varies none."""
+    fusion = trial.suggest_categorical("fusion", space.fusions(fusion))
+    for name in space.names_for(fusion):
+        values = space.names[name]
+        if not isinstance(values, Range):
+            trial.suggest_categorical(name, values)
+        elif values.whole:
+            trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
+        else:
+            trial.suggest_float(name, values.low, values.high, log=values.log)
+    return dict(trial.params), dict(trial.distributions)
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
 from ...features.posts.samples import Corpus
+from ...features.progress import keeping, stage
 from ...features.store.durable import make_folder, write_atomic
 from ...features.store.locks import lock
 from ...features.store.stored_paths import stored_path
@@ -26,8 +28,8 @@ from ..config.train_config import TrainConfig
 from ..data.split import Fold, inner_folds
 from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
-from ..runs.destination import check_destination
-from ..runs.runs import free_name
+from ..runs.destination import check_destination, free_name
+from ..runs.made import describe_made
 from ..training.folds import train_folds
 from ..training.jobs import Experiment
 from ..training.loop import training_threads
@@ -38,9 +40,8 @@ from .replay import read_sweep
 from .search import identity, with_batch_size, with_trial_count
 from .space import ENCODERS, Point, Space, apply_point, encoders_of
 from .study import Study, TrialRow, study_errors, study_url
+from .sweep_progress import Done, SweepProgress
 from .tables import TableLoader
-
-Done = Callable[[str, int, int], None]
 
 
 def sweep(
@@ -79,6 +80,7 @@ def sweep(
         table, folds, device = loader.load(first_choices, head)
         search = with_batch_size(search, space, head, training, table)
         description = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
+        description["made"] = describe_made(corpus, table.posts)
         folder = _run_folder(runs, name, description)
         url = study_url(search.study or str(folder / "study.db"))
         with study_errors(url):
@@ -86,9 +88,12 @@ def sweep(
                 study_name = f"msa-{description['identity']}-{number}"
                 study = Study(url, study_name, space, fusion=head.fusion, search=search, seed=training.seed)
                 inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
-                tick = _progress(done, f"fold {number + 1}", study, search.trials)
-                plan = _run_trials(study, loader, engine, inner, head, training, fused, tick) or plan
+                rungs, heads = rungs_of(training.epochs, search.halving), search.inner * head.ensemble_size
+                progress = SweepProgress(study, rungs, heads, fold=(number, len(folds)), done=done)
+                keeping(partial(_kept, progress, folder))
+                plan = _run_trials(study, loader, engine, inner, head, training, fused, progress) or plan
                 trials.append(study.rows())
+    stage("training the winner")
     plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
     pooled, _, _ = loader.load(first_choices, plain)
     # The threads are set around both, since each of them would set them back while the other still trains.
@@ -119,7 +124,7 @@ def _run_trials(
     head: HeadConfig,
     training: TrainConfig,
     fused: bool,
-    ended: Callable[[TrialRow], None],
+    progress: SweepProgress,
 ) -> str:
     """Run the free batches of one outer fold's study until all are done; return the plan of the last one."""
     plan = ""
@@ -134,8 +139,7 @@ def _run_trials(
                 except ValueError as error:
                     if row.state == "running":
                         study.end(row, "fail", str(error))
-            rungs = rungs_of(training.epochs, study.search.halving)
-            halving = Halving(study, entries, inner, rungs, engine, None if fused else 1, ended)
+            halving = Halving(study, entries, inner, progress.rungs, engine, None if fused else 1, progress)
             halving.run()
             plan = halving.plan or plan
     return plan
@@ -155,17 +159,9 @@ def _test_winner(
     return Choice(best.index, image, text, config, settings, best.notes["metrics"], result.metrics)
 
 
-def _progress(done: Done, name: str, study: Study, trials: int) -> Callable[[TrialRow], None]:
-    """Report how many trials have ended: now, and after each one that ends."""
-    ended = sum(row.state != "running" for row in study.rows())
-    done(name, ended, trials)
-
-    def tick(row: TrialRow) -> None:
-        nonlocal ended
-        ended += 1
-        done(name, min(ended, trials), trials)
-
-    return tick
+def _kept(progress: SweepProgress, folder: Path) -> str:
+    ended = f"{progress.ended} of {progress.search.trials} trials have ended"
+    return f"{ended} and are kept in {folder}, and the same command continues there"
 
 
 def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:

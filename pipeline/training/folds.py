@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
@@ -21,12 +21,11 @@ from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean
 from ..metrics.scores import score
+from .epochs import EpochCounter, EpochDone, TrainedEpoch
 from .fold_inputs import FoldInputs, InputsCache
 from .jobs import Checkpointers, Experiment, HeadJob, list_jobs, new_head
 from .loop import EpochRecord, fit, training_threads
 from .predictions import view_logits
-
-FoldDone = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,12 @@ def train_folds(
     *,
     without: Modality | None = None,
     device: str = "cpu",
-    done: FoldDone = lambda number, total: None,
+    epoch_done: EpochDone = lambda epoch: None,
     checkpointers: Checkpointers | None = None,
 ) -> list[FoldResult]:
     """Train one experiment on every fold and test it there; see `Experiment` and `train_experiments`."""
     experiment = Experiment(config, training, without, checkpointers)
-    return train_experiments(table, folds, [experiment], device=device, done=done)[0]
+    return train_experiments(table, folds, [experiment], device=device, epoch_done=epoch_done)[0]
 
 
 def train_experiments(
@@ -70,26 +69,27 @@ def train_experiments(
     experiments: Sequence[Experiment],
     *,
     device: str = "cpu",
-    done: FoldDone = lambda number, total: None,
+    epoch_done: EpochDone = lambda epoch: None,
     threads: int | None = None,
 ) -> list[list[FoldResult]]:
     """Train every experiment on every fold and test it there: the results per experiment and fold.
 
-    The experiments must read the same table: one grid of patches, and one number of views or none. `done` gets the
-    number of finished folds and their total, over all experiments. By default a CPU runs as many `threads` as it has
-    cores, a GPU one; no result depends on it.
+    The experiments must read the same table: one grid of patches, and one number of views or none. `epoch_done` gets
+    each epoch of each head, from the thread that trains it. By default a CPU runs as many `threads` as it has cores, a
+    GPU one; no result depends on it.
     """
     grids = {experiment.config.patches for experiment in experiments if experiment.config.tokens}
     if len(grids) > 1 or len({experiment.config.views for experiment in experiments} - {0}) > 1:
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     jobs = list_jobs(table, folds, experiments)
     cache = InputsCache(table, [job.inputs_key for job in jobs], device)
+    counter = EpochCounter(jobs, experiments, len(folds), epoch_done)
     finished: dict[tuple[int, int], dict[int, FoldResult]] = defaultdict(dict)
     results: dict[tuple[int, int], FoldResult] = {}
 
     def train(job: HeadJob) -> FoldResult:
         with cache.use(job.inputs_key) as fold_inputs:
-            return train_member(table, fold_inputs, experiments[job.experiment], job)
+            return train_member(table, fold_inputs, experiments[job.experiment], job, counter.add)
 
     with training_threads(1 if device == "cpu" else torch.get_num_threads()):
         pool = ThreadPoolExecutor(threads or (available_cores() if device == "cpu" else 1))
@@ -99,18 +99,26 @@ def train_experiments(
                 job = running[future]
                 name = job.experiment, job.fold
                 finished[name][job.member] = future.result()
+                counter.end(job)
                 if len(finished[name]) == experiments[job.experiment].config.ensemble_size:
                     members = finished.pop(name)
                     results[name] = join_members(table, [members[number] for number in sorted(members)])
-                    done(len(results), len(experiments) * len(folds))
         finally:
+            counter.cancel()
             pool.shutdown(cancel_futures=True)
     return [[results[number, fold] for fold in range(len(folds))] for number in range(len(experiments))]
 
 
-def train_member(table: CachedFeatures, fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) -> FoldResult:
+def train_member(
+    table: CachedFeatures,
+    fold_inputs: FoldInputs,
+    experiment: Experiment,
+    job: HeadJob,
+    epoch_done: EpochDone = lambda epoch: None,
+) -> FoldResult:
     """Train the head of one job; its result on the fold's test rows and its own validation rows."""
     head, training = new_head(fold_inputs, experiment, job)
+    number = job.experiment, job.fold, job.member
     fitted = fit(
         head,
         fold_inputs.inputs,
@@ -120,6 +128,7 @@ def train_member(table: CachedFeatures, fold_inputs: FoldInputs, experiment: Exp
         config=training,
         views=fold_inputs.views,
         checkpointer=experiment.checkpointers(job.fold, job.member) if experiment.checkpointers else None,
+        epoch_done=lambda record: epoch_done(TrainedEpoch(*number, training.epochs, training.metric, record)),
     )
     views = fold_inputs.prediction_views(experiment.config)
     logits, valid_logits = (log_mean(view_logits([head], views, rows)) for rows in (job.rows.test, job.rows.valid))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,7 +36,8 @@ EVAL_BATCH = 512
 class EpochRecord:
     """One epoch, counted from 1: the loss and every metric on the training and on the validation rows.
 
-    The training figures are those of the steps themselves, dropout included. `lr` is the last step's.
+    The training figures are those of the steps themselves, dropout included. `lr` is the last step's. `batch_losses`
+    are the losses of the batches in the order of the steps; none where heads train side by side.
     """
 
     epoch: int
@@ -44,6 +45,10 @@ class EpochRecord:
     valid: dict[str, float]
     lr: float
     seconds: float
+    batch_losses: Sequence[float] = ()
+
+
+EpochDone = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,15 @@ def fit(
     views: Sequence[Inputs] = (),
     checkpointer: Checkpointer | None = None,
     until: int | None = None,
+    epoch_done: EpochDone = lambda record: None,
 ) -> FitResult:
     """Train the head in place and leave it in eval mode with the weights of its best epoch, calibrated.
 
     `inputs` hold N rows on the head's device, `labels` (N,) class indices (of rows in neither split, anything).
     Each epoch reads a training row from `inputs` or from one of `views`, drawn at random; validation rows are read
     from `inputs` alone. With `checkpointer`, the state is saved every few epochs, and an interrupted training goes on
-    there, with the same result; `until` pauses it after that epoch. Same seed and, on a CPU, same thread count: same
-    result, bit for bit. The global random state is not touched.
+    there, with the same result; `until` pauses it after that epoch. `epoch_done` gets the record of each epoch. Same
+    seed and, on a CPU, same thread count: same result, bit for bit. The global random state is not touched.
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
@@ -93,13 +99,15 @@ def fit(
         started, epoch = time.perf_counter(), len(state.history) + 1
         head.train()
         shown, batches = epoch_batches(inputs, views, labels, train, epoch, config)
-        trained = run_epoch(head, shown, labels, batches, loss, step)
+        trained, batch_losses = run_epoch(head, shown, labels, batches, loss, step)
         head.eval()
         with step.showing_average():
-            validated = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
+            validated, _ = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
             check_finite(epoch, trained["loss"], validated["loss"], config)
-            if state.add(EpochRecord(epoch, trained, validated, step.lr, time.perf_counter() - started)):
+            seconds = time.perf_counter() - started
+            if state.add(EpochRecord(epoch, trained, validated, step.lr, seconds, batch_losses)):
                 best_weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+        epoch_done(state.history[-1])
         if checkpointer is not None:
             kept = {"training": state.state(), "optimizer": step.state()}
             kept |= {"head": head.state_dict(), "best_weights": best_weights}
@@ -179,12 +187,12 @@ def balanced(rows: Tensor, labels: Tensor, epoch: int, config: TrainConfig) -> T
 
 def run_epoch(
     head: Head, inputs: Inputs, labels: Tensor, batches: Iterable[Tensor], loss: Loss, step: Step | None = None
-) -> dict[str, float]:
-    """Run the head over batches of row numbers; return the mean loss and every metric.
+) -> tuple[dict[str, float], list[float]]:
+    """Run the head over batches of row numbers; return the mean loss and every metric, and the loss of each batch.
 
     With `step`, batches are augmented and each one's loss is minimised; without, no gradient is computed.
     """
-    losses, targets_seen, predictions = [], [], []
+    losses, sizes, targets_seen, predictions = [], [], [], []
     with torch.set_grad_enabled(step is not None):
         for rows in batches:
             truth = labels[rows]
@@ -197,12 +205,14 @@ def run_epoch(
             logits = parts[0] if len(parts) == 1 else head(batch)  # (B, K)
             if step is not None:
                 step(value)
-            losses.append(value.detach() * len(rows))
+            losses.append(value.detach())
+            sizes.append(len(rows))
             targets_seen.append(truth)
             predictions.append(logits.detach().argmax(-1))
     true, predicted = torch.cat(targets_seen).cpu().numpy(), torch.cat(predictions).cpu().numpy()
-    mean = float(torch.stack(losses).sum()) / len(true)
-    return {"loss": mean, **score(true, predicted, range(head.dims.classes))}
+    of_batches = torch.stack(losses)
+    mean = float((of_batches * of_batches.new_tensor(sizes)).sum()) / len(true)
+    return {"loss": mean, **score(true, predicted, range(head.dims.classes))}, of_batches.tolist()
 
 
 def check_finite(epoch: int, trained: float, validated: float, config: TrainConfig) -> None:

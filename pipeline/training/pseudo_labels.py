@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...features.progress import stage
 from ...features.spec import Modality
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..metrics.probabilities import log_mean, softmax
-from .folds import FoldDone, FoldResult, train_folds
+from .epochs import EpochDone, TrainedEpoch
+from .folds import FoldResult, train_folds
 from .loop import training_threads
 from .predictions import prediction_views, view_logits
 
@@ -69,7 +71,7 @@ def train_with_pseudo_labels(
     method: Method,
     pseudo: PseudoLabelConfig = PseudoLabelConfig(),
     device: str = "cpu",
-    done: FoldDone = lambda number, total: None,
+    epoch_done: EpochDone = lambda epoch: None,
 ) -> list[FoldResult]:
     """Train and test the head on every fold as `train_folds` does, with unlabelled rows beside the labelled ones.
 
@@ -87,10 +89,14 @@ def train_with_pseudo_labels(
     rows = unlabelled_rows(table, both=method == "cotrain")
     results = []
     for number, fold in enumerate(folds):
-        trainer = _Trainer(table, fold, config, training, pseudo, rows, device)
+        stage(f"training with pseudo-labels, fold {number + 1} of {len(folds)}")
+
+        def trained(epoch: TrainedEpoch, number: int = number) -> None:
+            epoch_done(epoch._replace(fold=number))
+
+        trainer = _Trainer(table, fold, config, training, pseudo, rows, device, trained)
         labels = _self_train(trainer) if method == "self" else _cotrain(trainer)
         results.append(trainer.train(labels))
-        done(number + 1, len(folds))
     return results
 
 
@@ -151,6 +157,7 @@ class _Trainer:
     pseudo: PseudoLabelConfig
     rows: NDArray[np.int64]
     device: str
+    epoch_done: EpochDone
 
     def alone(self, modality: Modality) -> _Trainer:
         """The same for the classifier of one modality."""
@@ -163,7 +170,7 @@ class _Trainer:
             known[row] = self.table.classes[target]
         table = replace(self.table, posts=replace(self.table.posts, labels=known))
         fold = replace(self.fold, train=np.concatenate([self.fold.train, labels.rows]))
-        return train_folds(table, [fold], self.config, self.training, device=self.device)[0]
+        return train_folds(table, [fold], self.config, self.training, device=self.device, epoch_done=self.epoch_done)[0]
 
     def predict(self, result: FoldResult, number: int) -> PseudoLabels:
         """The most confident predictions of the trained heads in round `number`, counted from 1."""

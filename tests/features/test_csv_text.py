@@ -25,7 +25,7 @@ def test_texts_come_back_and_none_is_a_formula(texts: list[str]) -> None:
 
 def test_numbers_and_plain_texts_stay_as_they_are() -> None:
     lines = [[-0.5, "-0.5", "+1e3", "a-b"]]
-    assert to_csv(["-x"], lines) == "'-x\n-0.5,-0.5,+1e3,a-b\n"
+    assert to_csv(["-x"], lines) == "\ufeff'-x\n-0.5,-0.5,+1e3,a-b\n"
     assert to_csv(["guid", "tag"], [["=1", "-x"]], plain=True) == "guid,tag\n=1,-x\n"
 
 

@@ -18,7 +18,7 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline.data.cached_features import CachedFeatures, load_features
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.metrics.probabilities import log_mean, softmax
-from msa.pipeline.predict import predict_corpus, predict_post, write_predictions
+from msa.pipeline.predict import folder_of, predict_corpus, predict_post, write_predictions
 from msa.pipeline.runs import run_predictions
 from msa.pipeline.runs.runs import load_run
 from msa.pipeline.train_head import TrainedHead, train_head
@@ -128,7 +128,7 @@ def test_probabilities_on_test_rows_have_the_likelihood_that_evaluate_reports(
     assert f"calibrated (temperature {found.temperatures[0]:.2f})" in scaled.to_text()
     assert scaled.to_dict()["temperatures"] == pytest.approx(found.temperatures)
     rows = dict(zip(scaled.ids, scaled.probabilities, strict=True))
-    with (single.run / "predictions.csv").open() as file:
+    with (single.run / "predictions.csv").open(encoding="utf-8-sig") as file:
         for line in csv.DictReader(file):
             assert [float(line[name]) for name in "abc"] == pytest.approx(rows[line["id"]], abs=2e-6)
 
@@ -202,4 +202,22 @@ def test_posts_that_the_run_knows_are_counted(tmp_path: Path, posts: Corpus, sin
     fresh = replace(posts, samples=[replace(one, label=None) for one in posts.samples])
     unseen = predict_corpus(single.run, fresh)
     assert not any(unseen.known.values())
-    assert "no estimate" not in write_predictions(unseen, tmp_path, course=False).to_text()
+    assert "no estimate" not in write_predictions(unseen, tmp_path / "fresh", course=False).to_text()
+
+
+def test_predictions_of_one_data_set_never_replace_those_of_another(
+    tmp_path: Path, posts: Corpus, single: TrainedHead
+) -> None:
+    """Data sets of one name get folders of their own; the same posts replace their own predictions."""
+    found = predict_corpus(single.run, posts, rows="all")
+    few = predict_corpus(single.run, replace(posts, samples=[replace(one, label=None) for one in posts.samples[:20]]))
+    for predictions, name in ((found, "posts"), (few, "posts-2"), (found, "posts"), (few, "posts-2")):
+        named = replace(predictions, made={**predictions.made, "data": {**predictions.made["data"], "name": "posts"}})
+        folder = folder_of(named, tmp_path)
+        assert folder == tmp_path / name
+        write_predictions(named, folder, course=False)
+        with (folder / "predictions.csv").open(encoding="utf-8-sig") as file:
+            assert [line["id"] for line in csv.DictReader(file)] == predictions.ids
+    with pytest.raises(ValueError, match=rf"predictions of other posts \({N} of 'posts'\); give another --out"):
+        write_predictions(few, tmp_path / "posts", course=False)
+    assert json.loads((tmp_path / "posts" / "predictions.json").read_text())["made"]["data"]["posts"] == N

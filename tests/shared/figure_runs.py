@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from msa.pipeline.evaluation.comparison import Calibration, Comparison, Evaluation
-from msa.pipeline.figures.stored import Predictions, StoredRun
 from msa.pipeline.metrics.scores import METRICS, Summary, confusion, per_class
 from msa.pipeline.metrics.statistics import Bin, Interval
+from msa.pipeline.runs.results import Calibration, Comparison, Evaluation
+from msa.pipeline.runs.stored_run import Predictions, StoredFold, StoredRun, StoredSplit
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 PREDICTED = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 1])
@@ -49,6 +49,10 @@ def stored_run(name: str = "one", classes: Sequence[str] = ("a", "b", "c"), *, s
     )
     probabilities = np.full((10, 3), 0.1) + 0.7 * np.eye(3)[PREDICTED]
     posts = [(f"p{number}", "0") for number in range(10)]
+    ids = [name for name, _ in posts]
+    halves = frozenset(ids[:5]), frozenset(ids[5:])
+    folds = [StoredFold(0, rest, test) for rest, test in (halves, halves[::-1])]
+    split = StoredSplit(folds, {name: (name, name) for name in ids}, {name: n for n, name in enumerate(ids)})
     config: dict[str, Any] = {
         "head": {"fusion": "gated", "hidden": 12},
         "training": {"epochs": 3},
@@ -61,6 +65,8 @@ def stored_run(name: str = "one", classes: Sequence[str] = ("a", "b", "c"), *, s
         config=config,
         evaluation=evaluation,
         history=history([[1.0, 0.8, 0.6], [2.0, 1.0]]),
+        split=split,
+        batches=np.array([[0, 0, epoch, batch, 1 / (epoch + batch)] for epoch in (1, 2) for batch in (1, 2, 3)]),
         predictions=Predictions(tuple(classes), posts, TRUTH, PREDICTED, probabilities),
     )
 
@@ -70,7 +76,7 @@ def history(losses: Sequence[Sequence[float]]) -> list[dict[str, float]]:
     return [
         {
             **{"fold": fold, "member": 0, "epoch": epoch, "train_loss": loss, "valid_loss": loss + 1},
-            **{"train_macro_f1": 0.5, "valid_macro_f1": 0.4},
+            **{"train_macro_f1": 0.5, "valid_macro_f1": 0.4, "train_accuracy": 0.6, "valid_accuracy": 0.5},
         }
         for fold, line in enumerate(losses)
         for epoch, loss in enumerate(line, 1)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from msa.features.csv_text import to_csv
-from msa.pipeline.metrics.scores import per_class, score, summarise
+from msa.pipeline.metrics.scores import confusion, per_class, score, summarise
 from msa.pipeline.metrics.statistics import bootstrap
+from msa.pipeline.runs.results import Calibration, Evaluation
 
 CLASSES = ("neg", "pos")
 
@@ -24,27 +25,37 @@ def store_run(
     repeats: Sequence[int] = (),
     contents: Mapping[str, str] = {},
     baselines: Mapping[str, Any] = {},
-    tests: Mapping[str, Any] = {},
+    predicted: Mapping[str, Sequence[int]] = {},
+    groups: Mapping[str, int] = {},
 ) -> Path:
     """Write a run; each fold has the true and the predicted label of its test rows by id.
 
     The other posts of a fold's repeat are its training rows. `contents` are the texts' content keys that differ from
-    the id.
+    the id. `baselines` are metrics of baselines, `predicted` the numbers of the posts that each of them gets wrong.
     """
     repeats = repeats or [0] * len(folds)
     pairs = [np.array([[CLASSES.index(one) for one in pair] for pair in fold.values()]) for fold in folds]
     whole = np.concatenate([one for one, repeat in zip(pairs, repeats, strict=True) if repeat == 0])
     per_fold = [score(one[:, 0], one[:, 1], CLASSES) for one in pairs]
-    groups = np.arange(len(whole))
-    intervals = bootstrap(groups, whole[:, 0], whole[None, :, 1], classes=len(CLASSES), draws=50)
-    metrics = {
-        "metrics": summarise(per_fold),
-        "baselines": dict(baselines),
-        "intervals": {name: asdict(one) for name, one in intervals.items()},
-        "tests": dict(tests),
-        "per_class": per_class(whole[:, 0], whole[:, 1], CLASSES),
-        **{"rows": len(whole), "folds": len(folds), "repeats": max(repeats) + 1},
-    }
+    rows = np.arange(len(whole))
+    intervals = bootstrap(rows, whole[:, 0], whole[None, :, 1], classes=len(CLASSES), draws=50)
+    evaluation = Evaluation(
+        fusion="gated",
+        metrics=summarise(per_fold),
+        baselines=dict(baselines),
+        per_fold=per_fold,
+        intervals=intervals,
+        calibration=Calibration(0.1, 0.1, 1.0, 1.0, [1.0] * len(folds), [], []),
+        tests={},
+        best_single=None,
+        per_class=per_class(whole[:, 0], whole[:, 1], CLASSES),
+        confusion=confusion(whole[:, 0], whole[:, 1], CLASSES).tolist(),
+        one_class=[],
+        rows=len(whole),
+        folds=len(folds),
+        repeats=max(repeats) + 1,
+        baseline_intervals=dict.fromkeys(predicted, intervals),
+    )
     ids = {name for fold in folds for name in fold}
     split = {
         "folds": [
@@ -55,17 +66,27 @@ def store_run(
             for fold, repeat in zip(folds, repeats, strict=True)
         ],
         "contents": {name: [None, contents.get(name, name)] for name in ids},
+        "groups": {name: number for number, name in enumerate(sorted(ids))} | dict(groups),
     }
     lines = [
-        [name, repeat, number, *labels]
+        [name, repeat, number, *labels, *(float(one == labels[1]) for one in CLASSES)]
         for number, (fold, repeat) in enumerate(zip(folds, repeats, strict=True))
         for name, labels in fold.items()
     ]
     path.mkdir(parents=True)
-    (path / "config.json").write_text("{}")
-    (path / "metrics.json").write_text(json.dumps(metrics))
+    config = {"head": {}, "training": {}, "encoders": {}, "classes": CLASSES}
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "metrics.json").write_text(json.dumps(asdict(evaluation)))
+    (path / "history.csv").write_text("epoch,train_loss,valid_loss\n1,1.0,1.0\n")
     (path / "split.json").write_text(json.dumps(split))
-    (path / "predictions.csv").write_text(to_csv(["id", "repeat", "fold", "label", "predicted"], lines))
+    own = ["id", "repeat", "fold", "label"]
+    (path / "predictions.csv").write_text(to_csv([*own, "predicted", *CLASSES], lines), encoding="utf-8")
+    if predicted:
+        other = dict(zip(CLASSES, CLASSES[::-1], strict=True))
+        right = [line[:4] for line in lines]
+        wrong = {name: {f"p{number}" for number in numbers} for name, numbers in predicted.items()}
+        lines = [[*one, *(other[one[3]] if one[0] in wrong[name] else one[3] for name in wrong)] for one in right]
+        (path / "baselines.csv").write_text(to_csv([*own, *wrong], lines), encoding="utf-8")
     return path
 
 

@@ -153,7 +153,7 @@ def test_files_and_json_hold_all_results(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (stored["head"]["fusion"], stored["training"]["lr"], stored["how"]) == ("gated", 2e-2, "zero")
     for row in stored["rows"]:
         assert {"inputs", "metrics", "difference", "intervals", "tests", "f1_change"} <= set(row)
-    with (found.path / "ablation.csv").open(newline="") as file:
+    with (found.path / "ablation.csv").open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["inputs"] for line in lines] == ["both", "text", "image"]
     assert float(lines[1]["accuracy_difference"]) == found.rows[1].difference["accuracy"]

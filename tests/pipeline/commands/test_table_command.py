@@ -56,7 +56,7 @@ def test_json_has_the_tests(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     [
         (["runs", "--json", "--to", "csv"], "--json and --to csv are two formats; leave out one of them"),
         (["runs", "--out", "runs"], f"--out runs is a folder; name a file in it, as {Path('runs/table.tex')}"),
-        (["nothing"], "nothing is not a run folder; runs in .: none"),
+        (["nothing"], "there is no run 'nothing'"),
         (["runs", "--metric", "f1"], "--metric f1: not a metric; known are accuracy, balanced_accuracy, macro_f1"),
     ],
 )

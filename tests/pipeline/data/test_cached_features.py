@@ -18,7 +18,7 @@ from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
 from msa.features.store.header import StoreError
 from msa.features.store.store import Store, Writer
-from msa.pipeline.data.cached_features import coarsen, find_spec, load_features
+from msa.pipeline.data.cached_features import find_spec, load_features
 from msa.pipeline.data.inputs import build_inputs, fit_reductions
 
 TEXT = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 6, "float16")
@@ -213,21 +213,6 @@ def test_a_post_that_one_of_several_encoders_lacks_lacks_the_modality(tmp_path: 
     update_errors(tmp_path / other.slug, [], [BadRecord("p1", text_key("three"), "three", "no known word")])
     table = load_features(corpus("one", "three"), tmp_path, image=[], text=[TEXT, other], tokens=True)
     assert build_inputs(table, tokens=True).text_mask.any(1).tolist() == [True, False]
-
-
-@pytest.mark.parametrize("extra", [0, 1])
-@pytest.mark.parametrize("grid", [(4, 4), (2, 3), (1, 1), (7, 7)])
-def test_coarse_patches_are_adaptive_averages_of_the_map(grid: tuple[int, int], extra: int) -> None:
-    tokens = np.random.default_rng(0).normal(size=(49 + extra, 5)).astype(np.float32)
-    image = torch.from_numpy(tokens[extra:]).reshape(7, 7, 5).permute(2, 0, 1)
-    expected = torch.nn.functional.adaptive_avg_pool2d(image, grid).flatten(1).T.numpy()
-    np.testing.assert_allclose(coarsen(tokens, grid), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("count", "grid", "message"), [(9, (4, 4), "finer"), (12, (2, 2), "no square map")])
-def test_grids_that_do_not_fit_are_refused(count: int, grid: tuple[int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        coarsen(np.zeros((count, 3), np.float32), grid)
 
 
 def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:

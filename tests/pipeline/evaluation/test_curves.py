@@ -60,7 +60,7 @@ def test_the_learning_curve_ends_at_the_head_itself(tmp_path: Path, monkeypatch:
         for part in (small, middle):
             left = np.setdiff1d(large.train, part.train)
             assert not set(groups[part.train]) & set(groups[left])
-    with (found.path / "curve.csv").open() as file:
+    with (found.path / "curve.csv").open(encoding="utf-8-sig") as file:
         assert [row["system"] for row in csv.DictReader(file)] == ["gated"] * 3 + ["linear"] * 3
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["share"] == 0.2
     assert "training rows" in found.to_text()

@@ -29,7 +29,7 @@ def test_a_run_on_any_labels_reproduces_its_predictions(posts: Corpus, classes: 
     corpus = replace(posts, samples=samples)
     trained = train_head(corpus, stage(corpus), HEAD, replace(QUICK, epochs=2), runs=posts.root / "runs")
     assert evaluate_run(trained.run, corpus, missing="both").reproduced == 1.0
-    with (trained.run / "predictions.csv").open(encoding="utf-8", newline="") as file:
+    with (trained.run / "predictions.csv").open(encoding="utf-8-sig", newline="") as file:
         header, first, *_ = csv.reader(file)
     assert len({*header}) == len(header) == 5 + len(classes)
     assert not any(cell.startswith(("=", "-")) for cell in (*header, *first))
@@ -40,7 +40,7 @@ def test_a_run_on_any_labels_reproduces_its_predictions(posts: Corpus, classes: 
 def test_files_for_people_are_safe_and_the_answer_file_is_plain(posts: Corpus) -> None:
     found = Predictions(["@a", "b"], ("id", "+c"), np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 0]))
     write_predictions(found, posts.root / "out", course=True)
-    assert (posts.root / "out" / "predictions.csv").read_text() == (
-        "id,label,probability of id,'+c\n'@a,'+c,0.1,0.9\nb,id,0.8,0.2\n"
+    assert (posts.root / "out" / "predictions.csv").read_bytes().decode() == (
+        "\ufeffid,label,probability of id,'+c\n'@a,'+c,0.1,0.9\nb,id,0.8,0.2\n"
     )
     assert (posts.root / "out" / "test_with_label.txt").read_text() == "guid,tag\n@a,+c\nb,id\n"

@@ -11,13 +11,13 @@ from cached_posts import HEAD, QUICK, cached_posts, stage
 from stored_runs import answers, store_run
 
 from msa.pipeline.evaluation.paired_runs import compare_runs
-from msa.pipeline.evaluation.stored_results import StoredResults, read_results
 from msa.pipeline.metrics.statistics import mcnemar
+from msa.pipeline.runs.stored_run import StoredRun, read_run
 from msa.pipeline.train_head import train_head
 
 
-def results(path: Path, *folds: dict[str, tuple[str, str]], **more: object) -> StoredResults:
-    return read_results(store_run(path, folds, **more))  # type: ignore[arg-type]
+def results(path: Path, *folds: dict[str, tuple[str, str]], **more: object) -> StoredRun:
+    return read_run(store_run(path, folds, **more))  # type: ignore[arg-type]
 
 
 def test_the_tests_are_those_of_the_training_that_had_both_predictions(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_tests_are_those_of_the_training_that_had_both_predictions(tmp_path:
     plain, semi = (
         train_head(posts, data, HEAD, quick, runs=tmp_path / "runs", unlabelled=how) for how in ("none", "self")
     )
-    found = compare_runs(read_results(semi.run), read_results(plain.run))
+    found = compare_runs(read_run(semi.run), read_run(plain.run))
     assert found.reason == ""
     assert found.posts == 100
     assert found.comparison == semi.evaluation.tests["supervised"]
@@ -76,3 +76,36 @@ def test_runs_without_a_common_post_are_not_compared(tmp_path: Path) -> None:
     found = compare_runs(results(tmp_path / "one", answers(0, 20)), results(tmp_path / "two", answers(20, 40)))
     assert found.comparison is None
     assert found.reason == "0 posts are common to the 20 and 20 tested, so no test"
+
+
+def test_the_interval_of_a_difference_resamples_groups_of_either_run(tmp_path: Path) -> None:
+    """Posts of one group are drawn together, so that the bounds are wider than those of posts drawn alone."""
+    folds = [answers(0, 40, wrong=[1, 2, 3, 4]), answers(40, 80)]
+    other = [answers(0, 40), answers(40, 80, wrong=[50])]
+    two = results(tmp_path / "two", *other)
+    pairs = {f"p{number}": -1 for number in (1, 2, 3, 4)}
+    alone, tied = (
+        compare_runs(results(tmp_path / name, *folds, groups=groups), two).comparison
+        for name, groups in (("alone", {}), ("tied", pairs))
+    )
+    assert alone
+    assert tied
+    assert alone.intervals["accuracy"].estimate == pytest.approx(alone.difference["accuracy"])
+    assert (alone.intervals["accuracy"].groups, tied.intervals["accuracy"].groups) == (80, 77)
+    assert tied.intervals["accuracy"].low < alone.intervals["accuracy"].low
+
+
+def test_a_baseline_is_compared_by_its_stored_predictions(tmp_path: Path) -> None:
+    one = results(tmp_path / "one", answers(0, 20), answers(20, 40), predicted={"linear": [0, 1, 2, 22]})
+    other = results(tmp_path / "other", answers(0, 20, wrong=[7]), answers(20, 40))
+    found = compare_runs(one, other, baseline="linear")
+    assert found.reason == ""
+    assert found.comparison
+    assert (found.comparison.only_head, found.comparison.only_other) == (1, 4)
+    assert found.comparison.corrected_t["accuracy"] is not None
+
+
+def test_what_holds_no_heads_is_not_compared(tmp_path: Path) -> None:
+    one = results(tmp_path / "one", answers(0, 20))
+    with pytest.raises(ValueError, match="one holds no trained heads"):
+        compare_runs(one, replace(one, predictions=None))

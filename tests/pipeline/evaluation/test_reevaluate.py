@@ -73,11 +73,11 @@ def test_at_nothing_missing_the_stored_figures_come_out(posts: Corpus, trained: 
         assert [one.posts for one in line] == pytest.approx([n / 10 * N / 3 for n in range(11)])
         assert line[0].metrics == found.evaluation.metrics
         assert line[-1].metrics["accuracy"]["mean"] < line[0].metrics["accuracy"]["mean"]
-    with (trained.run / "curve.csv").open() as file:
+    with (trained.run / "curve.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["missing"] for row in rows] == ["image"] * 11 + ["text"] * 11
     assert float(rows[0]["accuracy_mean"]) == trained.evaluation.metrics["accuracy"]["mean"]
-    assert found.files == [trained.run / "curve.csv"]
+    assert found.files == [trained.run / "curve.csv", trained.run / "curve.json"]
     assert json.loads(json.dumps(found.to_dict()))["curve"][0]["missing"] == "image"
     assert "100.00% of the stored predictions are reproduced" in found.to_text()
 
@@ -106,7 +106,10 @@ def test_stored_predictions_that_do_not_come_out_are_an_error(posts: Corpus, tra
     file = trained.run / "predictions.csv"
     before = file.read_text()
     lines = before.splitlines()
-    file.write_text("\n".join([*lines[:40], *lines[41:]]) + "\n")
+    *post, best = lines[40].split(",")[:5]
+    other = "a" if best != "a" else "b"
+    lines[40] = ",".join([*post, other, *lines[40].split(",")[5:]])
+    file.write_text("\n".join(lines) + "\n")
     try:
         with pytest.raises(ValueError, match="are not reproduced"):
             evaluate_run(trained.run, posts)

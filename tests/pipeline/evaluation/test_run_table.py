@@ -12,8 +12,8 @@ from stored_runs import answers, store_run
 
 from msa.pipeline.evaluation.paired_runs import compare_runs
 from msa.pipeline.evaluation.run_table import RunTable, heading, tabulate_runs
-from msa.pipeline.evaluation.stored_results import read_results
 from msa.pipeline.metrics.scores import METRICS
+from msa.pipeline.runs.stored_run import read_run
 
 FOLDS = [range(start, start + 20) for start in range(0, 100, 20)]
 WRONG = {
@@ -25,12 +25,6 @@ WRONG = {
 
 def summary(value: float, std: float = 0.1) -> dict[str, dict[str, float]]:
     return {name: {"mean": value, "std": std} for name in METRICS}
-
-
-def comparison(difference: float, p: float) -> dict[str, Any]:
-    names = ("accuracy", "macro_f1")
-    tests = {"difference": dict.fromkeys(names, difference), "corrected_t": dict.fromkeys(names, p)}
-    return tests | {"mcnemar": p, "mcnemar_exact": p, "only_head": 7.0, "only_other": 1.0}
 
 
 def store(folder: Path, name: str, **more: Any) -> Path:
@@ -76,7 +70,7 @@ def test_marks_are_those_of_the_tests(runs: Path) -> None:
     assert cells(table, "Run") == ["Accuracy", "McNemar p", "t p, Accuracy"]
     assert cells(table, "good")[1:] == ["-", "-"]
     for name in ("even", "bad"):
-        found = compare_runs(read_results(runs / name), read_results(runs / "good")).comparison
+        found = compare_runs(read_run(runs / name), read_run(runs / "good")).comparison
         row = next(row for row in table.rows if row.name == name)
         assert row.test == found
         assert found is not None
@@ -166,20 +160,25 @@ def test_intervals_are_the_stored_ones_and_lacking_ones_are_named(runs: Path) ->
     ]
 
 
-def test_equal_baselines_are_one_row_with_the_stored_test_turned_round(tmp_path: Path) -> None:
-    tests = {"linear": comparison(0.04, 0.03), "majority": comparison(0.3, 0.0001)}
-    common = {"baselines": {"majority": summary(0.6), "linear": summary(0.7)}, "tests": tests}
-    one, two = store(tmp_path, "one", **common), store(tmp_path, "two", **common)
-    other = store(tmp_path, "other", **common | {"baselines": {"majority": summary(0.6), "linear": summary(0.72)}})
-    table = tabulate_runs([one, two, other], metrics=["accuracy"], baselines=True, against=two)
+def test_equal_baselines_are_one_row_tested_by_their_stored_predictions(tmp_path: Path) -> None:
+    known = {"baselines": {"majority": summary(0.6), "linear": summary(0.7)}}
+    wrong = {"majority": range(0, 100, 2), "linear": [*range(0, 100, 10), *range(1, 60, 10)]}
+    one, two = (store(tmp_path, name, **known, predicted=wrong) for name in ("one", "two"))
+    other = store(tmp_path, "other", baselines={"majority": summary(0.6), "linear": summary(0.72)})
+    table = tabulate_runs([one, two, other], metrics=["accuracy"], baselines=True, intervals=True, against=two)
     assert [row.name for row in table.rows[3:]] == ["majority", "linear (one, two)", "linear (other)"]
-    assert cells(table, "linear (one, two)") == [r"0.700 ± 0.100\*", r"0.030\*", "0.030"]
     linear = table.rows[4].test
     assert linear is not None
-    assert linear.difference["accuracy"] == -0.04
-    assert (linear.only_head, linear.only_other) == (1.0, 7.0)
-    assert cells(table, "linear (other)") == ["0.720 ± 0.100", "-", "-"]
-    assert table.remarks == ["linear (other): no test, since the predictions of baselines are not stored."]
+    assert (linear.only_head, linear.only_other) == (0, 16)
+    found = linear.intervals["accuracy"]
+    score, difference, *_ = cells(table, "linear (one, two)")
+    assert score == r"0.700 ± 0.100 \[1.000, 1.000\]\*"
+    assert difference == rf"-0.160 \[{found.low:+.3f}, {found.high:+.3f}\]"
+    assert cells(table, "linear (other)") == ["0.720 ± 0.100", "-", "-", "-"]
+    old = "linear (other): no test, since runs of earlier versions do not store the predictions of baselines."
+    assert table.remarks == ["No interval is stored for baselines of earlier versions.", old]
+    line = {one["name"]: one for one in csv.DictReader(table.to_text("csv").splitlines())}["majority"]
+    assert float(line["accuracy_difference_low"]) < -0.5 < float(line["accuracy_difference_high"])
     assert len(tabulate_runs([one, two, other]).rows) == 3
 
 

@@ -9,14 +9,14 @@ import pytest
 from figure_runs import comparison, stored_run, summary
 from matplotlib.axes import Axes
 
-from msa.pipeline.ablation.results import AblationRow
 from msa.pipeline.figures.ablation_bars import ablation_charts
 from msa.pipeline.figures.chart import Chart
 from msa.pipeline.figures.class_scores import class_charts
-from msa.pipeline.figures.stored import Ablation, StoredRun
 from msa.pipeline.figures.systems import system_charts
 from msa.pipeline.figures.words import Words
 from msa.pipeline.metrics.statistics import Interval
+from msa.pipeline.runs.results import AblationRow
+from msa.pipeline.runs.stored_run import Ablation, StoredRun
 
 
 def lengths(chart: Chart) -> list[list[float]]:

@@ -47,7 +47,12 @@ def test_files_hold_the_figure_in_three_formats_and_its_numbers(tmp_path: Path) 
     width = int.from_bytes(content[".png"][16:20], "big")
     assert width == round(module.WIDTH * 300)
     ET.fromstring(content[".svg"])
-    assert list(csv.reader(content[".csv"].decode().splitlines())) == [["label", "value"], ["'=1+1", "1"], ["b", "1"]]
+    lines = csv.reader(content[".csv"].decode("utf-8-sig").splitlines())
+    assert list(lines) == [
+        ["label", "value"],
+        ["'=1+1", "1"],
+        ["b", "1"],
+    ]
 
 
 def test_characters_that_no_font_has_are_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,44 +1,33 @@
-"""Runs are compared on the test rows that both have."""
+"""Runs are compared with the first on the test rows that both have, with intervals of the differences."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
-from figure_runs import PREDICTED, TRUTH, stored_run
+from stored_runs import answers, store_run
 
-from msa.pipeline.figures.differences import compare_predictions
-from msa.pipeline.metrics.statistics import mcnemar
-
-
-def test_posts_are_matched_by_id_and_classes_by_name() -> None:
-    one = stored_run().predictions
-    other = stored_run(classes=("c", "b", "a")).predictions
-    assert one
-    assert other
-    right = other._replace(
-        posts=one.posts[::-1], truth=2 - TRUTH[::-1], predicted=2 - TRUTH[::-1], probabilities=one.probabilities
-    )
-    found = compare_predictions(one, right)
-    assert found
-    assert found.rows == 10
-    assert found.metrics["accuracy"] == pytest.approx(-0.3)
-    assert found.mcnemar == mcnemar(TRUTH, PREDICTED, TRUTH).mid
-    part = compare_predictions(one, right._replace(posts=[("x", "0")] * 6 + right.posts[6:]))
-    assert part
-    assert part.rows == 4
-    assert part.metrics["accuracy"] == pytest.approx(-0.25)
+from msa.pipeline.figures.differences import difference_charts, difference_table
+from msa.pipeline.figures.words import Words
+from msa.pipeline.runs.stored_run import read_runs
 
 
-def test_rows_of_repeats_are_told_apart_and_without_common_rows_there_is_nothing() -> None:
-    one = stored_run().predictions
-    assert one
-    twice = one._replace(
-        posts=[*one.posts, *((name, "1") for name, _ in one.posts)],
-        truth=np.tile(TRUTH, 2),
-        predicted=np.concatenate([TRUTH, PREDICTED]),
-        probabilities=np.tile(one.probabilities, (2, 1)),
-    )
-    found = compare_predictions(twice, twice._replace(predicted=np.tile(PREDICTED, 2)))
-    assert found
-    assert found.metrics["accuracy"] == pytest.approx(0.15)
-    assert compare_predictions(one, one._replace(posts=[(name, "9") for name, _ in one.posts])) is None
+def test_table_and_chart_have_differences_with_their_intervals(tmp_path: Path) -> None:
+    folds = [answers(0, 40), answers(40, 80)]
+    worse = [answers(0, 40, wrong=range(0, 40, 5)), answers(40, 80)]
+    runs = read_runs([store_run(tmp_path / "first", folds), store_run(tmp_path / "second", worse)])
+    (chart,) = difference_charts(runs, Words())
+    table = difference_table(runs, Words())
+    low, high = (float(one) for one in chart.rows[0][3:])  # type: ignore[arg-type]
+    assert chart.rows[0][:3] == ["second", "accuracy", pytest.approx(-0.1)]
+    assert -0.2 < low < -0.1 < high < 0
+    assert table.rows[0][:2] == ["second", f"-0.100 [{low:+.3f}, {high:+.3f}]"]
+    assert table.rows[0][-1] == "80"
+    assert "first" in table.caption
+
+
+def test_without_common_rows_there_is_no_chart_and_the_table_says_so(tmp_path: Path) -> None:
+    paths = [store_run(tmp_path / "first", [answers(0, 9)]), store_run(tmp_path / "far", [answers(50, 59)])]
+    runs = read_runs(paths)
+    assert difference_charts(runs, Words()) == []
+    assert difference_table(runs, Words()).rows == [["far", "–", "–", "–", "–", "0"]]

@@ -13,7 +13,7 @@ from msa.pipeline.figures.words import Words
 
 
 def test_a_chart_has_the_mean_over_folds_and_says_over_how_many() -> None:
-    loss, metric = epoch_charts([stored_run()], Words())
+    loss, metric = epoch_charts([stored_run()], Words(), ["loss", "macro_f1"])
     solid, dotted = loss.figure.axes[0].lines
     assert np.asarray(solid.get_ydata()) == pytest.approx([1.5, 0.9, 0.6])
     assert np.asarray(dotted.get_ydata()) == pytest.approx([2.5, 1.9, 1.6])
@@ -36,4 +36,4 @@ def test_several_runs_share_one_chart_in_a_colour_each() -> None:
     assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
     assert [text.get_text() for text in loss.figure.legends[0].get_texts()][2:] == ["two, training", "two, validation"]
     assert [row for row in loss.rows if row[0] == "two"] == [["two", "train", 1, 4, 0, 1], ["two", "valid", 1, 5, 0, 1]]
-    assert epoch_charts(runs[2:], Words()) == []
+    assert epoch_charts(runs[2:], Words(), ["loss"]) == []

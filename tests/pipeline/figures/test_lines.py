@@ -13,8 +13,8 @@ from msa.pipeline.figures.calibration import calibration_charts
 from msa.pipeline.figures.chart import Chart
 from msa.pipeline.figures.ranking import ranking_charts
 from msa.pipeline.figures.share_curves import share_charts
-from msa.pipeline.figures.stored import CurvePoint, Predictions, StoredRun
 from msa.pipeline.figures.words import Words
+from msa.pipeline.runs.stored_run import CurvePoint, Predictions, StoredRun
 
 
 def legend_texts(chart: Chart) -> list[str]:

@@ -14,11 +14,13 @@ from source_files import ROOT
 
 from msa.pipeline.explanation import remarks
 from msa.pipeline.explanation.explanation import TARGETS
-from msa.pipeline.figures.page import TEMPLATE, make_sections, render_page
-from msa.pipeline.figures.stored import StoredRun
+from msa.pipeline.figures.markdown import PLACES
+from msa.pipeline.figures.page import TEMPLATE, render_page
+from msa.pipeline.figures.sections import make_sections
 from msa.pipeline.figures.words import CHINESE, Words
 from msa.pipeline.metrics.scores import METRICS
 from msa.pipeline.metrics.tables import metric_title
+from msa.pipeline.runs.stored_run import StoredFold, StoredRun
 
 NASTY = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', "\u202eevil & {{ 7*7 }}")
 
@@ -52,7 +54,7 @@ def test_one_run_has_its_headline_charts_tests_and_changed_settings() -> None:
     found = Tags(page(stored_run()))
     for text in ("95 % interval 0.600 to 0.800", "images + texts", "2030-01-02", "Loss over epochs", "ROC curves"):
         assert text.lower() in found.texts.lower(), text
-    assert found.tags["svg"] == found.tags["figure"] == 8
+    assert found.tags["svg"] == found.tags["figure"] == 9
     assert re.search(r"linear\s*\+0\.100\s*\+0\.100\s*0\.030\s*0\.040", found.texts)
     assert re.search(r"hidden\s*12\s*epochs\s*3\s", found.texts)
     assert "dropout" not in found.texts
@@ -60,12 +62,15 @@ def test_one_run_has_its_headline_charts_tests_and_changed_settings() -> None:
 
 def test_several_runs_are_compared_with_the_first() -> None:
     found = Tags(page(stored_run(), replace(stored_run("two"), history=[])))
-    assert re.search(r"two\s*\+0\.000\s*\+0\.000\s*1\.000\s*10\b", found.texts)
-    assert "95 % interval" not in found.texts
+    assert re.search(r"two\s*(\+0\.000 \[\+0\.000, \+0\.000\]\s*){2}1\.000\s*1\.000\s*10\b", found.texts)
+    assert "0.600 to 0.800" not in found.texts
     apart = stored_run("far")
     assert apart.predictions
-    apart = replace(apart, predictions=apart.predictions._replace(posts=[("elsewhere", "0")] * 10))
-    assert re.search(r"far\s*–\s*–\s*–\s*0\b", Tags(page(stored_run(), apart)).texts)
+    assert apart.split
+    other = [(f"elsewhere{number}", "0") for number in range(10)]
+    folds = [StoredFold(0, frozenset(), frozenset(name for name, _ in other[start : start + 5])) for start in (0, 5)]
+    apart = replace(apart, predictions=apart.predictions._replace(posts=other), split=apart.split._replace(folds=folds))
+    assert re.search(r"far\s*–\s*–\s*–\s*–\s*0\b", Tags(page(stored_run(), apart)).texts)
 
 
 def test_any_text_is_shown_as_text_and_nothing_is_loaded_or_run() -> None:
@@ -80,7 +85,7 @@ def test_any_text_is_shown_as_text_and_nothing_is_loaded_or_run() -> None:
         loaded = [value for name, value in found.attributes if name in ("src", "href", "xlink:href")]
         assert [value for value in loaded if not value.startswith("#")] == []
         policy = next(value for name, value in found.attributes if name == "content")
-        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
+        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
         assert max(found.ids.values()) == 1
         assert "\u202e" not in html
     assert NASTY[0] in Tags(alone).texts
@@ -99,9 +104,10 @@ def test_a_page_in_chinese_has_no_english_sentence() -> None:
 
 def used_words() -> set[str]:
     """Every literal that is passed to `words(…)` in the figures and the template."""
-    templates = "".join(path.read_text("utf-8") for path in TEMPLATE.parent.glob("*.html"))
+    pages = [TEMPLATE, ROOT / "pipeline" / "explanation.html"]
+    templates = "".join(path.read_text("utf-8") for path in pages)
     found = set(re.findall(r'words\("([^"]*)"\)', templates))
-    for path in (ROOT / "pipeline" / "figures").glob("*.py"):
+    for path in [*(ROOT / "pipeline" / "figures").glob("*.py"), ROOT / "pipeline" / "explanation_page.py"]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "words":
                 found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
@@ -114,8 +120,9 @@ def test_every_text_has_a_translation_and_every_translation_a_text() -> None:
     assert sorted(used - CHINESE.keys()) == []
     through_variables = {*map(metric_title, METRICS), "loss", "f1", "support", "class", "head minus", "corrected t p"}
     through_variables |= {"posts scored", "folds", "repeats", "training", "validation", "image", "text", "recall"}
-    through_variables |= {"Paired tests on the same test rows", "McNemar p"}
     through_variables |= {*TARGETS, *(value for name, value in vars(remarks).items() if name.isupper())}
+    through_variables |= {"Paired tests on the same test rows", "McNemar p", *PLACES}
+    through_variables |= {"learning rate", "winner", "complete", "pruned"}
     assert sorted(CHINESE.keys() - used - through_variables) == []
 
 

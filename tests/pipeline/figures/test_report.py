@@ -18,7 +18,7 @@ from msa.pipeline.ablation.ablate import ablate
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.figures import chart
 from msa.pipeline.figures.report import write_report
-from msa.pipeline.figures.stored import read_runs
+from msa.pipeline.runs.stored_run import read_runs
 from msa.pipeline.train_head import TrainedHead, train_head
 
 SHORT = replace(QUICK, epochs=2)
@@ -46,7 +46,7 @@ def test_a_run_is_read_back_as_it_was_evaluated(posts: Corpus, trained: TrainedH
     np.add.at(counts, (run.predictions.truth, run.predictions.predicted), 1)
     assert counts.tolist() == run.evaluation.confusion
     assert (run.predictions.probabilities.argmax(1) == run.predictions.predicted).mean() > 0.98
-    assert (trained.run / "report.html").read_text("utf-8").count("<svg ") == 8
+    assert (trained.run / "report.html").read_text("utf-8").count("<svg ") == 10
 
 
 def test_the_command_writes_page_and_figures_of_several_runs(
@@ -68,10 +68,10 @@ def test_the_command_writes_page_and_figures_of_several_runs(
     files = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert files == sorted(Path(path).name for path in found["figures"])
     assert {"ablation.csv", "shapley.svg", "missing-accuracy.csv", "epochs-loss.svg"} <= {*files}
-    with (tmp_path / "figures" / "ablation.csv").open() as file:
+    with (tmp_path / "figures" / "ablation.csv").open(encoding="utf-8-sig") as file:
         written = {row["row"]: float(row["difference"]) for row in csv.DictReader(file) if row["metric"] == "accuracy"}
     assert written == {row.name: row.difference["accuracy"] for row in ablation.rows if row.tests}
-    with (tmp_path / "figures" / "confusion.csv").open() as file:
+    with (tmp_path / "figures" / "confusion.csv").open(encoding="utf-8-sig") as file:
         assert sum(int(row["count"]) for row in csv.DictReader(file)) == N
     text = (tmp_path / "new" / "all.html").read_text("utf-8")
     assert f"<title>{trained.run.name} · {ablation.path.name}</title>" in text  # each run once
@@ -89,7 +89,7 @@ def test_runs_of_one_name_are_told_apart_and_a_folder_of_runs_is_its_newest(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("metrics.json", '{"format": 1}', "not the metrics of a run"),
+        ("metrics.json", '{"format": 1}', "not a run's metrics"),
         ("history.csv", "fold,epoch\n0,1\n", "not the history of a run .*train_loss"),
         ("history.csv", "fold,epoch,train_loss,valid_loss\n0,1,x,1\n", "not the history of a run .*'x'"),
         ("predictions.csv", "id,repeat,fold,label,predicted,a,b,c\np0,0,0,a,z,1,0,0\n", "not a run's predictions .*z"),
@@ -115,5 +115,5 @@ def test_where_nothing_can_be_written_or_read_is_said(trained: TrainedHead, tmp_
     with pytest.raises(ValueError, match=r"--figures .*cannot be written"):
         write_report([trained.run], out=tmp_path / "a.html", figures=tmp_path / "file")
     assert not (tmp_path / "a.html").exists()
-    with pytest.raises(ValueError, match="is not a run folder"):
+    with pytest.raises(ValueError, match="holds no trained heads"):
         write_report([tmp_path / "nowhere"])

@@ -22,8 +22,7 @@ from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.curves import learning_curve
 from msa.pipeline.finetuning.finetune import finetune
 from msa.pipeline.predict import predict_corpus
-from msa.pipeline.runs.destination import check_destination, check_writable, free_after_error, new_run
-from msa.pipeline.runs.runs import free_name
+from msa.pipeline.runs.destination import check_destination, check_writable, free_after_error, free_name, new_run
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import train_head

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from msa.pipeline.runs.runs import find_run, find_runs, free_name, load_run
+from msa.pipeline.runs.destination import free_name
+from msa.pipeline.runs.folders import find_run, find_runs
+from msa.pipeline.runs.runs import load_run
 
 
 def test_runs_that_end_together_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_the_newest_whole_run_is_found(tmp_path: Path) -> None:
     assert find_run(tmp_path / "old") == tmp_path / "old"
     assert find_runs(tmp_path) == [tmp_path / "old", tmp_path / "new"]
     assert find_runs(tmp_path / "new") == [tmp_path / "new"]
-    with pytest.raises(ValueError, match=r"not a run folder; runs in \S*: new, old"):
+    with pytest.raises(ValueError, match=r"holds no trained heads; runs in \S*/: new, old"):
         find_run(tmp_path / "empty")
 
 

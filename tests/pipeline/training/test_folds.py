@@ -12,6 +12,7 @@ from experiments import EXPERIMENTS, FOLDS, QUICK, SMALL, TABLE
 from msa.pipeline.data.split import Fold
 from msa.pipeline.metrics.probabilities import softmax
 from msa.pipeline.training.checkpointing import CheckpointDir
+from msa.pipeline.training.epochs import TrainedEpoch
 from msa.pipeline.training.folds import FoldResult, train_experiments, train_folds
 from msa.pipeline.training.jobs import Experiment
 
@@ -35,14 +36,23 @@ def alone() -> list[list[FoldResult]]:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, None])
 def test_the_threads_change_no_result(alone: list[list[FoldResult]], threads: int | None) -> None:
-    steps: list[tuple[int, int]] = []
-    many = train_experiments(
-        TABLE, FOLDS, EXPERIMENTS, threads=threads, done=lambda done, total: steps.append((done, total))
-    )
+    many = train_experiments(TABLE, FOLDS, EXPERIMENTS, threads=threads)
     for found, expected in zip(many, alone, strict=True):
         check(found, expected)
         assert all(np.array_equal(one.logits, other.logits) for one, other in zip(found, expected, strict=True))
-    assert steps == [(number + 1, len(EXPERIMENTS) * len(FOLDS)) for number in range(len(EXPERIMENTS) * len(FOLDS))]
+
+
+def test_each_epoch_of_each_head_is_reported_as_it_is_stored(alone: list[list[FoldResult]]) -> None:
+    epochs: list[TrainedEpoch] = []
+    train_experiments(TABLE, FOLDS, EXPERIMENTS, threads=2, epoch_done=epochs.append)
+    for number, results in enumerate(alone):
+        for fold, result in enumerate(results):
+            for member, history in enumerate(result.histories):
+                own = [one for one in epochs if (one.experiment, one.fold, one.member) == (number, fold, member)]
+                assert [one.record.epoch for one in own] == [record.epoch for record in history]
+                assert [one.record.valid for one in own] == [record.valid for record in history]
+                config = EXPERIMENTS[number].training
+                assert {(one.epochs, one.metric) for one in own} == {(config.epochs, config.metric)}
 
 
 def test_heads_of_the_same_settings_repeat_themselves_bit_for_bit() -> None:

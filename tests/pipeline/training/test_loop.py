@@ -84,8 +84,11 @@ def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
     assert result.best_epoch < len(result.history)
     assert not head.training
     inputs, labels = posts()
-    again = run_epoch(head, inputs, labels, [torch.tensor(VALID)], Loss())
+    again, of_batches = run_epoch(head, inputs, labels, [torch.tensor(VALID)], Loss())
     assert again == pytest.approx(result.history[result.best_epoch - 1].valid, abs=1e-6)
+    assert of_batches == pytest.approx([again["loss"]])
+    for record in result.history:
+        assert np.dot(record.batch_losses, [16, 16, 16, 12]) / 60 == pytest.approx(record.train["loss"])
 
 
 def test_patience_ends_the_training_and_zero_does_not() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..explanation.remarks import (
+from .remarks import (
     ALL_FOLDS,
     HELD_OUT,
     LIMITS,
@@ -14,7 +14,7 @@ from ..explanation.remarks import (
     TRAINED,
 )
 
-EXPLANATION_WORDS = {
+CHINESE = {
     "post": "帖子",
     "Post {id}": "帖子 {id}",
     "Words": "词",

@@ -10,22 +10,23 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ...features.installation import DISTRIBUTION
-from ...features.messages import printable
-from ...features.posts.images import decode_pixels
-from ...features.posts.samples import Sample, read_file
-from ...features.spec import BadItem
-from ...features.store.durable import make_folder, write_atomic
-from ..explanation.explanation import Explanation, TextAttention
-from ..explanation.remarks import LIMITS
-from ..explanation.summary import basis
-from ..runs.destination import check_writable
-from .attention import Pixels, post_charts
-from .words import Language, Words
+from ..features.installation import DISTRIBUTION
+from ..features.messages import printable
+from ..features.posts.images import decode_pixels
+from ..features.posts.samples import Sample, read_file
+from ..features.spec import BadItem
+from ..features.store.durable import make_folder, write_atomic
+from .explanation.explanation import Explanation, TextAttention
+from .explanation.remarks import LIMITS
+from .explanation.summary import basis
+from .figures.attention import Pixels, post_charts
+from .figures.words import Language, Words
+from .runs.destination import check_writable
 
 FILE = "explanation.html"
 LONGEST = 500  # characters of a text
-TEMPLATE, STYLED = (Path(__file__).with_name(name) for name in (FILE, "page.html"))
+TEMPLATE = Path(__file__).with_name(FILE)
+STYLED = TEMPLATE.parent / "figures" / "page.html"
 
 
 def check_out(out: Path) -> None:

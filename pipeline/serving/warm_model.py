@@ -1,0 +1,226 @@
+"""A run with its encoders loaded once: posts in memory to features to predictions, with no cache between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.encoders.encoder import Encoded, Encoder
+from ...features.encoders.word_pieces import Splitter
+from ...features.extraction.embed import batches, unstorable
+from ...features.extraction.settings import ExtractSettings
+from ...features.posts.content import content_key, text_key
+from ...features.posts.images import decode_image
+from ...features.posts.text import clean_text, read_text
+from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality
+from ..data.cached_features import (
+    CachedFeatures,
+    ModalityTable,
+    coarsen,
+    fill_view,
+    join_encoders,
+    pad_tokens,
+)
+from ..data.split import Posts
+from ..explanation.originals import open_splitters
+from ..predict import Predictions, is_blank, predict_table, run_sources
+from ..runs.runs import Run, load_run
+
+WARM_TEXT = "a text to warm the encoders"
+WARM_SIDE = 64  # pixels of the picture to warm them
+
+Vectors = tuple[NDArray[np.float32], NDArray[Any]]  # pooled (D,) and tokens (T, D) of one item, as they are stored
+
+
+@dataclass(frozen=True)
+class PreparedPost:
+    """A post as the encoders take it: the input of each encoder by slug; `size` (height, width) of its picture."""
+
+    inputs: Mapping[str, Any]
+    text: str | None = None
+    size: tuple[int, int] | None = None
+    unused: tuple[Modality, ...] = ()  # what was given, and no encoder reads
+
+
+class WarmModel:
+    """A run that is ready to predict posts; its methods are thread-safe."""
+
+    def __init__(
+        self,
+        run: Run,
+        encoders: Mapping[str, Encoder],
+        settings: ExtractSettings,
+        splitters: Mapping[str, Splitter] = {},
+    ) -> None:
+        """`encoders` are loaded ones by slug, one for each spec; `splitters` join the tokens of a text to words."""
+        self.run, self.encoders, self.settings, self.splitters = run, encoders, settings, splitters
+        self.runtime = settings.choose_runtime()
+        self.streams = ThreadPoolExecutor(self.runtime.streams, "encode")
+        self.heads = Lock()  # torch's number of threads, which the heads set, is one for all threads
+        for head in run.heads:
+            head.eval()
+
+    @classmethod
+    def load(
+        cls, run_folder: Path, *, cache: Path | None, settings: ExtractSettings, local_files_only: bool
+    ) -> WarmModel:
+        """Load a run and its encoders. Raises ValueError as `predict_post`."""
+        run = load_run(run_folder)
+        runtime = settings.choose_runtime()
+        sources = run_sources(run, cache or run.cache, local_files_only)
+        encoders = {spec.slug: source.load(runtime) for spec, source in zip(run.encoders, sources, strict=True)}
+        splitters = open_splitters(sources) if run.config.tokens else {}
+        return cls(run, encoders, settings, splitters)
+
+    @cached_property
+    def reads(self) -> tuple[Modality, ...]:
+        """The modalities that the run has encoders for."""
+        return tuple(modality for modality in MODALITIES if self.run.specs[modality])
+
+    def warm(self) -> None:
+        """Predict one drawn post, so that the first that counts need not wait for what happens once."""
+        inputs: dict[str, Any] = {}
+        for modality in self.reads:
+            item = np.full((3, WARM_SIDE, WARM_SIDE), 128, np.uint8) if modality == "image" else WARM_TEXT
+            inputs |= self._inputs(modality, _as_tensor(item) if modality == "image" else item, "0" * 32, optional=True)
+        self.predict([PreparedPost(inputs)])
+
+    def prepare(self, image: bytes | None, text: str | None) -> PreparedPost:
+        """Decode and preprocess a post. Raises ValueError for one that cannot be read, or has nothing that is read.
+
+        A blank text is none.
+        """
+        if text is not None and is_blank(text):
+            text = None
+        given = tuple(name for name, part in zip(MODALITIES, (image, text), strict=True) if part is not None)
+        if not set(given) & set(self.reads):
+            wanted = " or ".join({"image": "an image", "text": "a text"}[one] for one in self.reads)
+            raise ValueError(f"the post has {' and '.join(given) or 'neither image nor text'}; the run reads {wanted}")
+        inputs: dict[str, Any] = {}
+        size = None
+        with ExitStack() as using:
+            if image is not None and "image" in self.reads:
+                pixels = _reading("image", decode_image, image, using)
+                size = pixels.shape[1], pixels.shape[2]
+                inputs |= self._inputs("image", pixels, content_key(image))
+            if text is not None and "text" in self.reads:
+                text = _reading("text", read_text, text)
+                inputs |= self._inputs("text", text, text_key(text))
+        return PreparedPost(inputs, text, size, tuple(name for name in given if name not in self.reads))
+
+    def features(self, posts: Sequence[PreparedPost]) -> tuple[CachedFeatures, dict[int, str]]:
+        """The features of B posts as the cache would hold them, and why a post's were refused, by row."""
+        found, refused = self._encode(posts)
+        tables = {m: self._table(found, self.run.specs[m]) for m in self.reads}
+        if self.run.views:
+            plain = tables["image"]
+            views = tuple(fill_view(self._table(found, specs), plain) for specs in self.run.views)
+            tables["image"] = ModalityTable(**{**vars(plain), "views": views})
+        rows = len(posts)
+        known = Posts([str(row) for row in range(rows)], [None] * rows, np.arange(rows), [None] * rows)
+        return CachedFeatures(known, self.run.classes, tables.get("image"), tables.get("text")), refused
+
+    def predict(self, posts: Sequence[PreparedPost]) -> list[Predictions | ValueError]:
+        """Predict B posts together: for each its prediction, or why there is none."""
+        table, refused = self.features(posts)
+        try:
+            with self.heads:
+                found = predict_table(self.run, table, self.settings.device, False)
+        except ValueError as error:  # of one post, which the others need not share
+            if len(posts) == 1:
+                return [error]
+            return [one for post in posts for one in self.predict([post])]
+        return [
+            ValueError(refused[row]) if row in refused else found.of_row(row) for row in range(len(posts))
+        ]
+
+    def close(self) -> None:
+        self.streams.shutdown()
+
+    def _inputs(self, modality: Modality, item: Any, key: str, *, optional: bool = False) -> dict[str, Any]:
+        """The input of each encoder of a modality; `optional` leaves out an encoder that refuses the item."""
+        inputs = {}
+        for spec in self.run.encoders:
+            if spec.modality == modality:
+                cleaned = _reading("text", clean_text, item, spec.clean) if modality == "text" else item
+                try:
+                    inputs[spec.slug] = _reading(modality, self.encoders[spec.slug].preprocess, cleaned, key)
+                except ValueError:
+                    if not optional:
+                        raise
+        return inputs
+
+    def _encode(self, posts: Sequence[PreparedPost]) -> tuple[dict[str, list[Vectors | None]], dict[int, str]]:
+        """The vectors of each post by each encoder, by slug; batches of all encoders are computed in parallel."""
+        pending: list[tuple[EncoderSpec, list[int], Future[tuple[Encoded, ...]]]] = []
+        for spec in self.run.encoders:
+            encoder = self.encoders[spec.slug]
+            rows = [row for row, post in enumerate(posts) if spec.slug in post.inputs]
+            lengths = {row: encoder.length(posts[row].inputs[spec.slug]) for row in rows}
+            rows.sort(key=lambda row: -lengths[row])
+            budget = self.settings.budget(spec.modality, self.runtime)
+            for batch in batches([lengths[row] for row in rows], budget):
+                chosen = [rows[at] for at in batch]
+                given = [posts[row].inputs[spec.slug] for row in chosen]
+                pending.append((spec, chosen, self.streams.submit(encoder.encode, given)))
+        found: dict[str, list[Vectors | None]] = {spec.slug: [None] * len(posts) for spec in self.run.encoders}
+        refused: dict[int, str] = {}
+        for spec, chosen, future in pending:
+            encoded = future.result()[self.encoders[spec.slug].specs.index(spec)]
+            for row, pooled, tokens in zip(chosen, encoded.pooled, encoded.tokens, strict=True):
+                with np.errstate(over="ignore"):  # as where they are stored
+                    stored = tokens.astype(spec.dtype, copy=False)
+                if reason := unstorable(spec, pooled, stored):
+                    refused[row] = f"the post's {spec.modality} cannot be embedded: {reason}"
+                else:
+                    found[spec.slug][row] = pooled, stored
+        return found, refused
+
+    def _table(self, found: Mapping[str, Sequence[Vectors | None]], specs: Sequence[EncoderSpec]) -> ModalityTable:
+        """The encoders of one modality, or of one view of it, as a table."""
+        config = self.run.config
+        return join_encoders(
+            [encoder_table(spec, found[spec.slug], config.tokens, config.patches) for spec in specs],
+            tokens=config.tokens,
+        )
+
+
+def encoder_table(
+    spec: EncoderSpec, vectors: Sequence[Vectors | None], tokens: bool, patches: tuple[int, int] | None
+) -> ModalityTable:
+    """One encoder's vectors of N posts as a table, None for a post without."""
+    present = np.array([one is not None for one in vectors], bool)
+    pooled = np.zeros((len(vectors), spec.width), np.float32)
+    for row, one in enumerate(vectors):
+        if one is not None:
+            pooled[row] = one[0]
+    if not tokens and not spec.raw:
+        return ModalityTable((spec,), present, pooled)
+    grid = patches if spec.modality == "image" and not spec.raw else None
+    rows = [None if one is None else coarsen(one[1], grid) if grid else one[1] for one in vectors]
+    return ModalityTable((spec,), present, pooled, *pad_tokens(spec, rows))
+
+
+def _reading(modality: Modality, read: Any, *given: Any) -> Any:
+    """What `read` returns; what it cannot read is a ValueError that says which part of the post it is."""
+    try:
+        return read(*given)
+    except BadItem as error:
+        raise ValueError(f"the post's {modality} cannot be embedded: {error}") from error
+    except MemoryError as error:
+        raise ValueError(f"the post's {modality} cannot be embedded: not enough memory to read it") from error
+
+
+def _as_tensor(pixels: NDArray[np.uint8]) -> Any:
+    import torch
+
+    return torch.from_numpy(pixels)
