@@ -14,6 +14,7 @@ from .installation import explain_import_error, message_of
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and marks that turn text around
 TRACEBACK = "Traceback (most recent call last)"
 ROOT = Path(__file__).resolve().parent.parent
+SHORT = 24  # characters of a name in a figure
 OUT_OF_MEMORY = "out of memory", "can't allocate memory", "not enough memory"  # as torch says it, on a GPU and a CPU
 ALLOCATION = re.compile(r"(?:tried|unable) to allocate [\d.]+ \w+", re.IGNORECASE)
 LOWER = (
@@ -76,6 +77,12 @@ def _text(error: Exception) -> str:
 def printable(text: str) -> str:
     """The text with its control characters as escapes: a label or an id must not command a terminal or a page."""
     return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def short(name: object, longest: int = SHORT) -> str:
+    """A name in one line of at most so many characters, control characters as escapes."""
+    text = " ".join(printable(str(name)).split()) or "''"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def near_names(name: str, choices: Iterable[str]) -> str:

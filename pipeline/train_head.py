@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..features.posts.samples import Corpus
 from ..features.progress import keeping, stage
+from ..features.store.stored_paths import stored_path
 from .config.data_config import DataConfig
 from .config.head_config import HeadConfig
 from .config.train_config import TrainConfig
@@ -19,6 +20,7 @@ from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import evaluate_folds
 from .figures.report import write_report
+from .figures.section import Shown
 from .inspection.opinions import write_opinions
 from .metrics.tables import scored_text
 from .runs.destination import check_destination, free_after_error, free_name
@@ -92,6 +94,7 @@ def train_head(
     evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
     stage("writing the run")
     path = free_name(runs, name or config.fusion)
+    made = describe_made(corpus, table.posts) | {"posts": stored_path(corpus.root / corpus.table, path)}
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     with free_after_error(path):
         save_run(
@@ -104,14 +107,14 @@ def train_head(
             temperatures=evaluation.calibration.temperatures,
             others={"unlabelled": unlabelled, **reading},
             baselines=predictions,
-            made=describe_made(corpus, table.posts),
+            made=made,
             metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
         )
     keeping(lambda: f"the run is written to {path}, its report is not")
     write_opinions(path, table, config, results, evaluation.calibration.temperatures, device)
     if checkpoints:
         checkpoints.clear()
-    write_report([path])
+    write_report([path], shown=Shown(corpus=corpus))
     return trained
 
 

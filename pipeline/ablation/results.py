@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
@@ -14,6 +16,8 @@ from ..evaluation.comparison import by_repeat, compare, score_folds
 from ..metrics.scores import Summary, per_class, summarise
 from ..metrics.statistics import INTERVAL_METRICS, bootstrap
 from ..runs.results import AblationRow
+
+Value = TypeVar("Value", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def change(logits: Sequence[Logits], full: Sequence[Logits]) -> dict[str, float]
     }
 
 
-def shapley_pair(neither: float, image: float, text: float, both: float) -> tuple[float, float]:
+def shapley_pair(neither: Value, image: Value, text: Value, both: Value) -> tuple[Value, Value]:
     """Shapley values of image and text: each one's gain, averaged over adding it first and second (Shapley, 1953)."""
     return ((image - neither) + (both - text)) / 2, ((text - neither) + (both - image)) / 2
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import typer
@@ -23,15 +24,15 @@ FIRST = (  # the options that matter first, in the panel without a name
     *("lr", "seed", "limit", "runs", "name", "as_json"),
 )
 PANELS = {
-    "Posts": ("layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
+    "Posts": ("posts", "layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
     "Encoders": ("cache", "weights", "local_files_only", "max_length", "layers", "pool", "dtype", "tokens", "views"),
     "Head": ("recipe", "replay"),
     "Training": ("checkpoint_every", "unlabelled"),
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),
     "Search": ("space",),
     "Compute": ("device", "dry_run"),
-    "Server": ("posts", "host", "port", "token"),
-    "Output": ("out", "to", "format", "figures", "language", "max_bad"),
+    "Server": ("host", "port", "token"),
+    "Output": ("out", "to", "format", "figures", "explore", "language", "max_bad"),
 }
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 OF_CLASS = {  # panels of the other settings; those of what computes are in Compute
@@ -61,6 +62,11 @@ FORMS: dict[Any, Form] = {
     tuple[str, ...]: Form(list[str], tuple, list),
     int | None: Form(int, lambda number: number or None, lambda number: number or 0),
     Grid | None: Form(str, read_grid, write_grid),
+    Path | None: Form(
+        Path | None,
+        lambda path: None if path is None else Path(path),
+        lambda path: None if path is None else str(path),  # for JSON
+    ),
     Mapping[str, int | float | str]: Form(
         list[str],
         lambda given: {name: read_value(value) for name, value in read_pairs("--option", given).items()},

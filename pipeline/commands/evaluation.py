@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .console import note, say, show, to_json
 from .declare import HEADS, command
-from .options import Device, InputPosts, Json, Offline, Run, RunCache, Runs, named_run
+from .options import Device, InputPosts, Json, Offline, Run, RunCache, Runs, named_run, read_posts_of
 
 app = typer.Typer()
 
@@ -38,12 +39,14 @@ def evaluate(
     """
     from ..evaluation import reevaluate
     from ..figures.report import write_report
+    from ..figures.section import Shown
 
+    corpus = posts.read()
     found = reevaluate.evaluate_run(
-        named_run(run, runs), posts.read(), missing=missing, seed=seed, cache=cache, device=device
+        named_run(run, runs), corpus, missing=missing, seed=seed, cache=cache, device=device
     )
     if found.curve:
-        write_report([found.run])
+        write_report([found.run], shown=Shown(corpus=corpus))
     show(found, as_json)
 
 
@@ -144,21 +147,41 @@ def report(
         str, Option(help="Two settings A,B whose pairs are compared; if empty, those that matter most.")
     ] = "",
     language: Annotated[Literal["auto", "en", "zh"], Option(help="Language; auto: by locale.")] = "auto",
+    posts: Annotated[
+        Path | None, Option(help="Posts of a single run, for texts and pictures; where they were, if left out.")
+    ] = None,
+    explore: Annotated[
+        Path | None, Option(help="Parquet file of the posts of a single run with vectors, for embedding-atlas.")
+    ] = None,
+    cache: RunCache = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """Draw runs on one HTML page, and as figures for a paper.
 
-    The page needs no other file. Several runs are compared: overlaid curves, and paired tests against the first.
+    The page needs no other file. Several runs are compared: overlaid curves, and paired tests against the first. Of a
+    single run it shows posts: of highest loss, of disagreeing modalities, of doubtful labels, and unequal duplicates.
     """
     from ..figures.report import write_report
     from ..figures.section import read_shown
+    from ..runs.stored_run import read_runs
 
+    shown = read_shown(metric, pivot)
     paths = [named_run(one, runs) for one in run]
-    found = write_report(
-        paths, out=out, figures=figures, markdown=markdown, language=language, shown=read_shown(metric, pivot)
-    )
-    show(found, as_json)
+    trained = [one for one in read_runs(paths) if one.predictions]
+    if (posts or explore) and len(trained) != 1:
+        raise ValueError(f"--posts and --explore are for one trained head, got {len(trained)}; name one run")
+    corpus = read_posts_of(trained[0], posts) if len(trained) == 1 else None
+    exploration = None
+    if explore:
+        from ..inspection.explore import explore_run
+
+        if corpus is None:
+            raise ValueError(f"the posts of {trained[0].path} are not where they were; add --posts POSTS")
+        exploration = explore_run(trained[0], corpus, explore, cache=cache)
+    shown = replace(shown, corpus=corpus)
+    found = write_report(paths, out=out, figures=figures, markdown=markdown, language=language, shown=shown)
+    show(replace(found, exploration=exploration), as_json)
 
 
 @command(app, "test", panel=HEADS, example="msa test runs/gated posts")

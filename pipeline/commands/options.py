@@ -12,13 +12,14 @@ from typer import Argument, Option
 from ...features.progress import stage
 from ...features.setting import setting
 from ..config.data_config import CACHE, DEVICE
-from .declare import option_values, read_pairs
+from .declare import generate_options, option_values, read_pairs
 from .recipes import apply_recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
     from ...features.extraction.settings import ExtractSettings
     from ...features.extraction.shard import Shard
     from ...features.posts.samples import Corpus
+    from ..runs.stored_run import StoredRun
 
 POSTS = "Folder of posts, or a CSV, TSV, JSON or Parquet table."
 Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
@@ -94,6 +95,28 @@ class InputPosts(ReadingOptions):
 
     def read(self) -> Corpus:
         return self.read_from(self.data)
+
+
+def read_posts_of(run: StoredRun, posts: Path | None) -> Corpus | None:
+    """The posts of a trained head, read with the options that they were read with for training.
+
+    Without `posts`, those that the run names; None where these are gone, or are other posts by now. Raises ValueError
+    where `posts` cannot be read.
+    """
+    from ...features.store.stored_paths import read_path
+
+    others = dict(run.config.get("others", {}))
+    if others.get("images") and not Path(others["images"]).is_dir():
+        del others["images"]  # of a project that was moved
+    known = [one for one in generate_options(ReadingOptions) if one.parameter.name in others]
+    options = ReadingOptions(**{one.field: one.form.read(others[one.parameter.name]) for one in known})
+    if posts:
+        return options.read_from(posts)
+    try:
+        corpus = options.read_from(read_path(run.made["posts"], run.path))
+    except (KeyError, ValueError):  # an earlier version named none
+        return None
+    return corpus if run.split and run.split.contents.keys() & {one.id for one in corpus.samples} else None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,24 @@
-"""Ablation: differences from the full head with their intervals, and Shapley values of the modalities."""
+"""Ablation: differences from the full head with their intervals, and Shapley values of modalities, for posts, too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
+
+from ...features.spec import MODALITIES
+from ..inspection.posts import TestPosts
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import metric_title
 from ..runs.results import AblationRow
 from ..runs.stored_run import Ablation, StoredRun
 from .bars import bar_chart
-from .chart import Chart
+from .chart import Chart, colours, drawing, legend
 from .words import Words
 
 UNKNOWN = float("nan")
+BINS = 40  # of a distribution over posts
 
 
 def ablation_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
@@ -85,3 +91,33 @@ def _shapley(found: Ablation, end: str, title: str, words: Words) -> list[Chart]
     )
     header = ["fusion", "modality", "metric", "mean", "std"]
     return [Chart(f"shapley{end}", words("Shapley values") + title, caption, figure, header, rows)]
+
+
+def post_shapley_charts(posts: TestPosts, words: Words) -> list[Chart]:
+    """The distribution of the Shapley values of test posts; none where the run compares no modalities."""
+    if posts.alone is None:
+        return []
+    values = posts.shapley(posts.predicted).T  # (2, n)
+    limit = float(np.abs(values).max()) or 1.0
+    edges = np.linspace(-limit, limit, BINS + 1)
+    counts = [np.histogram(one, edges)[0] for one in values]
+    with drawing() as (figure, axes):
+        handles = [
+            axes.stairs(count, edges, fill=True, alpha=0.5, color=colour)
+            for count, colour in zip(counts, colours(2), strict=True)
+        ]
+        means = [f"{one.mean():+.3f}" for one in values]
+        label = words("{name}: mean {value}")
+        legend(axes, handles, [label.format(name=words(n), value=v) for n, v in zip(MODALITIES, means, strict=True)])
+        axes.set(xlabel=words("Shapley value"), ylabel=words("posts"))
+    rows = [
+        [name, float(low), float(high), int(one)]
+        for name, count in zip(MODALITIES, counts, strict=True)
+        for (low, high), one in zip(pairwise(edges), count, strict=True)
+    ]
+    caption = words(
+        "What each modality adds to the probability of a test post's predicted class: its gain, averaged over adding "
+        "it first and second."
+    )
+    title = words("Shapley values of posts")
+    return [Chart("shapley-posts", title, caption, figure, ["modality", "from", "to", "posts"], rows)]

@@ -21,7 +21,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ...features.csv_text import to_csv
-from ...features.messages import notify, printable
+from ...features.messages import SHORT, notify, printable
+from ...features.messages import short as short
 from ...features.store.durable import make_folder, write_atomic
 
 COLOURS = ("#3b82c4", "#d5662a", "#2a9d74", "#9a6fc0", "#c9931a", "#cc5f8f", "#4a9fb5", "#8a8f98")
@@ -50,7 +51,6 @@ CHINESE_FONTS = (
     *("Droid Sans Fallback", "Arial Unicode MS"),
 )
 FORMATS = ("png", "svg", "pdf")
-LONGEST = 24  # characters of a name in a chart
 WIDTH, HEIGHT = 4.8, 3.2  # inches
 INSIDE, LINE = 6, 0.19  # labels that fit inside the axes; inches of a line of a legend
 DPI = 300
@@ -162,13 +162,7 @@ def legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str], *, columns
     else:
         shown = axes.legend(handles, numbers, fontsize=8)
     for text, label in zip(shown.get_texts(), labels, strict=True):
-        text.set_text(short(label, 2 * LONGEST))
-
-
-def short(name: object, longest: int = LONGEST) -> str:
-    """A name in one line of at most so many characters, control characters as escapes."""
-    text = " ".join(printable(str(name)).split()) or "''"
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+        text.set_text(short(label, 2 * SHORT))
 
 
 def colours(count: int) -> list[Any]:

@@ -30,6 +30,7 @@ def render_page(runs: Sequence[StoredRun], sections: Sequence[Section], words: W
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.filters["uri"] = Markup  # base64 of our own, which must not be cut
     environment.filters["svg"] = lambda chart: Markup(chart.to_svg())
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         language={"en": "en", "zh": "zh-CN"}[words.language],

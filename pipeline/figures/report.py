@@ -9,6 +9,9 @@ from typing import Any
 
 from ...features.progress import stage
 from ...features.store.durable import make_folder, write_atomic
+from ..inspection.exploration import Exploration
+from ..inspection.inspected_run import inspect_single
+from ..inspection.post_tables import write_posts
 from ..runs.destination import check_writable
 from ..runs.stored_run import read_runs
 from .facts import settings_table
@@ -23,21 +26,24 @@ FILE, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
 @dataclass(frozen=True)
 class Report:
-    """The page, the files of its figures and tables, and the Markdown."""
+    """The page, the files of its figures and tables, the Markdown, and a table of posts to explore."""
 
     path: Path
     figures: list[Path]
     markdown: Path | None = None
+    exploration: Exploration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `--json`."""
-        found = {"report": str(self.path), "figures": [str(path) for path in self.figures]}
-        return found | ({"markdown": str(self.markdown)} if self.markdown else {})
+        found: dict[str, Any] = {"report": str(self.path), "figures": [str(path) for path in self.figures]}
+        found |= {"markdown": str(self.markdown)} if self.markdown else {}
+        return found | (self.exploration.to_dict() if self.exploration else {})
 
     def to_text(self) -> str:
         """Where they are."""
         lines = [f"{len(self.figures)} files of figures and tables: {self.figures[0].parent}"] if self.figures else []
         lines += [f"markdown: {self.markdown}"] if self.markdown else []
+        lines += [self.exploration.to_text()] if self.exploration else []
         return "\n".join([*lines, f"report: {self.path}"])
 
 
@@ -51,7 +57,8 @@ def write_report(
     shown: Shown | None = None,
 ) -> Report:
     """Write the page of these runs to `out`, each figure to the folder `figures` as PNG, SVG, PDF and CSV, each table
-    there as CSV, Markdown and LaTeX, and the skeleton of a written report to the file or folder `markdown`.
+    there as CSV, Markdown and LaTeX, the test posts of a single run there as CSV, and the skeleton of a written report
+    to the file or folder `markdown`.
 
     Without `out`, the page of one run is `report.html` in its folder, that of several `report.html` in this one. With
     `markdown` alone, the figures are in a folder beside it. Raises ValueError where a run is missing or damaged, or the
@@ -77,6 +84,8 @@ def write_report(
         tables = [table for section in sections for table in section.tables]
         parts = [chart for section in sections for chart in section.charts], tables, [settings_table(runs, words)]
         files = [path for part in parts for one in part if one for path in one.write(figures)]
+        if inspected := inspect_single(runs, shown.corpus if shown else None):
+            files += write_posts(inspected, figures)
     if markdown and figures:
         make_folder(markdown.parent)
         text = render_markdown(runs, sections, words, figures=figures, file=markdown)

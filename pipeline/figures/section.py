@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ...features.csv_text import to_csv
 from ...features.messages import near_or_all
+from ...features.posts.samples import Corpus
 from ...features.store.durable import make_folder, write_atomic
 from ..evaluation.table_formats import Cell, PaperTable
+from ..inspection.post_cards import PostList
 from ..metrics.scores import METRICS
 from ..metrics.tables import Cells
 from ..runs.stored_run import StoredRun
@@ -56,22 +58,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; one without charts and tables is left out. Its `notes` warn."""
+    """A part of the report; one without charts, tables and posts is left out. Its `notes` warn."""
 
     title: str
     charts: Sequence[Chart]
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
     intro: str = ""
+    posts: Sequence[PostList] = ()
 
 
 @dataclass(frozen=True)
 class Shown:
     """What a reader chose: the metric of curves and heat maps, and the two settings of the pivot, by default the two
-    that matter most."""
+    that matter most. `corpus` are the posts of a single run, to show their texts and pictures."""
 
     metric: str = "accuracy"
     pivot: tuple[str, str] | None = None
+    corpus: Corpus | None = None
 
 
 def read_shown(metric: str, pivot: str) -> Shown:

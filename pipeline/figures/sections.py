@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
+from ..inspection.inspected_run import inspect_single
+from ..inspection.post_cards import post_lists
+from ..inspection.posts import TestPosts
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import SWEEP_METRICS, class_cells, mean_sd, metric_cells, metric_title
 from ..runs.results import p_text
 from ..runs.stored_run import StoredRun
-from .ablation_bars import ablation_charts, row_name
+from .ablation_bars import ablation_charts, post_shapley_charts, row_name
 from .batches import batch_charts
 from .calibration import calibration_charts
 from .class_scores import class_charts
@@ -28,7 +32,7 @@ from .words import Words
 def make_sections(runs: Sequence[StoredRun], words: Words, shown: Shown | None = None) -> list[Section]:
     """All sections for which these runs hold data, in the order of the page."""
     sections = (make(runs, words, shown or Shown()) for make in SECTIONS)
-    return [section for section in sections if section.charts or section.tables]
+    return [section for section in sections if section.charts or section.tables or section.posts]
 
 
 def systems_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Section:
@@ -82,6 +86,23 @@ def curves_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Sec
     return Section(words("Missing modalities and learning curves"), share_charts(runs, words))
 
 
+def posts_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Section:
+    """The test posts of a single run; where their texts and pictures are not there, the command that shows them."""
+    found = inspect_single(runs, shown.corpus)
+    if found is None:
+        return Section(words("Posts"), [])
+    command = f"msa report {quote(str(found.path))}"
+    intro = words("All test posts, with whole texts: {command}").format(command=f"{command} --figures DIR")
+    if found.source is None:
+        intro = words("Texts and pictures of these posts: {command}").format(command=f"{command} --posts POSTS")
+    tables = [_disagreements(found.posts, words)] if len(found.posts.disagreeing) else []
+    if found.posts.alone is None:
+        intro += " " + words("The head reads one modality, or an earlier version wrote the run: none are compared.")
+    return Section(
+        words("Posts"), post_shapley_charts(found.posts, words), tables, intro=intro, posts=post_lists(found, words)
+    )
+
+
 def optimization_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Section:
     """The loss of every batch, and the learning rate."""
     return Section(words("Optimization"), [*batch_charts(runs, words), *epoch_charts(runs, words, ("lr",))])
@@ -109,6 +130,23 @@ def _ablation_table(run: StoredRun, end: str, words: Words) -> Table:
     return Table(f"ablation{end}", run.name if end else "", header, rows)
 
 
+def _disagreements(posts: TestPosts, words: Words) -> Table:
+    """Who is right where image and text alone predict different classes."""
+    assert posts.alone is not None
+    rows = posts.disagreeing
+    truth, head = posts.truth[rows], posts.predicted[rows] == posts.truth[rows]
+    image, text = (posts.alone[rows, number].argmax(1) == truth for number in (0, 1))
+    kinds = {words("image"): image, words("text"): text, words("neither"): ~(image | text)}
+    lines = [
+        [name, str(mask.sum()), f"{mask.mean():.1%}", f"{head[mask].mean():.1%}"]
+        for name, mask in kinds.items()
+        if mask.any()
+    ]
+    header = [words("right alone"), words("posts"), words("share"), words("head right")]
+    caption = words("Who is right where image and text alone predict different classes")
+    return Table("disagreements", caption, header, lines)
+
+
 SECTIONS: tuple[Maker, ...] = (
     systems_section,
     training_section,
@@ -116,6 +154,7 @@ SECTIONS: tuple[Maker, ...] = (
     probabilities_section,
     ablation_section,
     curves_section,
+    posts_section,
     sweep_section,
     optimization_section,
     cost_section,

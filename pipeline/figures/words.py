@@ -89,6 +89,47 @@ CHINESE = {
     "Probabilities": "概率",
     "Ablation": "消融",
     "Missing modalities and learning curves": "模态缺失与学习曲线",
+    "Posts": "帖子",
+    "posts": "帖子数",
+    "share": "占比",
+    "label": "标签",
+    "labels": "各标签数",
+    "predicted": "预测",
+    "likely label": "可能的标签",
+    "same": "相同之处",
+    "group": "分组",
+    "image and text": "图像与文本",
+    "neither": "均错误",
+    "right alone": "单独正确",
+    "head right": "融合头正确",
+    "Shapley value": "Shapley 值",
+    "{name}: mean {value}": "{name}：均值 {value}",
+    "Shapley values of posts": "各帖子的 Shapley 值",
+    "What each modality adds to the probability of a test post's predicted class: its gain, averaged over adding it "
+    "first and second.": "每个模态对测试帖子预测类别概率的增益，取先加入与后加入的平均。",
+    "Who is right where image and text alone predict different classes": "图像与文本单独预测不一致时谁正确",
+    "Highest loss": "损失最高",
+    "Of the {count} test posts that are predicted wrong, those whose label is least probable.": (
+        "{count} 个预测错误的测试帖子中，标签概率最低的帖子。"
+    ),
+    "Image and text disagree": "图像与文本不一致",
+    "The head predicts one class without the text and another without the image: {count} test posts, by falling "
+    "Jensen-Shannon divergence.": "隐藏文本与隐藏图像时预测不同：{count} 个测试帖子，按 Jensen-Shannon 散度降序。",
+    "Likely label errors": "可能的标签错误",
+    "Heads that never saw the post are confident of another class: {count} test posts by confident learning "
+    "(Northcutt et al., 2021), the likeliest first. Look before you correct: some are hard, not wrong.": (
+        "未见过该帖子的头确信它属于另一类别：按置信学习（Northcutt 等，2021）共 {count} 个测试帖子，最可能者在前。"
+        "更正前请先查看：有些只是难例。"
+    ),
+    "Duplicates with different labels": "标签不同的重复帖子",
+    "The same content, or one group, with different labels: {count} times. Of each two are shown.": (
+        "内容相同或同组而标签不同：{count} 处，每处显示两个帖子。"
+    ),
+    "Texts and pictures of these posts: {command}": "显示这些帖子的文本与图片：{command}",
+    "All test posts, with whole texts: {command}": "全部测试帖子及完整文本：{command}",
+    "The head reads one modality, or an earlier version wrote the run: none are compared.": (
+        "融合头只读取一个模态，或运行来自较早版本：不比较模态。"
+    ),
     "Settings": "设置",
     "What differs from the defaults.": "与默认值不同的设置。",
     "All settings are the defaults.": "全部为默认设置。",

@@ -104,8 +104,8 @@ def write_opinions(
     write_atomic(folder / FILE, to_csv(header, lines).encode())
 
 
-def read_opinions(folder: Path, classes: int) -> dict[tuple[str, str, str], Probabilities]:
-    """By id, repeat and fold: probabilities (3, K) from the image, the text and neither, NaN where it is not there.
+def read_opinions(folder: Path, classes: int) -> dict[tuple[str, str], Probabilities]:
+    """Probabilities (3, K) from the image, the text and neither by id and repeat; NaN where the post lacks it.
 
     Empty where the run stores none. Raises ValueError for a damaged file.
     """
@@ -118,5 +118,5 @@ def read_opinions(folder: Path, classes: int) -> dict[tuple[str, str, str], Prob
     ):
         _, *lines = csv.reader(opened)
         numbers = np.array([[cell or "nan" for cell in line[KEYS:]] for line in lines], np.float64)
-        names = [(read_cell(line[0]), line[1], line[2]) for line in lines]
+        names = [(read_cell(line[0]), line[1]) for line in lines]
         return dict(zip(names, numbers.reshape(len(lines), len(STORED), classes), strict=True))

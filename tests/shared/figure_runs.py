@@ -59,7 +59,7 @@ def stored_run(name: str = "one", classes: Sequence[str] = ("a", "b", "c"), *, s
         "encoders": {"image": [{"name": "images"}], "text": [{"name": "texts"}]},
     }
     return StoredRun(
-        Path(name),
+        Path(name[:100]),
         name,
         datetime(2030, 1, 2),
         config=config,

@@ -46,7 +46,7 @@ def test_a_run_is_read_back_as_it_was_evaluated(posts: Corpus, trained: TrainedH
     np.add.at(counts, (run.predictions.truth, run.predictions.predicted), 1)
     assert counts.tolist() == run.evaluation.confusion
     assert (run.predictions.probabilities.argmax(1) == run.predictions.predicted).mean() > 0.98
-    assert (trained.run / "report.html").read_text("utf-8").count("<svg ") == 10
+    assert (trained.run / "report.html").read_text("utf-8").count("<svg ") == 11
 
 
 def test_the_command_writes_page_and_figures_of_several_runs(

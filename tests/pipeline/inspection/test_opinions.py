@@ -53,24 +53,24 @@ def test_each_opinion_is_the_prediction_for_posts_without_the_others(posts: Corp
 def test_stored_opinions_are_of_heads_that_never_saw_the_row(posts: Corpus, run: Path) -> None:
     """The heads of fold k alone, on the test rows of fold k."""
     stored, loaded = read_opinions(run, 3), load_run(run)
-    with (run / "predictions.csv").open() as file:
-        rows = [(line["id"], line["repeat"], line["fold"]) for line in csv.DictReader(file)]
-    assert list(stored) == rows
-    assert len(rows) == 2 * N
+    with (run / "predictions.csv").open(encoding="utf-8-sig") as file:
+        fold_of = {(line["id"], line["repeat"]): line["fold"] for line in csv.DictReader(file)}
+    assert list(stored) == list(fold_of)
+    assert len(stored) == 2 * N
     table = load_run_features(loaded, posts, loaded.cache)
     place = {one.id: number for number, one in enumerate(posts.samples)}
     for number, (heads, reductions) in enumerate(loaded.folds):
         alone = replace(loaded, heads=heads, reductions=[reductions], temperatures=(loaded.temperatures[number],))
         wanted = modality_opinions(alone, table)
-        for (name, _, fold), found in stored.items():
-            if fold == str(number):
+        for (name, repeat), found in stored.items():
+            if fold_of[name, repeat] == str(number):
                 parts = [wanted[("image",)][place[name]], wanted[("text",)][place[name]], wanted[()][place[name]]]
                 given = np.where(np.isnan(found), parts, found)
                 np.testing.assert_allclose(given, parts, atol=1e-5)
 
 
 def test_an_absent_modality_has_no_opinion(run: Path) -> None:
-    for (name, *_), found in read_opinions(run, 3).items():
+    for (name, _), found in read_opinions(run, 3).items():
         absent = {"p0": [True, False, False], "p1": [False, True, False]}.get(name, [False] * 3)
         assert np.isnan(found).all(1).tolist() == absent
         assert np.isnan(found).any(1).tolist() == absent
