@@ -12,14 +12,13 @@ from markupsafe import Markup
 
 from ..features.installation import DISTRIBUTION
 from ..features.messages import printable
-from ..features.posts.images import decode_pixels
-from ..features.posts.samples import Sample, read_file
-from ..features.spec import BadItem
+from ..features.posts.samples import Sample
 from ..features.store.durable import make_folder, write_atomic
 from .explanation.explanation import Explanation, TextAttention
 from .explanation.remarks import LIMITS
 from .explanation.summary import basis
-from .figures.attention import Pixels, post_charts
+from .figures.attention import post_charts
+from .figures.attention_section import read_pixels
 from .figures.words import Language, Words
 from .runs.destination import check_writable
 
@@ -65,14 +64,6 @@ def write_explanation(
     )
     write_atomic(page, html.encode("utf-8", "backslashreplace"))
     return [page] if out.suffix == ".html" else [page, *(path for chart in charts for path in chart.write(out))]
-
-
-def read_pixels(sample: Sample) -> Pixels | None:
-    """The upright picture (H, W, 3) of a post; None where it has none, or it cannot be read."""
-    try:
-        return None if sample.image is None else decode_pixels(read_file(sample.image, "image"))
-    except BadItem:
-        return None
 
 
 def _environment() -> Environment:

@@ -37,7 +37,7 @@ def post_attention(
     patches: Grid | None,
     splitters: Mapping[str, Splitter],
 ) -> PostAttention:
-    """The attention of one post; `patches` is the grid that the run pools image tokens to."""
+    """The attention of one post, given the weights (h, S) of its layers; `patches` is the run's own grid."""
     notes: list[Remark] = []
     pictures = [patches_of(one, patches) for one in _tokens(table, row, layers, "image")]
     texts: list[TextPieces] = []
@@ -45,13 +45,13 @@ def post_attention(
         found, note = pieces_of(tokens, original.text, splitters)
         texts.append(found)
         notes += [note] if note else []
-    images = [_image(one, row, layers, original) for one in pictures if one.grid]
+    images = [_image(one, layers, original) for one in pictures if one.grid]
     notes += [Remark(NO_GRID, {"encoder": one.spec.name}) for one in pictures if not one.grid]
     notes += [Remark(NO_BOX, {"encoder": one.encoder}) for one in images if one.size and not one.box]
     return PostAttention(
-        tuple(_layer(one, row, pictures, texts) for one in layers),
+        tuple(_layer(one, pictures, texts) for one in layers),
         tuple(images),
-        tuple(_text(one, row, layers) for one in texts if one.words),
+        tuple(_text(one, layers) for one in texts if one.words),
         tuple(notes),
     )
 
@@ -63,10 +63,10 @@ def _tokens(table: CachedFeatures, row: int, layers: Sequence[LayerWeights], mod
     return encoder_tokens(side, row, length) if side else []
 
 
-def _image(one: Patches, row: int, layers: Sequence[LayerWeights], original: Original) -> ImageAttention:
+def _image(one: Patches, layers: Sequence[LayerWeights], original: Original) -> ImageAttention:
     assert one.grid
     weights = {
-        layer.layer: found[row][:, one.positions].reshape(-1, *one.grid)
+        layer.layer: found[:, one.positions].reshape(-1, *one.grid)
         for layer in layers
         if (found := layer.side("image")) is not None and found.shape[-1] > 1  # else of pooled vectors
     }
@@ -74,9 +74,9 @@ def _image(one: Patches, row: int, layers: Sequence[LayerWeights], original: Ori
     return ImageAttention(one.spec.name, _share(weights), weights, original.size, box)
 
 
-def _text(one: TextPieces, row: int, layers: Sequence[LayerWeights]) -> TextAttention:
+def _text(one: TextPieces, layers: Sequence[LayerWeights]) -> TextAttention:
     weights = {
-        layer.layer: np.stack([found[row][:, word.positions].sum(1) for word in one.words], 1)
+        layer.layer: np.stack([found[:, word.positions].sum(1) for word in one.words], 1)
         for layer in layers
         if (found := layer.side("text")) is not None and found.shape[-1] > 1
     }
@@ -90,16 +90,16 @@ def _share(weights: Mapping[str, Array]) -> Array:
     return scaled
 
 
-def _layer(one: LayerWeights, row: int, pictures: Sequence[Patches], texts: Sequence[TextPieces]) -> LayerAttention:
+def _layer(one: LayerWeights, pictures: Sequence[Patches], texts: Sequence[TextPieces]) -> LayerAttention:
     shares: dict[str, float] = {}
     if (image := one.side("image")) is not None:
         inside = [place for picture in pictures for place in picture.positions]
-        shares |= _split(image[row].mean(0), {"patches": inside}, "image vector")
+        shares |= _split(image.mean(0), {"patches": inside}, "image vector")
     if (text := one.side("text")) is not None:
         inside = [place for found in texts for word in found.words for place in word.positions]
         others = [place for found in texts for place in found.others]
-        shares |= _split(text[row].mean(0), {"words": inside, "special tokens": others}, "text vector")
-    shares["nothing"] = float(one.sink[row].mean())
+        shares |= _split(text.mean(0), {"words": inside, "special tokens": others}, "text vector")
+    shares["nothing"] = float(one.sink.mean())
     return LayerAttention(one.layer, one.queries, one.keys, shares)
 
 

@@ -11,11 +11,21 @@ from .remarks import (
     NO_WEIGHTS,
     NO_WORDS,
     OTHER_WORDS,
+    RIGHT,
     TRAINED,
+    WRONG,
 )
 
 CHINESE = {
     "post": "帖子",
+    "Attention": "注意力",
+    "Weights of the modalities by true class": "各真实类别的模态权重",
+    "Mean weight in the fused vector, or in the combined decision.": "在融合向量或合并判定中的平均权重。",
+    "Post {id}, {kind}": "帖子 {id}（{kind}）",
+    RIGHT: "最有把握的正确预测",
+    WRONG: "最有把握的错误预测",
+    "predicted {label} with probability {p}, true class {truth}": "预测为 {label}，概率 {p}；真实类别为 {truth}",
+    "Mean over {count} test posts, by heads that never saw them.": "{count} 条测试帖子的均值，由未见过它们的头给出。",
     "Post {id}": "帖子 {id}",
     "Words": "词",
     "Figures": "图",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,10 @@ class LayerWeights(NamedTuple):
     def side(self, modality: Modality) -> Array | None:
         return self.image if modality == "image" else self.text
 
+    def of_row(self, row: int) -> LayerWeights:
+        """Those of one post: (h, S), and (h,) on the sink."""
+        return LayerWeights(*self[:3], *(None if part is None else part[row] for part in self[3:]))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -54,7 +58,7 @@ def record_run(run: Run, table: CachedFeatures, device: str = "cpu") -> Recorded
 
     Layers of an ensemble of several fusions are named with theirs, and each mean is over the heads that have it.
     """
-    layers: dict[tuple[str, Side, Side], list[LayerWeights]] = {}
+    layers: list[list[LayerWeights]] = []
     shares: dict[Side, list[Array]] = {}
     place = pick_device(device)
     with training_threads(1):
@@ -64,17 +68,30 @@ def record_run(run: Run, table: CachedFeatures, device: str = "cpu") -> Recorded
                 kind = run.config.fusions[number % len(run.config.fusions)]
                 prefix = f"{kind}: " if len(run.config.fusions) > 1 else ""
                 found = _record_head(head.to(place), inputs)
-                for one in found.layers:
-                    layers.setdefault((prefix + one.layer, one.queries, one.keys), []).append(one)
+                layers.append([one._replace(layer=prefix + one.layer) for one in found.layers])
                 for side, share in found.shares.items():
                     shares.setdefault(side, []).append(share)
-    return Recorded(
-        [LayerWeights(*key, *map(_mean, zip(*(one[3:] for one in same), strict=True))) for key, same in layers.items()],  # type: ignore[arg-type]
-        {side: np.mean(same, axis=0) for side, same in shares.items()},
-    )
+    return Recorded(mean_layers(layers), {side: np.mean(same, axis=0) for side, same in shares.items()})
 
 
-def _mean(same: tuple[Array | None, ...]) -> Array | None:
+def mean_layers(heads: Sequence[Sequence[LayerWeights]]) -> list[LayerWeights]:
+    """The mean of each layer over the heads that have it."""
+    same: dict[tuple[str, Side, Side], list[LayerWeights]] = {}
+    for layers in heads:
+        for one in layers:
+            same.setdefault(one[:3], []).append(one)
+    return [
+        LayerWeights(*key, _mean([one.image for one in found]), _mean([one.text for one in found]), _sinks(found))
+        for key, found in same.items()
+    ]
+
+
+def _sinks(found: Sequence[LayerWeights]) -> Array:
+    sinks: Array = np.mean([one.sink for one in found], axis=0)
+    return sinks
+
+
+def _mean(same: Sequence[Array | None]) -> Array | None:
     known = [one for one in same if one is not None]
     return np.mean(known, axis=0) if known else None
 

@@ -15,6 +15,7 @@ NO_BOX = "{encoder}: where its patches lie in the picture is not known"
 NO_WORDS = "{encoder}: tokens are numbered, as its words are not known"
 OTHER_WORDS = "{encoder}: tokens are numbered, as the text gives {here} tokens here and the features have {stored}"
 HELD_OUT = "the heads of fold {numbers}, which never saw the post"
+RIGHT, WRONG = "most confident right", "most confident wrong"
 ALL_FOLDS = "the mean over the folds ({count})"
 TRAINED = "the mean over the folds ({count}), which learned from the post"
 

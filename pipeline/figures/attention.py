@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..explanation.explanation import TARGETS, Array, Explanation, ImageAttention, TextAttention
+from ..explanation.explanation import TARGETS, Array, Explanation, ImageAttention, LayerAttention, TextAttention
 from ..explanation.geometry import Box
 from .chart import COLOURS, WIDTH, Chart, drawing, legend, short
 from .confusion_matrix import SHADES
@@ -32,8 +33,8 @@ def post_charts(found: Explanation, pixels: Pixels | None, words: Words) -> list
         charts += _head_charts(image, words, f"patches-heads{suffix}")
     for number, text in enumerate(found.texts):
         suffix = f"-{number + 1}" * (len(found.texts) > 1)
-        charts += [_word_chart(text, words, f"words{suffix}"), _word_heads(text, words, f"words-heads{suffix}")]
-    return [*charts, *([layer_chart(found, words)] if found.layers else [])]
+        charts += [word_chart(text, words, f"words{suffix}"), _word_heads(text, words, f"words-heads{suffix}")]
+    return [*charts, *([layer_chart(found.layers, words)] if found.layers else [])]
 
 
 def heat(one: ImageAttention, height: int, width: int) -> Array:
@@ -60,14 +61,16 @@ def overlay(one: ImageAttention, pixels: Pixels) -> Pixels:
     return shown
 
 
-def patch_chart(one: ImageAttention, pixels: Pixels | None, words: Words, name: str) -> Chart:
+def patch_chart(
+    one: ImageAttention, pixels: Pixels | None, words: Words, name: str, *, longest: int = LONGEST_SIDE
+) -> Chart:
     """The picture with its attention, or the grid alone where there is no picture or its place is not known."""
     rows = [
         [row, column, *(_corners(one, row, column)), weight] for (row, column), weight in np.ndenumerate(one.weights)
     ]
     shown = None
     if pixels is not None and one.box:
-        scale = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
+        scale = min(1.0, longest / max(pixels.shape[:2]))
         size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
         small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         box = Box(*(edge * scale for edge in one.box))
@@ -137,7 +140,7 @@ def _strongest(one: TextAttention) -> NDArray[np.int64]:
     return np.sort(np.argsort(-one.weights, kind="stable")[:MOST_WORDS])
 
 
-def _word_chart(one: TextAttention, words: Words, name: str) -> Chart:
+def word_chart(one: TextAttention, words: Words, name: str) -> Chart:
     """A bar per word, in the order of the text."""
     order = _strongest(one)
     with drawing(WIDTH, max(1.4, 0.6 + 0.18 * len(order))) as (figure, axes):
@@ -178,31 +181,33 @@ def _word_heads(one: TextAttention, words: Words, name: str) -> Chart:
     return Chart(name, title, caption, figure, ["layer", "head", "word", "weight"], rows)
 
 
-def layer_chart(found: Explanation, words: Words, name: str = "layers") -> Chart:
+def layer_chart(layers: Sequence[LayerAttention], words: Words, name: str = "layers") -> Chart:
     """A stacked bar per layer: the parts of the post that it attended to."""
-    lines = [(f"{one.layer}: {words(one.queries)} → {words(one.keys)}", one.shares) for one in found.layers]
-    return shares_chart(lines, words, name)
+    lines = {f"{one.layer}: {words(one.queries)} → {words(one.keys)}": one.shares for one in layers}
+    title = words("Attention by layer")
+    caption = words("Mean over queries and attention heads; a learned sink takes what is given to nothing.")
+    return Chart(name, title, caption, *stacked(lines, TARGETS, "layer", words))
 
 
-def shares_chart(lines: Sequence[tuple[str, dict[str, float]]], words: Words, name: str) -> Chart:
-    """A stacked bar per layer, by its label."""
-    targets = [target for target in TARGETS if any(target in shares for _, shares in lines)]
+def stacked(
+    lines: Mapping[str, Mapping[str, float]], parts: Sequence[str], first: str, words: Words
+) -> tuple[Figure, list[str], list[list[object]]]:
+    """A bar per line, of its parts that add up to 1: the figure, and the header and rows of its table."""
+    known = [part for part in parts if any(part in shares for shares in lines.values())]
     with drawing(WIDTH, 1.2 + 0.34 * len(lines)) as (figure, axes):
         start, handles = np.zeros(len(lines)), []
-        for target in targets:
-            values = np.array([shares.get(target, 0.0) for _, shares in lines])
-            colour = COLOURS[TARGETS.index(target)] if target != "nothing" else COLOURS[-1]
+        for part in known:
+            values = np.array([shares.get(part, 0.0) for shares in lines.values()])
+            colour = COLOURS[parts.index(part)] if part != "nothing" else COLOURS[-1]
             handles.append(axes.barh(np.arange(len(lines)), values, left=start, color=colour, height=0.65))
             start = start + values
-        axes.set_yticks(np.arange(len(lines)), [short(label, 40) for label, _ in lines])
+        axes.set_yticks(np.arange(len(lines)), [short(label, 40) for label in lines])
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.grid(False, axis="y")
-        legend(axes, handles, [words(target) for target in targets], columns=3)
-    title = words("Attention by layer")
-    caption = words("Mean over queries and attention heads; a learned sink takes what is given to nothing.")
-    rows = [[label, *(shares.get(target, "") for target in targets)] for label, shares in lines]
-    return Chart(name, title, caption, figure, ["layer", *targets], rows)
+        legend(axes, handles, [words(part) for part in known], columns=3)
+    rows: list[list[object]] = [[name, *(shares.get(part, "") for part in known)] for name, shares in lines.items()]
+    return figure, [first, *known], rows
 
 
 def _opinion_chart(found: Explanation, words: Words) -> Chart:

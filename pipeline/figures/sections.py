@@ -13,6 +13,7 @@ from ..metrics.tables import SWEEP_METRICS, class_cells, mean_sd, metric_cells, 
 from ..runs.results import p_text
 from ..runs.stored_run import StoredRun
 from .ablation_bars import ablation_charts, post_shapley_charts, row_name
+from .attention_section import attention_section
 from .batches import batch_charts
 from .calibration import calibration_charts
 from .class_scores import class_charts
@@ -155,6 +156,7 @@ SECTIONS: tuple[Maker, ...] = (
     ablation_section,
     curves_section,
     posts_section,
+    attention_section,
     sweep_section,
     optimization_section,
     cost_section,
