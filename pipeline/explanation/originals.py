@@ -32,13 +32,13 @@ class Seen(NamedTuple):
     trained: bool
 
 
-def read_original(sample: Sample) -> Original:
-    """Read a post."""
+def read_original(sample: Sample, *, picture: bool = True) -> Original:
+    """Read a post; without `picture`, its text alone."""
     text, size = None, None
     with suppress(BadItem):
         text = None if sample.text is None else read_text(sample.text)
     with suppress(BadItem):
-        if sample.image is not None:
+        if picture and sample.image is not None:
             height, width, _ = decode_pixels(read_file(sample.image, "image")).shape
             size = height, width
     return Original(text, size)

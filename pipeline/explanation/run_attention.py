@@ -19,7 +19,7 @@ from ..runs.runs import Run, load_run
 from ..runs.stored_run import Predictions, StoredRun
 from .explain import explain
 from .explanation import Explanation, LayerAttention
-from .originals import Original, open_splitters, read_original, seen_in
+from .originals import open_splitters, read_original, seen_in
 from .remarks import RIGHT, WRONG
 
 SAMPLED = 100  # test posts that a mean is over
@@ -63,7 +63,7 @@ def explain_run(stored: StoredRun, corpus: Corpus) -> RunAttention | None:
     found = explain(
         run,
         table,
-        [read_original(known[name]) if name in shown else Original(None, None) for name in names],
+        [read_original(known[name], picture=name in shown) for name in names],
         splitters=open_splitters(_sources(run)),
         folds=[one.tested for one in seen_in(stored.path, table.posts)],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def post_charts(found: Explanation, pixels: Pixels | None, words: Words) -> list
         charts += _head_charts(image, words, f"patches-heads{suffix}")
     for number, text in enumerate(found.texts):
         suffix = f"-{number + 1}" * (len(found.texts) > 1)
-        charts += [word_chart(text, words, f"words{suffix}"), _word_heads(text, words, f"words-heads{suffix}")]
+        charts += [_word_chart(text, words, f"words{suffix}"), _word_heads(text, words, f"words-heads{suffix}")]
     return [*charts, *([layer_chart(found.layers, words)] if found.layers else [])]
 
 
@@ -61,38 +62,37 @@ def overlay(one: ImageAttention, pixels: Pixels) -> Pixels:
     return shown
 
 
-def patch_chart(
-    one: ImageAttention, pixels: Pixels | None, words: Words, name: str, *, longest: int = LONGEST_SIDE
-) -> Chart:
+def patch_chart(one: ImageAttention, pixels: Pixels | None, words: Words, name: str) -> Chart:
     """The picture with its attention, or the grid alone where there is no picture or its place is not known."""
     rows = [
         [row, column, *(_corners(one, row, column)), weight] for (row, column), weight in np.ndenumerate(one.weights)
     ]
-    shown = None
-    if pixels is not None and one.box:
-        scale = min(1.0, longest / max(pixels.shape[:2]))
-        size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-        small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-        box = Box(*(edge * scale for edge in one.box))
-        shown = overlay(ImageAttention(one.encoder, one.weights, {}, small.shape[:2], box), small)
-    shape = one.weights.shape if shown is None else shown.shape
-    with drawing(WIDTH, max(1.2, min(WIDTH * shape[0] / shape[1], 1.6 * WIDTH))) as (figure, axes):
-        if shown is None:
-            axes.imshow(one.weights, cmap=SHADES, vmin=0)
-        else:
-            axes.imshow(shown, interpolation="none")
-            axes.add_patch(
-                Rectangle((box.left, box.top), box.right - box.left, box.bottom - box.top, fill=False, lw=0.8)
-            )
-            axes.set_xlim(0, shape[1])
-            axes.set_ylim(shape[0], 0)
-        axes.axis("off")
+    shown = pixels is not None and one.box is not None
+    high, wide = pixels.shape[:2] if pixels is not None and shown else one.weights.shape
+    with drawing(WIDTH, max(1.2, min(WIDTH * high / wide, 1.6 * WIDTH))) as (figure, axes):
+        draw_patches(axes, one, pixels, LONGEST_SIDE)
     caption = words("Attention on {rows} × {columns} patches.")
-    if shown is not None:
+    if shown:
         caption = words("Attention on {rows} × {columns} patches; the frame is what the encoder sees of the picture.")
     grid = {"rows": one.weights.shape[0], "columns": one.weights.shape[1]}
     title = words("Picture: {encoder}").format(encoder=short(one.encoder))
     return Chart(name, title, caption.format(**grid), figure, [*PATCH, "weight"], rows)
+
+
+def draw_patches(axes: Axes, one: ImageAttention, pixels: Pixels | None, longest: int) -> None:
+    """The picture, of at most `longest` pixels a side, with its attention, and a frame around what the encoder sees."""
+    axes.axis("off")
+    if pixels is None or one.box is None:
+        axes.imshow(one.weights, cmap=SHADES, vmin=0)
+        return
+    scale = min(1.0, longest / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    box = Box(*(edge * scale for edge in one.box))
+    axes.imshow(overlay(ImageAttention(one.encoder, one.weights, {}, None, box), small), interpolation="none")
+    axes.add_patch(Rectangle((box.left, box.top), box.right - box.left, box.bottom - box.top, fill=False, lw=0.8))
+    axes.set_xlim(0, size[0])
+    axes.set_ylim(size[1], 0)
 
 
 PATCH = ("row", "column", "top", "left", "bottom", "right")
@@ -135,20 +135,15 @@ def _head_charts(one: ImageAttention, words: Words, name: str) -> list[Chart]:
     return [Chart(name, title, caption, figure, ["layer", "head", "row", "column", "weight"], rows)]
 
 
-def _strongest(one: TextAttention) -> NDArray[np.int64]:
+def strongest(one: TextAttention, most: int) -> NDArray[np.int64]:
     """The words with the most attention, in the order of the text."""
-    return np.sort(np.argsort(-one.weights, kind="stable")[:MOST_WORDS])
+    return np.sort(np.argsort(-one.weights, kind="stable")[:most])
 
 
-def word_chart(one: TextAttention, words: Words, name: str) -> Chart:
+def _word_chart(one: TextAttention, words: Words, name: str) -> Chart:
     """A bar per word, in the order of the text."""
-    order = _strongest(one)
-    with drawing(WIDTH, max(1.4, 0.6 + 0.18 * len(order))) as (figure, axes):
-        places = np.arange(len(order))
-        axes.barh(places, one.weights[order], color=COLOURS[1], height=0.7)
-        axes.set_yticks(places, [short(one.words[place]) for place in order])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
+    with drawing(WIDTH, max(1.4, 0.6 + 0.18 * min(len(one.words), MOST_WORDS))) as (figure, axes):
+        draw_words(axes, one, MOST_WORDS)
         axes.set_xlabel(words("share of the attention among words"))
     title = words("Words: {encoder}").format(encoder=short(one.encoder))
     caption = words("Mean over layers and attention heads; of a long text, the {count} words with the most.")
@@ -156,9 +151,19 @@ def word_chart(one: TextAttention, words: Words, name: str) -> Chart:
     return Chart(name, title, caption.format(count=MOST_WORDS), figure, ["word", "weight"], rows)
 
 
+def draw_words(axes: Axes, one: TextAttention, most: int) -> None:
+    """A bar for each of the words with the most attention."""
+    order = strongest(one, most)
+    places = np.arange(len(order))
+    axes.barh(places, one.weights[order], color=COLOURS[1], height=0.7)
+    axes.set_yticks(places, [short(one.words[place]) for place in order])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+
+
 def _word_heads(one: TextAttention, words: Words, name: str) -> Chart:
     """A heat map of words by layer and attention head."""
-    order = _strongest(one)
+    order = strongest(one, MOST_WORDS)
     labels = [(layer, head) for layer, weights in one.layers.items() for head in range(len(weights[:MOST_HEADS]))]
     cells = np.stack([one.layers[layer][head][order] for layer, head in labels], 1)  # (words, heads)
     with drawing(WIDTH, max(1.8, 1.2 + 0.18 * len(order))) as (figure, axes):

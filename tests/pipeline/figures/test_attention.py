@@ -94,6 +94,7 @@ def test_without_a_picture_the_grid_alone_is_drawn() -> None:
     assert chart.rows[0][2:6] == [""] * 4
 
 
+@pytest.mark.slow
 def test_all_charts_have_files_of_their_own_and_the_numbers(tmp_path: Path) -> None:
     Image.new("RGB", (200, 120), "white").save(tmp_path / "a.png")
     out = tmp_path / "out"
