@@ -24,6 +24,8 @@ EXTRAS = {
     "ray": ("ray",),
     "parquet": ("pyarrow",),
     "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
 }
 MISMATCH = (  # how a torchvision built for another torch fails
     "operator torchvision::nms does not exist",
@@ -96,4 +98,6 @@ def reinstall_line(distribution: str) -> str:
 
 def import_name(distribution: str) -> str:
     """The name that a distribution is imported by."""
-    return {"scikit-learn": "sklearn", "pillow": "PIL"}.get(distribution, distribution.replace("-", "_"))
+    return {"scikit-learn": "sklearn", "pillow": "PIL", "mlflow-skinny": "mlflow"}.get(
+        distribution, distribution.replace("-", "_")
+    )

@@ -1,27 +1,84 @@
-"""What the commands print: plain text tables, and reports that are a table or a JSON object."""
+"""What the commands print: tables and paragraphs as plain text; the command line styles them on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.cells import cell_len
 
-def table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    """Align columns: the first to the left, the others to the right. A row is one line, whatever its cells hold."""
-    rows = [[str(cell).replace("\n", "\\n") for cell in line] for line in (header, *lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    )
+NUMBER = re.compile(r"[-+−<~]?\d")
+NONE = ("", "-", "–")  # cells without a value
 
 
 @dataclass(frozen=True)
-class TableReport:
+class Table:
+    """A table with a title, if any. `bold` are rows, or single cells as (row, column), that a terminal shows in bold.
+
+    Columns of numbers are aligned to the right, all others to the left.
+    """
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[object]]
+    title: str = ""
+    bold: Collection[int | tuple[int, int]] = ()
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells as texts of one line each, without the header."""
+        return [[str(cell).replace("\n", "\\n") for cell in line] for line in self.lines]
+
+    @property
+    def numbers(self) -> list[bool]:
+        """Whether each column holds numbers alone."""
+        return [
+            all(cell in NONE or NUMBER.match(cell) for cell in column) and any(cell not in NONE for cell in column)
+            for column in ([row[at].strip() for row in self.rows] for at in range(len(self.header)))
+        ]
+
+    def is_bold(self, row: int, column: int) -> bool:
+        """Whether a cell is shown in bold."""
+        return row in self.bold or (row, column) in self.bold
+
+    def __str__(self) -> str:
+        """Aligned columns; a wide character counts as two. A row is one line, whatever its cells hold."""
+        rows = [list(self.header), *self.rows]
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(1, ["-" * width for width in widths])
+        shape = list(zip(widths, self.numbers, strict=True))
+        lines = ("  ".join(_pad(cell, *one) for cell, one in zip(row, shape, strict=True)).rstrip() for row in rows)
+        return "\n".join([*([self.title] if self.title else []), *lines])
+
+
+def _pad(cell: str, width: int, number: bool) -> str:
+    space = " " * (width - cell_len(cell))
+    return space + cell if number else cell + space
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """A table as plain text."""
+    return str(Table(header, lines))
+
+
+Part = Table | str
+
+
+class Report:
+    """A result that consists of tables and paragraphs."""
+
+    def parts(self) -> Sequence[Part]:
+        """What is printed, in order."""
+        raise NotImplementedError
+
+    def to_text(self) -> str:
+        """The parts as plain text."""
+        return "\n\n".join(map(str, self.parts()))
+
+
+@dataclass(frozen=True)
+class TableReport(Report):
     """Entries as `--json` shows them, and as the lines of a table with notes below; facts go to `--json` alone."""
 
     entries: Sequence[dict[str, Any]]
@@ -34,5 +91,6 @@ class TableReport:
     def to_dict(self) -> dict[str, Any]:
         return {**self.facts, self.name: list(self.entries)}
 
-    def to_text(self) -> str:
-        return "\n".join([*([table(self.header, self.lines)] if self.lines else []), *self.notes])
+    def parts(self) -> list[Part]:
+        table: list[Part] = [Table(self.header, self.lines)] if self.lines else []
+        return [*table, *(["\n".join(self.notes)] if self.notes else [])]

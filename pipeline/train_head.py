@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from ..features.posts.samples import Corpus
 from ..features.progress import keeping, stage
 from ..features.store.stored_paths import stored_path
+from ..features.text_table import Part, Report
 from .config.data_config import DataConfig
 from .config.head_config import HeadConfig
 from .config.train_config import TrainConfig
@@ -19,6 +21,7 @@ from .data.prepare import prepare
 from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
 from .evaluation.comparison import evaluate_folds
+from .figures.report import FILE as REPORT
 from .figures.report import write_report
 from .figures.section import Shown
 from .inspection.opinions import write_opinions
@@ -27,14 +30,15 @@ from .runs.destination import check_destination, free_after_error, free_name
 from .runs.made import describe_made
 from .runs.results import SUPERVISED, Evaluation
 from .runs.runs import save_run
+from .tracking.events import Folder, Result, flat, log, log_epoch
 from .training.checkpointing import CheckpointDir
-from .training.epochs import EpochDone
+from .training.epochs import EpochDone, TrainedEpoch
 from .training.folds import train_folds
 from .training.pseudo_labels import train_with_pseudo_labels
 
 
 @dataclass(frozen=True)
-class TrainedHead:
+class TrainedHead(Report):
     """A finished run: its folder, and the evaluation of its heads on the test rows of their folds."""
 
     run: Path
@@ -45,11 +49,12 @@ class TrainedHead:
         """The object of `--json`."""
         return {"run": str(self.run), "seconds": self.seconds} | asdict(self.evaluation)
 
-    def to_text(self) -> str:
-        """The tables that the command prints."""
+    def parts(self) -> list[Part]:
+        """The tables that the command prints, and where the run and its report are."""
         found = self.evaluation
         scored = scored_text(found.rows, found.folds, found.repeats)
-        return f"{found.to_text()}\n\n{scored}, {self.seconds:.1f} s; run folder: {self.run}"
+        where = f"run folder: {self.run}\nreport: {self.run / REPORT}"
+        return [*found.parts(), f"{scored}, {self.seconds:.1f} s\n{where}"]
 
 
 def train_head(
@@ -72,6 +77,11 @@ def train_head(
     not. `reading` are the options that the corpus was read with, which `--from` gives again.
     """
     started = time.perf_counter()
+
+    def report_epoch(epoch: TrainedEpoch, training: str = "") -> None:
+        log_epoch(epoch, training)
+        epoch_done(epoch)
+
     check_destination(runs, name or config.fusion)
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
@@ -81,13 +91,19 @@ def train_head(
         keeping(lambda: f"the heads so far are kept in {place}, and the same command continues there")
     stage(f"training {config.fusion}")
     results = train_folds(
-        table, folds, config, training, device=device, epoch_done=epoch_done, checkpointers=checkpointers
+        table,
+        folds,
+        config,
+        training,
+        device=device,
+        epoch_done=partial(report_epoch, training=SUPERVISED if unlabelled != "none" else ""),
+        checkpointers=checkpointers,
     )
     predictions = baseline_predictions(table, folds, seed=training.seed)
     if unlabelled != "none":
         predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
         results = train_with_pseudo_labels(
-            table, folds, config, training, method=unlabelled, device=device, epoch_done=epoch_done
+            table, folds, config, training, method=unlabelled, device=device, epoch_done=report_epoch
         )
     valid = [(result.valid_rows, result.valid_logits) for result in results]
     logits = [result.logits for result in results]
@@ -115,6 +131,9 @@ def train_head(
     if checkpoints:
         checkpoints.clear()
     write_report([path], shown=Shown(corpus=corpus))
+    means = {f"test_{name}": value["mean"] for name, value in evaluation.metrics.items()}
+    log(Result("", flat(head=config, training=training, data=data_config), means))
+    log(Folder(path))
     return trained
 
 

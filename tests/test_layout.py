@@ -28,6 +28,7 @@ DIRECTION = (
     ("pipeline/inspection",),
     ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
     ("pipeline/evaluation",),
+    ("pipeline/tracking",),
     ("pipeline/runs",),
     ("pipeline/fused",),
     ("pipeline/training",),

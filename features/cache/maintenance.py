@@ -26,7 +26,7 @@ def list_cache(cache: Path) -> TableReport:
     `tokens` is the number of token vectors, None for pooled vectors alone; `bad` counts the items of errors.jsonl.
     `faults` says which parts and folders are left out because they are damaged.
     """
-    header = ["folder", "modality", "rows", "tokens", "width", "format", "layer", "pool", "parts", "MB", "bad"]
+    header = ["folder", "rows", "tokens", "width", "format", "parts", "MB", "bad"]
     entries, lines = [], []
     faults: list[str] = []
     for spec in stored_specs(cache, faults):
@@ -35,8 +35,8 @@ def list_cache(cache: Path) -> TableReport:
         rows, parts, bad = len(store), len(store.parts), _count_errors(store.folder, faults)
         known = {key: getattr(spec, key) for key in ("name", "modality", "slug", "layer", "pool", "width", "dtype")}
         entries.append(known | {"rows": rows, "tokens": tokens, "parts": parts, "bytes": store.bytes, "bad": bad})
-        shown = [spec.slug, spec.modality, rows, "pooled" if tokens is None else tokens, spec.width, spec.dtype]
-        lines.append([*shown, spec.layer, spec.pool, parts, f"{store.bytes / 1e6:.1f}", bad])
+        shown = [spec.slug, rows, "-" if tokens is None else tokens, spec.width, spec.dtype]
+        lines.append([*shown, parts, f"{store.bytes / 1e6:.1f}", bad])
     notes = [f"not listed: {fault}" for fault in faults] or ([] if entries else [no_embeddings(cache)])
     return TableReport(entries, header, lines, notes, facts={"faults": faults} if faults else {})
 

@@ -25,7 +25,7 @@ from ..store.header import StoreError
 from ..store.parts import open_part, part_files, verify_part
 from ..store.store import Store, no_embeddings, read_spec
 from ..store.temporary_folders import TemporaryFolder
-from ..text_table import table
+from ..text_table import Part, Report, Table
 
 CHUNK = 64  # rows compared together
 # least cosine between a stored row and the same encoded again; ids must be equal
@@ -54,7 +54,7 @@ class StoreCheck:
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Report):
     """The findings of a cache; `sampled`: posts were given, so that a sample was encoded."""
 
     checks: Sequence[StoreCheck]
@@ -67,19 +67,18 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         return {"ok": self.ok, "sampled": self.sampled, "encoders": [asdict(c) | {"ok": c.ok} for c in self.checks]}
 
-    def to_text(self) -> str:
-        header = ["folder", "parts", "MB", "checksums", "compared", "least cosine", "of tokens", "largest difference"]
+    def parts(self) -> list[Part]:
+        header = ["folder", "checksums", "compared", "cosine", "of tokens"]
         lines = []
         for c in self.checks:
             state = f"{len(c.damage)} DAMAGED" if c.damage else "ok"
-            far = "-" if c.difference is None else f"{c.difference:.2g}"
             cosines = _digits(c.pooled_cosine), _digits(c.token_cosine)
-            lines.append([c.slug, c.parts, f"{c.bytes / 1e6:.1f}", state, c.compared, *cosines, far])
+            lines.append([c.slug, state, c.compared, *cosines])
         notes = [note for check in self.checks for note in (*check.damage, *check.mismatches)]
         notes += [f"{c.slug} was not encoded again: {c.unopened}" for c in self.checks if c.unopened]
         if not self.sampled:
             notes.append("checksums only; give the posts to encode a sample of them again and compare it")
-        return "\n".join([table(header, lines), *notes])
+        return [Table(header, lines, "Checksums, and the least cosine of rows encoded again"), *notes]
 
 
 def verify_cache(

@@ -24,7 +24,7 @@ from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..store.temporary_folders import TemporaryFolder
-from ..text_table import table
+from ..text_table import Part, Report, Table
 from .embed import decode, embed_corpus
 from .plan import Target, find_missing
 from .settings import ExtractSettings
@@ -61,7 +61,7 @@ class EncoderEstimate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Report):
     """All specs, and their sums: bytes, seconds, and the peak of disk space while parts are merged."""
 
     encoders: Sequence[EncoderEstimate]
@@ -74,20 +74,21 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
 
-    def to_text(self) -> str:
-        header = ["encoder", "rows", "missing", "duplicates", "cached", "new", "tokens each", "GB", "minutes", "load s"]
+    def parts(self) -> list[Part]:
+        header = ["encoder", "missing", "dup.", "cached", "new", "tokens", "GB", "minutes"]
         lines = []
         for e in self.encoders:
             tokens = "pooled" if e.tokens is None else f"{e.tokens:.1f}" if e.new else "-"
-            cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}", f"{e.load_seconds:.1f}"
-            lines.append([e.name, e.rows, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
+            cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}"
+            lines.append([e.name, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
         bad = [e for e in self.encoders if e.bad_in_sample]
         notes = [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
         disk = f"{self.peak_bytes / 1e9:.3f} GB of disk at most, while merging, of {self.free_bytes / 1e9:.1f} GB free"
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
             notes.append("the disk is too small; free some space, or leave out tokens by --no-tokens")
-        return "\n".join([table(header, lines), *notes, "nothing was written; run it without --dry-run to extract"])
+        last = "nothing was written; run it without --dry-run to extract"
+        return [Table(header, lines, f"{max((e.rows for e in self.encoders), default=0)} posts"), *notes, last]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
 from ..progress import keeping, stage
 from ..store.durable import in_use
-from ..text_table import table
+from ..text_table import Part, Report, Table
 from .embed import Progress, embed_corpus, show_items
 from .plan import EncoderReport
 from .settings import ExtractSettings
@@ -19,7 +19,7 @@ from .shard import Shard
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Extraction(Report):
     """The result of an extraction: rows read, one report per encoder, and the problems of the reader."""
 
     rows: int
@@ -42,8 +42,8 @@ class Extraction:
         shard = {"shard": str(self.shard)} if self.shard else {}
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
-    def to_text(self) -> str:
-        header = ["encoder", "read", "cached", "encoded", "duplicates", "missing", "bad", "seconds", "MB"]
+    def parts(self) -> list[Part]:
+        header = ["encoder", "read", "cached", "encoded", "dup.", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:
             counts = self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
@@ -54,7 +54,7 @@ class Extraction:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:
             notes.append(f"shard {self.shard} of the rows; after the last shard, `msa cache merge` joins the files")
-        return "\n".join([table(header, lines), *notes])
+        return [Table(header, lines), *notes]
 
 
 def extract(

@@ -20,6 +20,8 @@ from ..data.split import ensemble_folds
 from ..metrics.tables import split_text
 from ..runs.destination import check_destination, new_run
 from ..runs.made import describe_made
+from ..tracking.events import Folder, Result, flat, log, log_epoch
+from ..training.epochs import TrainedEpoch
 from ..training.folds import FoldResult, train_experiments
 from ..training.jobs import Experiment
 from .ablation_table import Ablation, write_ablation
@@ -68,7 +70,7 @@ def ablate(
     """
     started = time.perf_counter()
     configs = [config] if isinstance(config, HeadConfig) else list(config)
-    folder = name or f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
+    folder = name or run_name(configs)
     _check(modality, how, part, seeds)
     check_destination(runs, folder)
     if part == "views" and not configs[0].views:
@@ -125,7 +127,17 @@ def ablate(
         settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
         encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
         write_ablation(ablation, settings | encoders, temp)
+    for row in rows:
+        means = {f"test_{name}": value["mean"] for name, value in row.metrics.items()}
+        log(Result(f"{row.fusion}/{row.name}", flat(fusion=row.fusion, inputs=row.inputs, variant=row.variant), means))
+    log(Result("", flat(head=settings["head"], **asdict(training), **encoders["encoders"]), {}))
+    log(Folder(path))
     return ablation
+
+
+def run_name(configs: Sequence[HeadConfig]) -> str:
+    """The name of the run folder where none is given."""
+    return f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
 
 
 def train_plans(
@@ -133,13 +145,21 @@ def train_plans(
 ) -> list[dict[str, list[FoldResult]]]:
     """Train every variant of every plan on all folds with all seeds: for each plan, results by name, seed by seed."""
     seeds = range(scoring.seeds)
-    experiments = [
-        replace(variant, training=replace(variant.training, seed=variant.training.seed + seed))
+    named = [
+        (
+            "/".join([variant.config.fusion, name, *[f"seed-{seed}"] * (scoring.seeds > 1)]),
+            replace(variant, training=replace(variant.training, seed=variant.training.seed + seed)),
+        )
         for plan in plans
-        for variant in plan.values()
+        for name, variant in plan.items()
         for seed in seeds
     ]
-    trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device))
+    names, experiments = zip(*named, strict=True)
+
+    def logged(epoch: TrainedEpoch) -> None:
+        log_epoch(epoch, names[epoch.experiment])
+
+    trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device, epoch_done=logged))
     return [{name: [result for _ in seeds for result in next(trained)] for name in plan} for plan in plans]
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from ...features.csv_text import to_csv
 from ...features.store.durable import write_atomic
-from ...features.text_table import table
+from ...features.text_table import Part, Report, Table
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import SWEEP_METRICS, Cells, mean_sd, metric_title, split_text
-from ..runs.results import AblationRow, p_text
+from ..runs.results import STARS, AblationRow, starred
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Report):
     """The rows, the full head's first for each fusion, and the rows refused because no logit changed, with the reason.
 
     `shapley` has, by fusion, the Shapley values of `image` and `text`, and the metrics with `neither`.
@@ -41,25 +41,31 @@ class Ablation:
         """The object of `--json`."""
         return vars(self) | {"rows": [asdict(row) for row in self.rows], "path": str(self.path)}
 
-    def to_text(self) -> str:
-        """The tables that the command prints."""
+    def parts(self) -> list[Part]:
+        """The tables that the command prints, and where the files are."""
         several = "," in self.fusion
         first = self.part or "inputs"
-        pieces = [table(*_metric_cells(self.rows, first, several))]
-        pieces[0] += "".join(f"\nrefused: {name}: {reason}" for name, reason in self.refused.items())
-        if any(row.tests for row in self.rows):
-            pieces.append(table(*_difference_cells(self.rows, first, several)))
-        if not several and len(self.rows) > 1:
-            header = ["Δ f1 of", *self.rows[0].f1_change]
-            lines = [[row.name, *(f"{v:+.3f}" for v in row.f1_change.values())] for row in self.rows[1:]]
-            pieces.append(table(header, lines))
-        if self.shapley:
-            pieces.append(table(*_shapley_cells(self.shapley)))
-        pieces += self.notes
         method = f"--part {self.part}" if self.part else self.how
+        means = [round(row.metrics["accuracy"]["mean"], 3) for row in self.rows]
+        best = [at for at, mean in enumerate(means) if len(means) > 1 and mean == max(means)]
+        title = f"{self.fusion}, {method}: mean ± deviation over folds"
+        pieces: list[Part] = [Table(*_metric_cells(self.rows, first, several), title, best)]
+        pieces += ["\n".join(f"refused: {name}: {why}" for name, why in self.refused.items())] * bool(self.refused)
+        if any(row.tests for row in self.rows):
+            title = f"Differences to the full head, 95 % intervals ({STARS})"
+            pieces.append(Table(*_difference_cells(self.rows, first, several), title))
+        if not several and len(self.rows) > 1:
+            header = ["class", *(row.name for row in self.rows[1:])]
+            lines = [
+                [name, *(f"{row.f1_change[name]:+.3f}" for row in self.rows[1:])] for name in self.rows[0].f1_change
+            ]
+            pieces.append(Table(header, lines, "Change of F1 by class"))
+        if self.shapley:
+            pieces.append(Table(*_shapley_cells(self.shapley), "Shapley values: what a modality adds on average"))
+        pieces += self.notes
         folds = split_text(self.folds) + (f", {self.seeds} seeds" if self.seeds > 1 else "")
-        pieces.append(f"{self.fusion}, {method}, {folds}, {self.seconds:.1f} s; written to {self.path}")
-        return "\n\n".join(pieces)
+        pieces.append(f"{folds}, {self.seconds:.1f} s\nwritten to {self.path}")
+        return pieces
 
 
 def _metric_cells(rows: list[AblationRow], first: str, several: bool) -> Cells:
@@ -75,13 +81,18 @@ def _difference_cells(rows: list[AblationRow], first: str, several: bool) -> Cel
         [
             row.name,
             *(_difference(row, name) for name in INTERVAL_METRICS),
-            p_text(row.tests.mcnemar if row.tests else None),
-            p_text(row.tests.corrected_t["accuracy"] if row.tests else None),
+            *(starred(p) for p in _p_values(row)[: 1 if several else 2]),
         ]
         for row in compared
     ]
-    header = [first, *(f"Δ {metric_title(name)}, 95 %" for name in INTERVAL_METRICS), "McNemar p", "t test p"]
+    tests = ["McNemar p", "t test p"][: 1 if several else 2]
+    header = [first, *(f"Δ {metric_title(name)}" for name in INTERVAL_METRICS), *tests]
     return _with_fusion(compared, header, lines, several)
+
+
+def _p_values(row: AblationRow) -> tuple[float | None, float | None]:
+    """Of McNemar's test and of the corrected t-test of accuracy."""
+    return (row.tests.mcnemar, row.tests.corrected_t["accuracy"]) if row.tests else (None, None)
 
 
 def _with_fusion(rows: list[AblationRow], header: list[str], lines: list[list[str]], several: bool) -> Cells:
@@ -105,7 +116,7 @@ def _shapley_cells(found: Mapping[str, Mapping[str, Summary]]) -> Cells:
         for fusion, value in found.items()
         for modality, sign in signs.items()
     ]
-    return ["Shapley value", "of", *map(metric_title, INTERVAL_METRICS)], lines
+    return ["head", "modality", *map(metric_title, INTERVAL_METRICS)], lines
 
 
 def write_ablation(ablation: Ablation, settings: Mapping[str, Any], folder: Path) -> None:

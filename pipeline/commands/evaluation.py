@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from ...features.extraction.settings import ExtractSettings
+from ...features.messages import printable
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
@@ -45,9 +46,8 @@ def evaluate(
     found = reevaluate.evaluate_run(
         named_run(run, runs), corpus, missing=missing, seed=seed, cache=cache, device=device
     )
-    if found.curve:
-        write_report([found.run], shown=Shown(corpus=corpus))
-    show(found, as_json)
+    where = [write_report([found.run], shown=Shown(corpus=corpus)).to_text()] if found.curve else []
+    show(found, as_json, *where)
 
 
 @command(app, "learning-curve", panel=HEADS, example="msa learning-curve posts --fusion gated --shares 0.1,0.5,1")
@@ -74,8 +74,8 @@ def learning_curve(
         runs=runs,
         name=name or None,
     )
-    write_report([curve.path])
-    show(curve, as_json)
+    page = write_report([curve.path])
+    show(curve, as_json, page.to_text())
 
 
 @command(app, panel=HEADS, example="msa table runs --against gated --to latex --out table.tex")
@@ -120,8 +120,10 @@ def table(
     if to == "csv":
         for remark in found.remarks:
             note(remark)
-    if out is None:
-        show(found, as_json, to=to)
+    if out is None and to == "text":
+        show(found, as_json)
+    elif out is None:
+        say(printable(found.to_text(to)))
     else:
         text = to_json(found.to_dict()) if as_json else found.to_text(to)
         write_atomic(out, f"{BOM if to == 'csv' else ''}{text}\n".encode(errors="backslashreplace"))

@@ -14,7 +14,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .console import say, show
 from .declare import HEADS, command
-from .options import InputPosts, Json, RecipeName, Replay, Runs
+from .options import InputPosts, Json, RecipeName, Replay, Runs, Tracking
 
 app = typer.Typer()
 
@@ -25,6 +25,7 @@ def train_head(
     data_config: DataConfig,
     head: HeadConfig,
     training: TrainConfig,
+    tracking: Tracking,
     runs: Runs = Path("runs"),
     name: Annotated[str, Option(help="Name of the run folder; the recipe's or the fusion's if empty.")] = "",
     checkpoint_every: Annotated[
@@ -40,17 +41,19 @@ def train_head(
     """Train one fusion head and compare it with baselines."""
     from .. import train_head
 
-    trained = train_head.train_head(
-        posts.read(),
-        data_config,
-        head,
-        training,
-        runs=runs,
-        name=name or Path(recipe).stem or None,
-        checkpoint_every=checkpoint_every,
-        unlabelled=unlabelled,
-        reading=posts.reading,
-    )
+    name = name or Path(recipe).stem or head.fusion
+    with tracking.start(runs, name):
+        trained = train_head.train_head(
+            posts.read(),
+            data_config,
+            head,
+            training,
+            runs=runs,
+            name=name,
+            checkpoint_every=checkpoint_every,
+            unlabelled=unlabelled,
+            reading=posts.reading,
+        )
     show(trained, as_json)
 
 
@@ -60,6 +63,7 @@ def ablate(
     data_config: DataConfig,
     head: HeadConfig,
     training: TrainConfig,
+    tracking: Tracking,
     fusion: Annotated[
         str, Option(help="Fusion heads, as gated,concat; or all, all-pooled, all-tokens.")
     ] = HeadConfig.fusion,
@@ -86,20 +90,22 @@ def ablate(
     from ..figures.report import write_report
 
     heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
-    ablation = ablate.ablate(
-        posts.read(),
-        data_config,
-        heads,
-        training,
-        modality=modality,
-        how=how,
-        part=part,
-        seeds=seeds,
-        runs=runs,
-        name=name or None,
-    )
-    write_report([ablation.path])
-    show(ablation, as_json)
+    name = name or ablate.run_name(heads)
+    with tracking.start(runs, name):
+        ablation = ablate.ablate(
+            posts.read(),
+            data_config,
+            heads,
+            training,
+            modality=modality,
+            how=how,
+            part=part,
+            seeds=seeds,
+            runs=runs,
+            name=name,
+        )
+    page = write_report([ablation.path])
+    show(ablation, as_json, page.to_text())
     if ablation.refused:
         raise typer.Exit(1)
 

@@ -24,7 +24,7 @@ def list_encoders() -> TableReport:
     entries = zoo.list_encoders()
     lines = [[e.name, e.modality, e.width, e.weights, "yes" if e.here else "no"] for e in entries]
     header = ["encoder", "modality", "width", "weights from", "here"]
-    return TableReport([asdict(entry) for entry in entries], header, lines, ["", ENCODERS_NOTE])
+    return TableReport([asdict(entry) for entry in entries], header, lines, [ENCODERS_NOTE])
 
 
 def list_heads() -> TableReport:
@@ -41,7 +41,7 @@ def list_recipes() -> TableReport:
     recipes = read_recipes()
     lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in recipes]
     header = ["recipe", "source", "reported", "encoders", "system"]
-    return TableReport([vars(recipe) for recipe in recipes], header, lines, ["", RECIPES_NOTE], name="recipes")
+    return TableReport([vars(recipe) for recipe in recipes], header, lines, [RECIPES_NOTE], name="recipes")
 
 
 def _encoders(recipe: Recipe) -> str:

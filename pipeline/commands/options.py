@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -117,6 +118,22 @@ def read_posts_of(run: StoredRun, posts: Path | None) -> Corpus | None:
     except (KeyError, ValueError):  # an earlier version named none
         return None
     return corpus if run.split and run.split.contents.keys() & {one.id for one in corpus.samples} else None
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where curves, settings and scores are logged while a command trains."""
+
+    log: Literal["none", "tensorboard", "mlflow"] = setting(
+        "none", "Log curves, settings and scores live: to RUNS/tensorboard, or to RUNS/mlflow.db."
+    )
+    log_file: Path | None = setting(None, "Append to this file, with times, what msa notes and each epoch.")
+
+    def start(self, runs: Path, name: str) -> AbstractContextManager[None]:
+        """Log what happens inside the context."""
+        from ..tracking.tracker import track
+
+        return track(self.log, runs, name, self.log_file)
 
 
 @dataclass(frozen=True)

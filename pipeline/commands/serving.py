@@ -22,7 +22,9 @@ def serve(
     reading: ReadingOptions,
     compute: ExtractSettings,
     posts: Annotated[Path | None, Option(help=f"{POSTS} To browse, and to show the nearest of.")] = None,
-    host: Annotated[str, Option(help="Address to listen at; others than this machine's own need --token.")] = "127.0.0.1",
+    host: Annotated[
+        str, Option(help="Address to listen at; others than this machine's own need --token.")
+    ] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="Port to listen at; 0: a free one.")] = 8000,
     token: Annotated[str, Option(envvar="MSA_TOKEN", help="Token that every request has to show.")] = "",
     runs: Runs = Path("runs"),
@@ -36,7 +38,6 @@ def serve(
     from ..serving import server
 
     server.check_access(host, token)
-    note("loading the model …")
     server.serve(
         named_run(run, runs),
         None if posts is None else reading.read_from(posts),

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from ...features.messages import printable
 from ...features.progress import stage
 from ..config.data_config import DataConfig
-from .console import say, to_json
+from .console import print_parts, say, to_json
 from .declare import SETUP, command
 from .options import Json
 
@@ -50,7 +49,7 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
     from .config_file import command_options
 
     stage("drawing posts")
-    say(str(demo.write_demo_corpus(folder, commands=command_options(ctx))))
+    print_parts([str(demo.write_demo_corpus(folder, commands=command_options(ctx)))])
     root = ctx.find_root().command
     with chdir(folder):
         for line in DEMO:
@@ -58,8 +57,10 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
             if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
                 raise typer.Exit(code)
     run = folder / "runs" / "attention"
-    say(f"\nDone. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}.")
-    say(f"Next: cd {folder} && msa train-head --fusion gated, or msa init --data POSTS where your own posts are")
+    opened = f"Done. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}."
+    after = f"Next: `cd {folder} && msa train-head --fusion gated`, or `msa init --data POSTS` where your own posts are"
+    say("")
+    print_parts([f"{opened}\n{after}"])
 
 
 @command(app, panel=SETUP, example="msa doctor")
@@ -68,6 +69,9 @@ def doctor(as_json: Json = False) -> None:
     from . import doctor
 
     findings = doctor.diagnose()
-    say(to_json(doctor.to_dict(findings)) if as_json else printable(doctor.to_text(findings)))
+    if as_json:
+        say(to_json(doctor.to_dict(findings)))
+    else:
+        print_parts([doctor.to_text(findings)])
     if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)

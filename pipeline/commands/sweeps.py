@@ -16,7 +16,7 @@ from ..config.search_config import Search
 from ..config.train_config import TrainConfig
 from .console import show
 from .declare import HEADS, command, command_line
-from .options import Cluster, InputPosts, Json, Runs
+from .options import Cluster, InputPosts, Json, Runs, Tracking
 
 app = typer.Typer()
 EXAMPLE = "msa sweep posts --fusion gated,concat --set lr=1e-4..3e-3 --set hidden=64,128 --trials 64"
@@ -30,6 +30,7 @@ def sweep(
     training: TrainConfig,
     search: Search,
     cluster: Cluster,
+    tracking: Tracking,
     fusion: Annotated[
         str, Option(help="Fusion heads, as gated,concat; or all, all-pooled, all-tokens.")
     ] = HeadConfig.fusion,
@@ -57,19 +58,20 @@ def sweep(
         text=_choices(data_config.text),
         file=space,
     )
-    found = sweep.sweep(
-        posts.read(),
-        data_config,
-        varied,
-        replace(head, fusion=fusions[0]),
-        training,
-        search,
-        runs=runs,
-        name=name,
-        ray=cluster.address,
-    )
-    write_report([found.path])
-    show(replace(found, posts=command_line(posts)), as_json)
+    with tracking.start(runs, name):
+        found = sweep.sweep(
+            posts.read(),
+            data_config,
+            varied,
+            replace(head, fusion=fusions[0]),
+            training,
+            search,
+            runs=runs,
+            name=name,
+            ray=cluster.address,
+        )
+    page = write_report([found.path])
+    show(replace(found, posts=command_line(posts)), as_json, page.to_text())
 
 
 def _choices(names: Sequence[str]) -> Sequence[str]:

@@ -8,7 +8,8 @@ from typing import Literal
 from ...features.setting import check, setting
 from .train_config import metrics
 
-Sampler = Literal["grid", "random", "tpe"]
+Sampler = Literal["auto", "grid", "random", "tpe"]
+MOST_TRIALS = 100_000
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Search:
     Raises ValueError naming the first field that is out of range.
     """
 
-    trials: int = setting(0, "Points that are tried.", minimum=0, maximum=100_000, zero="the whole grid, or 64")
+    trials: int = setting(0, "Points that are tried.", minimum=0, maximum=MOST_TRIALS, zero="the whole grid, or 64")
     inner: int = setting(5, "Inner folds that rank the trials.", flags=("--folds", "--inner"), minimum=2, unit="folds")
     outer: int = setting(1, "Outer folds that score the winner; 1: the stored split.", minimum=1)
-    sampler: Sampler = setting("random", "How points are sampled.")
+    sampler: Sampler = setting("auto", "How points are sampled; auto: a grid of lists alone, else random.")
     halving: int = setting(3, "One in N trials goes on from rung to rung.", minimum=0, zero="all train to the end")
     metric: str = setting(
         "accuracy", "Metric on the inner folds that ranks the trials.", flags=("--by",), choices=metrics

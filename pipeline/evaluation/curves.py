@@ -16,7 +16,7 @@ from ...features.progress import stage
 from ...features.spec import Modality
 from ...features.store.durable import write_atomic
 from ...features.store.json_files import write_json
-from ...features.text_table import table
+from ...features.text_table import Part, Report, Table
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
@@ -49,14 +49,14 @@ class Curve:
         points = [asdict(one) for one in self.points]
         return [{self.line_name: point.pop("line")} | point for point in points]
 
-    def to_text(self) -> str:
+    def table(self) -> Table:
         """One line per point."""
         header = [self.line_name, self.share_name, "posts", *map(metric_title, CURVE_METRICS)]
         lines = [
             [one.line, f"{one.share:.0%}", f"{one.posts:.0f}", *(mean_sd(one.metrics[name]) for name in CURVE_METRICS)]
             for one in self.points
         ]
-        return table(header, lines)
+        return Table(header, lines, "Mean ± deviation over folds, by share")
 
     def to_csv(self) -> str:
         """One line per point, every metric with its deviation."""
@@ -109,7 +109,7 @@ def missing_curve(
 
 
 @dataclass(frozen=True)
-class LearningCurve:
+class LearningCurve(Report):
     """The curve of a head and of the linear probe, the folder it is written to, and seconds."""
 
     fusion: str
@@ -124,10 +124,10 @@ class LearningCurve:
         """The object of `--json`."""
         return vars(self) | {"curve": self.curve.to_dict(), "path": str(self.path)}
 
-    def to_text(self) -> str:
-        """The table that the command prints."""
+    def parts(self) -> list[Part]:
+        """The table that the command prints, and where the curve is."""
         scored = scored_text(self.rows, self.folds, self.repeats)
-        return f"{self.curve.to_text()}\n\n{scored}, {self.seconds:.1f} s; written to {self.path}"
+        return [self.curve.table(), f"{scored}, {self.seconds:.1f} s\nwritten to {self.path}"]
 
 
 def learning_curve(

@@ -14,6 +14,7 @@ from ...features.posts.samples import Corpus
 from ...features.progress import stage, step
 from ...features.spec import Modality
 from ...features.store.json_files import read_json
+from ...features.text_table import Part, Report
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
@@ -44,7 +45,7 @@ HIDDEN: dict[Missing, tuple[Modality, ...]] = {
 
 
 @dataclass(frozen=True)
-class Reevaluation:
+class Reevaluation(Report):
     """A run, evaluated again; the missing-modality curve if `missing` is given, and its files."""
 
     run: Path
@@ -62,15 +63,14 @@ class Reevaluation:
             "files": [str(path) for path in self.files],
         } | asdict(self.evaluation)
 
-    def to_text(self) -> str:
-        """The tables that the command prints."""
+    def parts(self) -> list[Part]:
+        """The tables that the command prints, and where the files are."""
         found = self.evaluation
-        curve = f"{self.curve.to_text()}\n\n" if self.curve else ""
+        curve: list[Part] = [self.curve.table()] if self.curve else []
         written = "".join(f"\nwritten: {path}" for path in self.files)
-        return (
-            f"{found.to_text()}\n\n{curve}{scored_text(found.rows, found.folds, found.repeats)}; "
-            f"{self.reproduced:.2%} of the stored predictions are reproduced; run folder: {self.run}{written}"
-        )
+        scored = scored_text(found.rows, found.folds, found.repeats)
+        reproduced = f"{self.reproduced:.2%} of the stored predictions are reproduced"
+        return [*found.parts(), *curve, f"{scored}; {reproduced}\nrun folder: {self.run}{written}"]
 
 
 def evaluate_run(

@@ -10,19 +10,19 @@ from typing import Any, Literal
 
 from ...features.csv_text import BOM, to_csv
 from ...features.messages import near_or_all
+from ...features.text_table import Part, Report
 from ..metrics.scores import METRICS
 from ..metrics.statistics import MIN_GROUPS, Interval
 from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
-from ..runs.results import p_text
+from ..runs.results import p_text, stars
 from .table_formats import Cell, PaperTable
 from .table_rows import TableRow, baseline_rows, grouped, listed, run_rows
 
-LEVELS = ((0.01, "**"), (0.05, "*"))
 Format = Literal["text", "latex", "markdown", "csv"]
 
 
 @dataclass(frozen=True)
-class RunTable:
+class RunTable(Report):
     """The rows, the `metrics` that are columns, and the name of the row that the others are tested `against`, if any.
 
     `intervals` tells whether intervals are shown, `remarks` what is not in the table, and why.
@@ -52,6 +52,10 @@ class RunTable:
             ],
             "remarks": self.remarks,
         }
+
+    def parts(self) -> list[Part]:
+        """The table as the command prints it."""
+        return self.to_paper().parts()
 
     def to_text(self, to: Format = "text") -> str:
         """The table in this format."""
@@ -110,13 +114,13 @@ class RunTable:
         text, bounds = mean_sd(row.metrics[name]).replace("±", "± "), row.intervals.get(name)
         if self.intervals and bounds and bounds.reliable:
             text += f" [{bounds.low:.3f}, {bounds.high:.3f}]"
-        return Cell(text, _mark(row.test.corrected_t.get(name) if row.test else None), best)
+        return Cell(text, stars(row.test.corrected_t.get(name) if row.test else None), best)
 
     def _tests(self, row: TableRow, tested: Sequence[str]) -> list[Cell]:
         if self.against is None:
             return []
         found = row.test
-        mcnemar = Cell(p_text(found.mcnemar), _mark(found.mcnemar)) if found else Cell("-")
+        mcnemar = Cell(p_text(found.mcnemar), stars(found.mcnemar)) if found else Cell("-")
         return [mcnemar, *(Cell(p_text(found.corrected_t.get(name) if found else None)) for name in tested)]
 
     @cached_property
@@ -213,11 +217,6 @@ def _bounds(column: str, found: Interval | None) -> dict[str, object]:
     """The cells of an interval; empty where there is none, or of too few groups."""
     shown = found if found and found.reliable else None
     return {f"{column}_low": shown.low if shown else "", f"{column}_high": shown.high if shown else ""}
-
-
-def _mark(p: float | None) -> str:
-    """The stars of a p-value."""
-    return next((stars for level, stars in LEVELS if p is not None and p < level), "")
 
 
 def _blank(value: float | None) -> float | str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...features.text_table import table as text_table
+from ...features.text_table import Part, Report, Table
 
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -29,7 +29,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class PaperTable:
+class PaperTable(Report):
     """A header, the rows below it, a caption, and notes; the first column is a name, all others are numbers."""
 
     header: Sequence[str]
@@ -37,13 +37,14 @@ class PaperTable:
     caption: str
     notes: Sequence[str] = ()
 
-    def to_text(self) -> str:
-        """Aligned columns, without bold."""
+    def parts(self) -> list[Part]:
+        """Aligned columns; bold cells on a terminal."""
         widths = [max(len(cell.mark) for cell in column) for column in zip(*self.rows, strict=True)]
         lines = [
             [cell.text + cell.mark.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in self.rows
         ]
-        return "\n".join([text_table(self.header, lines), "", self.caption, *self.notes])
+        bold = [(at, column) for at, row in enumerate(self.rows) for column, cell in enumerate(row) if cell.best]
+        return [Table(self.header, lines, bold=bold), "\n".join([self.caption, *self.notes])]
 
     def to_markdown(self) -> str:
         """A table of GitHub's Markdown; the caption and the notes are a list below it."""

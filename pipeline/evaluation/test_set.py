@@ -20,7 +20,7 @@ from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.store.locks import flush
 from ...features.store.stored_paths import stored_path
-from ...features.text_table import table
+from ...features.text_table import Part, Report, Table
 from ..data.join import group_by_of
 from ..data.leaks import refuse_leaks
 from ..data.split import Fold
@@ -28,7 +28,7 @@ from ..data.test_posts import mark_test_posts
 from ..metrics.probabilities import mean_probabilities
 from ..metrics.scores import ClassScore, per_class, score
 from ..metrics.statistics import Interval, bootstrap, calibration_error, reliability
-from ..metrics.tables import class_cells, interval_text, metric_cells
+from ..metrics.tables import class_cells, interval_text, system_table
 from ..runs.folders import find_run
 from ..runs.run_predictions import load_run_features, run_logits
 from ..runs.runs import cache_of, load_run, rows_with, seen_contents
@@ -37,7 +37,7 @@ RECORD = "test_evaluations.jsonl"
 
 
 @dataclass(frozen=True)
-class TestResult:
+class TestResult(Report):
     """Metrics of a run's averaged heads on the test posts, and how often these have been evaluated on so far."""
 
     __test__ = False  # not a test class for pytest
@@ -56,15 +56,16 @@ class TestResult:
         """The object of `--json`."""
         return asdict(self) | {"run": str(self.run), "record": str(self.record)}
 
-    def to_text(self) -> str:
+    def parts(self) -> list[Part]:
         """The tables that the command prints."""
         metrics = {name: {"mean": value, "std": 0.0} for name, value in self.metrics.items()}
         times = "for the first time" if self.evaluations == 1 else f"{self.evaluations} times so far"
-        return (
-            f"{table(*class_cells(self.per_class))}\n\n{table(*metric_cells({self.fusion: metrics}))}\n\n"
-            f"{interval_text(self.intervals)}\ncalibration error {self.calibration_error:.3f}\n\n"
-            f"{self.rows} test posts, evaluated on {times} ({self.record}); run folder: {self.run}"
-        )
+        return [
+            Table(*class_cells(self.per_class), "Scores by class"),
+            system_table({self.fusion: metrics}, "Test posts"),
+            f"{interval_text(self.intervals)}\ncalibration error {self.calibration_error:.3f}",
+            f"{self.rows} test posts, evaluated on {times}\nrecord: {self.record}\nrun folder: {self.run}",
+        ]
 
 
 def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, device: str = "auto") -> TestResult:

@@ -21,7 +21,8 @@ def systems(runs: Sequence[StoredRun]) -> dict[str, Summary]:
         return {found.fusion: found.metrics} | found.baselines
     if len(runs) == 1 and runs[0].sweep:
         winner: dict[str, Summary] = {"winner": runs[0].sweep["outer"]["metrics"]}
-        return winner | runs[0].sweep["baselines"]
+        baselines: dict[str, Summary] = runs[0].sweep["baselines"]
+        return winner | baselines
     return {name: found.metrics for name, found in evaluated}
 
 

@@ -26,7 +26,7 @@ from ...features.progress import stage
 from ...features.spec import MODALITIES, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import write_json
-from ...features.text_table import table
+from ...features.text_table import Part, Report, Table
 from ..config.tune_config import TuneConfig
 from ..config.values import GroupBy
 from ..data.join import join_posts, tied_by
@@ -34,6 +34,7 @@ from ..data.prepare import check_encodable
 from ..data.split import Posts, load_or_make_folds
 from ..data.split_notices import describe_split
 from ..data.test_posts import mark_test_posts
+from ..metrics.tables import metric_title
 from ..runs.destination import check_writable
 from ..training.loop import training_threads
 from .tune import EncoderInputs, TunedWeights, fit_encoder
@@ -42,7 +43,7 @@ COLUMNS = ("loss", "accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class Finetuned(Report):
     """A tuned encoder: its folder, its record, and how it was trained."""
 
     folder: Path
@@ -56,18 +57,19 @@ class Finetuned:
         tuned = {name: value for name, value in vars(self.tuned).items() if name != "weights"}
         return {"folder": str(self.folder), **record, **tuned, "seconds": self.seconds}
 
-    def to_text(self) -> str:
-        """The table that the command prints."""
+    def parts(self) -> list[Part]:
+        """The table that the command prints, and what to do next."""
         lines = [
             [f"{number}{' *' * (number == self.tuned.best_epoch)}", *(f"{epoch[name]:.3f}" for name in COLUMNS)]
             for number, epoch in enumerate(self.tuned.history, 1)
         ]
-        return (
-            f"{table(['epoch', *(f'validation {name}' for name in COLUMNS)], lines)}\n\n"
+        header, best = ["epoch", *map(metric_title, COLUMNS)], [self.tuned.best_epoch - 1]
+        return [
+            Table(header, lines, "Validation rows by epoch (* the best, which is kept)", best),
             f"{self.record.base} tuned on {self.tuned.rows} rows of {self.record.where}, "
-            f"{self.tuned.rows_per_second:.1f} rows/s, {self.seconds:.0f} s; "
-            f"next: msa extract --{self.record.modality} {self.folder}"
-        )
+            f"{self.tuned.rows_per_second:.1f} rows/s, {self.seconds:.0f} s\n"
+            f"next: msa extract --{self.record.modality} {self.folder}",
+        ]
 
 
 def finetune(

@@ -17,6 +17,7 @@ from ..config.train_config import TrainConfig
 from ..data.split import Fold
 from ..training.loop import (
     EVAL_BATCH,
+    EpochDone,
     EpochRecord,
     FitResult,
     Rows,
@@ -65,11 +66,15 @@ class FusedTraining:
             loss = _as_tensors(make_loss(config, self.labels[self.train_rows], classes), classes, self.labels.device)
             self.heads.append(FusedHead(head, config, optimizer, loss, TrainingState(config)))
 
-    def train_to(self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = ()) -> None:
-        """Train every head up to an epoch, unless it has stopped."""
+    def train_to(
+        self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = (), epoch_done: EpochDone = lambda record: None
+    ) -> None:
+        """Train every head up to an epoch, unless it has stopped; `epoch_done` gets each record of each head."""
         while self.epoch < epoch and (active := [at for at, one in enumerate(self.heads) if not one.state.over]):
             self.epoch += 1
             self._train_epoch(active, inputs, views)
+            for at in (number for number in active if not self.errors[number]):
+                epoch_done(self.heads[at].state.history[-1])
 
     def drop(self, number: int) -> None:
         """Train a head no further, and free the memory of its weights and its optimizer."""

@@ -17,7 +17,7 @@ from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
 from ..data.split import Fold
 from ..training.checkpointing import Checkpointer
-from ..training.loop import EpochRecord, FitResult, Rows, fit
+from ..training.loop import EpochDone, EpochRecord, FitResult, Rows, fit
 from ..training.predictions import view_logits
 
 
@@ -33,13 +33,20 @@ class SeparateTraining:
         self.paused = [MemoryCheckpointer() for _ in heads]
         self.trained: list[tuple[Head, FitResult] | None] = [None] * len(heads)
 
-    def train_to(self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = ()) -> None:
-        """Train every head up to an epoch, unless it has stopped."""
+    def train_to(
+        self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = (), epoch_done: EpochDone = lambda record: None
+    ) -> None:
+        """Train every head up to an epoch, unless it has stopped; `epoch_done` gets each record of each head."""
         for number, head in enumerate(self.heads):
             if head is None or self.errors[number]:
                 continue
             copied = copy.deepcopy(head)
-            how = {"config": self.configs[number], "checkpointer": self.paused[number], "until": epoch}
+            how = {
+                "config": self.configs[number],
+                "checkpointer": self.paused[number],
+                "until": epoch,
+                "epoch_done": epoch_done,
+            }
             try:
                 result = fit(copied, inputs, self.labels, **self.rows, **how, views=views)  # type: ignore[arg-type]
             except ValueError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...features.text_table import Table
 from .scores import METRICS, Summary
 from .statistics import Interval
 
 SWEEP_METRICS = ("accuracy", "macro_f1", "weighted_f1")
+PRINTED = (*SWEEP_METRICS, "mcc")  # balanced accuracy is the mean recall of the table by class
 Cells = tuple[list[str], list[list[str]]]  # header and rows
 
 
@@ -39,11 +41,19 @@ def class_cells(classes: Sequence[Mapping[str, Any]]) -> Cells:
     ]
 
 
-def metric_cells(systems: Mapping[str, Summary]) -> Cells:
+def metric_cells(systems: Mapping[str, Summary], names: Sequence[str] = tuple(METRICS)) -> Cells:
     """One row per system: mean and sample standard deviation over folds of each metric."""
-    return ["", *map(metric_title, METRICS)], [
-        [system, *(mean_sd(metrics[name]) for name in METRICS)] for system, metrics in systems.items()
+    return ["", *map(metric_title, names)], [
+        [system, *(mean_sd(metrics[name]) for name in names)] for system, metrics in systems.items()
     ]
+
+
+def system_table(systems: Mapping[str, Summary], title: str) -> Table:
+    """The metrics that are printed, a row per system; the row of the highest accuracy is bold."""
+    header, lines = metric_cells(systems, PRINTED)
+    means = [round(metrics["accuracy"]["mean"], 3) for metrics in systems.values()]
+    best = [row for row, mean in enumerate(means) if len(means) > 1 and mean == max(means)]
+    return Table(header, lines, title, best)
 
 
 def split_text(folds: int) -> str:

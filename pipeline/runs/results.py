@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...features.text_table import table as text_table
+from ...features.text_table import Part, Report, Table
 from ..metrics.scores import ClassScore, Summary
 from ..metrics.statistics import INTERVAL_METRICS, Bin, Interval
-from ..metrics.tables import Cells, class_cells, interval_text, metric_cells, metric_title
+from ..metrics.tables import Cells, class_cells, interval_text, metric_title, system_table
 
 SINGLES = ("linear_image", "linear_text")  # linear probes of one modality
 SUPERVISED = "supervised"  # the same head without unlabelled posts
@@ -49,7 +49,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Report):
     """The test predictions of a system over all folds of all repeats; without baselines there are no `tests`.
 
     `metrics` and those of the `baselines` are means and deviations over the folds, `per_fold` those of each fold.
@@ -73,17 +73,19 @@ class Evaluation:
     repeats: int
     baseline_intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
-    def to_text(self) -> str:
-        """The metrics, the intervals, the calibration error, then the table of tests."""
-        measured = self.calibration
-        pieces = [
-            text_table(*class_cells(self.per_class)),
-            text_table(*metric_cells({self.fusion: self.metrics} | self.baselines)),
+    def parts(self) -> list[Part]:
+        """Scores by class and by system, the intervals, the calibration error, then the table of tests."""
+        measured, systems = self.calibration, {self.fusion: self.metrics} | self.baselines
+        title = "Head and baselines" + f", mean ± deviation over {self.folds} folds" * (self.folds > 1)
+        pieces: list[Part] = [
+            Table(*class_cells(self.per_class), "Scores by class"),
+            system_table(systems, title),
             f"{interval_text(self.intervals)}\ncalibration error {measured.before:.3f}; {measured.after:.3f} "
             f"at temperature {np.mean(measured.temperatures):.2f}",
         ]
-        pieces += [text_table(*self.test_cells())] * bool(self.tests) + [self.one_class_text] * bool(self.one_class)
-        return "\n\n".join(pieces)
+        if self.tests:
+            pieces.append(Table(*self.test_cells(), f"{self.fusion} minus baselines, paired tests ({STARS})"))
+        return [*pieces, *[self.one_class_text] * bool(self.one_class)]
 
     @property
     def one_class_text(self) -> str:
@@ -97,12 +99,12 @@ class Evaluation:
     def test_cells(self) -> Cells:
         """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
         names = [name for name in (SUPERVISED, "linear", self.best_single) if name and name in self.tests]
-        return ["head minus", *map(metric_title, INTERVAL_METRICS), "McNemar p", "corrected t p"], [
+        return ["minus", *map(metric_title, INTERVAL_METRICS), "McNemar p", "corrected t p"], [
             [
                 name,
                 *(f"{one.difference[metric]:+.3f}" for metric in INTERVAL_METRICS),
-                p_text(one.mcnemar),
-                p_text(one.corrected_t["accuracy"]),
+                starred(one.mcnemar),
+                starred(one.corrected_t["accuracy"]),
             ]
             for name, one in ((name, self.tests[name]) for name in names)
         ]
@@ -113,6 +115,20 @@ def p_text(value: float | None) -> str:
     if value is None:
         return "-"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+LEVELS = ((0.01, "**"), (0.05, "*"))
+STARS = "* p < 0.05, ** p < 0.01"
+
+
+def stars(p: float | None) -> str:
+    """The mark of a p value's significance."""
+    return next((mark for level, mark in LEVELS if p is not None and p < level), "")
+
+
+def starred(p: float | None) -> str:
+    """A p value with its mark, in a width that keeps columns aligned."""
+    return f"{p_text(p)} {stars(p):<2}"
 
 
 @dataclass(frozen=True)

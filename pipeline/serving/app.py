@@ -20,12 +20,12 @@ from .guard import COOKIE, Guard, digest, same_token
 from .known_posts import KnownPosts
 from .metrics import CONTENT_TYPE
 from .page import STATIC, choose_language, login_page, main_page
-from .request_posts import FORM, JSON, LINES, GivenPost, GivenPosts, checked, read_form, read_json
+from .request_posts import FORM, JSON, LINES, GivenPost, GivenPosts, read_form, read_json
 from .service import SECONDS, Service
 from .words import LANGUAGES
 
 ABOUT = (
-    "Predictions of one run of msa. Errors are {\"error\": \"one line\"} with a status of 4xx, or 503 where the server "
+    'Predictions of one run of msa. Errors are {"error": "one line"} with a status of 4xx, or 503 where the server '
     "is busy. There is no page of documentation here, as it would load scripts of other hosts: this file is for tools."
 )
 

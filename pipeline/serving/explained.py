@@ -31,9 +31,7 @@ def explain_post(model: WarmModel, known: KnownPosts | None, post: PreparedPost)
     run, device = model.run, model.settings.device
     with model.heads:
         found = predict_table(run, table, device, False)
-        (explanation,) = explain(
-            run, table, [Original(post.text, post.size)], splitters=model.splitters, device=device
-        )
+        (explanation,) = explain(run, table, [Original(post.text, post.size)], splitters=model.splitters, device=device)
     present = [modality for modality, side in table.sides.items() if side.present[0]]
     return to_answer(found, post) | {
         "opinions": _opinions(explanation) if len(present) > 1 else [],

@@ -33,7 +33,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, a browser would send the origin of a form as null
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
@@ -116,7 +116,11 @@ class Guard:
     def _refuse_size(self, headers: Headers) -> tuple[int, str, Mapping[str, str]] | None:
         size = _length(headers)
         if size > MAX_BODY:
-            return 413, f"a request may have {MAX_BODY // 1_000_000} MB; got {size / 1e6:.1f} MB", {"connection": "close"}
+            return (
+                413,
+                f"a request may have {MAX_BODY // 1_000_000} MB; got {size / 1e6:.1f} MB",
+                {"connection": "close"},
+            )
         if self.bytes + size > MAX_BODIES:
             return 503, "too much is being uploaded at once; try again", {"retry-after": "1"}
         return None

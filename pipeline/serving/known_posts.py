@@ -25,8 +25,8 @@ from ..data.cached_features import CachedFeatures, load_features
 from ..data.join import join_posts
 from ..data.split import Posts
 from ..data.test_posts import mark_test_posts
-from ..runs.stored_run import read_runs
 from ..runs.runs import Run, cache_of, rounded, rows_with, seen_contents
+from ..runs.stored_run import read_run
 
 PAGE_SIZE = 24
 NEAREST = 6
@@ -163,7 +163,7 @@ class KnownPosts:
 
 
 def _pooled_features(corpus: Corpus, run: Run, cache: Path) -> CachedFeatures | None:
-    """The pooled features of the posts, but for raw pixels and word pieces; None where there are none, which is told."""
+    """The pooled features of the posts, but for raw pixels and word pieces; None, which is told, if missing."""
     sides = {m: [spec for spec in run.specs[m] if not spec.raw] for m in MODALITIES}
     if not any(sides.values()):
         return None
@@ -177,7 +177,8 @@ def _pooled_features(corpus: Corpus, run: Run, cache: Path) -> CachedFeatures | 
 def _unit_vectors(table: CachedFeatures, rows: NDArray[np.int64]) -> Mapping[Modality, NDArray[np.float32]]:
     """The pooled vectors (n, D) of rows by modality, of length 1, or 0 where a post lacks it."""
     return {
-        modality: _unit(np.where(side.present[rows, None], side.pooled[rows], 0)) for modality, side in table.sides.items()
+        modality: _unit(np.where(side.present[rows, None], side.pooled[rows], 0))
+        for modality, side in table.sides.items()
     }
 
 
@@ -188,12 +189,12 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _stored_probabilities(run_folder: Path, posts: Posts) -> dict[int, NDArray[np.float64]]:
     """The probabilities (K,) of each post that the run tested, by row: the mean over repeats."""
-    (stored,) = read_runs([run_folder])
-    if stored.predictions is None:
+    stored = read_run(run_folder).predictions
+    if stored is None:
         return {}
     row_of = {name: row for row, name in enumerate(posts.ids)}
     found: dict[int, list[NDArray[np.float64]]] = {}
-    for (name, _), probabilities in zip(stored.predictions.posts, stored.predictions.probabilities, strict=True):
+    for (name, _), probabilities in zip(stored.posts, stored.probabilities, strict=True):
         if name in row_of:
             found.setdefault(row_of[name], []).append(probabilities)
     return {row: np.asarray(np.mean(several, axis=0)) for row, several in found.items()}

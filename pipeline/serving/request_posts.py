@@ -45,7 +45,7 @@ async def read_form(request: Request) -> GivenPost:
     async with request.form(max_files=1, max_fields=len(FIELDS), max_part_size=4 * MAX_TEXT + 4) as form:
         fields = {name: value for name, value in form.multi_items() if not isinstance(value, str)}
         texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        _refuse_unknown([*fields, *texts])
+        _refuse_unknown([name for name, _ in form.multi_items()])
         if "image" in texts or not {*fields} <= {"image"}:
             raise HTTPException(400, "the field 'image' must be a file, 'text' and 'id' must be none")
         image = await fields["image"].read() if "image" in fields else None

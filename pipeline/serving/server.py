@@ -14,8 +14,9 @@ import uvicorn
 from ...features.extraction.settings import ExtractSettings
 from ...features.installation import DISTRIBUTION
 from ...features.posts.samples import Corpus
-from ..runs.stored_run import read_runs
+from ...features.progress import finish, stage
 from ..runs.folders import find_run
+from ..runs.stored_run import read_run
 from .app import create_app
 from .guard import is_loopback
 from .known_posts import KnownPosts
@@ -50,7 +51,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"cannot listen at {host}, port {port} ({reason}); give others as --host and --port") from error
+        raise ValueError(
+            f"cannot listen at {host}, port {port} ({reason}); give others as --host and --port"
+        ) from error
 
 
 def serve(
@@ -86,6 +89,7 @@ def serve(
         )
         name = f"[{host}]" if ":" in host else host
         server.ready = lambda: ready(f"http://{name}:{listening.getsockname()[1]}/")
+        finish()
         with suppress(KeyboardInterrupt):  # which the server raises again once it has ended
             server.run(sockets=[listening])
     finally:
@@ -102,16 +106,19 @@ def make_service(
 ) -> Service:
     """The model of a run, warm, with the posts of a corpus."""
     folder = find_run(run_folder)
+    stage("loading the encoders")
     model = WarmModel.load(folder, cache=cache, settings=settings, local_files_only=local_files_only)
+    stage("reading features")
     known = None if corpus is None else KnownPosts(corpus, folder, model.run, cache)
+    stage("warming the encoders")
     model.warm()
     return Service(folder.resolve().name, model, known)
 
 
 def accuracy_of(run_folder: Path) -> float | None:
     """The accuracy of a run on its test rows; None where it stores none."""
-    (stored,) = read_runs([run_folder])
-    return None if stored.evaluation is None else stored.evaluation.metrics["accuracy"]["mean"]
+    evaluation = read_run(find_run(run_folder)).evaluation
+    return None if evaluation is None else evaluation.metrics["accuracy"]["mean"]
 
 
 class _Server(uvicorn.Server):

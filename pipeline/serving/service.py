@@ -54,9 +54,7 @@ class Service:
             async with asyncio.timeout(SECONDS):
                 try:
                     prepared = await self.in_thread(self.model.prepare, post.image, post.text)
-                    return await self.in_thread(
-                        explain_post, self.model, self.known, prepared, threads=self.explaining
-                    )
+                    return await self.in_thread(explain_post, self.model, self.known, prepared, threads=self.explaining)
                 except ValueError as error:
                     return {"status": 422, "error": str(error)}
 

@@ -25,11 +25,11 @@ from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality
 from ..data.cached_features import (
     CachedFeatures,
     ModalityTable,
-    coarsen,
     fill_view,
     join_encoders,
     pad_tokens,
 )
+from ..data.patches import coarsen
 from ..data.split import Posts
 from ..explanation.originals import open_splitters
 from ..predict import Predictions, is_blank, predict_table, run_sources
@@ -78,8 +78,7 @@ class WarmModel:
         runtime = settings.choose_runtime()
         sources = run_sources(run, cache or run.cache, local_files_only)
         encoders = {spec.slug: source.load(runtime) for spec, source in zip(run.encoders, sources, strict=True)}
-        splitters = open_splitters(sources) if run.config.tokens else {}
-        return cls(run, encoders, settings, splitters)
+        return cls(run, encoders, settings, open_splitters(sources) if run.config.tokens else {})
 
     @cached_property
     def reads(self) -> tuple[Modality, ...]:
@@ -88,10 +87,15 @@ class WarmModel:
 
     def warm(self) -> None:
         """Predict one drawn post, so that the first that counts need not wait for what happens once."""
+        import torch
+
+        drawn: dict[Modality, Any] = {
+            "image": torch.full((3, WARM_SIDE, WARM_SIDE), 128, dtype=torch.uint8),
+            "text": WARM_TEXT,
+        }
         inputs: dict[str, Any] = {}
         for modality in self.reads:
-            item = np.full((3, WARM_SIDE, WARM_SIDE), 128, np.uint8) if modality == "image" else WARM_TEXT
-            inputs |= self._inputs(modality, _as_tensor(item) if modality == "image" else item, "0" * 32, optional=True)
+            inputs |= self._inputs(modality, drawn[modality], "0" * 32, optional=True)
         self.predict([PreparedPost(inputs)])
 
     def prepare(self, image: bytes | None, text: str | None) -> PreparedPost:
@@ -139,9 +143,7 @@ class WarmModel:
             if len(posts) == 1:
                 return [error]
             return [one for post in posts for one in self.predict([post])]
-        return [
-            ValueError(refused[row]) if row in refused else found.of_row(row) for row in range(len(posts))
-        ]
+        return [ValueError(refused[row]) if row in refused else found.of_row(row) for row in range(len(posts))]
 
     def close(self) -> None:
         self.streams.shutdown()
@@ -218,9 +220,3 @@ def _reading(modality: Modality, read: Any, *given: Any) -> Any:
         raise ValueError(f"the post's {modality} cannot be embedded: {error}") from error
     except MemoryError as error:
         raise ValueError(f"the post's {modality} cannot be embedded: not enough memory to read it") from error
-
-
-def _as_tensor(pixels: NDArray[np.uint8]) -> Any:
-    import torch
-
-    return torch.from_numpy(pixels)

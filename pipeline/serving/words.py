@@ -14,7 +14,9 @@ CHINESE = {
     "Views": "视图",
     "Picture": "图片",
     "Drop a picture here, or choose a file": "将图片拖到此处，或选择文件",
-    "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, up to {size} MB": "JPEG、PNG、WebP、GIF、BMP、TIFF 或 AVIF，不超过 {size} MB",
+    "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, up to {size} MB": (
+        "JPEG、PNG、WebP、GIF、BMP、TIFF 或 AVIF，不超过 {size} MB"
+    ),
     "Remove the picture": "移除图片",
     "Text": "文本",
     "What the post says": "帖子的文字内容",

@@ -16,7 +16,7 @@ from ..data.split import Fold
 from ..fused.training import Training, begin_training
 from ..training.fold_inputs import FoldInputs, InputsCache
 from ..training.jobs import Experiment, HeadJob, new_head
-from ..training.loop import EpochRecord
+from ..training.loop import EpochDone, EpochRecord
 
 
 class TrialHead(NamedTuple):
@@ -62,13 +62,15 @@ class Chunk:
         """The trials whose heads these are."""
         return {head.trial for head in self.heads}
 
-    def train_to(self, epoch: int, active: Set[int], cache: InputsCache) -> list[tuple[int, Result]]:
+    def train_to(
+        self, epoch: int, active: Set[int], cache: InputsCache, epoch_done: EpochDone = lambda record: None
+    ) -> list[tuple[int, Result]]:
         """Train to an epoch, and test the heads of the active trials: results by the place in `heads`."""
         with cache.use(self.inputs_key) as inputs:
             if not self.begun:
                 self._begin(inputs)
             if self.training is not None:
-                self.training.train_to(epoch, inputs.inputs, inputs.views)
+                self.training.train_to(epoch, inputs.inputs, inputs.views, epoch_done)
                 errors = ((at, self.training.errors[number]) for at, number in self.numbers.items())
                 self.errors |= {at: error for at, error in errors if error}
             return self._test(inputs, [at for at, head in enumerate(self.heads) if head.trial in active])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from ...features.encoders.runtime import available_cores
 from ...features.extraction.ray_cluster import connected
 from ..training.fold_inputs import InputsCache
-from ..training.loop import training_threads
+from ..training.loop import EpochRecord, training_threads
 from .chunk import Result, Trained, Work
 from .local_workers import ProcessPool
 from .ray_workers import RayPool
@@ -28,6 +29,7 @@ class Threads:
 
     def train_to(self, epoch: int, work: Sequence[Work]) -> Trained:
         """Train every chunk to an epoch; yield the results of each chunk as soon as it has finished."""
+        cancelled = threading.Event()
         tables = {id(one.table): one.table for one in work}
         caches = {
             name: InputsCache(table, [one.chunk.inputs_key for one in work if one.table is table], self.device)
@@ -36,7 +38,11 @@ class Threads:
 
         def train(one: Work) -> list[tuple[int, Result]]:
             one.chunk.keep(one.active)
-            return one.chunk.train_to(epoch, one.active, caches[id(one.table)])
+            return one.chunk.train_to(epoch, one.active, caches[id(one.table)], go_on)
+
+        def go_on(record: EpochRecord) -> None:
+            if cancelled.is_set():
+                raise CancelledError("the training was cancelled")
 
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
             pool = ThreadPoolExecutor(self.threads)
@@ -45,6 +51,7 @@ class Threads:
                 for future in as_completed(running):
                     yield running[future].by_head(future.result())
             finally:
+                cancelled.set()
                 pool.shutdown(cancel_futures=True)
 
 

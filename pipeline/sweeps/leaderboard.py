@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ...features.csv_text import to_csv
-from ...features.text_table import table
+from ...features.text_table import Part, Report, Table
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from ..metrics.tables import SWEEP_METRICS, mean_sd
+from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
+from .leaderboard_tables import best_trials, pivot
 from .study import TrialRow
 
 FORMAT = 1  # of sweep.json
-SHOWN = 10  # trials in the printed leaderboard
 COLUMNS = ("outer_fold", "rank", "trial", "state", "epochs", "value", "extract_seconds", "head_seconds")
 
 
@@ -44,7 +44,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Report):
     """A finished sweep. `choices` and `rows` have one entry per outer fold; metrics in 0..1, seconds of wall time."""
 
     path: Path
@@ -83,31 +83,27 @@ class SweepResult:
             "leaderboard": leaderboard(self.rows),
         }
 
-    def to_text(self) -> str:
-        """The tables that the command prints."""
-        lines = leaderboard([self.rows[self.choices.index(self.best)]])[:SHOWN]
-        names = _varied(lines)
-        header = ["trial", self.metric.replace("_", " "), "extract s", "head s", *names]
-        cells = [
-            [
-                str(line["trial"]),
-                _rounded(line["value"], 3) if line["value"] is not None else line["state"],
-                _rounded(line["extract_seconds"], 1),
-                _rounded(line["head_seconds"], 2),
-                *(_short(line["point"].get(name, "")) for name in names),
-            ]
-            for line in lines
-        ]
-        systems = {"winner, outer": self.outer} | self.baselines
-        scores = [[name, *(mean_sd(metrics[one]) for one in SWEEP_METRICS)] for name, metrics in systems.items()]
-        inner = ", ".join(f"{name.replace('_', ' ')} {self.best.inner[name]:.3f}" for name in SWEEP_METRICS)
-        chosen = "" if len(self.choices) == 1 else f", by {len(self.choices)} outer folds"
-        return (
-            f"{table(header, cells)}\n\n{table(['', *(name.replace('_', ' ') for name in SWEEP_METRICS)], scores)}\n\n"
-            f"trial {self.best.index} was chosen{chosen} (inner folds: {inner})\n"
-            f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\n"
-            f"again: {shlex.join(['msa', 'train-head', *self.posts, '--from', f'{self.path}#best'])}"
+    def parts(self) -> list[Part]:
+        """The tables that the command prints, and where to go on."""
+        rows = self.rows[self.choices.index(self.best)]
+        metric, chosen = (
+            metric_title(self.metric),
+            "" if len(self.choices) == 1 else f", by {len(self.choices)} outer folds",
         )
+        grid = pivot(rows, f"{metric} on the inner folds")
+        inner = ", ".join(f"{metric_title(name)} {self.best.inner[name]:.3f}" for name in SWEEP_METRICS)
+        outer = {"winner": self.outer} | self.baselines
+        lines = [[name, *(mean_sd(metrics[one]) for one in SWEEP_METRICS)] for name, metrics in outer.items()]
+        header = ["", *map(metric_title, SWEEP_METRICS)]
+        return [
+            *([grid] if grid else []),
+            best_trials(rows, metric),
+            Table(header, lines, "Outer scores: of rows that took no part in the choice", [0]),
+            f"trial {self.best.index} was chosen{chosen}, by its inner scores ({inner}), which are too high for having "
+            "been chosen; its outer scores are not",
+            f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\nrun folder: {self.path}\n"
+            f"again: {shlex.join(['msa', 'train-head', *self.posts, '--from', f'{self.path}#best'])}",
+        ]
 
 
 def leaderboard(rows: Sequence[Sequence[TrialRow]]) -> list[dict[str, Any]]:
@@ -148,11 +144,3 @@ def leaderboard_csv(rows: Sequence[Sequence[TrialRow]]) -> str:
 def _varied(lines: Sequence[dict[str, Any]]) -> list[str]:
     """The settings that were varied, in their order."""
     return list(dict.fromkeys(name for line in lines for name in line["point"]))
-
-
-def _rounded(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from typing import Any
 from ...features.spec import Modality
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
-from ..config.search_config import Search
+from ..config.search_config import MOST_TRIALS, Search
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures, find_spec
 from ..metrics.scores import METRICS
@@ -21,13 +21,24 @@ COPIES = 5  # of its weights that a head in training holds, gradient included
 
 
 def with_trial_count(search: Search, space: Space, head: HeadConfig) -> Search:
-    """The search with its number of trials chosen."""
-    if search.sampler == "grid":
-        points = len(space.grid(head.fusion))
-        if search.trials and search.trials != points:
-            raise ValueError(f"the grid has {points} points; leave --trials out, or use --sampler random")
-        search = replace(search, trials=points)
-    return replace(search, trials=search.trials or 64)
+    """The search with its sampler and its number of trials chosen.
+
+    A space of lists alone is a grid, of which each point is tried once, unless fewer `trials` are asked for.
+    """
+    points = space.size(head.fusion)
+    if search.sampler == "auto":
+        whole = points is not None and not 0 < search.trials < points
+        search = replace(search, sampler="grid" if whole else "random", trials=0 if whole else search.trials)
+    if search.sampler != "grid":
+        return replace(search, trials=search.trials or 64)
+    if points is None:
+        space.grid(head.fusion)  # which says what is no list
+    assert points is not None
+    if search.trials and search.trials != points:
+        raise ValueError(f"the grid has {points} points; leave --trials out, or use --sampler random")
+    if points > MOST_TRIALS:
+        raise ValueError(f"the grid has {points} points; give fewer values, or --trials 64 for a random sample of them")
+    return replace(search, trials=points)
 
 
 def with_batch_size(

@@ -73,6 +73,13 @@ class Space:
         """The heads that are tried."""
         return tuple(map(str, self.names.get("fusion", (default,))))  # type: ignore[arg-type]
 
+    def size(self, default: str) -> int | None:
+        """The number of points; None where a name has a range."""
+        if any(isinstance(values, Range) for values in self.names.values()):
+            return None
+        counts = {name: len(values) for name, values in self.names.items() if isinstance(values, tuple)}
+        return sum(math.prod(counts[name] for name in self.names_for(one)) for one in self.fusions(default))
+
     def grid(self, default: str) -> list[dict[str, Value]]:
         """Every point, in order. Raises ValueError where a name has a range."""
         choices: dict[str, tuple[Value, ...]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ...features.progress import detail, stage, step
 from ..metrics.tables import metric_title
+from ..tracking.events import Point, log
 from .study import Study, TrialRow
 
 FEWEST = 3  # trials that go on: which of them is the best, an early rung cannot tell
@@ -64,6 +65,8 @@ class SweepProgress:
 
     def scored(self, row: TrialRow) -> None:
         """A trial has a value at the rung."""
+        if row.value is not None:
+            log(Point(f"{self.name}/trial-{row.index}", row.epochs, {f"inner_{self.search.metric}": row.value}))
         self._improve(row)
         self._show()
 

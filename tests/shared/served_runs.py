@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Encoder, Source
+from msa.features.encoders.word_pieces import listed_splitter
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
@@ -33,7 +34,8 @@ N = 48
 HEAD = HeadConfig("attention", hidden=8, dropout=0.0, inputs="tokens", patches=None, token_width=None)
 QUICK = TrainConfig(epochs=6, batch_size=16, lr=1e-2)
 CPU = ExtractSettings(device="cpu", runtime="torch")
-COLOUR = EncoderSpec("colour", "image", "timm", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
+WHOLE = '{"resize_size":[40,40],"crop_size":[40]}'
+COLOUR = EncoderSpec("colour", "image", "timm", "fake", "sha256:0", "last", "mean", WHOLE, 3, "float16")
 SPELLED = EncoderSpec("spelled", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 8, "float16")
 
 
@@ -105,7 +107,8 @@ class Served:
         return self.corpus.root / "cache"
 
     def model(self) -> WarmModel:
-        return WarmModel(self.run, {COLOUR.slug: Colours(), SPELLED.slug: Spelled()}, CPU)
+        splitters = {SPELLED.slug: listed_splitter(str.split)}
+        return WarmModel(self.run, {COLOUR.slug: Colours(), SPELLED.slug: Spelled()}, CPU, splitters)
 
     def known(self) -> KnownPosts:
         return KnownPosts(self.corpus, self.folder, self.run)

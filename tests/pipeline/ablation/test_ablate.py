@@ -162,10 +162,11 @@ def test_files_and_json_hold_all_results(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert float(lines[1]["weighted_f1_mean"]) == found.rows[1].metrics["weighted_f1"]["mean"]
     text = found.to_text()
     assert f"{found.rows[1].difference['accuracy']:+.3f} [" in text
-    tables, head = text.splitlines()[:-1], text.splitlines()[0]
-    assert head.endswith("macro f1   weighted f1")
-    assert tables[2].startswith("both")
-    assert f"  {found.rows[0].metrics['weighted_f1']['mean']:.3f} ±" in tables[2][-16:]
+    tables = text.splitlines()[:-1]
+    assert tables[0].startswith("gated, ")
+    assert tables[1].endswith("macro f1   weighted f1")
+    assert tables[3].startswith("both")
+    assert f"  {found.rows[0].metrics['weighted_f1']['mean']:.3f} ±" in tables[3][-16:]
     assert max(map(len, tables)) <= 80
     assert "path" not in stored
     assert str(found.path) in text

@@ -42,7 +42,9 @@ def test_hosts_that_others_reach(host: str) -> None:
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[", "", "192.168.0.4"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[", "", "192.168.0.4"]
+)
 def test_a_page_of_another_host_is_refused_whatever_its_name_leads_to(host: str) -> None:
     answer = client().post("/predict", headers={"host": host})
     assert answer.status_code == 421
@@ -117,7 +119,12 @@ def test_bytes_in_progress_are_given_back_after_every_request() -> None:
         raise RuntimeError("failed")
 
     guarded = Guard(app)
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost"), (b"content-length", b"70")]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "headers": [(b"host", b"localhost"), (b"content-length", b"70")],
+    }
 
     async def call() -> None:
         await guarded(dict(scope), lambda: None, lambda message: None)  # type: ignore[arg-type,return-value]

@@ -68,7 +68,9 @@ def test_the_numbers_are_those_of_predict(served: Served, monkeypatch: pytest.Mo
     ]
     together = [found(one) for one in model.predict(posts)]
     alone = [found(model.predict([post])[0]) for post in posts[:4]]
-    np.testing.assert_allclose(np.concatenate([one.probabilities for one in together]), expected.probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([one.probabilities for one in together]), expected.probabilities, atol=1e-5
+    )
     np.testing.assert_allclose([one.probabilities[0] for one in alone], expected.probabilities[:4], atol=1e-5)
     assert [one.labels[0] for one in together] == expected.labels
     assert len(set(expected.labels)) > 1

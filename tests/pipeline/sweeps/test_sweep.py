@@ -119,12 +119,12 @@ def test_the_leaderboard_says_what_each_trial_costs(posts: Corpus, tmp_path: Pat
     found = search(posts, tmp_path, replace(SEARCH, trials=2))
     assert {line["extract_seconds"] for line in found.to_dict()["leaderboard"]} == {None}  # arrays, not extracted
     assert all(line["head_seconds"] > 0 for line in found.to_dict()["leaderboard"])
-    assert re.search(r"trial +accuracy +extract s +head s", found.to_text())
+    assert re.search(r"trial +accuracy +epochs +extract s +head s", found.to_text())
     assert re.search(r"– +0\.\d\d", found.to_text())
     timed = [replace(row, notes=row.notes | {"extract_seconds": 12.34}) for row in found.rows[0]]
     known = replace(found, rows=[timed])
     assert re.search(r" 12\.3 +0\.\d\d", known.to_text())
-    assert all(name in known.to_text() for name in ("majority", "knn", "linear"))
+    assert all(name in known.to_text() for name in ("majority", "knn", "linear", "Outer scores", "inner scores"))
     lines = list(csv.DictReader(io.StringIO(leaderboard_csv(known.rows))))
     assert [line["extract_seconds"] for line in lines] == ["12.34"] * 2
     assert all(float(line["head_seconds"]) > 0 for line in lines)
