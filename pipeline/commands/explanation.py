@@ -12,7 +12,7 @@ from typer import Option
 from ...features.extraction.settings import ExtractSettings
 from .console import show
 from .declare import HEADS, command
-from .options import POSTS, Json, Offline, ReadingOptions, Run, RunCache, Runs, named_run
+from .options import POSTS, Json, Offline, ReadingOptions, Run, RunCache, Runs, named_run, read_posts_of
 
 app = typer.Typer()
 
@@ -20,15 +20,15 @@ app = typer.Typer()
 @command(
     app,
     panel=HEADS,
-    example="msa explain runs/attention --id 17 --posts posts --out explained",
+    example="msa explain runs/attention --id 17 --out explained",
     without=("tokens", "limit", "flush_seconds"),
 )
 def explain(
     run: Run,
     reading: ReadingOptions,
     compute: ExtractSettings,
-    id: Annotated[str, Option("--id", help="Id of a post of --posts.")] = "",
-    posts: Annotated[Path | None, Option(help=POSTS)] = None,
+    id: Annotated[str, Option("--id", help="Id of a post.")] = "",
+    posts: Annotated[Path | None, Option(help=f"{POSTS} If left out, those of the run.")] = None,
     image: Annotated[Path | None, Option(help="A new post: its image file.")] = None,
     text: Annotated[str | None, Option(help="A new post: its text.")] = None,
     out: Annotated[
@@ -48,18 +48,20 @@ def explain(
     from .. import explain_posts
     from ..explanation_page import check_out, write_explanation
     from ..runs.folders import find_run
+    from ..runs.stored_run import read_runs
 
     folder = named_run(run, runs)
     if bool(id) == (image is not None or text is not None):
-        raise ValueError("one post is explained; give --id ID with --posts POSTS, or a new one as --image and --text")
-    if id and posts is None:
-        raise ValueError(f"--id {id} is looked up in the posts; add --posts POSTS")
+        raise ValueError("one post is explained; give --id ID, or a new one as --image and --text")
     if out:
         check_out(out)
-    if posts is not None and id:
+    if id:
+        corpus = reading.read_from(posts) if posts else read_posts_of(read_runs([folder])[0], None)
+        if corpus is None:
+            raise ValueError(f"the posts of {folder} are not where they were; add --posts POSTS")
         (found,) = explain_posts.explain_ids(
             folder,
-            reading.read_from(posts),
+            corpus,
             [id],
             cache=cache,
             settings=compute,

@@ -84,7 +84,7 @@ def test_a_test_post_has_the_stored_prediction_of_the_heads_that_never_saw_it(
 
 @pytest.mark.slow
 def test_what_is_printed_fits_80_columns_and_names_files(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(home, capsys, "--id", next(iter(stored_lines(home))), "--posts", ".", "--out", "shown")
+    text = printed(home, capsys, "--id", next(iter(stored_lines(home))), "--out", "shown")
     assert max(map(len, text.splitlines())) <= 80
     assert "which never saw the post" in text
     assert "attention of each layer:\nimage_layers.0, image to text: words " in text
@@ -114,8 +114,8 @@ def test_a_new_post_is_explained_by_all_folds(home: Path, capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_mistakes_are_one_line_with_a_remedy(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "give --id ID with --posts POSTS, or a new one" in refused(home, capsys)
-    assert "--id 1 is looked up in the posts; add --posts POSTS" in refused(home, capsys, "--id", "1")
+    assert "give --id ID, or a new one as --image and --text" in refused(home, capsys)
+    assert "no post '1x'" in refused(home, capsys, "--id", "1x")
     error = refused(home, capsys, "--id", "absent", "--posts", ".")
     assert "no post 'absent' among the " in error
     assert error.count("\n") == 1
