@@ -125,7 +125,7 @@ def test_the_page_shows_prediction_label_opinions_weights_and_whose_heads(tmp_pa
     assert "weight of image" in text
     assert "0.250" in text
     assert "Jain &amp; Wallace" in text
-    assert 'style="background: rgb(213 102 42 / 0.750)" title="75.0%">happy<' in text
+    assert 'style="--share: 0.750" title="75.0%">happy<' in text
     assert "default-src 'none'" in text
 
 
