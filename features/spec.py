@@ -11,10 +11,13 @@ from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
-Clean = Literal["none", "social", "strict"]
-SourceKind = Literal["torchvision", "timm", "transformers", "gensim", "lexicon", "import", "raw"]
+Clean = Literal["none", "social", "strict", "tweet"]
+SourceKind = Literal[
+    "torchvision", "timm", "transformers", "sentence-transformers", "gensim", "lexicon", "import", "raw"
+]
 Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders
 
+OCR = "ocr"  # in the preprocessing of an encoder that reads the text inside images
 TYPES = {"width": (int,), "max_length": (int, type(None))}  # of the fields of a spec; of all others, str
 CHOICES = {"modality": get_args(Modality), "source": get_args(SourceKind), "dtype": get_args(Dtype)}
 
@@ -55,6 +58,16 @@ class EncoderSpec:
     def fingerprint(self) -> str:
         """12 hex digits of the canonical JSON of all fields."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=6).hexdigest()
+
+    @property
+    def prompt(self) -> str:
+        """The words that stand before every text; empty for most encoders, and for images."""
+        return str(json.loads(self.preprocess).get("prompt", "")) if self.modality == "text" else ""
+
+    @property
+    def reads(self) -> Modality:
+        """The part of a post that it reads: its modality, but of `@ocr` the image."""
+        return "image" if f'"{OCR}":{{' in self.preprocess else self.modality
 
     @property
     def raw(self) -> bool:

@@ -18,6 +18,7 @@ from msa.pipeline.demo.demo import write_demo_corpus
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh.md")
 COMMANDS = ("docs/commands.md", "docs/commands.zh.md")
+ENCODER_PAGES = ("docs/encoders.md", "docs/encoders.zh.md")
 DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
 TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/", "docs/"}
@@ -47,7 +48,7 @@ def test_both_languages_give_the_same_commands() -> None:
     assert inline_commands(COMMANDS[0]) == inline_commands(COMMANDS[1])
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, COMMANDS])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, COMMANDS, ENCODER_PAGES])
 def test_both_languages_have_the_same_headings_and_rows(english: str, chinese: str) -> None:
     assert structure(english) == structure(chinese)
 

@@ -105,14 +105,15 @@ def export_embeddings(
 
 def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[str]]:
     """Keys and ids of a row per post that is stored, and notes; posts without good content are left out and counted."""
-    modality = store.spec.modality
+    modality = store.spec.reads
     keys = hash_corpus(corpus, store.folder.parent).keys(modality)
     known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
     failed = {record.key for record in read_errors(store.folder)}
     lacking = sum(key is not None and not there and key not in failed for key, there in known.items())
     if lacking:
         raise ValueError(
-            f"{lacking} items have no embedding of {store.spec.name}; run `msa extract --{modality} {store.spec.name}`"
+            f"{lacking} items have no embedding of {store.spec.name}; run `msa extract --{store.spec.modality} "
+            f"{store.spec.name}`"
         )
     rows = [(key, post.id) for key, post in zip(keys, corpus.samples, strict=True) if key is not None and known[key]]
     left = len(corpus.samples) - len(rows)

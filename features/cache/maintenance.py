@@ -83,7 +83,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
     that is not mounted, and its rows would be lost.
     """
     stores = open_stores(cache)
-    held = {store.spec.modality for store in stores if len(store)}
+    held = {store.spec.reads for store in stores if len(store)}
     used: dict[Modality, set[str]] = {"image": set(), "text": set()}
     notes = []
     for corpus in corpora:
@@ -102,7 +102,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
             )
     stage("removing embeddings" if yes else "looking for unused embeddings")
-    entries = [_drop_unused(store, used[store.spec.modality], yes) for store in stores]
+    entries = [_drop_unused(store, used[store.spec.reads], yes) for store in stores]
     lines = [
         [e["slug"], e["kept"], e["dropped"], f"{e['bytes'] / 1e6:.1f}", "removed" if e["removed"] else "kept"]
         for e in entries

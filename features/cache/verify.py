@@ -159,7 +159,7 @@ def check_folder(folder: Path) -> StoreCheck:
 
 def _draw(corpus: Corpus, contents: Contents, store: Store, sample: int, seed: int) -> dict[str, Sample]:
     """Stored keys that the corpus holds, drawn at random, and for each a post that has the content."""
-    first = contents.first(store.spec.modality)
+    first = contents.first(store.spec.reads)
     distinct = sorted(first)
     stored = [key for key, there in zip(distinct, store.find(distinct), strict=True) if there]
     drawn = np.random.default_rng(seed).permutation(len(stored))[:sample]

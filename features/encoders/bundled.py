@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..installation import reinstall_line
 from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
+from .families import choose_prompt
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
 from .weights import load_into, load_state, verify_sha256, weights_id
-from .word_pieces import tokenizer_file_splitter
+from .word_pieces import Splitter, after_prompt, tokenizer_file_splitter
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def open_minilm(options: EncoderOptions) -> Source:
     name = "minilm"
     packed = require_bundled(name, name)
     folder, file = packed.parent, options.weights or packed
+    prompt = choose_prompt(name, folder, options.prompt)
     length = choose_length(name, options.max_length, limit=MINILM_LIMIT)
     specs = make_specs(
         options,
@@ -129,7 +130,8 @@ def open_minilm(options: EncoderOptions) -> Source:
         source="transformers",
         architecture=f"BertModel:{MINILM_FILES['config.json'][:16]}",
         weights=weights_id([file]) if options.weights else f"sha256:{MINILM}",
-        preprocess={"tokenizer": MINILM_FILES, "truncation": "right", "max_length": length},
+        preprocess={"tokenizer": MINILM_FILES, "truncation": "right", "max_length": length}
+        | ({"prompt": prompt} if prompt else {}),
         stages=MINILM_STAGES,
         pools=("mean", "cls", "max", "last", "pooler"),
         max_length=length,
@@ -143,4 +145,7 @@ def open_minilm(options: EncoderOptions) -> Source:
             verify_sha256(folder / other, sha256)
         return load_text(specs, folder, [file], runtime)
 
-    return Source(specs, load, partial(tokenizer_file_splitter, folder / "tokenizer.json", length))
+    def words() -> Splitter:
+        return after_prompt(tokenizer_file_splitter(folder / "tokenizer.json", length), specs[0].preprocess)
+
+    return Source(specs, load, words)

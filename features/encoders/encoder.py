@@ -21,7 +21,7 @@ from .word_pieces import Splitter
 class EncoderOptions:
     """Options of an encoder besides its name. None or () means the encoder's own default.
 
-    The last three are for texts: one set of options serves both modalities, and `open_encoder` drops them for images.
+    The last four are for texts: one set of options serves both modalities, and `open_encoder` drops them for images.
     """
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
@@ -29,9 +29,12 @@ class EncoderOptions:
     dtype: Dtype = "float16"  # pass-through encoders ignore it
     layers: tuple[int, ...] = ()  # -1 is the last
     pools: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()  # for `@prompts`: what each embedding is compared with
     whole: bool = False  # resize the whole picture to the model's square instead of cropping it
     clean: Clean = "none"
+    prompt: str | None = None  # words before each text, or the name of one of the model's prompts; "": none
     max_length: int | None = None
+    cache: Path | None = None  # the folder that keeps the texts of images, for `@ocr`
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)
 
 
@@ -97,6 +100,12 @@ def refuse_weights(name: str, options: EncoderOptions) -> None:
     """Raise ValueError where a weights file is given to an encoder that takes none."""
     if options.weights is not None:
         raise ValueError(f"{name!r} takes no weights file; got {str(options.weights)!r}; leave out --weights")
+
+
+def refuse_prompt(name: str, options: EncoderOptions) -> None:
+    """Raise ValueError where a prompt is given to an encoder that reads words one by one."""
+    if options.prompt:
+        raise ValueError(f"{name!r} takes no prompt; got {options.prompt!r}; extract it without --prompt")
 
 
 def choose_length(name: str, asked: int | None, *, limit: int, least: int = 3, unit: str = "") -> int:

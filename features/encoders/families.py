@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ PATCHES = ("mean", "max")
 CLASSED = ("cls", *PATCHES)
 
 
+CARD_PROMPTS = (  # prompts that the cards of models ask for, but their files do not make the default
+    (re.compile(r"(multilingual-)?e5-(small|base|large)(-v2)?"), "query: "),
+    (re.compile(r"embeddinggemma-.*"), "task: classification | query: "),
+)
+
+
 @dataclass(frozen=True)
 class Family:
     """Facts about a model type that its config lacks. The first of `pools` is its default."""
@@ -26,6 +33,7 @@ class Family:
     offset: bool = False  # positions start after the padding id, as in RoBERTa
     padded: bool = False  # always padded to its full length and unmasked, as SigLIP was trained
     masked: bool = False  # needs a mask even where all tokens are real, or OpenVINO cannot read the model
+    lower: bool = False  # texts are lower-cased, as in its training; its tokenizer leaves that to the user
     prefix: int = 0  # tokens of an image before its patches: class, distillation
 
 
@@ -33,19 +41,28 @@ FAMILIES: dict[tuple[str, Modality], Family] = {
     ("albert", "text"): Family((*SEQUENCE, "pooler")),
     ("bert", "text"): Family((*SEQUENCE, "pooler")),
     ("camembert", "text"): Family((*SEQUENCE, "pooler"), offset=True),
+    ("chinese_clip", "text"): Family(("cls", "mean", "max", "last"), tower=("ChineseCLIPTextModel", "text_config")),
     ("clip", "text"): Family(("pooler", *SEQUENCE), tower=("CLIPTextModel", "text_config")),
     ("clip_text_model", "text"): Family(("pooler", *SEQUENCE)),
     ("deberta-v2", "text"): Family(SEQUENCE),
     ("distilbert", "text"): Family(SEQUENCE),
     ("electra", "text"): Family(SEQUENCE),
     ("ernie", "text"): Family((*SEQUENCE, "pooler")),
+    ("gemma3_text", "text"): Family(SEQUENCE, masked=True),
     ("gpt2", "text"): Family(SEQUENCE, masked=True),
     ("modernbert", "text"): Family(SEQUENCE),
     ("mpnet", "text"): Family((*SEQUENCE, "pooler"), offset=True),
+    ("qwen3", "text"): Family(("last", "mean", "max", "cls"), masked=True),
     ("roberta", "text"): Family((*SEQUENCE, "pooler"), offset=True),
     ("siglip", "text"): Family(("pooler", *SEQUENCE), tower=("SiglipTextModel", "text_config"), padded=True),
+    ("siglip2", "text"): Family(
+        ("pooler", *SEQUENCE), tower=("Siglip2TextModel", "text_config"), padded=True, lower=True
+    ),
     ("xlm-roberta", "text"): Family((*SEQUENCE, "pooler"), offset=True),
     ("beit", "image"): Family(("pooler", *CLASSED), prefix=1),
+    ("chinese_clip", "image"): Family(
+        ("pooler", *CLASSED), tower=("ChineseCLIPVisionModel", "vision_config"), prefix=1
+    ),
     ("clip", "image"): Family(("pooler", *CLASSED), tower=("CLIPVisionModel", "vision_config"), prefix=1),
     ("clip_vision_model", "image"): Family(("pooler", *CLASSED), prefix=1),
     ("convnext", "image"): Family((*PATCHES, "pooler")),
@@ -53,6 +70,7 @@ FAMILIES: dict[tuple[str, Modality], Family] = {
     ("deit", "image"): Family((*CLASSED, "pooler"), prefix=2),
     ("dinov2", "image"): Family((*CLASSED, "pooler"), prefix=1),
     ("dinov2_with_registers", "image"): Family((*CLASSED, "pooler"), prefix=1),
+    ("dinov3_vit", "image"): Family((*CLASSED, "pooler"), prefix=1),
     ("resnet", "image"): Family(PATCHES),
     ("siglip", "image"): Family(("pooler", *PATCHES), tower=("SiglipVisionModel", "vision_config")),
     ("siglip_vision_model", "image"): Family(("pooler", *PATCHES)),
@@ -64,19 +82,59 @@ FAMILIES: dict[tuple[str, Modality], Family] = {
 def read_config(folder: Path, modality: Modality) -> tuple[Any, Family, Any]:
     """The config of the tower that serves the modality, its family, and its model class. Raises ValueError."""
     import transformers
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    kind = read_object(folder / "config.json", *MODEL_FILE, model_type=str)["model_type"]
-    family = _find_family(kind, modality)
+    family = _find_family(_model_type(folder), modality)
+    config, model_class = read_whole_config(folder)
+    if family.tower is None:
+        return config, family, model_class
+    return getattr(config, family.tower[1]), family, getattr(transformers, family.tower[0])
+
+
+def read_whole_config(folder: Path, task: str = "") -> tuple[Any, Any]:
+    """The config of a model, and its class, for a `task` such as ForImageClassification the one of that name.
+
+    The class is None where the model has none for the task. Raises ValueError.
+    """
+    import transformers
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers.models.auto import modeling_auto
+
+    mappings = {
+        "": modeling_auto.MODEL_MAPPING,
+        "ForImageClassification": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        "ForSequenceClassification": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    }
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (*MALFORMED, OSError, StrictDataclassError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{str(folder / 'config.json')!r} cannot be read by transformers: {reason}") from error
-    if family.tower is None:
-        return config, family, MODEL_MAPPING[type(config)]
-    return getattr(config, family.tower[1]), family, getattr(transformers, family.tower[0])
+    return config, mappings[task].get(type(config), None)
+
+
+def _model_type(folder: Path) -> str:
+    return str(read_object(folder / "config.json", *MODEL_FILE, model_type=str)["model_type"])
+
+
+def choose_prompt(name: str, folder: Path, asked: str | None) -> str:
+    """The words before each text: `asked`, which may name one of the model's prompts; None: the model's own, if any.
+
+    The names are those in the files of Sentence Transformers. Raises ValueError for a word that is none of them, as the
+    words of a prompt end in a space.
+    """
+    file = folder / "config_sentence_transformers.json"
+    settings = read_object(file, *MODEL_FILE) if file.exists() else {}
+    named = dict(settings.get("prompts") or {})
+    if asked is None:
+        short = name.rpartition("/")[2]
+        card = next((prompt for pattern, prompt in CARD_PROMPTS if pattern.fullmatch(short)), "")
+        return str(named.get(settings.get("default_prompt_name")) or card)
+    if re.fullmatch(r"[\w-]+", asked) and asked not in named:
+        known = f"it has {', '.join(sorted(named))}" if named else "it names none"
+        raise ValueError(
+            f"{name!r} has no prompt {asked!r}, {known}; end the words of a prompt by a space: '{asked}: '"
+        )
+    return str(named.get(asked, asked))
 
 
 def find_stages(config: Any, model_class: Any, modality: Modality) -> list[Stage]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -16,6 +17,8 @@ from .weights import MODEL_FILE, sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
 TOKENIZER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model")
+ALL_FILES = (*SMALL_FILES, "*.safetensors", "*.bin")
+EXPORTS = ("onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*")  # the same weights for other engines
 VOLATILE = {  # entries of a config that do not change the numbers
     *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
     *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
@@ -78,6 +81,31 @@ def find_repo(name: str, options: EncoderOptions) -> Repo:
     return Repo(name, folder, folder.name, options.local_files_only)
 
 
+def find_whole_repo(name: str, options: EncoderOptions) -> Repo:
+    """Locate a model of Sentence Transformers with its subfolders and weights; a hub id may be downloaded.
+
+    A name without an owner is one of theirs, as in the package. Raises ValueError.
+    """
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return Repo(local.resolve().name, local, None, True)
+    repo = name if "/" in name else f"sentence-transformers/{name}"
+    fetch = partial(_snapshot, repo, revision=None, local_files_only=options.local_files_only, ignored=EXPORTS)
+    folder = fetch((*SMALL_FILES, "*.safetensors", "*/pytorch_model.bin"))
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
+        folder = fetch(("*pytorch_model*.bin",))
+    return Repo(repo, folder, folder.name, options.local_files_only)
+
+
+def whole_repo_id(repo: Repo) -> str:
+    """`weights` of the spec of such a model: its revision, or a digest of all its files. Raises ValueError."""
+    if repo.revision:
+        return f"revision:{repo.revision}"
+    files = sorted(file for kind in ALL_FILES for file in repo.folder.rglob(kind))
+    lines = [f"{file.relative_to(repo.folder).as_posix()} {sha256_file(file)}\n" for file in files]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
 def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
     """One file of a repository in the hub's cache, downloaded if allowed. Raises ValueError."""
     from huggingface_hub import hf_hub_download
@@ -122,8 +150,15 @@ def _digest(settings: object) -> str:
     return hashlib.sha256(canonical({"settings": keep(settings)}).encode()).hexdigest()[:16]
 
 
-def _snapshot(repo: str, patterns: Sequence[str], *, revision: str | None, local_files_only: bool) -> Path:
-    """Folder with the repository's top-level files of one revision. Raises ValueError."""
+def _snapshot(
+    repo: str,
+    patterns: Sequence[str],
+    *,
+    revision: str | None,
+    local_files_only: bool,
+    ignored: Sequence[str] = ("*/*",),
+) -> Path:
+    """Folder with files of one revision of the repository, by default its top-level ones. Raises ValueError."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -132,7 +167,7 @@ def _snapshot(repo: str, patterns: Sequence[str], *, revision: str | None, local
                 repo,
                 revision=revision,
                 allow_patterns=list(patterns),
-                ignore_patterns=["*/*"],
+                ignore_patterns=list(ignored),
                 local_files_only=local_files_only,
             )
         )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..spec import EncoderSpec, Modality
 from ..store.json_files import malformed, read_object
 from .encoder import Encoder, EncoderOptions, Source, choose_length
-from .families import Family, find_stages, read_config
+from .families import Family, choose_prompt, find_stages, read_config
 from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
-from .weights import MODEL_FILE, load_state, refuse_keys, weights_id
-from .word_pieces import Splitter, tokenizer_splitter
+from .weights import MODEL_FILE, load_state, quiet_transformers, refuse_keys, weights_id
+from .word_pieces import Splitter, after_prompt, tokenizer_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +36,7 @@ POOLINGS = {  # names in sentence-transformers, now and in earlier versions -> o
     **{"pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"},
     **{"pooling_mode_max_tokens": "max", "pooling_mode_mean_tokens": "mean"},
 }
+Features = Callable[..., "tuple[list[Tensor], Any]"]  # tokens (B, T, D) of each layer, and the model's own vector
 PRETRAINING = "mask_token"  # learned for masked pre-training only
 
 
@@ -49,25 +49,10 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
     """
     repo = find_repo(name, options)
     config, family, model_class = read_config(repo.folder, modality)
-    if options.weights:
-        weights = weights_id([options.weights])
-    elif repo.revision:
-        weights = f"revision:{repo.revision}"
-        if options.local_files_only:
-            repo.weight_files()
-    else:
-        weights = weights_id(repo.weight_files())
-    length: int | None = None
+    preprocess, length = read_preprocess(name, repo, config, family, modality, options)
     pools = family.pools
-    if modality == "image":
-        preprocess = _image_processor(repo.folder).to_dict()
-    else:
-        limit = _length_limit(config, family, repo.folder)
-        asked = min(limit, DEFAULT_LIMIT) if options.max_length is None else options.max_length
-        length = choose_length(name, asked, limit=limit)
-        preprocess = {"tokenizer": _tokenizer(name, repo), "truncation": "right", "max_length": length}
-        own = _own_pool(repo, pools, asked=bool(options.pools))
-        pools = tuple(dict.fromkeys([own, *pools]))
+    if modality == "text":
+        pools = tuple(dict.fromkeys([_own_pool(repo, pools, asked=bool(options.pools)), *pools]))
     width = int(config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size)
     last = [Stage("last_hidden_state", width)]
     specs = make_specs(
@@ -76,7 +61,7 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         modality=modality,
         source="transformers",
         architecture=f"{model_class.__name__}:{config_digest(repo.folder)}",
-        weights=weights,
+        weights=published_id(repo, options),
         preprocess=preprocess,
         stages=last if only_last_layer(options) else find_stages(config, model_class, modality),
         pools=pools,
@@ -90,52 +75,104 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
     def words() -> Splitter:
         from .text_encoder import shorten
 
-        return tokenizer_splitter(
-            _load_tokenizer(repo.folder), length, partial(shorten, pieces=length or DEFAULT_LIMIT)
-        )
+        cut = partial(shorten, pieces=length or DEFAULT_LIMIT)
+        return after_prompt(tokenizer_splitter(open_tokenizer(repo.folder), length, cut), specs[0].preprocess)
 
     return Source(specs, load, words if modality == "text" else None)
 
 
+def published_id(repo: Repo, options: EncoderOptions) -> str:
+    """`weights` of the spec of a model: a revision of the hub, or a digest of its files. Raises ValueError."""
+    if options.weights:
+        return weights_id([options.weights])
+    if not repo.revision:
+        return weights_id(repo.weight_files())
+    if options.local_files_only:
+        repo.weight_files()
+    return f"revision:{repo.revision}"
+
+
+def read_preprocess(
+    name: str, repo: Repo, config: Any, family: Family, modality: Modality, options: EncoderOptions
+) -> tuple[dict[str, object], int | None]:
+    """The preprocessing of a model's inputs, and the word pieces kept of a text. Raises ValueError."""
+    if modality == "image":
+        return dict(_image_processor(repo.folder).to_dict()), None
+    limit = _length_limit(config, family, repo.folder)
+    asked = min(limit, DEFAULT_LIMIT) if options.max_length is None else options.max_length
+    length = choose_length(name, asked, limit=limit)
+    preprocess = {"tokenizer": _tokenizer_id(name, repo), "truncation": "right", "max_length": length}
+    preprocess |= {"lower": True} if lowers(family, repo.folder) else {}
+    prompt = choose_prompt(repo.name, repo.folder, options.prompt)
+    return preprocess | ({"prompt": prompt} if prompt else {}), length
+
+
 def load_text(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load a text model with the state dict of `files`. Raises ValueError."""
-    import torch
+    from .tower import run_transformer
 
-    from .text_encoder import TextEncoder
-    from .tower import Backbone, TextTower, run_transformer
-
-    config, family, _ = read_config(folder, "text")
-    tokenizer = _load_tokenizer(folder)
+    config, family, model_class = read_config(folder, "text")
+    spare = () if any(spec.pool == "pooler" for spec in specs) else ("pooler.",)
+    model = load_model(model_class, config, read_state(files, family), spare=spare)
     layers = layer_names(specs)
-
-    def features(model: Any, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Any]:
-        if mask is None and family.masked:
-            mask = torch.ones_like(ids)
-        attended = None if mask is None else mask.long()
-        return run_transformer(model, layers, input_ids=ids, token_type_ids=kinds, attention_mask=attended)
-
-    backbone = Backbone(_load_model(specs, folder, files), features)
-    pad_to = config.max_position_embeddings if family.padded else None
-    return TextEncoder(specs, tokenizer, TextTower(backbone, specs, unmasked=family.padded), runtime, pad_to=pad_to)
+    return text_encoder(specs, folder, model, partial(run_transformer, layers=layers), runtime)
 
 
 def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load an image model with the state dict of `files`. Raises ValueError."""
+    from .tower import run_transformer
+
+    config, family, model_class = read_config(folder, "image")
+    spare = () if any(spec.pool == "pooler" for spec in specs) else ("pooler.",)
+    model = load_model(model_class, config, read_state(files, family), spare=spare)
+    layers = layer_names(specs)
+    return image_encoder(specs, folder, model, partial(run_transformer, layers=layers), runtime)
+
+
+def text_encoder(
+    specs: Sequence[EncoderSpec], folder: Path, model: Any, features: Features, runtime: Runtime
+) -> Encoder:
+    """An encoder of a loaded text model; `features` takes it with input_ids, token_type_ids and attention_mask."""
+    import torch
+
+    from .text_encoder import TextEncoder
+    from .tower import Backbone, TextTower
+
+    config, family, _ = read_config(folder, "text")
+
+    def run(own: Any, ids: Tensor, kinds: Tensor | None, mask: Tensor | None) -> tuple[list[Tensor], Any]:
+        if mask is None and family.masked:
+            mask = torch.ones_like(ids)
+        attended = None if mask is None else mask.long()
+        return features(own, input_ids=ids, token_type_ids=kinds, attention_mask=attended)
+
+    tower = TextTower(Backbone(model, run), specs, unmasked=family.padded)
+    pad_to = config.max_position_embeddings if family.padded else None
+    return TextEncoder(specs, open_tokenizer(folder), tower, runtime, pad_to=pad_to)
+
+
+def image_encoder(
+    specs: Sequence[EncoderSpec], folder: Path, model: Any, features: Features, runtime: Runtime
+) -> Encoder:
+    """An encoder of a loaded image model; `features` takes it with pixel_values."""
     from .image_encoder import ImageEncoder, split_processor
-    from .tower import Backbone, ImageTower, run_transformer
+    from .tower import Backbone, ImageTower
 
     resize, normal = split_processor(_image_processor(folder))
     config, family, _ = read_config(folder, "image")
+    backbone = Backbone(model, lambda own, pixels: features(own, pixel_values=pixels))
     prefix = family.prefix + getattr(config, "num_register_tokens", 0)
-    layers = layer_names(specs)
-    backbone = Backbone(
-        _load_model(specs, folder, files), lambda model, pixels: run_transformer(model, layers, pixel_values=pixels)
-    )
-    tower = ImageTower(backbone, specs, prefix=prefix, **normal)
-    return ImageEncoder(specs, resize, tower, runtime)
+    return ImageEncoder(specs, resize, ImageTower(backbone, specs, prefix=prefix, **normal), runtime)
 
 
-def _tokenizer(name: str, repo: Repo) -> dict[str, str]:
+def open_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    extra = {"normalization": True} if _normalization(folder) else {}
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
+
+
+def _tokenizer_id(name: str, repo: Repo) -> dict[str, str]:
     """What determines the word pieces of a text: digests, and the version of emoji where the tokenizer uses it."""
     found = tokenizer_digests(repo.folder)
     if _normalization(repo.folder):
@@ -143,13 +180,6 @@ def _tokenizer(name: str, repo: Repo) -> dict[str, str]:
             raise ValueError(f"{name!r} needs the package emoji, as in its training: pip install emoji")
         found["normalization"] = f"emoji {metadata.version('emoji')}"
     return found
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    extra = {"normalization": True} if _normalization(folder) else {}
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
 
 
 def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
@@ -186,6 +216,13 @@ def _normalization(folder: Path) -> bool:
     return kind.startswith("Bertweet") and bool(settings.get("normalization", True))
 
 
+def lowers(family: Family, folder: Path) -> bool:
+    """Whether texts are lower-cased first: Gemma's tokenizer ignores `do_lower_case`, as which SigLIP 2 was trained."""
+    settings = tokenizer_settings(folder)
+    gemma = str(settings.get("tokenizer_class")).startswith("Gemma")
+    return family.lower or (gemma and bool(settings.get("do_lower_case")))
+
+
 def _length_limit(config: Any, family: Family, folder: Path) -> int:
     positions = config.max_position_embeddings - (config.pad_token_id + 1 if family.offset else 0)
     own = tokenizer_settings(folder).get("model_max_length")
@@ -206,14 +243,21 @@ def _image_processor(folder: Path) -> Any:
         ) from error
 
 
-def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path]) -> Any:
-    """The model in fp32 with exactly the weights of `files`. Raises ValueError."""
+def read_state(files: Sequence[Path], family: Family | None = None) -> dict[str, Tensor]:
+    """The state dict of all files; of a family's tower, its part where the files hold both. Raises ValueError."""
+    state = {key: value for file in files for key, value in load_state(file).items()}
+    if family is None or family.tower is None:
+        return state
+    own = family.tower[1].replace("config", "model.")
+    return {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)} or state
+
+
+def load_model(model_class: Any, config: Any, state: dict[str, Tensor], *, spare: Sequence[str] = ()) -> Any:
+    """The model in fp32 with exactly these weights, of which `spare` parts may be missing. Raises ValueError."""
     import torch
 
-    config, _, model_class = read_config(folder, specs[0].modality)
     config.use_cache = False  # keys and values would be kept for a next word
-    state = {key: value for file in files for key, value in load_state(file).items()}
-    with _quiet():
+    with quiet_transformers():
         model, found = model_class.from_pretrained(
             None,
             config=config,
@@ -222,26 +266,10 @@ def _load_model(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path
             ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
-    spare = (PRETRAINING,) if any(spec.pool == "pooler" for spec in specs) else (PRETRAINING, "pooler.")
+    spare = (PRETRAINING, *spare)
     refuse_keys(
         missing=(key for key in found["missing_keys"] if not any(part in key for part in spare)),
         left_over=(k for k in found["unexpected_keys"] if not k.startswith(UNUSED_PARTS) and PRETRAINING not in k),
         wrong_shape=(f"{key} {tuple(got)} for {tuple(own)}" for key, got, own in found["mismatched_keys"]),
     )
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers while it loads; what it would report is checked and raised here instead."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..spec import EncoderSpec
 from .bundled import MINILM_FILES, MINILM_LIMIT, require_bundled
-from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights
+from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_prompt, refuse_weights
 from .runtime import Runtime
 from .variants import Stage, make_specs
 from .weights import verify_sha256
@@ -50,6 +50,7 @@ def open_pixels(options: EncoderOptions) -> Source:
 def open_tokens(options: EncoderOptions) -> Source:
     """`tokens`: the id of each word piece, (T, 1) int32. Pooled is their number. Raises ValueError as `open_pixels`."""
     refuse_weights("tokens", options)
+    refuse_prompt("tokens", options)
     folder = require_bundled("minilm", "tokens").parent  # its tokenizer
     length = choose_length("tokens", options.max_length, limit=MINILM_LIMIT)
     specs = make_specs(

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
+from ..messages import notify
 from ..posts.samples import Corpus
-from ..posts.text import clean_text, read_text
+from ..posts.text import clean_text, is_chinese, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
 from ..store.json_files import read_json, write_json
 from ..store.store import Store
@@ -20,10 +21,12 @@ from ..store.stored_paths import read_path, stored_path
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
 from .tuned import keep_record
-from .variants import parse_encoder_name
+from .variants import parse_encoder_name, split_prefix
 from .views import share_loaded, view_source
 from .word_vectors import load_fitted
-from .zoo import ALIASES, ENCODERS, OWN, open_encoder
+from .zoo import ALIASES, ENCODERS, ENGLISH, OWN, open_encoder
+
+LOOKED_AT = 200  # texts whose language is looked at
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,16 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     pairs = request.pairs()
     if not pairs:
         raise ValueError("at least one encoder is needed; give --image or --text")
-    for modality, _ in pairs:
-        corpus.require(modality)
+    asked = {*request.options.pools, *(parse_encoder_name(name).pool for _, name in pairs)}
+    if request.options.sentences and "prompts" not in asked:
+        raise ValueError(f"--sentence is for an encoder NAME@prompts; got {', '.join(name for _, name in pairs)}")
+    for modality, name in pairs:
+        corpus.require("image" if parse_encoder_name(name).ocr else modality)
+    _point_out_language(corpus, pairs)
     texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
     sources = []
     for modality, name in pairs:
-        options = replace(request.options, weights=files.get((modality, name)), corpus=texts)
+        options = replace(request.options, weights=files.get((modality, name)), corpus=texts, cache=cache)
         plain = share_loaded(open_encoder(name, modality, options))
         file = str(options.weights.resolve()) if options.weights else None
         base = absolute_name(parse_encoder_name(name).base)
@@ -115,7 +122,10 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         weights=read_path(str(origin["weights"]), folder) if origin.get("weights") else None,
         local_files_only=local_files_only,
         dtype=spec.dtype,
+        cache=cache,
         clean=spec.clean,
+        prompt=spec.prompt,
+        sentences=tuple(json.loads(spec.preprocess)["numbers"]) if spec.pool == "prompts" else (),
         max_length=spec.max_length,
     )
     source = open_encoder(_place(origin["name"], folder, read_path), spec.modality, options)
@@ -158,24 +168,43 @@ def pick_form(name: str, found: Sequence[EncoderSpec]) -> EncoderSpec:
             default = open_encoder(name, modality, EncoderOptions(local_files_only=True)).spec
             if default in plain:
                 return default
-    forms = ", ".join(f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype})" for spec in found)
+    forms = ", ".join(
+        f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype}{spec.prompt and f', prompt {spec.prompt!r}'})"
+        for spec in found
+    )
     raise ValueError(f"{name!r} is cached in several forms: {forms}; name one of these")
 
 
 def _place(name: str, folder: Path, place: Callable[[str, Path], str | Path]) -> str:
     """A name whose path, if it has one, is given by `stored_path` or `read_path`; a hub's id has none."""
-    kind, colon, rest = name.rpartition("gensim:")
+    prefix, rest = split_prefix(name)
     local = Path(rest).is_absolute() or rest.startswith("../")
-    return f"{kind}{colon}{place(rest, folder)}" if local else name
+    return f"{prefix}{place(rest, folder)}" if local else name
 
 
 def absolute_name(name: str) -> str:
     """The absolute path of a name that is a local folder or vectors file; any other name unchanged."""
     if name in ENCODERS or name in ALIASES:
         return name
-    kind, colon, rest = name.rpartition("gensim:")
+    prefix, rest = split_prefix(name)
     local = Path(rest).expanduser()
-    return f"{kind}{colon}{local.resolve()}" if local.exists() else name
+    return f"{prefix}{local.resolve()}" if local.exists() else name
+
+
+def _point_out_language(corpus: Corpus, pairs: Sequence[tuple[Modality, str]]) -> None:
+    """Warn where most texts are Chinese and all of their encoders were trained on English."""
+    names = [parse_encoder_name(name) for modality, name in pairs if modality == "text"]
+    bases = {name.base.removeprefix("st:") for name in names if not name.ocr}
+    english = [base for base in bases if {base, ALIASES.get(base), f"sentence-transformers/{base}"} & ENGLISH]
+    if not english or len(english) < len(bases):
+        return
+    texts = _texts(replace(corpus, samples=corpus.samples[:: max(1, len(corpus.samples) // LOOKED_AT)]), "none")
+    chinese = sum(map(is_chinese, texts))
+    if 2 * chinese > len(texts):
+        notify(
+            f"{chinese} of {len(texts)} texts are Chinese, and {' and '.join(sorted(english))} learnt from English; "
+            "take --text lexicon_zh (extra `zh`), or --text BAAI/bge-base-zh-v1.5 where a model hub is reached"
+        )
 
 
 def _texts(corpus: Corpus, clean: Clean) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from threading import Lock
 from typing import Any
@@ -16,8 +17,10 @@ from .encoder import Encoded, Encoder
 from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import TextTower, ragged
+from .word_pieces import before_text
 
 Pieces = Mapping[str, list[int]]
+cached_before = cache(before_text)
 WORD_LENGTH, TEXT_LENGTH = 4, 100  # characters kept of a word and of a text, times the word pieces kept
 
 
@@ -39,6 +42,8 @@ class TextEncoder(Encoder):
     def preprocess(self, item: str, key: str = "") -> dict[str, list[int]]:
         """Ids of the text's word pieces, special ones included, cut to the max length."""
         length = self.specs[0].max_length
+        prompt, lower = cached_before(self.specs[0].preprocess)
+        item = (prompt + item).lower() if lower else prompt + item
         text = item if length is None or getattr(self.tokenizer, "is_fast", True) else shorten(item, length)
         with self.lock:
             pieces = self.tokenizer(text, truncation=True, max_length=length, padding=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..spec import EncoderSpec
 from .encoder import Encoded
-from .variants import layer_names
+from .variants import WHOLE_POOLS, layer_names
 
 
 class Backbone(nn.Module):
@@ -43,7 +43,7 @@ class Tower(nn.Module):
         """Tokens of each layer, then the pooled vector of each spec; mask (B, T) marks real tokens, None: all are."""
         vectors = []
         for layer, pool in self.poolings:
-            if pool == "pooler":
+            if pool in WHOLE_POOLS:
                 assert pooler is not None
                 vectors.append(pooler.float())
             else:

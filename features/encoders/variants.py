@@ -1,4 +1,4 @@
-"""Encoder names with suffixes, `NAME[@LAYER][@POOL][@whole][@viewK]`, and the specs of layers and poolings."""
+"""Encoder names with suffixes, `NAME[@LAYER][@POOL][@whole][@ocr][@viewK]`, and the specs of layers and poolings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ..messages import near_names
 from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
 from .encoder import EncoderOptions
 
-FORM = "NAME[@LAYER][@POOL][@whole][@viewK]"
-POOLS = ("mean", "cls", "max", "last", "pooler", "inferred")
+FORM = "NAME[@LAYER][@POOL][@whole][@ocr][@viewK]"
+NUMBER_POOLS = ("logits", "prompts")  # a few numbers with names
+WHOLE_POOLS = ("pooler", *NUMBER_POOLS)  # vectors that the model makes itself
+POOLS = ("mean", "cls", "max", "last", *WHOLE_POOLS, "inferred")
 WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # the whole picture, as timm's config writes it
+PREFIXES = ("gensim:", "st:")  # of names whose rest may be a path
 LAYER = r"-[1-9]\d*"
-NAME = re.compile(rf"(.*?)(?:@({LAYER}))?(?:@({'|'.join(POOLS)}))?(?:@(whole))?(?:@view(\d+))?", re.DOTALL)
+NAME = re.compile(rf"(.*?)(?:@({LAYER}))?(?:@({'|'.join(POOLS)}))?(?:@(whole))?(?:@(ocr))?(?:@view(\d+))?", re.DOTALL)
 
 
 class Stage(NamedTuple):
@@ -35,13 +38,15 @@ class EncoderName:
     pool: str | None = None
     view: int | None = None
     whole: bool = False  # the whole picture is resized to the model's square, which the encoder itself would crop
+    ocr: bool = False  # a text encoder reads the text inside the image
 
     @property
     def suffix(self) -> str:
         """The part after the base."""
         view = None if self.view is None else f"view{self.view}"
         whole = "whole" if self.whole else None
-        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, view) if part is not None)
+        ocr = "ocr" if self.ocr else None
+        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, ocr, view) if part is not None)
 
     def narrow(self, options: EncoderOptions) -> EncoderOptions:
         """The options, overridden by the layer and the pooling of the name."""
@@ -59,13 +64,21 @@ def parse_encoder_name(name: str, *, local: bool = True) -> EncoderName:
     With `local`, an existing path is a base, whatever suffixes it seems to have.
     """
     heads = [name[: at.start()] for at in re.finditer("@|$", name)] if local else []
-    paths = [head for head in heads if (path := head.removeprefix("gensim:")) and Path(path).expanduser().exists()]
+    paths = [head for head in heads if (path := split_prefix(head)[1]) and Path(path).expanduser().exists()]
     start = max(map(len, paths), default=0) or 1  # of what may be suffixes
     match = NAME.fullmatch(name, start)
     assert match is not None
-    rest, layer, pool, whole, view = match.groups()
+    rest, layer, pool, whole, ocr, view = match.groups()
     base = name[:start] + rest
-    return EncoderName(base, int(layer) if layer else None, pool, int(view) if view else None, whole is not None)
+    return EncoderName(
+        base, int(layer) if layer else None, pool, int(view) if view else None, whole is not None, ocr is not None
+    )
+
+
+def split_prefix(name: str) -> tuple[str, str]:
+    """The prefix of a name whose rest may be a path, empty where it has none, and the rest."""
+    prefix = next((known for known in PREFIXES if name.startswith(known)), "")
+    return prefix, name.removeprefix(prefix)
 
 
 def safe_base_name(base: str) -> str:

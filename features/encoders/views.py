@@ -1,4 +1,4 @@
-"""Augmented views: random crops and flips of an image, seeded by its content key, for the plain encoder."""
+"""Encoders that are given a part of an image: a random crop, seeded by its content key, or the text inside it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from random import Random
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from ..spec import EncoderSpec, canonical
-from .encoder import Encoded, Encoder, Source
+from ..posts.image_texts import ImageTexts, reader_id
+from ..posts.text import clean_text
+from ..spec import OCR, EncoderSpec, canonical
+from .encoder import Encoded, Encoder, Source, package_folder, require
 from .runtime import Runtime
+from .variants import parse_encoder_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,3 +135,50 @@ def _resized_crop(name: str, preprocess: dict[str, Any], size: list[int]) -> Cal
         raise ValueError(f"{name!r} cannot be made: its encoder names no known interpolation; leave out --views")
     antialias = preprocess.get("antialias", True)
     return partial(F.resized_crop, size=size, interpolation=InterpolationMode(how), antialias=antialias)
+
+
+def ocr_source(source: Source, cache: Path | None) -> Source:
+    """A text encoder for the text inside images, as an encoder of its own, keyed by the image.
+
+    An image without text has the embedding of an empty one. What is read is kept in the `cache` folder. Raises
+    ValueError where RapidOCR is missing, and for an encoder that refuses an empty text.
+    """
+    name = source.spec.name
+    if source.spec.source == "gensim":
+        raise ValueError(f"{name!r} has no variant @ocr: it has no vector of an empty text; take another text encoder")
+    for package in ("rapidocr", "onnxruntime"):
+        require(package, f"{name}@ocr", extra="ocr")
+    folder = package_folder("rapidocr")
+    assert folder is not None
+    reader = reader_id(folder)
+    specs = tuple(_ocr_spec(spec, reader) for spec in source.specs)
+    shared = share_loaded(source)
+    texts = ImageTexts(reader, cache)
+    return Source(specs, lambda runtime: OcrEncoder(specs, shared.load(runtime), texts))
+
+
+def _ocr_spec(spec: EncoderSpec, reader: dict[str, str]) -> EncoderSpec:
+    variant = replace(parse_encoder_name(spec.name, local=False), ocr=True)
+    preprocess = json.loads(spec.preprocess) | {OCR: reader}
+    return replace(spec, name=variant.base + variant.suffix, preprocess=canonical(preprocess))
+
+
+class OcrEncoder(Encoder):
+    """A loaded text encoder that gets the text of each image (3, H, W)."""
+
+    def __init__(self, specs: Sequence[EncoderSpec], plain: Encoder, texts: ImageTexts) -> None:
+        self.specs = tuple(specs)
+        self.plain = plain
+        self.texts = texts
+
+    def preprocess(self, item: Any, key: str = "") -> Any:
+        """Read the text of one image, clean it and prepare it. Raises BadItem."""
+        text = self.texts.text(item.permute(1, 2, 0).numpy(), key)
+        return self.plain.preprocess(clean_text(text, self.specs[0].clean), key)
+
+    def length(self, prepared: Any) -> int:
+        """Number of word pieces."""
+        return self.plain.length(prepared)
+
+    def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
+        return self.plain.encode(batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,22 @@ def fetch_url(url: str, *, local_files_only: bool) -> Path:
             raise ValueError(f"cannot download {url} ({error}); fetch it elsewhere and pass --weights FILE") from error
     verify_sha256(file, file.stem.rsplit("-", 1)[-1])
     return file
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers while it loads; what it would report is checked and raised by the caller."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _read(file: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -60,6 +61,18 @@ def tokenizer_splitter(tokenizer: Any, length: int | None, cut: Callable[[str], 
         return Words(join_marked(tokenizer.convert_ids_to_tokens(ids), special), len(ids))
 
     return split
+
+
+def before_text(preprocess: str) -> tuple[str, bool]:
+    """What the preprocessing of a spec does to a text before it is split: its prompt, and whether it is lower-cased."""
+    known = json.loads(preprocess)
+    return known.get("prompt", ""), known.get("lower", False)
+
+
+def after_prompt(split: Splitter, preprocess: str) -> Splitter:
+    """The words of a text and of the prompt before it, as the encoder gets them."""
+    prompt, lower = before_text(preprocess)
+    return lambda text: split((prompt + text).lower() if lower else prompt + text)
 
 
 def listed_splitter(words_of: Callable[[str], Sequence[str]]) -> Splitter:

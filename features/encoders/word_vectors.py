@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from ..store.json_files import FORMAT, check_format
-from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_weights, require
+from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_prompt, refuse_weights, require
 from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
@@ -133,6 +133,7 @@ def open_gensim(name: str, options: EncoderOptions) -> Source:
     for package in ("gensim", "jieba"):
         require(package, name, extra="gensim")
     refuse_weights(name, options)
+    refuse_prompt(name, options)
     kind = name.removeprefix("gensim:")
     read: Callable[[], WordVectors]
     if kind in ARCHITECTURES:

@@ -15,11 +15,11 @@ from ..spec import Modality
 from .bundled import LITES, open_lite, open_minilm
 from .encoder import Encoder, EncoderOptions, Source, package_folder
 from .hub import offline
-from .lexicon import NUMBERS, open_lexicon
+from .lexicon import NUMBERS, NUMBERS_ZH, open_lexicon, open_lexicon_zh
 from .passthrough import ROW, open_pixels, open_tokens
 from .runtime import Runtime
 from .tuned import is_tuned, open_tuned
-from .variants import FORM, POOLS, parse_encoder_name
+from .variants import FORM, NUMBER_POOLS, POOLS, parse_encoder_name
 
 Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
@@ -70,6 +70,7 @@ TIMM: dict[str, int] = {
     "timm:resnetv2_152x2_bit.goog_in21k_ft_in1k": 4096,
     "timm:tf_efficientnet_b7.ns_jft_in1k": 2560,
     "timm:vit_base_patch16_224.augreg2_in21k_ft_in1k": 768,
+    **{"timm:vit_small_patch16_dinov3.lvd1689m": 384, "timm:vit_base_patch16_dinov3.lvd1689m": 768},
     "timm:xception41.tf_in1k": 2048,
 }
 
@@ -78,6 +79,7 @@ RELEASED = {"timm:legacy_xception.tf_in1k": "xception-43020ad28.pth"}  # files b
 ENCODERS: dict[str, KnownEncoder] = {
     **{name: KnownEncoder("PyPI package", {"image": 1280}) for name in LITES},
     "lexicon": KnownEncoder("PyPI package", {"text": len(NUMBERS)}),
+    "lexicon_zh": KnownEncoder("PyPI package", {"text": len(NUMBERS_ZH)}),
     "minilm": KnownEncoder("PyPI package", {"text": 384}),
     "pixels": KnownEncoder("none", {"image": ROW}),
     "tokens": KnownEncoder("none", {"text": 1}),
@@ -89,16 +91,23 @@ ENCODERS: dict[str, KnownEncoder] = {
     "facebook/dinov2-base": KnownEncoder("hub", {"image": 768}),
     "facebook/dinov2-large": KnownEncoder("hub", {"image": 1024}),
     "facebook/dinov2-small": KnownEncoder("hub", {"image": 384}),
+    "facebook/dinov3-vitb16-pretrain-lvd1689m": KnownEncoder("hub", {"image": 768}),
+    "facebook/dinov3-vits16-pretrain-lvd1689m": KnownEncoder("hub", {"image": 384}),
     "google/siglip-base-patch16-224": KnownEncoder("hub", {"image": 768, "text": 768}),
-    "google/siglip2-base-patch16-224": KnownEncoder("hub", {"image": 768}),  # its texts need a special lower-casing
+    "google/siglip2-base-patch16-224": KnownEncoder("hub", {"image": 768, "text": 768}),
     "google/vit-base-patch16-224-in21k": KnownEncoder("hub", {"image": 768}),
+    "OFA-Sys/chinese-clip-vit-base-patch16": KnownEncoder("hub", {"image": 768, "text": 768}),
     "openai/clip-vit-base-patch16": KnownEncoder("hub", {"image": 768, "text": 512}),
     "openai/clip-vit-base-patch32": KnownEncoder("hub", {"image": 768, "text": 512}),
     "openai/clip-vit-large-patch14": KnownEncoder("hub", {"image": 1024, "text": 768}),
+    "BAAI/bge-base-zh-v1.5": KnownEncoder("hub", {"text": 768}),
+    "BAAI/bge-m3": KnownEncoder("hub", {"text": 1024}),
+    "BAAI/bge-small-en-v1.5": KnownEncoder("hub", {"text": 384}),
     "FacebookAI/roberta-base": KnownEncoder("hub", {"text": 768}),
     "FacebookAI/roberta-large": KnownEncoder("hub", {"text": 1024}),
     "FacebookAI/xlm-roberta-base": KnownEncoder("hub", {"text": 768}),
     "FacebookAI/xlm-roberta-large": KnownEncoder("hub", {"text": 1024}),
+    "Qwen/Qwen3-Embedding-0.6B": KnownEncoder("hub", {"text": 1024}),
     "albert/albert-base-v2": KnownEncoder("hub", {"text": 768}),
     "distilbert/distilbert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
     "distilbert/distilbert-base-uncased": KnownEncoder("hub", {"text": 768}),
@@ -106,6 +115,10 @@ ENCODERS: dict[str, KnownEncoder] = {
     "google-bert/bert-base-multilingual-cased": KnownEncoder("hub", {"text": 768}),
     "google-bert/bert-base-uncased": KnownEncoder("hub", {"text": 768}),
     "google-bert/bert-large-uncased": KnownEncoder("hub", {"text": 1024}),
+    "google/embeddinggemma-300m": KnownEncoder("hub", {"text": 768}),
+    "intfloat/e5-base-v2": KnownEncoder("hub", {"text": 768}),
+    "intfloat/multilingual-e5-base": KnownEncoder("hub", {"text": 768}),
+    "intfloat/multilingual-e5-small": KnownEncoder("hub", {"text": 384}),
     "sentence-transformers/all-MiniLM-L6-v2": KnownEncoder("hub", {"text": 384}),
     "sentence-transformers/all-mpnet-base-v2": KnownEncoder("hub", {"text": 768}),
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": KnownEncoder("hub", {"text": 384}),
@@ -116,7 +129,21 @@ ENCODERS: dict[str, KnownEncoder] = {
 
 OWN: dict[str, Callable[[EncoderOptions], Source]] = {  # opened without torch
     **{name: partial(open_lite, name) for name in LITES},
-    **{"minilm": open_minilm, "lexicon": open_lexicon, "pixels": open_pixels, "tokens": open_tokens},
+    **{
+        "minilm": open_minilm,
+        "lexicon": open_lexicon,
+        "lexicon_zh": open_lexicon_zh,
+        "pixels": open_pixels,
+        "tokens": open_tokens,
+    },
+}
+
+ENGLISH = {  # text encoders that were trained on English alone, or nearly
+    *("lexicon", "minilm", "FacebookAI/roberta-base", "FacebookAI/roberta-large", "albert/albert-base-v2"),
+    *("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "google-bert/bert-large-uncased"),
+    *("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-mpnet-base-v2", "vinai/bertweet-base"),
+    *("intfloat/e5-base-v2", "BAAI/bge-small-en-v1.5", "google/siglip-base-patch16-224"),
+    *("openai/clip-vit-base-patch16", "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"),
 }
 
 # common names without an owner; one model, one name, one cache
@@ -126,14 +153,14 @@ ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
     """Find an encoder by name without loading its model; `Source.load(runtime)` loads it.
 
-    Names: ENCODERS, `timm:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa finetune`
-    wrote. A suffix `[@LAYER][@POOL][@whole][@viewK]` selects another layer or pooling, the whole picture resized
-    instead of cropped, or an augmented view.
+    Names: ENCODERS, `timm:NAME`, `st:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa
+    finetune` wrote. A suffix `[@LAYER][@POOL][@whole][@ocr][@viewK]` selects another layer or pooling, the whole
+    picture resized instead of cropped, the text inside images, or an augmented view.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder does not support.
     """
     variant = parse_encoder_name(name)
     if modality == "image":
-        options = replace(options, clean="none", max_length=None, corpus=())
+        options = replace(options, clean="none", prompt=None, max_length=None, corpus=())
     local = options.local_files_only
     with offline(local):
         plain = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
@@ -143,6 +170,11 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
             return plain.load(runtime)
 
     source = replace(plain, load=load)
+    if variant.ocr:
+        _require_modality("text", name, modality)
+        from .views import ocr_source
+
+        source = ocr_source(source, options.cache)
     if variant.view is None:
         return source
     from .views import view_source
@@ -176,7 +208,15 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
         from .word_vectors import open_gensim
 
         return open_gensim(name, options)
+    if name.startswith("st:"):
+        from .sentence_transformer import open_sentence_transformer
+
+        return open_sentence_transformer(name, modality, options)
     if (name and Path(name).expanduser().is_dir()) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        if set(options.pools) & set(NUMBER_POOLS):
+            from .named_numbers import open_named_numbers
+
+            return open_named_numbers(name, modality, options)
         from .huggingface import open_huggingface
 
         return open_huggingface(name, modality, options)

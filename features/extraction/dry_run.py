@@ -125,7 +125,7 @@ def estimate(
     lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}
     with TemporaryFolder() as folder:
         for source in open_sources(request, corpus, Path(folder)):
-            items = contents.first(source.spec.modality)
+            items = contents.first(source.spec.reads)
             stores = [Store(cache / spec.slug, spec) for spec in source.specs]
             targets = [find_missing(store, items, tokens=settings.tokens) for store in stores]
             todo = [key for key in items if any(key in target.todo for target in targets)]
@@ -137,7 +137,7 @@ def estimate(
                 encoders.append(expected)
             seconds += timed.each * len(todo)
             loading += timed.load_seconds
-            lacked[source.spec.modality].append(set(todo))
+            lacked[source.spec.reads].append(set(todo))
     seconds -= _shared_seconds(share, contents, lacked["image"], settings)
     total = sum(encoder.bytes for encoder in encoders)
     return Estimate(encoders, total, seconds, loading, total + max(merging), shutil.disk_usage(existing(cache)).free)
@@ -146,8 +146,8 @@ def estimate(
 def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) -> EncoderEstimate:
     """What embedding the target's items takes; as large a share of them is bad as in the timed run."""
     spec, new = target.spec, len(target.todo)
-    keys = contents.keys(spec.modality)
-    present, missing = sum(key is not None for key in keys), sum(contents.missing(spec.modality))
+    keys = contents.keys(spec.reads)
+    present, missing = sum(key is not None for key in keys), sum(contents.missing(spec.reads))
     each = timed.tokens.get(spec.fingerprint, 0.0) if target.tokens else None
     good = round(new * (1 - timed.bad / max(1, timed.sampled)))
     return EncoderEstimate(

@@ -66,7 +66,7 @@ def embed_corpus(
     if any(task.todo for task in tasks):  # else torch need not even be imported
         runtime = settings.choose_runtime()
         for modality in ("image", "text"):
-            group = [task for task in tasks if task.modality == modality and task.todo]
+            group = [task for task in tasks if task.reads == modality and task.todo]
             if group:
                 stage(f"embedding {modality}s")
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
@@ -114,8 +114,9 @@ class EncoderQueue:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.budget = self.settings.budget(self.task.modality, self.runtime)
-        self.window = TEXT_WINDOW if self.task.modality == "text" else self.budget
+        self.budget = self.settings.budget(self.task.source.spec.modality, self.runtime)
+        images = self.settings.budget("image", self.runtime)
+        self.window = TEXT_WINDOW if self.task.reads == "text" else images
         self.waiting: list[tuple[str, Any]] = []
         flush_seconds = self.settings.flush_seconds or FLUSH_SECONDS
         self.writers = [
@@ -263,7 +264,7 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
     lacking = [queue for queue in queues if key in queue.task.todo]
     with ExitStack() as using:
         try:
-            item = decode(sample, lacking[0].task.modality, key=key, using=using)
+            item = decode(sample, lacking[0].task.reads, key=key, using=using)
         except (BadItem, MemoryError) as error:
             for queue in lacking:
                 queue.bad[key] = str(error) or "not enough memory to read it"
@@ -272,7 +273,7 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             spec = queue.task.source.spec
             encoder = queue.encoder  # a model that does not fit into memory is no fault of the item
             try:
-                cleaned = clean_text(item, spec.clean) if spec.modality == "text" else item
+                cleaned = clean_text(item, spec.clean) if spec.reads == "text" else item
                 prepared.append((queue, encoder.preprocess(cleaned, key)))
             except BadItem as error:
                 queue.bad[key] = str(error)

@@ -57,8 +57,9 @@ class EncoderTask:
     targets: list[Target]
 
     @property
-    def modality(self) -> Modality:
-        return self.source.spec.modality
+    def reads(self) -> Modality:
+        """The part of a post that it embeds."""
+        return self.source.spec.reads
 
     @cached_property
     def todo(self) -> dict[str, int]:
@@ -79,7 +80,7 @@ def plan_tasks(contents: Contents, sources: Sequence[Source], cache: Path, *, to
     """A task for each source. Raises ValueError where items are lacking and their folder cannot be written to."""
     tasks = []
     for source in sources:
-        items = contents.first(source.spec.modality)
+        items = contents.first(source.spec.reads)
         targets = [find_missing(Store.open(cache, spec), items, tokens=tokens) for spec in source.specs]
         for target in targets:
             if target.todo:
@@ -117,13 +118,13 @@ def finish_target(
 ) -> EncoderReport:
     """The same for one spec."""
     spec, store = target.spec, target.store
-    unreadable = {found.index: found for found in contents.bad if found.modality == spec.modality}
+    unreadable = {found.index: found for found in contents.bad if found.modality == spec.reads}
     counts: Counter[str] = Counter()
     records: list[BadRecord] = []
     seen: set[str] = set()
     posts: set[tuple[str, str]] = set()
-    for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.modality), strict=True)):
-        file = sample.file_name(spec.modality)
+    for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.reads), strict=True)):
+        file = sample.file_name(spec.reads)
         posts.add((sample.id, file))
         if (problem := unreadable.get(index)) is not None:
             key = problem.key

@@ -89,7 +89,7 @@ class Driver:
         self.done = dict.fromkeys(tasks, 0)
         self.rates: dict[Modality, float] = {}  # items a second of one worker
         self.lacking = {  # key -> row of every item that some spec lacks
-            modality: {key: row for task in tasks if task.modality == modality for key, row in task.todo.items()}
+            modality: {key: row for task in tasks if task.reads == modality for key, row in task.todo.items()}
             for modality in MODALITIES
         }
         self.left = sum(map(len, self.lacking.values()))
@@ -145,7 +145,7 @@ class Driver:
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
-            lacking = sum(key in task.todo for key in chunk.keys) if task.modality == chunk.modality else 0
+            lacking = sum(key in task.todo for key in chunk.keys) if task.reads == chunk.modality else 0
             if lacking:
                 self.done[task] += lacking - len(bad)
                 self.progress(task.source.spec.name, self.done[task], len(task.todo) - len(self.bad[task]))

@@ -114,7 +114,7 @@ class EmbedWorker:
                 source, [find_missing(self.stores[spec], items, tokens=self.settings.tokens) for spec in source.specs]
             )
             for source in self.sources
-            if source.spec.modality == chunk.modality
+            if source.spec.reads == chunk.modality
         ]
         corpus = Corpus(self.request.folder, "table", chunk.samples)
         results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)

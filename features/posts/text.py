@@ -41,6 +41,8 @@ _MENTION = re.compile(r"(?<!\w)[@＠][\w-]+")
 _CLOSED_TAG = re.compile(r"[#＃]([^#＃\s]+)[#＃]")  # Weibo
 _OPEN_TAG = re.compile(r"(?<!\w)[#＃](?=\w)")
 _ENDLESS = re.compile(r"&#[0-9]{4000,};?")  # more digits than Python turns into a number
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+_OTHER_WORD = re.compile(r"[^\W\d_\u4e00-\u9fff]+")
 _SPACE = re.compile(r"\s+")
 _EMOJI_STYLE = re.compile("[\ufe00-\ufe0f]")  # variation selectors, which are marks
 _WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"})  # letters, digits and their marks
@@ -98,11 +100,18 @@ def read_text(source: Path | str) -> str:
     return _normalise(source) if isinstance(source, str) else decode_text(read_file(source, "text"))
 
 
+def is_chinese(text: str) -> bool:
+    """Whether a text has more Chinese characters than words of letters of other scripts."""
+    return len(_CHINESE.findall(text)) > len(_OTHER_WORD.findall(text))
+
+
 def clean_text(text: str, level: Clean) -> str:
     """Clean a text; cleaning it twice changes nothing more. The result may be empty.
 
     `none` returns it unchanged. `social` drops links, @mentions and retweet marks, resolves HTML entities, strips
     the # of tags and collapses white space. `strict` also lower-cases, and drops special characters and stop words.
+    `tweet` writes @user for each mention and http for each link, as for TweetEval (Barbieri et al., 2020), on whose
+    tweets the models of cardiffnlp were trained.
     Raises BadItem for a text so nested that this would take seconds.
     """
     if level not in CLEANERS:
@@ -130,7 +139,17 @@ def _strict(text: str) -> str:
     return " ".join(word for word in kept.split() if word not in STOP_WORDS)
 
 
-CLEANERS: dict[Clean, Callable[[str], str]] = {"none": lambda text: text, "social": _social, "strict": _strict}
+def _tweet(text: str) -> str:
+    words = ("@user" if len(word) > 1 and word[0] == "@" else word for word in text.split(" "))
+    return " ".join("http" if word.startswith("http") else word for word in words)
+
+
+CLEANERS: dict[Clean, Callable[[str], str]] = {
+    "none": lambda text: text,
+    "social": _social,
+    "strict": _strict,
+    "tweet": _tweet,
+}
 
 
 def _characters(raw: bytes) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import typer
 from typer import Option
 
 from ...features.extraction.settings import ExtractSettings
+from ...features.spec import Clean
 from ..config.data_config import CachedEncoders
 from ..config.head_config import MOST_VIEWS
 from .console import note, show
@@ -38,7 +39,13 @@ def extract(
     encoders: CachedEncoders,
     compute: ExtractSettings,
     machines: Machines,
-    clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
+    clean: Annotated[Clean, Option(help="Cleaning of the texts.")] = "none",
+    prompt: Annotated[
+        str, Option(help="Words before each text, or the name of a prompt of the model; auto: the model's own.")
+    ] = "auto",
+    sentence: Annotated[
+        list[str], Option(help="A sentence that an encoder NAME@prompts compares each post with; repeatable.")
+    ] = [],  # noqa: B006 (typer copies it)
     weights: Annotated[list[str], Option(help="Local weights: FILE, or ENCODER=FILE; repeatable.")] = [],  # noqa: B006 (typer copies it)
     local_files_only: Offline = False,
     max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
@@ -70,6 +77,8 @@ def extract(
         local_files_only=local_files_only,
         dtype="float32" if dtype == "float32" else "float16",
         clean=clean,
+        sentences=tuple(dict.fromkeys(sentence)),
+        prompt=None if prompt == "auto" else prompt,
         max_length=max_length or None,
         layers=read_layers(layers),
         pools=read_pools(pool),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Option
 
+from ...features.spec import Clean
 from ..config.tune_config import TuneConfig
 from ..config.values import GroupBy
 from .console import show
@@ -33,7 +34,7 @@ def finetune(
     near_duplicates: Annotated[
         bool, Option("--near-duplicates", help="Keep near copies of images and of texts on one side of each split.")
     ] = False,
-    clean: Annotated[Literal["none", "social", "strict"], Option(help="Cleaning of the texts.")] = "none",
+    clean: Annotated[Clean, Option(help="Cleaning of the texts.")] = "none",
     max_length: Annotated[int, Option(min=0, help="Word pieces kept; 0: the encoder's own limit.")] = 0,
     weights: Annotated[Path | None, Option(help="Local weights to start from.")] = None,
     device: Device = "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -114,13 +115,14 @@ def _matches(spec: EncoderSpec, asked: EncoderName) -> bool:
         _short(safe_base_name(asked.base)) == _short(own.base)
         and (asked.layer or -1) == (own.layer or -1)
         and asked.pool in (own.pool, spec.pool)
-        and (asked.whole, asked.view) == (own.whole, own.view)
+        and (asked.whole, asked.ocr, asked.view) == (own.whole, own.ocr, own.view)
     )
 
 
 def _short(name: str) -> str:
     """The last part of an id or a path: a name without its owner or folder, as users write it."""
-    return name.removeprefix("gensim:").removeprefix("tuned:").rstrip("/").rpartition("/")[2]
+    whole = "st:" if name.startswith("st:") else ""  # another model than its first module alone
+    return whole + re.sub("^(gensim|tuned|st):", "", name).rstrip("/").rpartition("/")[2]
 
 
 def load_features(
@@ -150,12 +152,14 @@ def load_features(
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
-    tied = tied_by(group_by, [modality for modality, specs in sides if specs])
+    tied = tied_by(group_by, {spec.reads for _, specs in sides for spec in specs})
     stage("loading embeddings")
     contents, posts = join_posts(corpus, cache, tied, near_duplicates=near_duplicates)
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":
         asked["text"] += f" --clean {text[0].clean}"
+    if text and text[0].prompt:
+        asked["text"] += f" --prompt {quote(text[0].prompt)}"
     if cache != Path("cache"):
         asked = {modality: f"{flags} --cache {quote(str(cache))}" for modality, flags in asked.items()}
     load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
@@ -183,8 +187,10 @@ def _load_modality(
     patches: Grid | None,
     remedy: str,
 ) -> ModalityTable:
-    """The features of one modality, encoders concatenated; `remedy` is the command that extracts missing ones."""
-    keys = contents.keys(specs[0].modality)
+    """The features of one modality, encoders concatenated; `remedy` is the command that extracts missing ones.
+
+    A post has them where all encoders of its texts do, or all of the texts in images; those of the others are zeros.
+    """
     for spec in specs:
         if not (cache / spec.slug).is_dir():
             imported = f"they were imported: give the cache that has {spec.slug}, as --cache FOLDER"
@@ -193,16 +199,22 @@ def _load_modality(
     stores = [Store.open(cache, spec) for spec in specs]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))
-    tables = [_load_encoder(store, keys, tokens=tokens, patches=patches, remedy=remedy) for store in stores]
-    return join_encoders(tables, tokens=tokens)
+    load = partial(_load_encoder, tokens=tokens, patches=patches, remedy=remedy)
+    return join_encoders([load(store, contents.keys(store.spec.reads)) for store in stores], tokens=tokens)
 
 
 def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool) -> ModalityTable:
-    """The tables of one modality's encoders as one, pooled vectors concatenated; a post is present where in all."""
+    """The tables of one modality's encoders as one, pooled vectors concatenated.
+
+    A post is present where it is in all that read its text, or in all that read the text in its image: it may lack one
+    of the two. What is absent there is zeros.
+    """
     if len(tables) == 1:
         return tables[0]
     specs = tuple(spec for table in tables for spec in table.specs)
-    present = np.logical_and.reduce([table.present for table in tables])
+    present = np.zeros_like(tables[0].present)
+    for read in {spec.reads for spec in specs}:
+        present |= np.logical_and.reduce([table.present for table in tables if table.specs[0].reads == read])
     pooled = np.concatenate([table.pooled for table in tables], 1)
     seconds = sum(table.seconds for table in tables)
     return ModalityTable(specs, present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)

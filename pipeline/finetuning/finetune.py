@@ -39,6 +39,7 @@ from ..runs.destination import check_writable
 from ..training.loop import training_threads
 from .tune import EncoderInputs, TunedWeights, fit_encoder
 
+TUNABLE = ("torchvision", "timm", "transformers")  # sources whose encoders are trained in PyTorch
 COLUMNS = ("loss", "accuracy", "macro_f1")
 
 
@@ -141,8 +142,8 @@ def _open(name: str, modality: Modality, options: EncoderOptions) -> Source:
     source = open_encoder(name, modality, options)
     if MARK in source.spec.weights:
         raise ValueError(f"{name!r} is tuned already; tune the encoder that it was made of")
-    if source.spec.raw:
-        raise ValueError(f"{name!r} has no weights to tune; take an encoder of torchvision, timm or transformers")
+    if source.spec.source not in TUNABLE:
+        raise ValueError(f"{name!r} has no weights to tune here; take an encoder of torchvision, timm or transformers")
     return source
 
 

@@ -82,8 +82,8 @@ class WarmModel:
 
     @cached_property
     def reads(self) -> tuple[Modality, ...]:
-        """The modalities that the run has encoders for."""
-        return tuple(modality for modality in MODALITIES if self.run.specs[modality])
+        """The parts of a post that the run's encoders read: of the text inside images, the image."""
+        return tuple(part for part in MODALITIES if any(spec.reads == part for spec in self.run.encoders))
 
     def warm(self) -> None:
         """Predict one drawn post, so that the first that counts need not wait for what happens once."""
@@ -124,7 +124,7 @@ class WarmModel:
     def features(self, posts: Sequence[PreparedPost]) -> tuple[CachedFeatures, dict[int, str]]:
         """The features of B posts as the cache would hold them, and why a post's were refused, by row."""
         found, refused = self._encode(posts)
-        tables = {m: self._table(found, self.run.specs[m]) for m in self.reads}
+        tables = {m: self._table(found, self.run.specs[m]) for m in MODALITIES if self.run.specs[m]}
         if self.run.views:
             plain = tables["image"]
             views = tuple(fill_view(self._table(found, specs), plain) for specs in self.run.views)
@@ -152,7 +152,7 @@ class WarmModel:
         """The input of each encoder of a modality; `optional` leaves out an encoder that refuses the item."""
         inputs = {}
         for spec in self.run.encoders:
-            if spec.modality == modality:
+            if spec.reads == modality:
                 cleaned = _reading("text", clean_text, item, spec.clean) if modality == "text" else item
                 try:
                     inputs[spec.slug] = _reading(modality, self.encoders[spec.slug].preprocess, cleaned, key)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ IMAGES = [
 ]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 WORDY = SMALL | {"vocab_size": len(WORDS), "max_position_embeddings": 40, "pad_token_id": 0, "eos_token_id": 3}
+GROUPED = {"num_key_value_heads": 1, "head_dim": 8}  # as decoders have their attention
 PATCHY = SMALL | {"image_size": 32, "patch_size": 8}
 SIDE = {"height": 32, "width": 32}
 
@@ -32,22 +34,27 @@ TEXT_CONFIGS: dict[str, Any] = {
     "albert": hf.AlbertConfig(**WORDY, embedding_size=8),
     "bert": hf.BertConfig(**WORDY),
     "camembert": hf.CamembertConfig(**WORDY),
+    "chinese_clip": hf.ChineseCLIPConfig(text_config=WORDY, vision_config=PATCHY),
     "clip": hf.CLIPConfig(text_config=WORDY, vision_config=PATCHY),
     "clip_text_model": hf.CLIPTextConfig(**WORDY),
     "deberta-v2": hf.DebertaV2Config(**WORDY),
     "distilbert": hf.DistilBertConfig(vocab_size=16, dim=16, n_layers=2, n_heads=2, hidden_dim=32, pad_token_id=0),
     "electra": hf.ElectraConfig(**WORDY, embedding_size=8),
     "ernie": hf.ErnieConfig(**WORDY),
+    "gemma3_text": hf.Gemma3TextConfig(**WORDY, **GROUPED, use_bidirectional_attention=True, sliding_window=512),
     "gpt2": hf.GPT2Config(vocab_size=16, n_positions=40, n_embd=16, n_layer=2, n_head=2, eos_token_id=3),
     "modernbert": hf.ModernBertConfig(**WORDY, global_attn_every_n_layers=2),
     "mpnet": hf.MPNetConfig(**WORDY),
+    "qwen3": hf.Qwen3Config(**WORDY, **GROUPED),
     "roberta": hf.RobertaConfig(**WORDY),
     "siglip": hf.SiglipConfig(text_config=WORDY, vision_config=PATCHY),
+    "siglip2": hf.Siglip2Config(text_config=WORDY, vision_config=SMALL | {"num_patches": 16}),
     "xlm-roberta": hf.XLMRobertaConfig(**WORDY),
 }
 STAGED = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4, "image_size": 32, "patch_size": 4}
 IMAGE_CONFIGS: dict[str, Any] = {
     "beit": hf.BeitConfig(**PATCHY),
+    "chinese_clip": TEXT_CONFIGS["chinese_clip"],
     "clip": TEXT_CONFIGS["clip"],
     "clip_vision_model": hf.CLIPVisionConfig(**PATCHY),
     "convnext": hf.ConvNextConfig(hidden_sizes=[4, 8, 12, 16], depths=[1, 1, 1, 1], image_size=32),
@@ -55,13 +62,15 @@ IMAGE_CONFIGS: dict[str, Any] = {
     "deit": hf.DeiTConfig(**PATCHY),
     "dinov2": hf.Dinov2Config(**PATCHY),
     "dinov2_with_registers": hf.Dinov2WithRegistersConfig(**PATCHY),
+    "dinov3_vit": hf.DINOv3ViTConfig(**PATCHY, num_register_tokens=4),
     "resnet": hf.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8, 12, 16], depths=[1, 1, 1, 1]),
     "siglip": TEXT_CONFIGS["siglip"],
     "siglip_vision_model": hf.SiglipVisionConfig(**PATCHY),
     "swin": hf.SwinConfig(**STAGED),
     "vit": hf.ViTConfig(**PATCHY),
 }
-TYPED = {"albert", "bert", "deberta-v2", "electra", "ernie"}  # their tokenizers give token types
+TYPED = {"albert", "bert", "chinese_clip", "deberta-v2", "electra", "ernie"}  # their tokenizers give token types
+PADDED = {"siglip", "siglip2"}
 LOCAL = EncoderOptions(dtype="float32")
 
 
@@ -77,7 +86,7 @@ def write(folder: Path, model: Any, *, side: dict[str, int] = SIDE) -> Path:
     vocabulary = folder.parent / "words.txt"
     vocabulary.write_text("\n".join(WORDS))
     names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (model.config.model_type in TYPED)
-    hf.BertTokenizer(vocab=str(vocabulary), model_input_names=names).save_pretrained(folder)
+    hf.BertTokenizer(vocab=str(vocabulary), model_input_names=names, padding_side="right").save_pretrained(folder)
     hf.ViTImageProcessor(size=side).save_pretrained(folder)
     return folder
 
@@ -105,10 +114,10 @@ def check_text(folder: Path, model: Any, kind: str, options: EncoderOptions = LO
     batched, alone = encode(source, TEXTS)
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     for row, text in enumerate(TEXTS):
-        padding = {"padding": "max_length"} if kind == "siglip" else {}
+        padding = {"padding": "max_length"} if kind in PADDED else {}
         inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=source.spec.max_length, **padding)
         count = int(inputs.pop("attention_mask").sum())
-        if kind != "siglip":
+        if kind not in PADDED:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         with torch.inference_mode():
             output = tower(model, "text")(**inputs)
@@ -157,7 +166,7 @@ def test_image_families_equal_a_direct_forward(tmp_path: Path, kind: str) -> Non
     check_image(write(tmp_path / "model", model), model)
 
 
-@pytest.mark.parametrize("kind", ["bert", "clip", "siglip"])
+@pytest.mark.parametrize("kind", ["bert", "clip", "siglip", "siglip2", "qwen3", "chinese_clip"])
 def test_every_pooling_that_is_offered_works(tmp_path: Path, kind: str) -> None:
     model = build(TEXT_CONFIGS[kind])
     folder = write(tmp_path / "model", model)
@@ -165,12 +174,31 @@ def test_every_pooling_that_is_offered_works(tmp_path: Path, kind: str) -> None:
         check_text(folder, model, kind, replace(LOCAL, pools=(pool,)))
 
 
-@pytest.mark.parametrize("kind", ["clip", "deit", "dinov2_with_registers", "convnext", "swin", "siglip"])
+@pytest.mark.parametrize("kind", ["clip", "deit", "dinov2_with_registers", "convnext", "swin", "siglip", "dinov3_vit"])
 def test_every_pooling_of_images_that_is_offered_works(tmp_path: Path, kind: str) -> None:
     model = build(IMAGE_CONFIGS[kind])
     folder = write(tmp_path / "model", model)
     for pool in FAMILIES[kind, "image"].pools[1:]:
         check_image(folder, model, replace(LOCAL, pools=(pool,)))
+
+
+def test_siglip_2_lower_cases_as_it_was_trained(tmp_path: Path) -> None:
+    """Its hub folders of one picture size are SigLIP's, with Gemma's tokenizer, which ignores `do_lower_case`."""
+    folder = write(tmp_path / "model", build(TEXT_CONFIGS["siglip"]))
+    hf.BertTokenizer(vocab=str(tmp_path / "words.txt"), do_lower_case=False).save_pretrained(folder)
+    plain = open_encoder(str(folder), "text", LOCAL)
+    other = plain.load(Runtime())
+    special = dict(zip(("pad", "unk", "bos", "eos", "mask"), WORDS, strict=False))
+    settings = {f"{name}_token": word for name, word in special.items()}
+    settings |= {"tokenizer_class": "GemmaTokenizer", "do_lower_case": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    lowering = open_encoder(str(folder), "text", LOCAL)
+    encoder = lowering.load(Runtime())
+    assert ("lower" in plain.spec.preprocess, "lower" in lowering.spec.preprocess) == (False, True)
+    assert encoder.preprocess("A Lovely DAY") == encoder.preprocess("a lovely day")
+    assert other.preprocess("A Lovely DAY") != other.preprocess("a lovely day")
+    siglip2 = open_encoder(str(write(tmp_path / "naflex", build(TEXT_CONFIGS["siglip2"]))), "text", LOCAL)
+    assert '"lower":true' in siglip2.spec.preprocess
 
 
 FAMILY_LAYERS = [("text", kind) for kind in TEXT_CONFIGS] + [("image", kind) for kind in IMAGE_CONFIGS]
@@ -182,7 +210,7 @@ def test_layers_equal_the_hidden_states(tmp_path: Path, modality: Modality, kind
     configs = TEXT_CONFIGS if modality == "text" else IMAGE_CONFIGS
     model = build(configs[kind])
     folder = str(write(tmp_path / "model", model))
-    count = 1 if modality == "text" and kind == "siglip" else 2  # SigLIP's texts are padded
+    count = 1 if modality == "text" and kind in PADDED else 2
     items: list[Any] = TEXTS[:count] if modality == "text" else IMAGES[:count]
     encoder = open_encoder(folder, modality, replace(LOCAL, layers=(-1, -2, -3), pools=("mean",))).load(Runtime())
     prepared = [encoder.preprocess(item) for item in items]

@@ -35,7 +35,7 @@ def timm_pixels(model: Any) -> Tensor:
     return torch.stack([T.Compose(steps)(image) for image in IMAGES])
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext", "vit_small_patch16_dinov3"])
 def test_timm_equals_a_direct_forward(tmp_path: Path, name: str) -> None:
     model = timm_model(name)
     options = save(model.state_dict(), tmp_path / "w.pth")

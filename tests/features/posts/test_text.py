@@ -18,6 +18,7 @@ from msa.features.posts.text import (
     decode_lines,
     decode_text,
     decode_with_encoding,
+    is_chinese,
     read_text,
 )
 from msa.features.spec import BadItem
@@ -183,6 +184,31 @@ def test_social_cleaning(text: str, social: str) -> None:
 )
 def test_strict_cleaning(text: str, strict: str) -> None:
     assert clean_text(text, "strict") == strict
+
+
+@pytest.mark.parametrize(
+    ("text", "tweet"),
+    [
+        ("@bob so GOOD @ home http://t.co/x, #yes &amp;", "@user so GOOD @ home http #yes &amp;"),
+        ("RT @bob: https://a.b  two spaces\n@ann", "RT @user http  two spaces\n@ann"),
+        ("", ""),
+    ],
+)
+def test_tweet_cleaning_is_that_of_tweeteval(text: str, tweet: str) -> None:
+    """As the model cards of cardiffnlp have it: words between single spaces, links and mentions replaced."""
+    words = ["@user" if t.startswith("@") and len(t) > 1 else t for t in text.split(" ")]
+    assert clean_text(text, "tweet") == tweet == " ".join("http" if t.startswith("http") else t for t in words)
+
+
+@pytest.mark.parametrize(
+    ("text", "chinese"),
+    [
+        *(("今天很开心", True), ("今天和 @bob 去 Starbucks", True), ("這個電影 so so", True), ("@bob 好", False)),
+        *(("I love 北京", False), ("", False), ("123 !? 😀", False), ("こんにちは", False)),
+    ],
+)
+def test_chinese_is_told_from_other_languages(text: str, chinese: bool) -> None:
+    assert is_chinese(text) is chinese
 
 
 def test_negations_are_no_stop_words() -> None:

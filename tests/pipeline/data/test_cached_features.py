@@ -122,6 +122,9 @@ def test_encoders_are_found_by_name_and_never_guessed(tmp_path: Path) -> None:
         fill(tmp_path, ["one"], spec)
     with pytest.raises(ValueError, match=r"several forms.*clean social"):
         find_spec(tmp_path, "odd", "text")
+    fill(tmp_path, ["one"], replace(TEXT, preprocess='{"prompt":"a post: "}'))
+    with pytest.raises(ValueError, match=r"several forms.*prompt 'a post: '\)"):
+        find_spec(tmp_path, "words", "text")
     assert find_spec(tmp_path, social.slug, "text") == social
     assert find_spec(tmp_path, TEXT.fingerprint, "text") == TEXT
 
@@ -159,6 +162,9 @@ def test_pooled_vectors_alone_are_for_heads_on_pooled_vectors(tmp_path: Path) ->
         ValueError, match=r"run `msa extract --text words --clean social --cache \S+` first, or add --inputs pooled"
     ):
         read(text=[replace(TEXT, clean="social")], tokens=True)
+    prompted = replace(TEXT, preprocess='{"prompt":"a post: "}')
+    with pytest.raises(ValueError, match=r"run `msa extract --text words --prompt 'a post: ' --cache \S+` first"):
+        read(text=[prompted], tokens=True)
     with pytest.raises(
         ValueError, match=r"import --append --name 'my own' --modality text posts --pooled \S+ --ids \S+`"
     ):

@@ -224,6 +224,7 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path, replace(QUICK, epochs=1))
     cases = {
         "tokens": "has no weights to tune",
+        "lexicon": "has no weights to tune here; take an encoder of torchvision, timm or transformers",
         "gensim:word2vec": "is fitted on a corpus",
         str(result.folder): "is tuned already",
         f"{bert}@max": "tuned as a whole; leave out '@max'",

@@ -1,0 +1,135 @@
+"""Models of Sentence Transformers, whole: with their dense layers, norms and prompts, for texts and images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+from ..spec import EncoderSpec, Modality
+from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights, require
+from .engine import open_tower_engine
+from .families import choose_prompt
+from .hub import Repo, find_whole_repo, whole_repo_id
+from .runtime import Runtime
+from .variants import Stage, make_specs, safe_base_name
+from .weights import quiet_transformers
+
+PREFIX = "st:"
+BYTES_PER_PIECE = 3  # of UTF-8: a Chinese character, most of an English word piece
+
+
+def open_sentence_transformer(name: str, modality: Modality, options: EncoderOptions) -> Source:
+    """`st:NAME`, a hub id or a folder that SentenceTransformer.save wrote; its vectors are those of its `encode`.
+
+    The model is loaded here already, as its files do not name its width. Raises ValueError for a model that does not
+    embed this modality, another layer or another pooling than its own.
+    """
+    require("sentence_transformers", name, extra="st")
+    refuse_weights(name, options)
+    repo = find_whole_repo(name.removeprefix(PREFIX), options)
+    model = _load(repo)
+    if modality not in model.modalities:
+        served = next((one for one in model.modalities if one in ("image", "text")), "neither image nor text")
+        raise ValueError(f"{name!r} serves {served}, not {modality}; pass it as --{served}")
+    length, prompt = None, ""
+    if modality == "text":
+        if limit := model.max_seq_length:
+            length = model.max_seq_length = choose_length(name, options.max_length, limit=limit)
+        prompt = choose_prompt(repo.name, repo.folder, options.prompt)
+    specs = make_specs(
+        options,
+        name=f"{PREFIX}{safe_base_name(repo.name)}",
+        modality=modality,
+        source="sentence-transformers",
+        architecture="+".join(type(module).__name__ for module in model),
+        weights=whole_repo_id(repo),
+        preprocess={"max_length": length, "prompt": prompt},
+        stages=[Stage("sentence_embedding", int(model.encode(_sample(modality), show_progress_bar=False).shape[-1]))],
+        pools=("own",),
+        max_length=length,
+    )
+    return Source(specs, lambda runtime: SentenceEncoder(specs, model, runtime, prompt=prompt))
+
+
+class SentenceTower(nn.Module):
+    """All modules of a model. Output: its vector (B, D) and, of a text, its token vectors (B, T, D)."""
+
+    def __init__(self, model: Any, features: Mapping[str, Any]) -> None:
+        """`features` are those of a sample; the tensors among them are the inputs, in this order."""
+        super().__init__()
+        self.model = model
+        self.names = tuple(name for name, value in features.items() if isinstance(value, Tensor))
+        self.constants = {name: value for name, value in features.items() if name not in self.names}
+
+    def forward(self, *values: Tensor) -> list[Tensor]:
+        output = self.model(self.constants | dict(zip(self.names, values, strict=True)))
+        pooled = output["sentence_embedding"].float()[:, : self.model.truncate_dim]
+        tokens = output.get("token_embeddings")
+        return [pooled] if tokens is None or tokens.shape[-1] != pooled.shape[-1] else [pooled, tokens]
+
+
+class SentenceEncoder(Encoder):
+    """Cleaned text or uint8 RGB tensor (3, H, W) -> the model's vector and token vectors; else the vector as token."""
+
+    def __init__(self, specs: Sequence[EncoderSpec], model: Any, runtime: Runtime, *, prompt: str) -> None:
+        self.specs = tuple(specs)
+        self.model, self.prompt = model, prompt
+        self.lock = Lock()  # a fast tokenizer is not thread-safe
+        self.tower = SentenceTower(model, self._features([_sample(specs[0].modality)]))
+        self.engine = open_tower_engine(self.tower, runtime, half=specs[0].dtype == "float16")
+
+    def preprocess(self, item: Any, key: str = "") -> Any:
+        """The item itself: the package reads whole batches."""
+        return item
+
+    def length(self, prepared: Any) -> int:
+        """About the number of word pieces of a text; 1 for an image."""
+        if not isinstance(prepared, str):
+            return 1
+        pieces = len((self.prompt + prepared).encode()) // BYTES_PER_PIECE + 2
+        return min(pieces, self.specs[0].max_length or pieces)
+
+    def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
+        features = self._features([item if isinstance(item, str) else to_pil_image(item) for item in batch])
+        pooled, *states = (output.float().numpy() for output in self.engine(*(features[n] for n in self.tower.names)))
+        tokens = [vector[None] for vector in pooled]
+        if states:
+            real = features.get("attention_mask", torch.ones(states[0].shape[:2])).bool().numpy()
+            tokens = [rows[mask] for rows, mask in zip(states[0], real, strict=True)]
+        return tuple(Encoded(np.ascontiguousarray(pooled), tokens) for _ in self.specs)
+
+    def _features(self, items: list[Any]) -> dict[str, Any]:
+        with self.lock:
+            found: dict[str, Any] = self.model.preprocess(items, prompt=self.prompt or None)
+            return found
+
+
+def _sample(modality: Modality) -> Any:
+    return "a" if modality == "text" else to_pil_image(torch.zeros(3, 32, 32, dtype=torch.uint8))
+
+
+def _load(repo: Repo) -> Any:
+    """The model in fp32 on the CPU. Raises ValueError."""
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            model = SentenceTransformer(
+                str(repo.folder),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"dtype": torch.float32},
+            )
+        except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"sentence-transformers cannot load {repo.name!r}: {reason}") from error
+    return model.eval().requires_grad_(False)

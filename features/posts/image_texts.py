@@ -1,0 +1,86 @@
+"""The text inside images, read by RapidOCR, and kept in a file so that each image is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..spec import BadItem, canonical
+
+MODELS = "models"  # the folder of the package with its weights: detection, direction, recognition
+LEAST_SCORE = 0.5  # of a line that is kept: the package's own
+
+
+def reader_id(package: Path) -> dict[str, str]:
+    """What determines the text of an image: the version of RapidOCR and the digests of its weights."""
+    files = sorted((package / MODELS).glob("*.onnx"))
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+    return {"rapidocr": metadata.version("rapidocr"), **digests}
+
+
+class ImageTexts:
+    """Reads the text of images, Chinese and English, its lines joined by spaces; thread-safe.
+
+    With a `cache` folder what is read is appended to `image-texts-DIGEST.jsonl` there, a line per image with its
+    content key, and not read again.
+    """
+
+    def __init__(self, reader: dict[str, str], cache: Path | None) -> None:
+        digest = hashlib.blake2b(canonical(reader).encode(), digest_size=6).hexdigest()
+        self.file = None if cache is None else cache / f"image-texts-{digest}.jsonl"
+        self.lock = Lock()
+        self.known = _read(self.file) if self.file is not None and self.file.exists() else {}
+        self.engine: Any = None
+
+    def text(self, pixels: NDArray[Any], key: str) -> str:
+        """The text of an image (H, W, 3) RGB uint8, empty where it has none. Raises BadItem."""
+        with self.lock:
+            if key in self.known:
+                return self.known[key]
+            found = self._recognise(pixels)
+            if key:
+                self.known[key] = found
+                self._append(key, found)
+            return found
+
+    def _recognise(self, pixels: NDArray[Any]) -> str:
+        if self.engine is None:
+            from rapidocr import RapidOCR
+
+            self.engine = RapidOCR(params={"Global.log_level": "critical", "Global.text_score": LEAST_SCORE})
+        try:
+            lines = self.engine(pixels[..., ::-1]).txts  # it expects blue first
+        except Exception as error:  # of OpenCV or ONNX Runtime, on an odd image
+            raise BadItem(f"its text cannot be read: {str(error).splitlines()[0]}") from error
+        return " ".join(lines or ())
+
+    def _append(self, key: str, text: str) -> None:
+        if self.file is None:
+            return
+        line = json.dumps({"image": key, "text": text}, ensure_ascii=False) + "\n"
+        with self.file.open("ab", buffering=0) as file:  # one write a line: several processes may append
+            file.write(line.encode())
+
+
+def _read(file: Path) -> dict[str, str]:
+    """The texts by content key; a line that was not written whole is read again."""
+    found = {}
+    for line in file.read_bytes().split(b"\n"):
+        try:
+            entry = json.loads(line)
+            found[str(entry["image"])] = str(entry["text"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    if not os.access(file, os.W_OK):
+        return found
+    with file.open("rb+") as whole:  # a torn last line must not swallow the next
+        if whole.seek(0, os.SEEK_END) and whole.seek(-1, os.SEEK_END) is not None and whole.read() != b"\n":
+            whole.write(b"\n")
+    return found
