@@ -1,4 +1,4 @@
-"""Confusion matrix as a heat map: counts, and the share of each true class."""
+"""Confusion matrix as a heat map, counts and the share of each true class; precision, recall and F1 as bars."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
 from ..runs.stored_run import StoredRun
+from .bars import bar_chart
 from .chart import TEXT, WIDTH, Chart, drawing, short
 from .words import Words
 
 MOST = 12  # classes whose cells hold numbers
 SHADES = LinearSegmentedColormap.from_list("shades", [(0.23, 0.51, 0.77, 0.03), (0.12, 0.36, 0.60, 1.0)])
+SCORES = ("precision", "recall", "f1")
 
 
 def confusion_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
@@ -59,3 +61,24 @@ def _confusion_chart(run: StoredRun, number: int, words: Words) -> Chart:
         ["true", "predicted", "count", "share"],
         rows,
     )
+
+
+def class_charts(runs: Sequence[StoredRun], words: Words) -> list[Chart]:
+    """One chart; none where no run is evaluated."""
+    evaluated = [(run.name, run.evaluation.per_class) for run in runs if run.evaluation]
+    if not evaluated:
+        return []
+    rows = [[name, *entry.values()] for name, entries in evaluated for entry in entries]
+    if len(evaluated) == 1:
+        entries = evaluated[0][1]
+        bars = {words(score): [float(entry[score]) for entry in entries] for score in SCORES}  # type: ignore[literal-required]
+        labels = [f"{short(entry['label'], 16)} (n = {entry['support']})" for entry in entries]
+    else:
+        classes = list(dict.fromkeys(entry["label"] for _, entries in evaluated for entry in entries))
+        found = {name: {entry["label"]: entry["f1"] for entry in entries} for name, entries in evaluated}
+        bars = {name: [scores.get(one, float("nan")) for one in classes] for name, scores in found.items()}
+        labels = [short(one, 16) for one in classes]
+    figure = bar_chart(labels, bars, axis=words("score") if len(evaluated) == 1 else words("f1"), limits=(0, 1))
+    header = ["run", *evaluated[0][1][0]]
+    caption = words("On test rows; n is the number of posts of the class.")
+    return [Chart("classes", words("Scores by class"), caption, figure, header, rows)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ...features.installation import DISTRIBUTION
 from ...features.messages import printable
@@ -37,7 +37,7 @@ def render_page(runs: Sequence[StoredRun], sections: Sequence[Section], words: W
         title=title(runs),
         headline=headline(runs, words),
         facts=facts(runs, words),
-        commands=commands(runs),
+        commands=[escape(printable(command)) for command in commands(runs)],  # in full, to be copied
         sections=sections,
         settings=settings_table(runs, words),
         words=words,

@@ -93,4 +93,6 @@ Maker = Callable[[Sequence[StoredRun], Words, Shown], Section]
 
 def translated(name: str, caption: str, cells: Cells, words: Words) -> Table:
     """A table whose caption and header are in the language of the report."""
-    return Table(name, words(caption), [words(cell) for cell in cells[0]], cells[1])
+    return Table(
+        name, words(caption), [words(cell) for cell in cells[0]], [[one.strip() for one in row] for row in cells[1]]
+    )

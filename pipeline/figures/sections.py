@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from shlex import quote
 
 from ..inspection.inspected_run import inspect_single
@@ -10,23 +11,19 @@ from ..inspection.post_cards import post_lists
 from ..inspection.posts import TestPosts
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import SWEEP_METRICS, class_cells, mean_sd, metric_cells, metric_title
-from ..runs.results import p_text
+from ..runs.results import STARS, p_text
 from ..runs.stored_run import StoredRun
 from .ablation_bars import ablation_charts, post_shapley_charts, row_name
 from .attention_section import attention_section
-from .batches import batch_charts
-from .calibration import calibration_charts
-from .class_scores import class_charts
-from .confusion_matrix import confusion_charts
-from .costs import cost_table
-from .differences import difference_charts, difference_table
-from .epochs import epoch_charts
+from .confusion_matrix import class_charts, confusion_charts
+from .epochs import batch_charts, epoch_charts
+from .facts import cost_table
 from .pivot import pivot_runs
-from .ranking import ranking_charts
+from .ranking import calibration_charts, ranking_charts
 from .section import Maker, Section, Shown, Table, translated
 from .share_curves import share_charts
 from .sweep_section import sweep_section
-from .systems import system_charts, systems
+from .systems import difference_charts, difference_table, system_charts, systems
 from .words import Words
 
 
@@ -40,11 +37,12 @@ def systems_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Se
     """Heads beside their baselines, and paired tests; of several runs, their differences and the pivot."""
     evaluated = [run for run in runs if run.evaluation]
     found = systems(runs)
-    tables = [translated("systems", "", metric_cells(found), words)] if found else []
+    tables = [translated("systems", "Main metrics", metric_cells(found), words)] if found else []
     charts = system_charts(runs, words)
     if len(evaluated) == 1 and evaluated[0].evaluation and evaluated[0].evaluation.tests:
         cells = evaluated[0].evaluation.test_cells()
-        tables.append(translated("tests", "Paired tests on the same test rows", cells, words))
+        tests = translated("tests", "Paired tests on the same test rows", cells, words)
+        tables.append(replace(tests, caption=f"{tests.caption} ({STARS})"))
     if len(evaluated) > 1:
         tables.append(difference_table(evaluated, words))
         charts += difference_charts(evaluated, words)
@@ -64,7 +62,9 @@ def training_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> S
 def classes_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Section:
     """Confusion matrix, and precision, recall and F1 of each class."""
     found = [run.evaluation for run in runs if run.evaluation]
-    tables = [translated("classes", "", class_cells(found[0].per_class), words)] if len(found) == 1 else []
+    tables = (
+        [translated("classes", "Scores by class", class_cells(found[0].per_class), words)] if len(found) == 1 else []
+    )
     return Section(words("Classes"), [*confusion_charts(runs, words), *class_charts(runs, words)], tables)
 
 
@@ -128,7 +128,7 @@ def _ablation_table(run: StoredRun, end: str, words: Words) -> Table:
     ]
     differences = [f"Δ {words(metric_title(name))}" for name in INTERVAL_METRICS]
     header = [words("inputs"), *(words(metric_title(one)) for one in SWEEP_METRICS), *differences, "McNemar p"]
-    return Table(f"ablation{end}", run.name if end else "", header, rows)
+    return Table(f"ablation{end}", words("Ablation") + (f": {run.name}" if end else ""), header, rows)
 
 
 def _disagreements(posts: TestPosts, words: Words) -> Table:

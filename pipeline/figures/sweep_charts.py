@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import matplotlib
 import numpy as np
 import optuna
 from matplotlib import style
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -22,6 +24,7 @@ from .epochs import PARTS
 from .words import Words
 
 MOST = 12  # settings that have a slice
+DRAWN = 500  # trials in it: each is a mark in the page
 LONGEST = 36  # characters of a trial's settings in a legend
 LINES = 8  # trials whose losses are drawn
 WIDE = 1.25  # inches for each axis of the parallel coordinates
@@ -47,13 +50,17 @@ def sweep_charts(sweep: StoredSweep, words: Words) -> list[Chart]:
         return charts
     from optuna.visualization.matplotlib import plot_parallel_coordinate, plot_param_importances, plot_slice
 
-    study, title = sweep.study(), words(metric_title(sweep.metric))
+    drawn = spread(sweep)
+    study, title = drawn.study(), words(metric_title(sweep.metric))
     after = words("Inner-fold {metric} of every trial after {epochs} epochs, which all of them trained for.")
     caption = after.format(metric=title, epochs=sweep.compared)
     names = list(found)
-    figure = _draw(lambda: plot_param_importances(study, params=names))
+    figure = _draw(lambda: plot_param_importances(sweep.study(), params=names))
     _label(figure, x=words("share of the variance"), y="")
     importance = Chart("importance", words("Importance of each setting"), caption, figure, *_columns(found))
+    if len(drawn.trials) < len(sweep.trials):
+        share = words(" Drawn are {drawn} of {trials} trials; the table has all of them.")
+        caption += share.format(drawn=len(drawn.trials), trials=len(sweep.trials))
     slices = [_slice(plot_slice, study, name, sweep, words, title, caption) for name in names[:MOST]]
     figure = _draw(
         lambda: plot_parallel_coordinate(study, params=names, target_name=title), max(2 * WIDTH, WIDE * len(names))
@@ -64,6 +71,12 @@ def sweep_charts(sweep: StoredSweep, words: Words) -> list[Chart]:
     return [importance, *slices, parallel, *charts]
 
 
+def spread(sweep: StoredSweep) -> StoredSweep:
+    """The sweep with so many of its trials that a page can draw them, evenly over their order."""
+    every = _by(sweep)
+    return replace(sweep, trials=every[:: -(-len(every) // DRAWN)])
+
+
 def _slice(
     plot: Callable[..., Any], study: optuna.Study, name: str, sweep: StoredSweep, words: Words, title: str, caption: str
 ) -> Chart:
@@ -71,7 +84,7 @@ def _slice(
     _label(figure, x=short(name), y=title)
     for axes in figure.axes[1:]:  # the colour bar
         axes.set_title("")
-        axes.set_ylabel(words("trial"))
+        axes.set_ylabel(words("order of the trials"))
     rows = [[one.index, one.point[name], one.values[sweep.compared]] for one in _by(sweep) if name in one.point]
     heading = words("{metric} by {setting}").format(metric=title, setting=name)
     return Chart(f"slice-{name}", heading, caption, figure, ["trial", name, sweep.metric], rows)
@@ -107,6 +120,8 @@ def _draw(plot: Callable[[], Any], width: float = WIDTH) -> Figure:
                 axis.set_minor_formatter(NullFormatter())
         for drawn in one.collections:
             drawn.set_rasterized(False)  # a page draws no image
+            if isinstance(drawn, QuadMesh):  # of a colour bar, without seams between its steps
+                drawn.set_edgecolor("face")
     return figure
 
 

@@ -39,7 +39,9 @@ def _counts(sweep: StoredSweep, words: Words) -> str:
     complete = sum(trial.state == "complete" for trial in sweep.trials)
     text = words("{trials} trials on {folds} inner folds: {complete} complete, {pruned} pruned, {failed} failed.")
     counts = {"complete": complete, "pruned": len(sweep.trials) - complete, "failed": sweep.failed}
-    return text.format(trials=len(sweep.trials) + sweep.failed, folds=sweep.folds, **counts)
+    outer = words(" Shown are the trials of one of {folds} outer folds, whose winner was best.")
+    counted = text.format(trials=len(sweep.trials) + sweep.failed, folds=sweep.folds, **counts)
+    return counted + outer.format(folds=sweep.outer_folds) * (sweep.outer_folds > 1)
 
 
 def _leaderboard(sweep: StoredSweep, words: Words) -> Table:

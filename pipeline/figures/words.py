@@ -134,7 +134,7 @@ CHINESE = {
     "What differs from the defaults.": "与默认值不同的设置。",
     "All settings are the defaults.": "全部为默认设置。",
     "Paired tests on the same test rows": "相同测试行上的配对检验",
-    "head minus": "融合头减去",
+    "minus": "减去",
     "McNemar p": "McNemar p",
     "corrected t p": "校正 t 检验 p",
     "Differences from {run} on the test rows that both have": "与 {run} 在共同测试行上之差",
@@ -161,7 +161,6 @@ CHINESE = {
     " In brackets: pruned before the last epoch.": "括号内：在最后一轮之前被剪枝。",
     "Sweep": "超参数搜索",
     "Winner and baselines": "最优设置与基线",
-    "winner": "最优设置",
     "of the winner on posts that no choice has seen": "最优设置在未参与选择的帖子上",
     "Importance of each setting": "各超参数的重要性",
     "share of the variance": "方差占比",
@@ -179,6 +178,13 @@ CHINESE = {
     "Shown is the sweep {name} alone.": "仅显示搜索 {name}。",
     "Leaderboard: the best {count} trials on the inner folds": "排行榜：内层折上最好的 {count} 次试验",
     "trial": "试验",
+    "order of the trials": "试验的先后",
+    " Drawn are {drawn} of {trials} trials; the table has all of them.": (
+        "图中为 {trials} 次试验中的 {drawn} 次；表中为全部。"
+    ),
+    " Shown are the trials of one of {folds} outer folds, whose winner was best.": (
+        "显示 {folds} 个外层折中最优者所在一折的试验。"
+    ),
     "state": "状态",
     "complete": "完成",
     "pruned": "剪枝",

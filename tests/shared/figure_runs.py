@@ -16,6 +16,8 @@ from msa.pipeline.runs.stored_run import Predictions, StoredFold, StoredRun, Sto
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 PREDICTED = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 1])
+MADE: dict[str, Any] = {"command": "msa train-head posts", "version": "9.9", "date": "2030-01-02T03:04:05+00:00"}
+MADE["data"] = {"name": "corpus", "digest": "0", "posts": 50}
 
 
 def summary(value: float, std: float = 0.1) -> Summary:

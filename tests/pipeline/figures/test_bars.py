@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from msa.pipeline.figures.ablation_bars import ablation_charts
 from msa.pipeline.figures.chart import Chart
-from msa.pipeline.figures.class_scores import class_charts
+from msa.pipeline.figures.confusion_matrix import class_charts
 from msa.pipeline.figures.systems import system_charts
 from msa.pipeline.figures.words import Words
 from msa.pipeline.metrics.statistics import Interval

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stored_runs import answers, store_run
 
-from msa.pipeline.figures.differences import difference_charts, difference_table
+from msa.pipeline.figures.systems import difference_charts, difference_table
 from msa.pipeline.figures.words import Words
 from msa.pipeline.runs.stored_run import read_runs
 

@@ -9,9 +9,8 @@ import pytest
 from figure_runs import TRUTH, stored_run, summary
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from msa.pipeline.figures.calibration import calibration_charts
 from msa.pipeline.figures.chart import Chart
-from msa.pipeline.figures.ranking import ranking_charts
+from msa.pipeline.figures.ranking import calibration_charts, ranking_charts
 from msa.pipeline.figures.share_curves import share_charts
 from msa.pipeline.figures.words import Words
 from msa.pipeline.runs.stored_run import CurvePoint, Predictions, StoredRun

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from figure_runs import stored_run
+from figure_runs import MADE, stored_run
 from source_files import ROOT
 
 from msa.pipeline.explanation import remarks
@@ -55,9 +55,24 @@ def test_one_run_has_its_headline_charts_tests_and_changed_settings() -> None:
     for text in ("95 % interval 0.600 to 0.800", "images + texts", "2030-01-02", "Loss over epochs", "ROC curves"):
         assert text.lower() in found.texts.lower(), text
     assert found.tags["svg"] == found.tags["figure"] == 9
-    assert re.search(r"linear\s*\+0\.100\s*\+0\.100\s*0\.030\s*0\.040", found.texts)
+    assert re.search(r"linear\s*\+0\.100\s*\+0\.100\s*0\.030 \*\s*0\.040 \*", found.texts)
     assert re.search(r"hidden\s*12\s*epochs\s*3\s", found.texts)
     assert "dropout" not in found.texts
+
+
+def test_the_page_tells_how_the_run_was_made_and_shows_its_parts_in_order() -> None:
+    run = replace(stored_run(), made=MADE)
+    html = page(run)
+    found = Tags(html)
+    for fact in (r"Data\s*corpus \(50 posts\)", r"Date\s*2030-01-02\s", r"Version\s*msa 9\.9"):
+        assert re.search(fact, found.texts, re.IGNORECASE), fact
+    assert "msa train-head posts" in found.texts
+    parts = re.findall(r"<h2>(.*?)</h2>", html)
+    assert parts == ["Head and baselines", "Training", "Classes", "Probabilities", "Optimization", "Cost", "Settings"]
+    twice = page(run, replace(stored_run("two"), made=MADE | {"version": "9.8", "command": "msa train-head others"}))
+    assert re.search(r"version\s*msa 9\.9, 9\.8", Tags(twice).texts)
+    assert re.search(r"msa train-head posts\s*msa train-head others", re.sub("<[^>]*>", " ", twice))
+    assert "<pre" not in page(stored_run())
 
 
 def test_several_runs_are_compared_with_the_first() -> None:
@@ -118,12 +133,11 @@ def test_every_text_has_a_translation_and_every_translation_a_text() -> None:
     used = used_words()
     assert len(used) > 40
     assert sorted(used - CHINESE.keys()) == []
-    through_variables = {*map(metric_title, METRICS), "loss", "f1", "support", "class", "head minus", "corrected t p"}
+    through_variables = {*map(metric_title, METRICS), "loss", "f1", "support", "class", "minus", "corrected t p"}
     through_variables |= {"posts scored", "folds", "repeats", "training", "validation", "image", "text", "recall"}
     through_variables |= {*TARGETS, *(value for name, value in vars(remarks).items() if name.isupper())}
     through_variables |= {"Paired tests on the same test rows", "McNemar p", *PLACES}
-    through_variables |= {"learning rate", "winner", "complete", "pruned"}
-    through_variables |= {"image and text", "group"}
+    through_variables |= {"learning rate", "complete", "pruned", "image and text", "group"}
     assert sorted(CHINESE.keys() - used - through_variables) == []
 
 
