@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from rich.cells import cell_len
+
+from .messages import printable
 
 NUMBER = re.compile(r"[-+−<~]?\d")
 NONE = ("", "-", "–")  # cells without a value
@@ -75,6 +78,10 @@ class Report:
     def to_text(self) -> str:
         """The parts as plain text."""
         return "\n\n".join(map(str, self.parts()))
+
+    def _repr_html_(self) -> str:
+        """The same, as notebooks show it."""
+        return f"<pre>{escape(printable(self.to_text()))}</pre>"
 
 
 @dataclass(frozen=True)

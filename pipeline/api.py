@@ -1,8 +1,8 @@
-"""Python functions of both stages: extract the features of posts, and load them as scikit-learn's X, y and groups."""
+"""Python functions of stage one: extract the features of posts, and load them as scikit-learn's X, y and groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -47,15 +47,19 @@ def extract(
     device: str = "auto",
     layout: str = "auto",
     label_rule: LabelRule = "paper",
+    columns: Mapping[str, str] = {},
     images: str | Path | None = None,
 ) -> extraction.Extraction:
     """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
-    `images` is the folder that image paths count from; None: that of the table, or data/.
+    `columns` names the columns of a table that are called otherwise than id, image, text, label, split, group; `images`
+    is the folder that image paths count from; None: that of the table, or data/.
 
     Raises ValueError for missing posts, encoders or weights.
+
+    >>> msa.extract("posts", image="efficientnet_lite0", text="minilm")
     """
-    corpus = _read(posts, layout, label_rule, images)
+    corpus = read_posts(posts, layout=layout, label_rule=label_rule, columns=columns, images=images)
     settings = ExtractSettings(device=device, tokens=tokens)
     return extraction.extract(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
 
@@ -71,6 +75,7 @@ def load_features(
     patches: Grid | None = (4, 4),
     layout: str = "auto",
     label_rule: LabelRule = "paper",
+    columns: Mapping[str, str] = {},
     images: str | Path | None = None,
     near_duplicates: bool = False,
 ) -> Features:
@@ -78,15 +83,18 @@ def load_features(
 
     With `tokens` the table has those too, images' pooled to the grid `patches`; heads such as attention read them,
     and they take many times the memory. With `near_duplicates` those share a group. Test posts, and copies of them, are
-    left out.
+    left out. `columns` names the columns of a table that are called otherwise, as `{"text": "tweet"}`.
 
-    Raises ValueError for posts that were not extracted, or where no such row is left.
+    Returns X, as an array (N, I + E), labels y (N,), groups (N,) and ids (N,). Raises ValueError for posts that were
+    not extracted, or where no such row is left.
+
+    >>> X, y, groups, ids = msa.load_features("posts", image="efficientnet_lite0", text="minilm")
     """
     if rows not in ("labelled", "unlabelled"):
         raise ValueError(f"rows must be labelled or unlabelled, got {rows!r}")
     folder = Path(cache)
     table = data.load_features(
-        _read(posts, layout, label_rule, images),
+        read_posts(posts, layout=layout, label_rule=label_rule, columns=columns, images=images),
         folder,
         image=[find_spec(folder, name, "image") for name in _names(image)],
         text=[find_spec(folder, name, "text") for name in _names(text)],
@@ -104,8 +112,16 @@ def load_features(
     return Features(FeatureTable.of(table.image, table.text)[chosen], known, table.posts.groups[chosen], ids)
 
 
-def _read(posts: str | Path, layout: str, label_rule: LabelRule, images: str | Path | None) -> Corpus:
-    options = ReadOptions(label_rule, images=None if images is None else Path(images))
+def read_posts(
+    posts: str | Path,
+    *,
+    layout: str = "auto",
+    label_rule: LabelRule = "paper",
+    columns: Mapping[str, str] = {},
+    images: str | Path | None = None,
+) -> Corpus:
+    """The posts of a folder or of a table; the options are those of `load_features`."""
+    options = ReadOptions(label_rule, dict(columns), None if images is None else Path(images))
     return read_corpus(Path(posts), layout=layout, options=options)
 
 

@@ -20,7 +20,7 @@ from ..data.split import ensemble_folds
 from ..metrics.tables import split_text
 from ..runs.destination import check_destination, new_run
 from ..runs.made import describe_made
-from ..tracking.events import Folder, Result, flat, log, log_epoch
+from ..tracking.events import Result, flat, log, log_epoch
 from ..training.epochs import TrainedEpoch
 from ..training.folds import FoldResult, train_experiments
 from ..training.jobs import Experiment
@@ -130,8 +130,7 @@ def ablate(
     for row in rows:
         means = {f"test_{name}": value["mean"] for name, value in row.metrics.items()}
         log(Result(f"{row.fusion}/{row.name}", flat(fusion=row.fusion, inputs=row.inputs, variant=row.variant), means))
-    log(Result("", flat(head=settings["head"], **asdict(training), **encoders["encoders"]), {}))
-    log(Folder(path))
+    log(Result("", flat(**settings, **encoders), {}))
     return ablation
 
 

@@ -12,6 +12,7 @@ from typer import Option
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..tracking.events import Folder, log
 from .console import say, show
 from .declare import HEADS, command
 from .options import InputPosts, Json, RecipeName, Replay, Runs, Tracking
@@ -104,7 +105,8 @@ def ablate(
             runs=runs,
             name=name,
         )
-    page = write_report([ablation.path])
+        page = write_report([ablation.path])
+        log(Folder(ablation.path))
     show(ablation, as_json, page.to_text())
     if ablation.refused:
         raise typer.Exit(1)

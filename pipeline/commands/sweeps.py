@@ -14,6 +14,7 @@ from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.search_config import Search
 from ..config.train_config import TrainConfig
+from ..tracking.events import Folder, log
 from .console import show
 from .declare import HEADS, command, command_line
 from .options import Cluster, InputPosts, Json, Runs, Tracking
@@ -70,7 +71,8 @@ def sweep(
             name=name,
             ray=cluster.address,
         )
-    page = write_report([found.path])
+        page = write_report([found.path])
+        log(Folder(found.path))
     show(replace(found, posts=command_line(posts)), as_json, page.to_text())
 
 

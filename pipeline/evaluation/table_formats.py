@@ -11,7 +11,7 @@ from ...features.text_table import Part, Report, Table
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "−": "$-$", '"': r"\char34{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", '"': r"\char34{}"},
     **{"[": "{[}", "]": "{]}", "*": "{*}"},  # after the end of a row these begin an option
 }
 LIGATURES = re.compile(r"(?<=[-'`?!])(?=[-'`])")  # where two characters would become one

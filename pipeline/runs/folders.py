@@ -39,7 +39,7 @@ def _known_runs(name: str, folder: Path, *files: str) -> str:
     inside = (file.parent for one in files or RESULTS for file in folder.glob(f"*/{one}"))
     names = sorted({run.name for run in inside if _is_whole(run)})
     if not names:
-        return f"; {folder}/ holds none: `msa train-head` writes one, --runs names another folder"
+        return f", and there are none in {folder}/: `msa train-head` writes one, --runs names another folder"
     known = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     return near_names(name, names) or f"; runs in {folder}/: {known}"
 

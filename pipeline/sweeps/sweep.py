@@ -30,7 +30,7 @@ from ..evaluation.ridge_baselines import baseline_metrics
 from ..metrics.scores import summarise
 from ..runs.destination import check_destination, free_name
 from ..runs.made import describe_made
-from ..tracking.events import Folder, Result, flat, log
+from ..tracking.events import Result, flat, log
 from ..training.folds import train_folds
 from ..training.jobs import Experiment
 from ..training.loop import training_threads
@@ -125,13 +125,14 @@ def _log_result(result: SweepResult) -> None:
             scores = {} if row.value is None else {f"inner_{result.metric}": row.value}
             log(
                 Result(
-                    f"fold {number}/trial-{row.index}", flat(state=row.state, epochs=row.epochs, **row.point), scores
+                    f"fold {number}/trial-{row.index}",
+                    flat(**row.point) | {"state": row.state, "ended": row.epochs},
+                    scores,
                 )
             )
     best = result.best
     means = {f"test_{name}": value["mean"] for name, value in result.outer.items()}
     log(Result("", flat(head=best.head, training=best.training, image=best.image, text=best.text), means))
-    log(Folder(result.path))
 
 
 def _run_trials(

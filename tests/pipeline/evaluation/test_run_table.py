@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from latex import compile_latex
 from stored_runs import answers, store_run
 
 from msa.pipeline.evaluation.paired_runs import compare_runs
@@ -189,3 +190,16 @@ def test_an_unknown_metric_names_near_ones(runs: Path) -> None:
 
 def test_headings_are_those_of_papers() -> None:
     assert [heading(name) for name in METRICS] == ["Accuracy", "Balanced accuracy", "Macro F1", "Weighted F1", "MCC"]
+
+
+@pytest.mark.slow
+def test_a_table_with_all_that_it_can_show_compiles(tmp_path: Path) -> None:
+    """Names of runs hold what LaTeX would take for commands; the differences to one run have a Greek letter."""
+    known: dict[str, Any] = {"baselines": {"linear": summary(0.7)}, "predicted": {"linear": range(0, 60, 3)}}
+    one, two = store(tmp_path, "good", **known), store(tmp_path, "bad_#1 & 50% {x} \\input $^~", **known)
+    for metrics in ([], list(METRICS)):
+        table = tabulate_runs([one, two], metrics=metrics, baselines=True, intervals=True, against=one)
+        latex = table.to_text("latex")
+        assert r"$\Delta$ Accuracy" in latex
+        assert "not for pdflatex" not in latex
+        compile_latex(tmp_path, latex)

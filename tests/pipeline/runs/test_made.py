@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -72,6 +73,9 @@ def test_every_folder_tells_command_versions_date_and_data(posts: Corpus, run: P
         assert made["data"] == found[0]["data"]
     assert (found[0]["data"]["name"], found[0]["data"]["posts"]) == (posts.root.name, N)
     assert read(run / "config.json")["made"]["command"] == ""
+    tables = [file for folder in (again, ablated, curve, swept) for file in folder.glob("*.csv")]
+    assert {file.name for file in tables} >= {"history.csv", "predictions.csv", "baselines.csv", "leaderboard.csv"}
+    assert [file for file in tables if not file.read_bytes().startswith(codecs.BOM_UTF8)] == []
 
 
 def test_the_same_call_writes_the_same_folder(posts: Corpus, run: Path) -> None:

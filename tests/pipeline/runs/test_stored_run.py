@@ -54,6 +54,18 @@ def test_baselines_of_other_rows_are_refused(tmp_path: Path) -> None:
         read_run(run)
 
 
+def test_files_without_a_byte_order_mark_are_read_too(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run", [answers(0, 10, wrong=[2])], predicted={"linear": [3]})
+    before = read_run(run)
+    for file in run.glob("*.csv"):
+        file.write_text(file.read_text("utf-8-sig"), encoding="utf-8")
+    after = read_run(run)
+    assert before.predictions
+    assert after.predictions
+    assert after.predictions.predicted.tolist() == before.predictions.predicted.tolist()
+    assert after.baselines["linear"].tolist() == before.baselines["linear"].tolist()
+
+
 def test_a_folder_is_read_without_torch(tmp_path: Path) -> None:
     one = store_run(tmp_path / "runs/one", [answers(0, 10), answers(10, 20)], predicted={"linear": [3]})
     store_run(tmp_path / "runs/two", [answers(0, 10), answers(10, 20, wrong=[12])])

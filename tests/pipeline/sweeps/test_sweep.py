@@ -140,7 +140,7 @@ def test_the_winner_trains_again_alone_to_the_same_metrics(posts: Corpus, tmp_pa
     assert other.training.lr == found.rows[0][4].point["lr"]
     with pytest.raises(ValueError, match="has no trial '99'"):
         read_replay(f"{found.path}#99")
-    with pytest.raises(ValueError, match="runs in"):
+    with pytest.raises(ValueError, match="holds no trained heads"):
         read_replay(str(tmp_path))
 
 
