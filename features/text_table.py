@@ -35,9 +35,9 @@ class Table:
 
     @property
     def numbers(self) -> list[bool]:
-        """Whether each column holds numbers alone."""
+        """Whether each column holds numbers alone, some of which may be missing."""
         return [
-            all(cell in NONE or NUMBER.match(cell) for cell in column) and any(cell not in NONE for cell in column)
+            all(cell in NONE or NUMBER.match(cell) for cell in column)
             for column in ([row[at].strip() for row in self.rows] for at in range(len(self.header)))
         ]
 
@@ -66,6 +66,11 @@ def table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 
 
 Part = Table | str
+
+
+def paragraph(lines: Sequence[str]) -> list[Part]:
+    """The lines as one part, if there are any."""
+    return ["\n".join(lines)] if lines else []
 
 
 class Report:
@@ -100,4 +105,4 @@ class TableReport(Report):
 
     def parts(self) -> list[Part]:
         table: list[Part] = [Table(self.header, self.lines)] if self.lines else []
-        return [*table, *(["\n".join(self.notes)] if self.notes else [])]
+        return [*table, *paragraph(self.notes)]

@@ -25,7 +25,7 @@ from ..store.header import StoreError
 from ..store.parts import open_part, part_files, verify_part
 from ..store.store import Store, no_embeddings, read_spec
 from ..store.temporary_folders import TemporaryFolder
-from ..text_table import Part, Report, Table
+from ..text_table import Part, Report, Table, paragraph
 
 CHUNK = 64  # rows compared together
 # least cosine between a stored row and the same encoded again; ids must be equal
@@ -78,7 +78,7 @@ class Verification(Report):
         notes += [f"{c.slug} was not encoded again: {c.unopened}" for c in self.checks if c.unopened]
         if not self.sampled:
             notes.append("checksums only; give the posts to encode a sample of them again and compare it")
-        return [Table(header, lines, "Checksums, and the least cosine of rows encoded again"), *notes]
+        return [Table(header, lines, "Checksums, and the least cosine of rows encoded again"), *paragraph(notes)]
 
 
 def verify_cache(

@@ -24,7 +24,7 @@ from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..store.temporary_folders import TemporaryFolder
-from ..text_table import Part, Report, Table
+from ..text_table import Part, Report, Table, paragraph
 from .embed import decode, embed_corpus
 from .plan import Target, find_missing
 from .settings import ExtractSettings
@@ -87,8 +87,8 @@ class Estimate(Report):
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
             notes.append("the disk is too small; free some space, or leave out tokens by --no-tokens")
-        last = "nothing was written; run it without --dry-run to extract"
-        return [Table(header, lines, f"{max((e.rows for e in self.encoders), default=0)} posts"), *notes, last]
+        notes.append("nothing was written; run it without --dry-run to extract")
+        return [Table(header, lines, f"{max((e.rows for e in self.encoders), default=0)} posts"), *paragraph(notes)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.samples import Corpus, Problem
 from ..progress import keeping, stage
 from ..store.durable import in_use
-from ..text_table import Part, Report, Table
+from ..text_table import Part, Report, Table, paragraph
 from .embed import Progress, embed_corpus, show_items
 from .plan import EncoderReport
 from .settings import ExtractSettings
@@ -54,7 +54,7 @@ class Extraction(Report):
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:
             notes.append(f"shard {self.shard} of the rows; after the last shard, `msa cache merge` joins the files")
-        return [Table(header, lines), *notes]
+        return [Table(header, lines), *paragraph(notes)]
 
 
 def extract(

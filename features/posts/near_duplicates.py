@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..progress import step
 from ..spec import BadItem, Modality
 from .content import WORKERS, Contents, content_key, text_key
 from .content_index import ContentIndex
@@ -77,8 +78,10 @@ def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: P
     with ContentIndex(cache, corpus.root, rehash=corpus.rehash) as index, ThreadPoolExecutor(WORKERS) as pool:
         hashes = index.find_hashes(modality, list(first))
         lacking = [key for key in first if key not in hashes]
-        computed = zip(lacking, pool.map(hash_one, lacking), strict=True)
-        hashes |= {key: found for key, found in computed if found is not None}
+        for number, (key, found) in enumerate(zip(lacking, pool.map(hash_one, lacking), strict=True), 1):
+            if found is not None:
+                hashes[key] = found
+            step(f"near {modality}s", number, len(lacking), f"{modality}s")
     return NearHashes(hashes, bad)
 
 

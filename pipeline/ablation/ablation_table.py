@@ -10,7 +10,7 @@ from typing import Any
 
 from ...features.csv_text import to_csv
 from ...features.store.durable import write_atomic
-from ...features.text_table import Part, Report, Table
+from ...features.text_table import Part, Report, Table, paragraph
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import SWEEP_METRICS, Cells, mean_sd, metric_title, split_text
@@ -48,9 +48,9 @@ class Ablation(Report):
         method = f"--part {self.part}" if self.part else self.how
         means = [round(row.metrics["accuracy"]["mean"], 3) for row in self.rows]
         best = [at for at, mean in enumerate(means) if len(means) > 1 and mean == max(means)]
-        title = f"{self.fusion}, {method}: mean ± deviation over folds"
+        title = f"{self.fusion}, {method}" + ": mean ± deviation over folds" * (self.folds > 1)
         pieces: list[Part] = [Table(*_metric_cells(self.rows, first, several), title, best)]
-        pieces += ["\n".join(f"refused: {name}: {why}" for name, why in self.refused.items())] * bool(self.refused)
+        pieces += paragraph([f"refused: {name}: {why}" for name, why in self.refused.items()])
         if any(row.tests for row in self.rows):
             title = f"Differences to the full head, 95 % intervals ({STARS})"
             pieces.append(Table(*_difference_cells(self.rows, first, several), title))
@@ -62,7 +62,7 @@ class Ablation(Report):
             pieces.append(Table(header, lines, "Change of F1 by class"))
         if self.shapley:
             pieces.append(Table(*_shapley_cells(self.shapley), "Shapley values: what a modality adds on average"))
-        pieces += self.notes
+        pieces += paragraph(self.notes)
         folds = split_text(self.folds) + (f", {self.seeds} seeds" if self.seeds > 1 else "")
         pieces.append(f"{folds}, {self.seconds:.1f} s\nwritten to {self.path}")
         return pieces

@@ -57,7 +57,7 @@ def demo(ctx: typer.Context, folder: Annotated[Path, Argument(help="Where to wri
             if code := root.main(shlex.split(line)[1:], prog_name="msa", standalone_mode=False):
                 raise typer.Exit(code)
     run = folder / "runs" / "attention"
-    opened = f"Done. Open {run / 'report.html'} and {run / 'predictions' / 'predictions.csv'}."
+    opened = f"Done. Open {run / 'report.html'}, and the predictions in {run / 'predictions'}."
     after = f"Next: `cd {folder} && msa train-head --fusion gated`, or `msa init --data POSTS` where your own posts are"
     say("")
     print_parts([f"{opened}\n{after}"])

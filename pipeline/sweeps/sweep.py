@@ -180,7 +180,7 @@ def _test_winner(
 
 def _kept(progress: SweepProgress, folder: Path) -> str:
     ended = f"{progress.ended} of {progress.search.trials} trials have ended"
-    return f"{ended} and are kept in {folder}, and the same command continues there"
+    return f"{folder} keeps what the trials have reached ({ended}), and the same command continues there"
 
 
 def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:

@@ -22,7 +22,7 @@ def test_wide_characters_take_two_columns() -> None:
     assert lines[3] == "neutral  20"
 
 
-def test_a_column_of_dashes_is_text_and_bold_is_a_row_or_a_cell() -> None:
+def test_missing_numbers_are_aligned_as_numbers_and_bold_is_a_row_or_a_cell() -> None:
     table = Table(["a", "b"], [["-", 1], ["-", 2]], bold=[1, (0, 1)])
-    assert table.numbers == [False, True]
+    assert table.numbers == [True, True]
     assert [table.is_bold(row, column) for row in (0, 1) for column in (0, 1)] == [False, True, True, True]

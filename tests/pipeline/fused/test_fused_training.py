@@ -17,7 +17,7 @@ from msa.pipeline.data.split import Fold
 from msa.pipeline.fused import step_replay
 from msa.pipeline.fused.fused_training import SHARED, batch_key
 from msa.pipeline.fused.training import begin_training
-from msa.pipeline.training.loop import FitResult, fit, predict_logits, training_threads
+from msa.pipeline.training.loop import EpochRecord, FitResult, fit, predict_logits, training_threads
 
 N = 120
 TRAIN, VALID = range(90), range(90, 120)
@@ -230,3 +230,15 @@ def test_heads_that_cannot_share_batches_are_refused() -> None:
     assert batch_key(configs[0]) != batch_key(configs[1])
     with pytest.raises(ValueError, match="must share their batches"):
         begin_training([build("gated", 0.3, 0)] * 2, configs, inputs, labels, FOLD)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_each_epoch_of_each_head_is_reported(fused: bool) -> None:
+    inputs, labels = posts(1)
+    heads, epochs = [build("concat", 0.0, seed) for seed in (0, 1)], list[EpochRecord]()
+    training = begin_training(heads, [CONFIG, OTHERS[0]], inputs, labels, FOLD, fused=fused)
+    training.train_to(1, inputs, epoch_done=epochs.append)
+    training.drop(1)
+    training.train_to(3, inputs, epoch_done=epochs.append)
+    assert [record.epoch for record in epochs] == [1, 1, 2, 3]
+    assert epochs[0].valid == training.finish(0, inputs)[1].history[0].valid
