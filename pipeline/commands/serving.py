@@ -21,7 +21,7 @@ def serve(
     run: Run,
     reading: ReadingOptions,
     compute: ExtractSettings,
-    posts: Annotated[Path | None, Option(help=f"{POSTS} To browse, and to show the nearest of.")] = None,
+    posts: Annotated[Path | None, Option(help=POSTS)] = None,
     host: Annotated[
         str, Option(help="Address to listen at; others than this machine's own need --token.")
     ] = "127.0.0.1",
@@ -31,9 +31,10 @@ def serve(
     cache: RunCache = None,
     local_files_only: Offline = False,
 ) -> None:
-    """Serve a trained run by REST, with a page to try it and to browse posts.
+    """Serve a run by REST, with a page to try it.
 
-    Encoders and heads are loaded once. Ctrl-C ends it.
+    Encoders and heads are loaded once. With --posts, the page has these to browse, and shows those nearest to a new
+    one. Ctrl-C ends it.
     """
     from ..serving import server
 

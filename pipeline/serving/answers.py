@@ -89,6 +89,8 @@ class Attention(BaseModel):
 class Explanation(OnePrediction):
     """A prediction with what it rests on; parts that the run cannot give are empty or null."""
 
+    held_out: bool = Field(description="Whether these are heads that never saw the post, of all that the run has.")
+    trained: bool = Field(description="Whether all heads were trained on the post.")
     opinions: list[Opinion]
     attention: Attention | None
     nearest: list[NearPost]

@@ -140,12 +140,12 @@ def _add_post_routes(app: FastAPI, service: Service, known: KnownPosts) -> None:
 
     @app.get("/posts/{row}/explanation", tags=["page"], response_model=Explanation, responses=ERRORS)
     async def explanation(row: int) -> Response:
-        """Predict a post of the data set, as if it were new, and show what the prediction rests on."""
+        """Predict a post of the data set by the heads that never saw it, and show what the prediction rests on."""
         try:
             image, text = await service.in_thread(known.content, _known(known, row))
         except BadItem as error:
             raise HTTPException(422, str(error)) from error
-        answer = await service.explain(GivenPost(None, image, text))
+        answer = await service.explain(GivenPost(None, image, text), known.seen[row])
         return json_answer(answer, answer.pop("status", 200))
 
 

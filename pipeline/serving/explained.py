@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..explanation.explain import explain
+from ..explanation.explain import explain, with_folds
 from ..explanation.explanation import Explanation
-from ..explanation.originals import Original
+from ..explanation.originals import Original, Seen
 from ..predict import Predictions, predict_table
 from ..runs.runs import rounded
 from .known_posts import KnownPosts
@@ -23,17 +23,30 @@ def to_answer(found: Predictions, post: PreparedPost) -> dict[str, Any]:
     return answer | ({"unused": list(post.unused)} if post.unused else {})
 
 
-def explain_post(model: WarmModel, known: KnownPosts | None, post: PreparedPost) -> dict[str, Any]:
-    """The prediction of one post, and what is shown beside it. Raises ValueError where there is none."""
+def explain_post(
+    model: WarmModel, known: KnownPosts | None, post: PreparedPost, seen: Seen = Seen((), False)
+) -> dict[str, Any]:
+    """The prediction of one post, and what is shown beside it; by the heads that never saw it, if there are any.
+
+    `seen` is what the run knows of the post. Raises ValueError where there is no prediction.
+    """
     table, refused = model.features([post])
     if refused:
         raise ValueError(refused[0])
-    run, device = model.run, model.settings.device
+    run = with_folds(model.run, seen.tested) if seen.tested else model.run
     with model.heads:
-        found = predict_table(run, table, device, False)
-        (explanation,) = explain(run, table, [Original(post.text, post.size)], splitters=model.splitters, device=device)
+        found = predict_table(run, table, model.settings.device, False)
+        (explanation,) = explain(
+            run,
+            table,
+            [Original(post.text, post.size)],
+            splitters=model.splitters,
+            device=model.settings.device,
+        )
     present = [modality for modality, side in table.sides.items() if side.present[0]]
     return to_answer(found, post) | {
+        "held_out": bool(seen.tested),
+        "trained": seen.trained and not seen.tested,
         "opinions": _opinions(explanation) if len(present) > 1 else [],
         "attention": _attention(explanation),
         "nearest": known.nearest(table) if known else [],

@@ -25,7 +25,8 @@ from ..data.cached_features import CachedFeatures, load_features
 from ..data.join import join_posts
 from ..data.split import Posts
 from ..data.test_posts import mark_test_posts
-from ..runs.runs import Run, cache_of, rounded, rows_with, seen_contents
+from ..explanation.originals import Seen, seen_in
+from ..runs.runs import Run, cache_of, rounded
 from ..runs.stored_run import read_run
 
 PAGE_SIZE = 24
@@ -60,11 +61,10 @@ class KnownPosts:
         self.shown = np.flatnonzero(~posts.in_test_set)
         self.set_aside = len(posts.ids) - len(self.shown)
         self.labels = [label or "" for label in posts.labels]
-        self.scored = _stored_probabilities(run_folder, posts)
+        self.seen = seen_in(run_folder, posts)
+        self.scored = _stored_probabilities(run_folder, posts, self.seen)
         self.predicted = {row: run.classes[int(found.argmax())] for row, found in self.scored.items()}
-        trained = rows_with(posts, seen_contents(run_folder)[0]) & ~posts.in_test_set
-        labelled = np.array([label is not None for label in posts.labels], bool)
-        self.trained = np.flatnonzero(trained & labelled)
+        self.trained = np.flatnonzero(np.array([one.trained for one in self.seen], bool) & ~posts.in_test_set)
         self.vectors = _unit_vectors(table, self.trained) if table else {}
         self.thumbnail = lru_cache(KEPT_THUMBNAILS)(lambda row: self._picture(row, THUMBNAIL))
 
@@ -187,12 +187,15 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def _stored_probabilities(run_folder: Path, posts: Posts) -> dict[int, NDArray[np.float64]]:
-    """The probabilities (K,) of each post that the run tested, by row: the mean over repeats."""
+def _stored_probabilities(run_folder: Path, posts: Posts, seen: Sequence[Seen]) -> dict[int, NDArray[np.float64]]:
+    """The probabilities (K,) of each post that the run tested, by row: the mean over repeats.
+
+    A post that has the id of another one, or whose content has changed since, has none.
+    """
     stored = read_run(run_folder).predictions
     if stored is None:
         return {}
-    row_of = {name: row for row, name in enumerate(posts.ids)}
+    row_of = {name: row for row, name in enumerate(posts.ids) if seen[row].tested}
     found: dict[int, list[NDArray[np.float64]]] = {}
     for (name, _), probabilities in zip(stored.posts, stored.probabilities, strict=True):
         if name in row_of:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Callable
@@ -70,6 +71,7 @@ def serve(
 ) -> None:
     """Serve a run until interrupted; `ready` is told the address once it answers. Raises ValueError as `WarmModel`."""
     check_access(host, token)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of bytes in forms, which are answered
     listening = open_socket(host, port)  # before the model is loaded, which takes seconds
     try:
         service = make_service(run_folder, corpus, cache=cache, settings=settings, local_files_only=local_files_only)

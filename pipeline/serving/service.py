@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ...features.encoders.runtime import available_cores
+from ..explanation.originals import Seen
 from ..predict import Predictions
 from .batching import Batcher
 from .explained import explain_post, to_answer
@@ -46,15 +47,17 @@ class Service:
             async with asyncio.timeout(SECONDS):
                 return await asyncio.gather(*map(self._predict, posts))
 
-    async def explain(self, post: GivenPost) -> dict[str, Any]:
-        """The answer to one post with what it rests on. Raises as `predict`."""
+    async def explain(self, post: GivenPost, seen: Seen = Seen((), False)) -> dict[str, Any]:
+        """The answer to one post with what it rests on; `seen` is what the run knows of it. Raises as `predict`."""
         if post.fault:
             return {"status": post.fault[0], "error": post.fault[1]}
         with self.batcher.admit(1):
             async with asyncio.timeout(SECONDS):
                 try:
                     prepared = await self.in_thread(self.model.prepare, post.image, post.text)
-                    return await self.in_thread(explain_post, self.model, self.known, prepared, threads=self.explaining)
+                    return await self.in_thread(
+                        explain_post, self.model, self.known, prepared, seen, threads=self.explaining
+                    )
                 except ValueError as error:
                     return {"status": 422, "error": str(error)}
 

@@ -57,6 +57,7 @@ CHINESE = {
     "The run's heads were trained on this post: the prediction says nothing about new posts.": (
         "该运行的融合头用过这条帖子训练：此预测不能代表对新帖子的表现。"
     ),
+    "A post of the data set, predicted by the heads that never saw it.": "数据集中的帖子，由从未见过它的融合头预测。",
     "not used, as the run does not read it": "未使用，因为该运行不读取它",
     "Search": "搜索",
     "words of the text, or an id": "文本中的词，或编号",

@@ -92,14 +92,14 @@ const hint = result.firstElementChild
 let latest = 0 // of several requests, the last one's answer is shown
 
 // Ask for an explanation and show it; `picture` is the address of the post's picture, if any.
-export async function explain(path, options, picture, trained = false) {
+export async function explain(path, options, picture) {
   const number = ++latest
   result.setAttribute("aria-busy", "true")
   result.classList.add("working")
   if (result.contains(hint)) hint.lastElementChild.textContent = say("Working…")
   try {
     const found = await ask(path, options)
-    if (number === latest) show(found, picture, trained)
+    if (number === latest) show(found, picture)
   } catch (error) {
     if (number === latest) {
       result.replaceChildren(errorBox(error))
@@ -113,10 +113,11 @@ export async function explain(path, options, picture, trained = false) {
   }
 }
 
-function show(found, picture, trained) {
+function show(found, picture) {
   const kind = found.calibrated ? "calibrated probability" : "probability, not calibrated"
   const notes = (found.unused ?? []).map((name) => make("p", { class: "note" }, `${say(name)}: ${say("not used, as the run does not read it")}`))
-  if (trained) notes.push(make("p", { class: "note" }, say("The run's heads were trained on this post: the prediction says nothing about new posts.")))
+  if (found.held_out) notes.push(make("p", { class: "note" }, say("A post of the data set, predicted by the heads that never saw it.")))
+  if (found.trained) notes.push(make("p", { class: "note" }, say("The run's heads were trained on this post: the prediction says nothing about new posts.")))
   result.replaceChildren(
     make("h2", { class: "soft" }, say("Prediction")),
     make("p", { class: "verdict", id: "verdict" }, make("bdi", {}, found.label)),

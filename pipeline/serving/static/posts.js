@@ -54,7 +54,7 @@ export async function openPost(row) {
       location.hash = "#try"
       showView("try")
       scrollTo(0, 0)
-      explain(`/posts/${row}/explanation`, {}, post.image ? `/posts/${row}/image?large=true` : null, post.label !== null)
+      explain(`/posts/${row}/explanation`, {}, post.image ? `/posts/${row}/image?large=true` : null)
     }
     detail.replaceChildren(
       head,

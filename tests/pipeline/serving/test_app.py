@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,10 @@ from served_runs import COLOURS, N, Served, picture, served_run
 from starlette.testclient import TestClient
 
 from msa.pipeline.serving import request_posts
+from msa.pipeline.serving import service as service_module
 from msa.pipeline.serving.app import create_app
 from msa.pipeline.serving.guard import COOKIE
+from msa.pipeline.serving.server import accuracy_of
 from msa.pipeline.serving.service import Service
 
 GOOD = picture(COLOURS["glad"], 5)
@@ -182,13 +185,37 @@ def test_the_explanation_has_opinions_attention_and_nearest_posts(client: TestCl
     assert probabilities(client.post("/predict", json={"text": text}).json()) == pytest.approx(probabilities(alone))
 
 
-def test_a_post_of_the_data_set_is_explained_as_if_it_were_new(client: TestClient, served: Served) -> None:
+def test_a_post_of_the_data_set_is_explained_by_the_heads_that_never_saw_it(
+    client: TestClient, service: Service, served: Served
+) -> None:
+    assert service.known is not None
     found = client.get("/posts/4/explanation").json()
+    assert (found["held_out"], found["trained"]) == (True, False)
+    np.testing.assert_allclose(probabilities(found), service.known.scored[4], atol=1e-5)
+    assert found["nearest"][0] | {"id": "p4", "similarity": 1.0} == found["nearest"][0]
     post = served.corpus.samples[4]
     assert post.image is not None
-    sent = client.post("/explain", files={"image": post.image.read_bytes()}, data={"text": str(post.text)}).json()
-    assert found == sent
-    assert found["nearest"][0] | {"id": "p4", "similarity": 1.0} == found["nearest"][0]
+    new = client.post("/explain", files={"image": post.image.read_bytes()}, data={"text": str(post.text)}).json()
+    assert (new["held_out"], new["trained"]) == (False, False)
+    assert np.abs(probabilities(new) - probabilities(found)).max() > 1e-4  # by all heads
+    assert client.get("/posts/1/explanation").json()["held_out"] is False  # unlabelled: in no fold
+
+
+def test_an_answer_that_takes_too_long_says_so(client: TestClient, service: Service, monkeypatch: Any) -> None:
+    release = threading.Event()
+
+    def waiting(items: Any) -> Any:
+        release.wait(30)
+        return service.model.predict(items)
+
+    monkeypatch.setattr(service.batcher, "compute", waiting)
+    monkeypatch.setattr(service_module, "SECONDS", 0.05)
+    answer = client.post("/predict", json={"text": "a day"})
+    release.set()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert service.batcher.admitted == 0
+    monkeypatch.undo()
+    assert client.post("/predict", json={"text": "a day"}).status_code == 200
 
 
 def test_what_monitors_and_tools_read(client: TestClient) -> None:
@@ -237,6 +264,15 @@ def test_the_page_is_in_the_language_that_is_asked_for(client: TestClient) -> No
     assert '<html lang="zh">' in client.get("/?language=zh").text
     assert '<html lang="zh">' in client.get("/").text  # by the cookie
     assert '<html lang="en">' in client.get("/?language=en").text
+
+
+def test_the_page_names_the_run_and_its_accuracy_on_test_rows(service: Service, served: Served) -> None:
+    stored = json.loads((served.folder / "metrics.json").read_text())["metrics"]["accuracy"]["mean"]
+    assert accuracy_of(served.folder) == stored
+    opened = TestClient(create_app(service, version="1", accuracy=stored), "http://127.0.0.1")
+    page = opened.get("/").text
+    assert f"accuracy {stored:.3f} on the test rows" in page
+    assert "<h1>attention</h1>" in page
 
 
 def test_a_failure_of_the_server_itself_is_json_too(client: TestClient, service: Service, monkeypatch: Any) -> None:

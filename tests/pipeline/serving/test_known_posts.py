@@ -52,6 +52,15 @@ def test_predictions_are_those_that_the_run_stored(served: Served, known: KnownP
     assert len(stored) == N - 3
 
 
+def test_a_post_that_has_changed_or_took_the_id_of_another_has_no_prediction(served: Served) -> None:
+    changed = [*served.corpus.samples]
+    changed[5] = replace(changed[5], text="another text altogether")
+    with pytest.warns(Notice):
+        known = KnownPosts(Corpus(served.corpus.root, "table", changed), served.folder, served.run)
+    assert 5 not in known.scored
+    assert len(known.scored) == N - 4
+
+
 def test_filters_and_pages(known: KnownPosts) -> None:
     everything = rows(known)
     assert everything == [*range(N)]

@@ -141,7 +141,7 @@ def test_posts_are_browsed_filtered_and_explained(browser: Any, address: str, wi
         page.click("dialog .primary")
         page.wait_for_selector("#verdict")
         assert page.is_visible("#view-try")
-        assert "were trained on this post" in page.inner_text("#result")
+        assert "predicted by the heads that never saw it" in page.inner_text("#result")
         assert page.locator("#nearest .post").first.locator(".soft").inner_text() == "similarity 1.00"
         page.go_back()
         page.wait_for_selector("#view-posts", state="visible")
