@@ -25,7 +25,7 @@ NAMES = {"NAME": "R3-cma"}  # stands for any recipe
 COMMAND = re.compile(r"`(msa [^`]+)`|(?:next|again|Next): (msa [^`\n]*)$")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![\w-]*\.)")
 OTHER = {"--help", "--force-reinstall", "--upgrade", "--no-deps", "--grid"}  # of pip; a colour of the page
-OTHER |= {"--logdir", "--backend-store-uri"}  # of tensorboard and mlflow
+OTHER |= {"--logdir", "--backend-store-uri", "--vector"}  # of tensorboard, mlflow, embedding-atlas
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from ..data.split import Fold
 from ..evaluation.baselines import Labels, Logits, predict_majority
 from ..evaluation.comparison import by_repeat, compare, score_folds
 from ..metrics.scores import Summary, per_class, summarise
+from ..metrics.shapley import shapley_pair
 from ..metrics.statistics import INTERVAL_METRICS, bootstrap
 from ..runs.results import AblationRow
 
@@ -85,11 +86,6 @@ def change(logits: Sequence[Logits], full: Sequence[Logits]) -> dict[str, float]
         "logits": float(np.abs(one - two).max()),
         "predictions": float((one.argmax(1) != two.argmax(1)).mean()),
     }
-
-
-def shapley_pair(neither: Value, image: Value, text: Value, both: Value) -> tuple[Value, Value]:
-    """Shapley values of image and text: each one's gain, averaged over adding it first and second (Shapley, 1953)."""
-    return ((image - neither) + (both - text)) / 2, ((text - neither) + (both - image)) / 2
 
 
 def shapley_values(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Summary]:

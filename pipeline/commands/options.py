@@ -113,9 +113,11 @@ def read_posts_of(run: StoredRun, posts: Path | None) -> Corpus | None:
     options = ReadingOptions(**{one.field: one.form.read(others[one.parameter.name]) for one in known})
     if posts:
         return options.read_from(posts)
+    if "posts" not in run.made:  # of an earlier version
+        return None
     try:
-        corpus = options.read_from(read_path(run.made["posts"], run.path))
-    except (KeyError, ValueError):  # an earlier version named none
+        corpus = options.read_from(read_path(str(run.made["posts"]), run.path))
+    except (OSError, ValueError):
         return None
     return corpus if run.split and run.split.contents.keys() & {one.id for one in corpus.samples} else None
 

@@ -13,7 +13,7 @@ from .remarks import Remark
 
 if TYPE_CHECKING:  # both import torch, and a report of stored numbers needs none
     from ...heads.recording import Side
-    from ..inspection.opinions import Present
+    from ..inspection.stored_opinions import Present
 
 Array = NDArray[np.float64]
 TARGETS = ("image vector", "patches", "text vector", "words", "special tokens", "nothing")

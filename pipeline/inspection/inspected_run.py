@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ..runs.stored_run import StoredRun
 from .duplicates import Conflict, conflicting_duplicates
-from .opinions import read_opinions
 from .posts import TestPosts, join_repeats
 from .sources import PostSource
+from .stored_opinions import read_opinions
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def inspect_run(run: StoredRun, corpus: Corpus | None = None) -> InspectedRun:
     """Inspect the test posts of a trained head.
 
     Labels of posts that are never tested are known where `corpus` is given. Raises ValueError for damaged files, and
-    where `corpus` holds none of the posts.
+    where `corpus` holds none of the posts; a notice counts those that it lacks.
     """
     assert run.predictions, "only trained heads are tested"
     assert run.split, "only trained heads are tested"
@@ -37,8 +38,11 @@ def inspect_run(run: StoredRun, corpus: Corpus | None = None) -> InspectedRun:
     labels = {name: classes[number] for name, number in zip(tested.ids, tested.truth, strict=True)}
     if corpus is None:
         return InspectedRun(run.path, tested, conflicting_duplicates(run.split, labels), None)
-    if not labels.keys() & {one.id for one in corpus.samples}:
+    ids = {one.id for one in corpus.samples}
+    if not labels.keys() & ids:
         raise ValueError(f"{corpus.root} has none of the posts of {run.path}; give those that it was trained on")
+    if lost := len(labels.keys() - ids):
+        notify(f"{lost} of the {len(labels)} test posts of {run.path} are not in {corpus.root}: no text is shown")
     given = {one.id: one.label for one in corpus.samples if one.label in classes and one.label is not None}
     source = PostSource(corpus, run.split.contents)
     return InspectedRun(run.path, tested, conflicting_duplicates(run.split, given | labels), source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from itertools import chain, combinations
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.csv_text import read_cell, to_csv
+from ...features.csv_text import to_csv
 from ...features.encoders.runtime import pick_device
+from ...features.progress import stage
 from ...features.spec import MODALITIES, Modality
 from ...features.store.durable import write_atomic
-from ...features.store.json_files import malformed
 from ...heads.base import Head, Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
@@ -24,14 +23,9 @@ from ..runs.runs import Run, rounded
 from ..training.folds import FoldResult
 from ..training.loop import Rows, training_threads
 from ..training.predictions import prediction_views, view_logits
+from .stored_opinions import FILE, STORED, Present, Probabilities
 
-Present = tuple[Modality, ...]  # the modalities that a head is shown, in the order of MODALITIES
 Logits = NDArray[np.float32]
-Probabilities = NDArray[np.float64]
-
-FILE = "opinions.csv"
-STORED: dict[Present, str] = {("image",): "image", ("text",): "text", (): "neither"}  # all is in predictions.csv
-KEYS = 3  # columns before those of the probabilities: id, repeat, fold
 
 
 def modalities_read(config: HeadConfig, specs: Mapping[Modality, Sequence[object]]) -> Present:
@@ -88,6 +82,7 @@ def write_opinions(
     """
     if len(modalities_read(config, table.specs)) < len(MODALITIES):
         return
+    stage("predicting from single modalities")
     lines: list[list[object]] = []
     with training_threads(1):
         for number, (result, temperature) in enumerate(zip(results, temperatures, strict=True)):
@@ -102,21 +97,3 @@ def write_opinions(
                 lines.append([table.posts.ids[row], result.fold.repeat, number, *chain.from_iterable(parts)])
     header = ["id", "repeat", "fold", *(f"{name}: {label}" for name in STORED.values() for label in table.classes)]
     write_atomic(folder / FILE, to_csv(header, lines).encode())
-
-
-def read_opinions(folder: Path, classes: int) -> dict[tuple[str, str], Probabilities]:
-    """Probabilities (3, K) from the image, the text and neither by id and repeat; NaN where the post lacks it.
-
-    Empty where the run stores none. Raises ValueError for a damaged file.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return {}
-    with (
-        malformed(file, "the predictions from single modalities", "train again"),
-        file.open(encoding="utf-8-sig", newline="") as opened,
-    ):
-        _, *lines = csv.reader(opened)
-        numbers = np.array([[cell or "nan" for cell in line[KEYS:]] for line in lines], np.float64)
-        names = [(read_cell(line[0]), line[1]) for line in lines]
-        return dict(zip(names, numbers.reshape(len(lines), len(STORED), classes), strict=True))

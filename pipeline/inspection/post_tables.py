@@ -10,7 +10,6 @@ import numpy as np
 from ...features.csv_text import class_columns, to_csv
 from ...features.spec import MODALITIES, BadItem
 from ...features.store.durable import make_folder, write_atomic
-from ..runs.runs import rounded
 from .inspected_run import InspectedRun
 from .posts import TestPosts
 
@@ -77,8 +76,8 @@ def post_lines(run: InspectedRun) -> Iterator[list[object]]:
             alone = posts.alone[row, :2]
             line += ["" if np.isnan(one).any() else posts.classes[int(one.argmax())] for one in alone]
             line.append("" if np.isnan(alone).any() else round(float(posts.divergence[row]), 6))
-            line += rounded(np.concatenate([one[row] for one in shapley]))
-        yield [*line, *rounded(posts.probabilities[row]), *_contents(run, name)]
+            line += np.concatenate([one[row] for one in shapley]).round(6).tolist()
+        yield [*line, *posts.probabilities[row].round(6).tolist(), *_contents(run, name)]
 
 
 def _contents(run: InspectedRun, name: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ablation.results import shapley_pair
+from ..metrics.shapley import shapley_pair
 from .label_errors import label_errors
 
 SMALLEST = 1e-6  # probability that the files of a run tell from 0

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from msa.pipeline.ablation.results import Scoring, ablation_row, change, shapley_pair, shapley_values
+from msa.pipeline.ablation.results import Scoring, ablation_row, change, shapley_values
 from msa.pipeline.data.cached_features import CachedFeatures
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.scores import score
+from msa.pipeline.metrics.shapley import shapley_pair
 from msa.pipeline.metrics.statistics import Interval, bootstrap, corrected_t, mcnemar
 
 N = 120

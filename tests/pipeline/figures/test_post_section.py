@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from browser import open_browser, open_window
 from PIL import Image
 from shown_posts import COUNT, shown_posts, trained
 
@@ -153,3 +154,17 @@ def test_chinese_several_runs_and_the_tables_of_figures(
     assert text.count("\n") >= COUNT + 1
     other = Path(shutil.copytree(run, tmp_path / "other"))
     assert '<ol class="posts">' not in write_report([run, other], out=tmp_path / "two.html").path.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_a_browser_shows_every_picture_and_runs_nothing(run: Path, page: str, width: int, dark: bool) -> None:
+    assert page.count("<img") > SHOWN
+    with (
+        open_browser() as browser,
+        open_window(browser, (run / "report.html").as_uri(), width=width, dark=dark) as window,
+    ):
+        sizes = window.page.evaluate("[...document.querySelectorAll('.posts img')].map(one => one.naturalWidth)")
+        assert len(sizes) == page.count('<img src="data:')
+        assert set(sizes) == {thumbnail.SIDE}
+        window.assert_sound()

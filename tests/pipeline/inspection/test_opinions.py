@@ -11,7 +11,8 @@ import pytest
 from cached_posts import HEAD, QUICK, N, cached_posts, stage
 
 from msa.features.posts.samples import Corpus
-from msa.pipeline.inspection.opinions import FILE, modality_opinions, read_opinions
+from msa.pipeline.inspection.opinions import modality_opinions
+from msa.pipeline.inspection.stored_opinions import FILE, read_opinions
 from msa.pipeline.predict import predict_corpus
 from msa.pipeline.runs.run_predictions import load_run_features
 from msa.pipeline.runs.runs import load_run
