@@ -14,7 +14,8 @@ import numpy as np
 
 from ...features.encoders.word_pieces import Splitter
 from ..data.cached_features import CachedFeatures
-from ..inspection.opinions import Present, modality_opinions
+from ..inspection.opinions import modality_opinions
+from ..inspection.stored_opinions import Present
 from ..metrics.probabilities import mean_probabilities
 from ..runs.run_predictions import run_logits
 from ..runs.runs import Run
