@@ -68,7 +68,8 @@ def test_the_page_tells_how_the_run_was_made_and_shows_its_parts_in_order() -> N
         assert re.search(fact, found.texts, re.IGNORECASE), fact
     assert "msa train-head posts" in found.texts
     parts = re.findall(r"<h2>(.*?)</h2>", html)
-    assert parts == ["Head and baselines", "Training", "Classes", "Probabilities", "Optimization", "Cost", "Settings"]
+    wanted = ["Head and baselines", "Training", "Classes", "Probabilities", "Posts", "Optimization", "Cost", "Settings"]
+    assert parts == wanted
     twice = page(run, replace(stored_run("two"), made=MADE | {"version": "9.8", "command": "msa train-head others"}))
     assert re.search(r"version\s*msa 9\.9, 9\.8", Tags(twice).texts)
     assert re.search(r"msa train-head posts\s*msa train-head others", re.sub("<[^>]*>", " ", twice))

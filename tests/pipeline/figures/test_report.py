@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -46,7 +47,17 @@ def test_a_run_is_read_back_as_it_was_evaluated(posts: Corpus, trained: TrainedH
     np.add.at(counts, (run.predictions.truth, run.predictions.predicted), 1)
     assert counts.tolist() == run.evaluation.confusion
     assert (run.predictions.probabilities.argmax(1) == run.predictions.predicted).mean() > 0.98
-    assert (trained.run / "report.html").read_text("utf-8").count("<svg ") == 11
+    charts = [
+        "Main metrics",
+        "loss over epochs",
+        "accuracy over epochs",
+        "Confusion matrix",
+        "Scores by class",
+        "ROC curves",
+    ]
+    charts += ["Precision-recall curves", "Calibration", "Loss over batches", "learning rate over epochs"]
+    drawn = re.findall(r'<svg role="img" aria-label="([^"]*)"', (trained.run / "report.html").read_text("utf-8"))
+    assert [name for name in drawn if name in charts] == charts
 
 
 def test_the_command_writes_page_and_figures_of_several_runs(
