@@ -145,7 +145,7 @@ def _add_post_routes(app: FastAPI, service: Service, known: KnownPosts) -> None:
             image, text = await service.in_thread(known.content, _known(known, row))
         except BadItem as error:
             raise HTTPException(422, str(error)) from error
-        answer = await service.explain(GivenPost(None, image, text), known.seen[row])
+        answer = await service.explain(GivenPost(None, image, text), row)
         return json_answer(answer, answer.pop("status", 200))
 
 

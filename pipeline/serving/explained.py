@@ -24,12 +24,13 @@ def to_answer(found: Predictions, post: PreparedPost) -> dict[str, Any]:
 
 
 def explain_post(
-    model: WarmModel, known: KnownPosts | None, post: PreparedPost, seen: Seen = Seen((), False)
+    model: WarmModel, known: KnownPosts | None, post: PreparedPost, row: int | None = None
 ) -> dict[str, Any]:
-    """The prediction of one post, and what is shown beside it; by the heads that never saw it, if there are any.
+    """The prediction of one post, and what is shown beside it. Raises ValueError where there is none.
 
-    `seen` is what the run knows of the post. Raises ValueError where there is no prediction.
+    A known post, given by its row too, is predicted by the heads that never saw it, if there are any.
     """
+    seen = known.seen[row] if known and row is not None else Seen((), False)
     table, refused = model.features([post])
     if refused:
         raise ValueError(refused[0])
@@ -49,7 +50,7 @@ def explain_post(
         "trained": seen.trained and not seen.tested,
         "opinions": _opinions(explanation) if len(present) > 1 else [],
         "attention": _attention(explanation),
-        "nearest": known.nearest(table) if known else [],
+        "nearest": known.nearest(table, without=row) if known else [],
     }
 
 

@@ -101,14 +101,18 @@ class KnownPosts:
             "probabilities": None if found is None else dict(zip(self.classes, rounded(found), strict=True)),
         }
 
-    def nearest(self, table: CachedFeatures) -> list[dict[str, Any]]:
-        """The training posts nearest to the first post of a table: by cosine, the mean over the modalities it has."""
+    def nearest(self, table: CachedFeatures, *, without: int | None = None) -> list[dict[str, Any]]:
+        """The training posts nearest to the first post of a table: by cosine, the mean over the modalities it has.
+
+        The row `without` is the post itself.
+        """
         sides = {m: side for m, side in table.sides.items() if m in self.vectors and side.present[0]}
         if not sides or not len(self.trained):
             return []
         found = [self.vectors[m] @ _unit(side.pooled[:1])[0] for m, side in sides.items()]
         similarity = np.mean(found, axis=0)
-        best = np.argsort(-similarity, kind="stable")[:NEAREST]
+        order = np.argsort(-similarity, kind="stable")
+        best = order[self.trained[order] != without][:NEAREST]
         return [
             self.describe(int(self.trained[at]), excerpt=True) | {"similarity": round(float(similarity[at]), 4)}
             for at in best

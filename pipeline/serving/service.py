@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ...features.encoders.runtime import available_cores
-from ..explanation.originals import Seen
 from ..predict import Predictions
 from .batching import Batcher
 from .explained import explain_post, to_answer
@@ -47,8 +46,8 @@ class Service:
             async with asyncio.timeout(SECONDS):
                 return await asyncio.gather(*map(self._predict, posts))
 
-    async def explain(self, post: GivenPost, seen: Seen = Seen((), False)) -> dict[str, Any]:
-        """The answer to one post with what it rests on; `seen` is what the run knows of it. Raises as `predict`."""
+    async def explain(self, post: GivenPost, row: int | None = None) -> dict[str, Any]:
+        """The answer to one post, a known one by its row, with what it rests on. Raises as `predict`."""
         if post.fault:
             return {"status": post.fault[0], "error": post.fault[1]}
         with self.batcher.admit(1):
@@ -56,7 +55,7 @@ class Service:
                 try:
                     prepared = await self.in_thread(self.model.prepare, post.image, post.text)
                     return await self.in_thread(
-                        explain_post, self.model, self.known, prepared, seen, threads=self.explaining
+                        explain_post, self.model, self.known, prepared, row, threads=self.explaining
                     )
                 except ValueError as error:
                     return {"status": 422, "error": str(error)}

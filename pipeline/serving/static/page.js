@@ -1,6 +1,6 @@
 // The page: what both views share, and the view that tries a post.
 import { attentionParts } from "./attention.js"
-import { openPost, postCard, startPosts } from "./posts.js"
+import { given, openPost, postCard, startPosts } from "./posts.js"
 
 const config = JSON.parse(document.body.dataset.config)
 
@@ -91,15 +91,15 @@ const more = document.getElementById("more")
 const hint = result.firstElementChild
 let latest = 0 // of several requests, the last one's answer is shown
 
-// Ask for an explanation and show it; `picture` is the address of the post's picture, if any.
-export async function explain(path, options, picture) {
+// Ask for an explanation and show it; `picture` is the address of the post's picture, if any; `post` one of the data set.
+export async function explain(path, options, picture, post = null) {
   const number = ++latest
   result.setAttribute("aria-busy", "true")
   result.classList.add("working")
   if (result.contains(hint)) hint.lastElementChild.textContent = say("Working…")
   try {
     const found = await ask(path, options)
-    if (number === latest) show(found, picture)
+    if (number === latest) show(found, picture, post)
   } catch (error) {
     if (number === latest) {
       result.replaceChildren(errorBox(error))
@@ -113,12 +113,13 @@ export async function explain(path, options, picture) {
   }
 }
 
-function show(found, picture) {
+function show(found, picture, post) {
   const kind = found.calibrated ? "calibrated probability" : "probability, not calibrated"
   const notes = (found.unused ?? []).map((name) => make("p", { class: "note" }, `${say(name)}: ${say("not used, as the run does not read it")}`))
   if (found.held_out) notes.push(make("p", { class: "note" }, say("A post of the data set, predicted by the heads that never saw it.")))
   if (found.trained) notes.push(make("p", { class: "note" }, say("The run's heads were trained on this post: the prediction says nothing about new posts.")))
   result.replaceChildren(
+    ...(post ? [given(post)] : []),
     make("h2", { class: "soft" }, say("Prediction")),
     make("p", { class: "verdict", id: "verdict" }, make("bdi", {}, found.label)),
     bars(found.probabilities),

@@ -33,6 +33,12 @@ export function postCard(post, open, extra = "") {
   return make("button", { type: "button", class: "post", onclick: open }, thumbnail(post), make("span", { class: "body" }, text, extra ? make("span", { class: "soft" }, extra) : null, chips(post)))
 }
 
+// The post of the data set that is explained.
+export function given(post) {
+  const text = make("span", { class: "excerpt", dir: "auto" }, post.text ?? say("no text"))
+  return make("div", { class: "given" }, thumbnail(post), make("div", {}, make("h3", {}, make("bdi", {}, post.id)), text, chips(post)))
+}
+
 const detail = document.getElementById("detail")
 
 export async function openPost(row) {
@@ -54,7 +60,7 @@ export async function openPost(row) {
       location.hash = "#try"
       showView("try")
       scrollTo(0, 0)
-      explain(`/posts/${row}/explanation`, {}, post.image ? `/posts/${row}/image?large=true` : null)
+      explain(`/posts/${row}/explanation`, {}, post.image ? `/posts/${row}/image?large=true` : null, post)
     }
     detail.replaceChildren(
       head,

@@ -192,11 +192,12 @@ def test_a_post_of_the_data_set_is_explained_by_the_heads_that_never_saw_it(
     found = client.get("/posts/4/explanation").json()
     assert (found["held_out"], found["trained"]) == (True, False)
     np.testing.assert_allclose(probabilities(found), service.known.scored[4], atol=1e-5)
-    assert found["nearest"][0] | {"id": "p4", "similarity": 1.0} == found["nearest"][0]
+    assert "p4" not in {one["id"] for one in found["nearest"]}
     post = served.corpus.samples[4]
     assert post.image is not None
     new = client.post("/explain", files={"image": post.image.read_bytes()}, data={"text": str(post.text)}).json()
     assert (new["held_out"], new["trained"]) == (False, False)
+    assert new["nearest"][0] | {"id": "p4", "similarity": 1.0} == new["nearest"][0]
     assert np.abs(probabilities(new) - probabilities(found)).max() > 1e-4  # by all heads
     assert client.get("/posts/1/explanation").json()["held_out"] is False  # unlabelled: in no fold
 
