@@ -159,7 +159,7 @@ def test_a_run_is_found_by_its_name_and_posts_can_be_limited(home: Path, capsys:
     assert as_json(home, capsys, "evaluate", "small", "--runs", "few", *first)["reproduced"] == 1.0
     found = as_json(home, capsys, "predict", "small", "--runs", "few", "--rows", "all", "--name", "again", *first)
     assert len(found["predictions"]) == 60
-    assert found["files"][0] == str(Path("few/small/again/predictions.csv"))
+    assert found["files"][0] == str(Path("few/small/again") / home.name / "predictions.csv")
     named = ["--runs", "few", "--name", "mine", "--fusion", "concat", *QUICK, *first]
     assert Path(as_json(home, capsys, "ablate", *named)["path"]).name == "mine"
     assert Path(as_json(home, capsys, "learning-curve", "--shares", "1", *named)["path"]).name == "mine-2"
