@@ -11,7 +11,7 @@ from typer import Option
 from ...features.extraction.settings import ExtractSettings
 from .console import note
 from .declare import HEADS, command
-from .options import POSTS, Offline, ReadingOptions, Run, RunCache, Runs, named_run
+from .options import POSTS, Offline, ReadingOptions, Run, RunCache, Runs, named_run, read_posts_of
 
 app = typer.Typer()
 
@@ -21,7 +21,7 @@ def serve(
     run: Run,
     reading: ReadingOptions,
     compute: ExtractSettings,
-    posts: Annotated[Path | None, Option(help=POSTS)] = None,
+    posts: Annotated[Path | None, Option(help=f"{POSTS} If left out, those of the run.")] = None,
     host: Annotated[
         str, Option(help="Address to listen at; others than this machine's own need --token.")
     ] = "127.0.0.1",
@@ -33,15 +33,18 @@ def serve(
 ) -> None:
     """Serve a run by REST, with a page to try it.
 
-    Encoders and heads are loaded once. With --posts, the page has these to browse, and shows those nearest to a new
-    one. Ctrl-C ends it.
+    Encoders and heads are loaded once. The page has the posts to browse, and shows those nearest to a new one. Ctrl-C
+    ends it.
     """
+    from ..runs.folders import find_run
+    from ..runs.stored_run import read_run
     from ..serving import server
 
     server.check_access(host, token)
+    folder = find_run(named_run(run, runs))
     server.serve(
-        named_run(run, runs),
-        None if posts is None else reading.read_from(posts),
+        folder,
+        reading.read_from(posts) if posts else read_posts_of(read_run(folder), None),
         host=host,
         port=port,
         token=token,

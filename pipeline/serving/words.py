@@ -41,7 +41,6 @@ CHINESE = {
     "Where the heads looked: brighter patches and stronger words had more weight. Weights are no proof of a cause.": (
         "融合头关注的位置：越亮的区块、颜色越深的词权重越大。权重并不能证明因果。"
     ),
-    "Weights": "权重",
     "How much each modality counted in the decision. Weights are no proof of a cause.": (
         "各模态在决策中所占的比重。权重并不能证明因果。"
     ),

@@ -114,7 +114,8 @@ export function attentionParts(found, picture) {
   if (parts.length) parts.unshift(...choices([...pictures, ...found.texts], chosen, show))
   show()
   const shares = Object.entries(found.modality_weights).map(([side, share]) => [say(side), share])
-  if (shares.length) parts.push(make("h3", { class: "shares" }, say("Weights of the modalities")), bars(Object.fromEntries(shares)))
+  if (shares.length && parts.length) parts.push(make("h3", { class: "shares" }, say("Weights of the modalities")))
+  if (shares.length) parts.push(bars(Object.fromEntries(shares)))
   parts.push(...found.notes.map((note) => make("p", { class: "soft", lang: "en" }, make("bdi", {}, note))))
   return parts
 }

@@ -78,7 +78,7 @@ function opinions(found) {
 function attention(found, picture) {
   const read = found.images.length + found.texts.length
   const text = read ? "Where the heads looked: brighter patches and stronger words had more weight. Weights are no proof of a cause." : "How much each modality counted in the decision. Weights are no proof of a cause."
-  return part(read ? "Attention" : "Weights", text, ...attentionParts(found, picture))
+  return part(read ? "Attention" : "Weights of the modalities", text, ...attentionParts(found, picture))
 }
 
 function nearest(found) {

@@ -276,6 +276,12 @@ def test_the_page_names_the_run_and_its_accuracy_on_test_rows(service: Service, 
     assert "<h1>attention</h1>" in page
 
 
+def test_without_posts_the_page_says_how_to_give_them(served: Served) -> None:
+    alone = TestClient(create_app(Service("alone", served.model()), version="1"), "http://127.0.0.1")
+    assert "start with msa serve RUN --posts POSTS" in alone.get("/").text
+    assert alone.get("/posts").status_code == 404
+
+
 def test_a_failure_of_the_server_itself_is_json_too(client: TestClient, service: Service, monkeypatch: Any) -> None:
     def broken(*given: Any) -> None:
         raise RuntimeError("a planted failure")

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from msa.cli import run_command
-from msa.pipeline.serving.server import check_access, open_socket
+from msa.pipeline.serving.server import check_access, open_socket, serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
@@ -37,15 +37,14 @@ def test_what_is_not_safe_is_told_before_the_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
-    serve = ["serve", str(tmp_path)]
     with open_socket("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        assert run_command([*serve, "--port", str(port)]) == 2
-    assert f"cannot listen at 127.0.0.1, port {port} (" in capsys.readouterr().err
-    assert run_command([*serve, "--host", "0.0.0.0"]) == 2
+        with pytest.raises(ValueError, match=rf"cannot listen at 127.0.0.1, port {port} \("):
+            serve(tmp_path, None, port=port)
+    with pytest.raises(ValueError, match=r"config\.json: not a run's configuration"):
+        serve(tmp_path, None, port=0)
+    assert run_command(["serve", str(tmp_path), "--host", "0.0.0.0"]) == 2
     assert "add --token" in capsys.readouterr().err
-    assert run_command([*serve, "--port", "0"]) == 2
-    assert "config.json: not a run's configuration" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -58,7 +57,7 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path) -> Non
     msa = [sys.executable, "-m", "msa.cli"]
     subprocess.run([*msa, "extract", *only], **own)  # type: ignore[call-overload]
     subprocess.run([*msa, "train-head", *only, "--fusion", "text", "--epochs", "2"], **own)  # type: ignore[call-overload]
-    command = [*msa, "serve", "runs", "--posts", "posts.csv", "--port", "0", "--token", "a" * 12]
+    command = [*msa, "serve", "runs", "--port", "0", "--token", "a" * 12]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=tmp_path, **pipes, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     try:
@@ -68,6 +67,8 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path) -> Non
         request = urllib.request.Request(f"{url}predict", b'{"text": "a good day"}', headers)
         with urllib.request.urlopen(request) as answer:
             predicted = json.loads(answer.read())
+        with urllib.request.urlopen(urllib.request.Request(f"{url}posts", headers=headers)) as answer:
+            browsed = json.loads(answer.read())
         idle = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2].strip("/"))))  # holds nothing up
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
@@ -75,4 +76,5 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path) -> Non
     finally:
         process.kill()
     assert predicted["label"] == "b"
+    assert browsed["total"] == 40  # the posts of the run, found where they were
     assert (process.returncode, out, error.splitlines()[-1]) == (0, "", "msa: stopped")
