@@ -111,7 +111,8 @@ def test_other_errors_name_what_happened_and_where(
 
 
 WAITING = """
-import sys, tempfile, time
+import signal, sys, tempfile, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from msa.features.posts import check
 from msa.cli import main
 def wait(*_):

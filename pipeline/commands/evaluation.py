@@ -16,7 +16,19 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .console import note, say, show, to_json
 from .declare import HEADS, command
-from .options import Device, InputPosts, Json, Offline, Run, RunCache, Runs, named_run, read_posts_of
+from .options import (
+    Device,
+    InputPosts,
+    Json,
+    Language,
+    Offline,
+    Run,
+    RunCache,
+    RunPosts,
+    Runs,
+    named_run,
+    read_posts_of,
+)
 
 app = typer.Typer()
 
@@ -148,10 +160,8 @@ def report(
     pivot: Annotated[
         str, Option(help="Two settings A,B whose pairs are compared; if empty, those that matter most.")
     ] = "",
-    language: Annotated[Literal["auto", "en", "zh"], Option(help="Language; auto: by locale.")] = "auto",
-    posts: Annotated[
-        Path | None, Option(help="Posts of a single run, for texts and pictures; where they were, if left out.")
-    ] = None,
+    language: Language = "auto",
+    posts: RunPosts = None,
     explore: Annotated[
         Path | None, Option(help="Parquet file of the posts of a single run with vectors, for embedding-atlas.")
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -12,7 +12,7 @@ from typer import Option
 from ...features.extraction.settings import ExtractSettings
 from .console import show
 from .declare import HEADS, command
-from .options import POSTS, Json, Offline, ReadingOptions, Run, RunCache, Runs, named_run, read_posts_of
+from .options import Json, Language, Offline, ReadingOptions, Run, RunCache, RunPosts, Runs, named_run, read_posts_of
 
 app = typer.Typer()
 
@@ -28,19 +28,19 @@ def explain(
     reading: ReadingOptions,
     compute: ExtractSettings,
     id: Annotated[str, Option("--id", help="Id of a post.")] = "",
-    posts: Annotated[Path | None, Option(help=f"{POSTS} If left out, those of the run.")] = None,
+    posts: RunPosts = None,
     image: Annotated[Path | None, Option(help="A new post: its image file.")] = None,
     text: Annotated[str | None, Option(help="A new post: its text.")] = None,
     out: Annotated[
         Path | None, Option(help="Page to write, FILE.html; or folder, also for figures as PNG, SVG, PDF and CSV.")
     ] = None,
-    language: Annotated[Literal["auto", "en", "zh"], Option(help="Language of the page; auto: by locale.")] = "auto",
+    language: Language = "auto",
     runs: Runs = Path("runs"),
     cache: RunCache = None,
     local_files_only: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Explain a prediction: its words and patches with most attention, and what each modality says.
+    """Explain a prediction by attention and by each modality.
 
     The post is one of a data set, by --id, or a new one. A test post of the run is explained by the heads that never
     saw it.

@@ -28,6 +28,8 @@ Cache = Annotated[Path, Option(help=CACHE)]
 RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own, or ./cache, if left out.")]
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[str, Option(help=DEVICE)]
+RunPosts = Annotated[Path | None, Option(help=f"{POSTS} Where the run's own are now, if left out.")]
+Language = Annotated[Literal["auto", "en", "zh"], Option(help="Language of the page; auto: by locale.")]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 RecipeName = Annotated[

@@ -11,7 +11,7 @@ from typer import Option
 from ...features.extraction.settings import ExtractSettings
 from .console import note
 from .declare import HEADS, command
-from .options import POSTS, Offline, ReadingOptions, Run, RunCache, Runs, named_run, read_posts_of
+from .options import Offline, ReadingOptions, Run, RunCache, RunPosts, Runs, named_run, read_posts_of
 
 app = typer.Typer()
 
@@ -21,7 +21,7 @@ def serve(
     run: Run,
     reading: ReadingOptions,
     compute: ExtractSettings,
-    posts: Annotated[Path | None, Option(help=f"{POSTS} If left out, those of the run.")] = None,
+    posts: RunPosts = None,
     host: Annotated[
         str, Option(help="Address to listen at; others than this machine's own need --token.")
     ] = "127.0.0.1",

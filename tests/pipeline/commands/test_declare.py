@@ -68,7 +68,7 @@ def test_what_writes_runs_takes_the_same_names() -> None:
         assert {"run", "data", "--runs", "--cache", "--limit", "--device"} <= flags(name), name
         assert [parameter.name for parameter in COMMANDS[name].params[:2]] == ["run", "data"]
     reading = [name for name, command in COMMANDS.items() if any(p.name == "layout" for p in command.params)]
-    assert {name for name in reading if "--limit" not in flags(name)} == {"cache import", "cache gc"}
+    assert {name for name in reading if "--limit" not in flags(name)} == {"cache import", "cache gc", "explain"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
