@@ -189,5 +189,5 @@ def test_what_has_no_text_inside_is_refused(monkeypatch: pytest.MonkeyPatch, pos
         run(bare, tmp_path / "cache", "lexicon@ocr")
     find = __import__("importlib.util").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "rapidocr" else find(name))
-    with pytest.raises(ValueError, match=r"'lexicon@ocr' needs rapidocr, which is missing: `pip install .*\[ocr\]"):
+    with pytest.raises(ValueError, match=r"'lexicon@ocr' needs rapidocr, which is missing: `pip install"):
         open_encoder("lexicon@ocr", "text")

@@ -160,5 +160,5 @@ def test_what_a_model_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match="sentence-transformers cannot load 'empty'"):
         open_encoder(f"st:{tmp_path / 'empty'}", "text")
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
-    with pytest.raises(ValueError, match=r"needs sentence_transformers, which is missing: `pip install .*\[st\]"):
+    with pytest.raises(ValueError, match=r"needs sentence_transformers, which is missing: `pip install"):
         open_encoder(name, "text")
