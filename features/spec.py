@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
@@ -54,7 +55,7 @@ class EncoderSpec:
             if name in CHOICES and value not in CHOICES[name]:
                 raise ValueError(f"{name} of an encoder must be one of {', '.join(CHOICES[name])}; got {value!r}")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """12 hex digits of the canonical JSON of all fields."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=6).hexdigest()

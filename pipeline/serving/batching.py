@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LARGEST_BATCH = 32
-WAIT = 0.003  # seconds that a batch waits for posts that are being decoded
+WAIT = 0.02  # seconds at most that a batch waits for posts that are being decoded
 CAPACITY = 256  # posts in all requests that are not answered yet
 BATCHES = 2  # computed at once: one encodes while the heads of the other run
 
@@ -39,6 +39,7 @@ class Batcher(Generic[Item, Result]):
         """`seen` is told the size of each batch."""
         self.compute, self.largest, self.wait, self.capacity, self.seen = compute, largest, wait, capacity, seen
         self.admitted = 0
+        self.arriving = 0  # of those that are admitted: not in the queue yet
         self.queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
         self.collecting = asyncio.Lock()
         self.threads = ThreadPoolExecutor(BATCHES, "batch")
@@ -64,6 +65,15 @@ class Batcher(Generic[Item, Result]):
         finally:
             self.admitted -= items
 
+    @contextmanager
+    def prepare(self) -> Iterator[None]:
+        """Around what is done to an item before it is submitted: a batch waits for it, a little."""
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
     async def submit(self, item: Item) -> Result:
         """The result of one item, for which there must be room (`admit`)."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -80,11 +90,12 @@ class Batcher(Generic[Item, Result]):
                 await self._compute([item for item, _ in waiting], [future for _, future in waiting])
 
     async def _collect(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """What is in the queue, and what is on its way there: a larger batch takes less time per post."""
         batch = [await self.queue.get()]
-        if self.admitted > 1 and self.queue.qsize() + 1 < self.largest:
-            await asyncio.sleep(self.wait)
-        while len(batch) < self.largest and not self.queue.empty():
-            batch.append(self.queue.get_nowait())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.wait):
+                while len(batch) < self.largest and (self.arriving or not self.queue.empty()):
+                    batch.append(await self.queue.get())
         return batch
 
     async def _compute(self, items: Sequence[Item], futures: Sequence[asyncio.Future[Result]]) -> None:

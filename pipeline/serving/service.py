@@ -71,7 +71,8 @@ class Service:
         if post.fault:
             return named | {"status": post.fault[0], "error": post.fault[1]}
         try:
-            prepared = await self.in_thread(self.model.prepare, post.image, post.text)
+            with self.batcher.prepare():
+                prepared = await self.in_thread(self.model.prepare, post.image, post.text)
             found = await self.batcher.submit(prepared)
         except ValueError as error:
             return named | {"status": 422, "error": str(error)}

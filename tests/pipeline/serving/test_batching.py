@@ -46,6 +46,29 @@ def test_a_lone_item_waits_for_no_other() -> None:
     assert submit_all(batcher, [7]) == [7]
 
 
+def test_a_batch_waits_for_items_that_are_being_prepared() -> None:
+    sizes: list[int] = []
+    batcher: Batcher[int, int] = Batcher(lambda items: list(items), wait=3600, seen=sizes.append)
+
+    async def body() -> list[int]:
+        ready = asyncio.Event()
+
+        async def one(item: int) -> int:
+            with batcher.prepare():
+                await (ready.wait() if item else asyncio.sleep(0))
+            return await batcher.submit(item)
+
+        with batcher.admit(2):
+            tasks = [asyncio.create_task(one(item)) for item in range(2)]
+            await asyncio.sleep(0.05)
+            assert sizes == []
+            ready.set()
+            return list(await asyncio.gather(*tasks))
+
+    assert use(batcher, body) == [0, 1]
+    assert sizes == [2]
+
+
 def test_the_errors_of_one_and_of_all() -> None:
     def compute(items: Sequence[int]) -> list[int | Exception]:
         if 9 in items or 8 in items:
