@@ -46,7 +46,7 @@ class MLflowLogger:
             self.run = self.client.create_run(self.experiment, run_name=name).info.run_id
         except MlflowException as error:
             raise ValueError(f"--log mlflow: {uri}: {str(error).splitlines()[0]}; set MLFLOW_TRACKING_URI") from error
-        notify(f"MLflow: {self.where}")
+        notify(f"MLflow: `{self.where}` (the page comes with `pip install mlflow`)")
 
     @property
     def where(self) -> str:
