@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import signal
 import sys
@@ -110,7 +111,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, terminate)
     if "--debug" not in sys.argv:
         threading.excepthook = report_thread
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    gc.freeze()  # else all objects of torch and others are searched for garbage before the end, for a second
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
