@@ -55,6 +55,16 @@ def record(head: nn.Module) -> Iterator[Recording]:
         _active.reset(token)
 
 
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Record nothing inside the block."""
+    token = _active.set(None)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
 def note_layer(layer: nn.Module, sides: Sides | None, weights: Tensor) -> None:
     """Record the weights (B, h, Q, 1 + S) of an attention layer, the sink first; without `sides`, nothing."""
     recording = _active.get()

@@ -20,6 +20,7 @@ from .config.head_config import HeadConfig
 from .config.search_config import Search
 from .config.train_config import TrainConfig
 from .figures.report import write_report
+from .inspection.opinions import write_ensemble_opinions
 from .sweeps import sweep as sweeps
 from .sweeps.leaderboard import SweepResult
 from .sweeps.space import read_fusions, read_space
@@ -97,7 +98,8 @@ def sweep(
 
     `space` has a range `"1e-4..3e-3"` or a list of values by setting; `by` is the metric that ranks the trials;
     `settings` are as for `train_head`, and those of the search: `trials`, `inner`, `outer`, `sampler`, `halving`,
-    `batch`, `study`. The same call goes on with a sweep that was interrupted. Raises ValueError as `train_head`.
+    `batch`, `study`; `ensemble="greedy"` joins trials into one model, a run at `found.ensemble.path`. The same call
+    goes on with a sweep that was interrupted. Raises ValueError as `train_head`.
 
     >>> found = msa.sweep("posts", {"lr": "1e-3..1e-2", "hidden": [16, 32]}, "concat", trials=4, inner=2, epochs=3)
     >>> found.best.head, found.best.inner, found.outer
@@ -109,7 +111,10 @@ def sweep(
     varied = read_space(texts, fusion=",".join(heads) if len(heads) > 1 else "", file=None)
     found = _split(settings, fusion=heads[0])
     corpus = found.corpus(posts)
-    return sweeps.sweep(corpus, found.data, varied, found.head, found.training, search, runs=Path(runs), name=name)
+    swept = sweeps.sweep(corpus, found.data, varied, found.head, found.training, search, runs=Path(runs), name=name)
+    if swept.ensemble:
+        write_ensemble_opinions(swept.ensemble)
+    return swept
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,22 @@ def test_a_sweeps_winner_is_trained_again_and_flags_win(home: Path, capsys: pyte
     )
 
 
+def test_a_sweep_joins_its_trials_or_trains_ensembles(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--fusion", "concat,gated", "--set", "hidden=4", "--folds", "2", "--epochs", "2", "--halving", "0")
+    joined = as_json(home, capsys, "sweep", *few, "--ensemble", "greedy", "--name", "joined")["ensemble"]
+    assert sum(one["weight"] for one in joined["members"][0]) == pytest.approx(1)
+    predicted = as_json(home, capsys, "predict", joined["run"], "--text", "what a day")["predictions"]
+    assert sum(predicted[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert {"report.html", "opinions.csv"} <= {file.name for file in (home / joined["run"]).iterdir()}
+    refusal = refused(home, capsys, "train-head", "--from", joined["run"])
+    assert "is the ensemble of a sweep" in refusal
+    several = as_json(home, capsys, "sweep", *few, "--ensemble", "2", "--name", "several")
+    assert several["best"]["config"]["head"]["ensemble_size"] == 2
+    assert "wants a number of heads, as 5, or greedy; got 'five'" in refused(
+        home, capsys, "sweep", "--ensemble", "five"
+    )
+
+
 def test_what_a_sweep_prints_can_be_pasted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--limit", "70", "--trials", "2", "--folds", "2", "--epochs", "2", "--runs", "my #1 runs"]
     capsys.readouterr()

@@ -23,7 +23,7 @@ app = typer.Typer()
 EXAMPLE = "msa sweep posts --fusion gated,concat --set lr=1e-4..3e-3 --set hidden=64,128 --trials 64"
 
 
-@command(app, panel=HEADS, example=EXAMPLE, without=("folds", "repeats"))
+@command(app, panel=HEADS, example=EXAMPLE, without=("folds", "repeats", "ensemble_size"))
 def sweep(
     posts: InputPosts,
     data_config: DataConfig,
@@ -38,6 +38,9 @@ def sweep(
     setting: Annotated[
         list[str], Option("--set", help="Vary a setting: NAME=LOW..HIGH or NAME=A,B,…; repeatable.")
     ] = [],  # noqa: B006 (typer copies it)
+    ensemble: Annotated[
+        str, Option(help="Heads per trial, averaged as one model; greedy: join complete trials into one model, too.")
+    ] = "1",
     space: Annotated[Path | None, Option(help='TOML file of the same: NAME = "LOW..HIGH" or a list.')] = None,
     runs: Runs = Path("runs"),
     name: Annotated[str, Option(help="Name of the run folder.")] = "sweep",
@@ -48,6 +51,8 @@ def sweep(
     The best is scored on posts that took no part in the choice. Encoders to choose from are given as --image a,b.
     """
     from ..figures.report import write_report
+    from ..figures.section import Shown
+    from ..inspection.opinions import write_ensemble_opinions
     from ..sweeps import sweep
     from ..sweeps.space import read_fusions, read_space
 
@@ -59,19 +64,24 @@ def sweep(
         text=_choices(data_config.text),
         file=space,
     )
+    head = replace(head, fusion=fusions[0], ensemble_size=_size(ensemble))
     with tracking.start(runs, name):
         found = sweep.sweep(
-            posts.read(),
+            corpus := posts.read(),
             data_config,
             varied,
-            replace(head, fusion=fusions[0]),
+            head,
             training,
-            search,
+            replace(search, ensemble="greedy" if ensemble == "greedy" else "none"),
             runs=runs,
             name=name,
             ray=cluster.address,
         )
         page = write_report([found.path])
+        if found.ensemble:
+            write_ensemble_opinions(found.ensemble)
+            write_report([found.ensemble.path], shown=Shown(corpus=corpus))
+            log(Folder(found.ensemble.path))
         log(Folder(found.path))
     show(replace(found, posts=command_line(posts)), as_json, page.to_text())
 
@@ -79,3 +89,12 @@ def sweep(
 def _choices(names: Sequence[str]) -> Sequence[str]:
     """The encoders of one modality if they are given to choose from, `a,b`; none if they are joined."""
     return names if any("," in name for name in names) else ()
+
+
+def _size(ensemble: str) -> int:
+    """The heads per trial. Raises ValueError for what is neither their number nor `greedy`."""
+    if ensemble == "greedy":
+        return 1
+    if not (ensemble.isascii() and ensemble.isdigit()):
+        raise ValueError(f"--ensemble wants a number of heads, as 5, or greedy; got {ensemble!r}")
+    return int(ensemble)

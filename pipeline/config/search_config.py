@@ -8,6 +8,7 @@ from typing import Literal
 from ...features.setting import check, setting
 from .train_config import metrics
 
+Ensemble = Literal["none", "greedy"]
 Sampler = Literal["auto", "grid", "random", "tpe"]
 MOST_TRIALS = 100_000
 
@@ -15,6 +16,8 @@ MOST_TRIALS = 100_000
 @dataclass(frozen=True)
 class Search:
     """How settings are searched; at least three trials go on from each rung.
+
+    `ensemble` "greedy" joins complete trials into one model (Caruana et al., 2004).
 
     Raises ValueError naming the first field that is out of range.
     """
@@ -28,6 +31,7 @@ class Search:
         "accuracy", "Metric on the inner folds that ranks the trials.", flags=("--by",), choices=metrics
     )
     batch: int = setting(0, "Trials that are compared at each rung.", minimum=0, zero="what suits the sampler")
+    ensemble: Ensemble = setting("none", "")
     study: str = setting("", "Database URL or SQLite file; in the run folder if empty.")
 
     def __post_init__(self) -> None:

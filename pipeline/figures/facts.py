@@ -84,7 +84,7 @@ def run_settings(run: StoredRun) -> dict[str, object]:
     """Every setting of a run by name: of head and training, the encoders of each modality, and all encoders."""
     if not run.config:
         return {}
-    head = {name: value for name, value in run.config["head"].items() if name != "options"}
+    head = {name: value for name, value in run.config["head"].items() if name not in ("options", "members")}
     encoders = {name: "+".join(str(one.get("name")) for one in side) for name, side in run.config["encoders"].items()}
     settings = head | dict(run.config["head"].get("options", {})) | dict(run.config["training"]) | encoders
     plain: dict[str, object] = {

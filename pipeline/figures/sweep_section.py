@@ -28,7 +28,7 @@ def sweep_section(runs: Sequence[StoredRun], words: Words, shown: Shown) -> Sect
     sweep = open_sweep(found[0].path)
     others = len(found) - 1
     notes = [words("Shown is the sweep {name} alone.").format(name=found[0].name)] * bool(others)
-    charts, tables = sweep_charts(sweep, words), [_leaderboard(sweep, words)]
+    charts, tables = sweep_charts(sweep, words), [_leaderboard(sweep, words), *_ensemble(sweep, words)]
     for chart, table in _pivot(sweep, words, shown):
         charts.insert(0, chart)
         tables.append(table)
@@ -61,6 +61,21 @@ def _leaderboard(sweep: StoredSweep, words: Words) -> Table:
     ]
     caption = words("Leaderboard: the best {count} trials on the inner folds").format(count=len(rows))
     return Table("leaderboard", caption, header, rows)
+
+
+def _ensemble(sweep: StoredSweep, words: Words) -> list[Table]:
+    """The members of the greedy ensemble with their weights, none where there is no ensemble."""
+    from .sweep_charts import value_text
+
+    if not sweep.members:
+        return []
+    points = {trial.index: trial.point for trial in sweep.trials}
+    header = [words("trial"), words("weight"), *sweep.varied]
+    rows = [
+        [str(trial), f"{weight:.3f}", *(value_text(points[trial].get(name, "–")) for name in sweep.varied)]
+        for trial, weight in sweep.members.items()
+    ]
+    return [Table("ensemble", words("Greedy ensemble: the trials that were picked"), header, rows)]
 
 
 def _pivot(sweep: StoredSweep, words: Words, shown: Shown) -> list[tuple[Chart, Table]]:

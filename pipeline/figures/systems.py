@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..config.ensemble_config import GREEDY
 from ..evaluation.paired_runs import PairedRuns, compare_runs
 from ..metrics.scores import Summary
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import metric_title
-from ..runs.results import p_text
+from ..runs.results import WINNER, p_text
 from ..runs.stored_run import StoredRun
 from .bars import bar_chart
 from .chart import Chart
@@ -22,12 +23,13 @@ def systems(runs: Sequence[StoredRun]) -> dict[str, Summary]:
     """The metrics of the head of each run; of one run, or one sweep, those of the baselines, too."""
     evaluated = [(run.name, run.evaluation) for run in runs if run.evaluation]
     if len(evaluated) == 1:
-        found = evaluated[0][1]
-        return {found.fusion: found.metrics} | found.baselines
+        one = evaluated[0][1]
+        return {one.fusion: one.metrics} | one.baselines
     if len(runs) == 1 and runs[0].sweep:
-        winner: dict[str, Summary] = {"winner": runs[0].sweep["outer"]["metrics"]}
-        baselines: dict[str, Summary] = runs[0].sweep["baselines"]
-        return winner | baselines
+        sweep = runs[0].sweep
+        joined = {GREEDY: sweep["ensemble"]["metrics"]} if "ensemble" in sweep else {}
+        found: dict[str, Summary] = {WINNER: sweep["outer"]["metrics"]} | joined | sweep["baselines"]
+        return found
     return {name: found.metrics for name, found in evaluated}
 
 

@@ -178,6 +178,8 @@ CHINESE = {
     "Shown is the sweep {name} alone.": "仅显示搜索 {name}。",
     "Leaderboard: the best {count} trials on the inner folds": "排行榜：内层折上最好的 {count} 次试验",
     "trial": "试验",
+    "weight": "权重",
+    "Greedy ensemble: the trials that were picked": "贪心集成：选中的试验",
     "order of the trials": "试验的先后",
     " Drawn are {drawn} of {trials} trials; the table has all of them.": (
         "图中为 {trials} 次试验中的 {drawn} 次；表中为全部。"

@@ -20,6 +20,7 @@ from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..metrics.probabilities import log_mean, mean_probabilities
 from ..runs.runs import Run, rounded
+from ..sweeps.ensemble import Ensemble
 from ..training.folds import FoldResult
 from ..training.loop import Rows, training_threads
 from ..training.predictions import prediction_views, view_logits
@@ -97,3 +98,10 @@ def write_opinions(
                 lines.append([table.posts.ids[row], result.fold.repeat, number, *chain.from_iterable(parts)])
     header = ["id", "repeat", "fold", *(f"{name}: {label}" for name in STORED.values() for label in table.classes)]
     write_atomic(folder / FILE, to_csv(header, lines).encode())
+
+
+def write_ensemble_opinions(ensemble: Ensemble) -> None:
+    """Write FILE to the run of a sweep's greedy ensemble."""
+    trained, temperatures = ensemble.trained, ensemble.evaluation.calibration.temperatures
+    device = str(trained.results[0].heads[0].offsets.device)
+    write_opinions(ensemble.path, trained.table, trained.config, trained.results, temperatures, device)

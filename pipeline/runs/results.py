@@ -12,6 +12,7 @@ from ..metrics.statistics import INTERVAL_METRICS, Bin, Interval
 from ..metrics.tables import Cells, class_cells, interval_text, metric_title, system_table
 
 SINGLES = ("linear_image", "linear_text")  # linear probes of one modality
+WINNER = "winner"  # the single best trial of a sweep
 SUPERVISED = "supervised"  # the same head without unlabelled posts
 
 
@@ -97,8 +98,8 @@ class Evaluation(Report):
         return f"{self.fusion} predicts one class for every post{where}: {names}; {remedy}"
 
     def test_cells(self) -> Cells:
-        """The tests against the supervised head, the linear probe and the best single modality, where there are any."""
-        names = [name for name in (SUPERVISED, "linear", self.best_single) if name and name in self.tests]
+        """The tests against the winner, the supervised head, the linear probe and the best single modality, if any."""
+        names = [name for name in (WINNER, SUPERVISED, "linear", self.best_single) if name and name in self.tests]
         return ["minus", *map(metric_title, INTERVAL_METRICS), "McNemar p", "corrected t p"], [
             [
                 name,

@@ -13,6 +13,7 @@ from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.json_files import read_json
 from ...features.store.stored_paths import read_path
 from ..config.data_config import DataConfig, read_split
+from ..config.ensemble_config import EnsembleConfig, Member
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .folders import CONFIG
@@ -43,7 +44,10 @@ def read_settings(path: Path) -> Settings:
         repeats, split = 1 + max(int(fold["repeat"]) for fold in folds), read_split(stored.get("split", {}))
         data_config = DataConfig(cache, image, text, stored["folds"], repeats=repeats, **split)
         training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
-        return Settings(data_config, read_head(stored["head"]), training, others)
+        head = read_head(stored["head"])
+    if isinstance(head, EnsembleConfig):
+        raise ValueError(f"{path} is the ensemble of a sweep; `msa sweep --ensemble greedy` makes another one")
+    return Settings(data_config, head, training, others)
 
 
 @contextmanager
@@ -61,8 +65,20 @@ def reading(path: Path) -> Iterator[dict[str, Any]]:
 def read_head(stored: Mapping[str, Any]) -> HeadConfig:
     """The head of a stored configuration. Raises TypeError or ValueError where it is none."""
     patches = stored.get("patches")
-    options = dict(stored.get("options", {}))
-    return HeadConfig(**{**stored, "patches": tuple(patches) if patches else None, "options": options})
+    settings = {
+        **{name: value for name, value in stored.items() if name != "members"},
+        "patches": tuple(patches) if patches else None,
+        "options": dict(stored.get("options", {})),
+    }
+    if "members" not in stored:
+        return HeadConfig(**settings)
+    return EnsembleConfig(**settings, members=tuple(tuple(map(_read_member, fold)) for fold in stored["members"]))
+
+
+def _read_member(stored: Mapping[str, Any]) -> Member:
+    image, text = (None if stored[name] is None else tuple(map(int, stored[name])) for name in MODALITIES)
+    head, training = read_head(stored["head"]), TrainConfig(**stored["training"])
+    return Member(int(stored["trial"]), int(stored["count"]), head, training, image, text)
 
 
 def find_cache(path: Path, stored: str, specs: Mapping[Modality, Sequence[EncoderSpec]]) -> Path:

@@ -18,7 +18,6 @@ from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import malformed, read_json, write_json
 from ...features.store.stored_paths import stored_path
 from ...heads.base import Dims, Head
-from ...heads.registry import build_head
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
@@ -27,6 +26,7 @@ from ..data.inputs import reduction_names, towers_of
 from ..data.split import Content, Posts, describe_folds
 from ..data.test_posts import read_test_sets
 from ..metrics.probabilities import mean_probabilities
+from ..training.ensemble_head import build_stored
 from ..training.folds import FoldResult
 from .batch_losses import batches_csv
 from .checkpoint import load_heads, save_heads
@@ -148,11 +148,8 @@ def load_run(path: Path) -> Run:
         towers = towers_of(specs, tokens=config.tokens)
 
     def build(number: int) -> Head:
-        kind = config.of_member(number % config.ensemble_size)
         with reading(path):
-            return build_head(
-                kind.fusion, dims, hidden=kind.hidden, dropout=kind.dropout, seed=0, towers=towers, **kind.options
-            )
+            return build_stored(config, number, dims, towers)
 
     heads, extras = load_heads(path / "head.safetensors", build)
     names = [name for modality, side in specs.items() for name in reduction_names(modality, len(side))]

@@ -9,10 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..fused.chunks import plan_chunks
-from ..metrics.probabilities import log_mean
+from ..metrics.probabilities import log_mean, softmax
 from ..metrics.scores import METRICS, score
 from ..training.jobs import Experiment
 from .chunk import Chunk, HeadResult, Result, Trained, TrialHead, Work
@@ -97,6 +100,7 @@ class Halving:
         metrics: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)  # of a trial, by fold
         seconds: dict[int, float] = defaultdict(float)
         losses: dict[int, list[list[tuple[float, float]]]] = defaultdict(list)
+        predicted: dict[int, dict[int, NDArray[np.float64]]] = defaultdict(dict)  # of a trial, by fold
         with closing(self.engine.train_to(rung, self._work(rows))) as chunks:
             for (index, experiment, job), result in self._counted(chunks):
                 self._prune()
@@ -112,7 +116,9 @@ class Halving:
                 logits = log_mean([one for member in sorted(members) for one in members[member].logits])
                 truth = table.targets()[self.folds[job.fold].test]
                 metrics[index][job.fold] = score(truth, logits.argmax(1), table.classes)
+                predicted[index][job.fold] = softmax(logits)
                 if len(metrics[index]) == len(self.folds):
+                    self._keep(index, rung, predicted.pop(index))
                     scores = [one for _, one in sorted(metrics[index].items())]
                     self._store(index, rung, scores, seconds[index], losses[index])
         self._prune()
@@ -128,6 +134,11 @@ class Halving:
         """Store that the worst trials of the last rung have ended, while the others already train."""
         while self.pruned:
             self._end(self.pruned.pop(0), "pruned")
+
+    def _keep(self, index: int, rung: int, predicted: Mapping[int, NDArray[np.float64]]) -> None:
+        """Keep a complete trial's probabilities for a greedy ensemble, before its value: what has one is complete."""
+        if self.study.predictions is not None and rung == self.rungs[-1]:
+            self.study.predictions.keep(index, np.concatenate([one for _, one in sorted(predicted.items())]))
 
     def _store(
         self,

@@ -11,9 +11,12 @@ from typing import Any
 
 from ...features.csv_text import to_csv
 from ...features.text_table import Part, Report, Table
+from ..config.ensemble_config import GREEDY
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
+from ..runs.results import WINNER
+from .ensemble import Ensemble
 from .leaderboard_tables import best_trials, pivot
 from .study import TrialRow
 
@@ -56,6 +59,7 @@ class SweepResult(Report):
     study: str
     plan: str
     seconds: float
+    ensemble: Ensemble | None = None
     posts: Sequence[str] = ("POSTS",)  # as they are given on the command line, with how they are read
 
     @property
@@ -81,7 +85,7 @@ class SweepResult(Report):
             "plan": self.plan,
             "seconds": self.seconds,
             "leaderboard": leaderboard(self.rows),
-        }
+        } | ({"ensemble": self.ensemble.to_dict()} if self.ensemble else {})
 
     def parts(self) -> list[Part]:
         """The tables that the command prints, and where to go on."""
@@ -92,7 +96,8 @@ class SweepResult(Report):
         )
         grid = pivot(rows, f"{metric} on the inner folds")
         inner = ", ".join(f"{metric_title(name)} {self.best.inner[name]:.3f}" for name in SWEEP_METRICS)
-        outer = {"winner": self.outer} | self.baselines
+        joined = self.ensemble
+        outer = {WINNER: self.outer} | ({GREEDY: joined.evaluation.metrics} if joined else {}) | self.baselines
         lines = [[name, *(mean_sd(metrics[one]) for one in SWEEP_METRICS)] for name, metrics in outer.items()]
         header = ["", *map(metric_title, SWEEP_METRICS)]
         return [
@@ -101,6 +106,7 @@ class SweepResult(Report):
             Table(header, lines, "Outer scores: of rows that took no part in the choice", [0]),
             f"trial {self.best.index} was chosen{chosen}, by its inner scores ({inner}), which are too high for having "
             "been chosen; its outer scores are not",
+            *(joined.parts(self.choices.index(self.best)) if joined else []),
             f"{self.trials} trials, {self.seconds:.1f} s; {self.plan}\nrun folder: {self.path}\n"
             f"again: {shlex.join(['msa', 'train-head', *self.posts, '--from', f'{self.path}#best'])}",
         ]

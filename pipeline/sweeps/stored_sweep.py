@@ -45,6 +45,7 @@ class StoredSweep:
     """A sweep: `trials` that did not fail, best first, and how many `failed`.
 
     `outer` and `baselines` are the metrics of the winner, and of the baselines, on rows that no choice has seen.
+    `members` are the weights of a greedy ensemble by trial, `ensemble` its metrics on those rows; empty without one.
     """
 
     space: Space
@@ -57,6 +58,8 @@ class StoredSweep:
     outer: Summary
     baselines: dict[str, Summary]
     seconds: float
+    members: dict[int, float]
+    ensemble: Summary
 
     @property
     def varied(self) -> list[str]:
@@ -90,6 +93,8 @@ def open_sweep(folder: Path) -> StoredSweep:
         winners = {one["outer_fold"]: one["metrics"][metric] for one in lines if one["rank"] == 1}
         chosen = max(winners, key=lambda fold: winners[fold])
         own = [line for line in lines if line["outer_fold"] == chosen]
+        ensemble = stored.get("ensemble")
+        members = ensemble["members"][chosen] if ensemble else []
         return StoredSweep(
             stored_space(stored["space"]),
             str(stored["head"]["fusion"]),
@@ -101,6 +106,8 @@ def open_sweep(folder: Path) -> StoredSweep:
             stored["outer"]["metrics"],
             stored["baselines"],
             float(stored["seconds"]),
+            {int(one["trial"]): float(one["weight"]) for one in members},
+            ensemble["metrics"] if ensemble else {},
         )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...features.store.json_files import check_format
 from ..config.search_config import Search
+from .inner_predictions import InnerPredictions
 from .leases import LeaseError, Leases
 from .space import Range, Space, Value, Values
 
@@ -81,6 +82,7 @@ class Study:
             raise ValueError(f"--study {url}: {error}; give another database") from error
         self.study.set_user_attr("format", FORMAT)
         self.leases = Leases(self.storage.engine, name, -(-search.trials // search.batch))
+        self.predictions = InnerPredictions(self.storage.engine, name) if search.ensemble == "greedy" else None
 
     def rows(self) -> list[TrialRow]:
         """Every trial so far, in order."""

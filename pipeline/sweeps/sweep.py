@@ -12,7 +12,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...features.encoders.runtime import pick_device
 from ...features.extraction.ray_cluster import need_ray
@@ -35,6 +37,8 @@ from ..training.folds import train_folds
 from ..training.jobs import Experiment
 from ..training.loop import training_threads
 from .engine import Engine, open_engine
+from .ensemble import Pick, check_joinable, pick_members
+from .ensemble_training import save_ensemble, train_ensemble
 from .halving import Entry, Halving, rungs_of
 from .leaderboard import FORMAT, Choice, SweepResult, leaderboard_csv
 from .replay import read_sweep
@@ -73,9 +77,12 @@ def sweep(
     folded = replace(data_config, folds=None if search.outer == 1 else search.outer, repeats=1)
     loader = TableLoader(corpus, folded, training.seed)
     search = with_trial_count(search, space, head)
+    if search.ensemble == "greedy":
+        check_joinable(space, head)
     heads = search.at_once * search.inner * head.ensemble_size
     first_choices: Point = {name: of[0] for name in ENCODERS if isinstance(of := space.names.get(name), tuple)}
     trials: list[list[TrialRow]] = []
+    picks: list[list[Pick]] = []
     plan = ""
     with open_engine(ray, asked=data_config.device, here=pick_device(data_config.device), heads=heads) as engine:
         table, folds, device = loader.load(first_choices, head)
@@ -94,16 +101,23 @@ def sweep(
                 keeping(partial(_kept, progress, folder))
                 plan = _run_trials(study, loader, engine, inner, head, training, fused, progress) or plan
                 trials.append(study.rows())
+                if search.ensemble == "greedy":
+                    picks.append(pick_members(study, inner, table))
     stage("training the winner")
     plain = replace(head, fusion="concat", inputs="pooled", options={}, ensemble_size=1)
     pooled, _, _ = loader.load(first_choices, plain)
     # The threads are set around both, since each of them would set them back while the other still trains.
     with training_threads(1 if device == "cpu" else torch.get_num_threads()), ThreadPoolExecutor(1) as pool:
         baselines = pool.submit(baseline_metrics, pooled, folds, seed=training.seed, metric=search.metric)
-        choices = [_test_winner(own, loader, outer, head, training) for own, outer in zip(trials, folds, strict=True)]
+        tested = [_test_winner(own, loader, outer, head, training) for own, outer in zip(trials, folds, strict=True)]
+    choices, predicted = zip(*tested, strict=True)
+    ensemble = None
+    if picks:
+        trained = train_ensemble(picks, loader, table, folds, head, training)
+        ensemble = save_ensemble(corpus, trained, predicted, training, path=free_name(runs, f"{name}-ensemble"))
     result = SweepResult(
         folder,
-        choices,
+        list(choices),
         summarise([choice.outer for choice in choices]),
         baselines.result(),
         trials,
@@ -111,6 +125,7 @@ def sweep(
         url,
         plan or "nothing left to train",
         round(time.perf_counter() - started, 2),
+        ensemble=ensemble,
     )
     write_atomic(folder / "leaderboard.csv", leaderboard_csv(trials).encode())
     _write(folder, description | result.to_dict() | {"finished": True})
@@ -166,8 +181,8 @@ def _run_trials(
 
 def _test_winner(
     trials: Sequence[TrialRow], loader: TableLoader, outer: Fold, head: HeadConfig, training: TrainConfig
-) -> Choice:
-    """The best of these trials, trained on the outer fold's own rows and tested once."""
+) -> tuple[Choice, NDArray[np.int64]]:
+    """The best of these trials, trained on the outer fold's own rows and tested once: also its predictions (n,)."""
     best = min(trials, key=attrgetter("order"))
     if best.state != "complete":
         raise ValueError(f"every trial failed; the first: {trials[0].notes.get('error', 'unknown')}")
@@ -175,7 +190,8 @@ def _test_winner(
     table, _, device = loader.load(best.point, config)
     result = train_folds(table, [outer], config, settings, device=device)[0]
     image, text = encoders_of(best.point, loader.data_config)
-    return Choice(best.index, image, text, config, settings, best.notes["metrics"], result.metrics)
+    choice = Choice(best.index, image, text, config, settings, best.notes["metrics"], result.metrics)
+    return choice, result.logits.argmax(1)
 
 
 def _kept(progress: SweepProgress, folder: Path) -> str:
@@ -199,6 +215,8 @@ def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:
 def _write(folder: Path, description: dict[str, Any]) -> None:
     """Write sweep.json, with the paths in it relative to the folder."""
     description = description | {"cache": stored_path(Path(description["cache"]), folder)}
+    if ensemble := description.get("ensemble"):
+        description["ensemble"] = ensemble | {"run": stored_path(Path(ensemble["run"]), folder)}
     for name in ("run", "study"):  # the folder itself, and mostly a file in it
         description.pop(name, None)
     write_atomic(folder / "sweep.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())

@@ -191,7 +191,8 @@ def test_the_options_of_msa_that_are_alike_mean_alike() -> None:
         for spelling, setting in known.items():
             if spelling not in APART.get(command, ()):
                 meanings.setdefault(spelling, set()).add(setting.help)
-    several = {"cache", "name", "fusion"}  # the run's own cache; the defaults of names; one head, or many to compare
+    # The run's own cache; the defaults of names; one head, or many to compare; their number, or in sweeps also greedy.
+    several = {"cache", "name", "fusion", "ensemble"}
     assert {spelling for spelling, helps in meanings.items() if len(helps) > 1} <= several
 
 

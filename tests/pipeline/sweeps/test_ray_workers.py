@@ -45,8 +45,12 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return cached_posts(tmp_path_factory.mktemp("posts"))
 
 
-def search(corpus: Corpus, runs: Path, **more: Any) -> SweepResult:
-    return cached_sweeps.search(corpus, runs, Search(trials=12, inner=3, halving=2, batch=6), **more)
+HOW = Search(trials=12, inner=3, halving=2, batch=6)
+GREEDY = replace(HOW, ensemble="greedy")
+
+
+def search(corpus: Corpus, runs: Path, how: Search = HOW, **more: Any) -> SweepResult:
+    return cached_sweeps.search(corpus, runs, how, **more)
 
 
 class FakeWorker:
@@ -115,7 +119,7 @@ def fake_ray() -> Any:
 def test_deaths_change_nothing_and_a_table_travels_once(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = search(posts, tmp_path / "local")
+    local = search(posts, tmp_path / "local", GREEDY)
     ray = fake_ray()
     pool = FakePool(ray, lambda task: task in (2, 3, 9, 10, 15))
 
@@ -124,8 +128,11 @@ def test_deaths_change_nothing_and_a_table_travels_once(
         yield WorkerEngine(pool)
 
     monkeypatch.setattr(sweep_module, "open_engine", opened)
-    found = search(posts, tmp_path / "ray", ray="")
+    found = search(posts, tmp_path / "ray", GREEDY, ray="")
     assert outcome(found) == outcome(local)
+    assert found.ensemble
+    assert local.ensemble
+    assert found.ensemble.members == local.ensemble.members
     assert pool.removed == 5
     assert len(ray.puts) == 1
 
