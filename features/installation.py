@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 DISTRIBUTION = "msa-pipeline"  # in no index, so that a line with this name alone installs nothing
 CORE = (
     *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "threadpoolctl", "typer", "rich"),
-    *("safetensors", "pillow", "filelock", "psutil", "optuna", "matplotlib", "jinja2"),
+    *("skops", "safetensors", "pillow", "filelock", "psutil", "optuna", "matplotlib", "jinja2"),
 )
 EXTRAS = {
     "offline": (

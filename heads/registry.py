@@ -16,11 +16,12 @@ from .bilinear import BilinearHead
 from .cma import CmaHead
 from .coattention import CoattentionHead
 from .concat import ConcatHead
+from .estimator import EstimatorBuilder
+from .estimators.entries import ESTIMATORS as CLASSIFIERS
 from .fourway import FourwayHead
 from .gated import GatedHead
-from .hybrid import HybridHead
 from .kernel import KernelHead
-from .late import LateHead
+from .late import HybridHead, LateHead
 from .mult import MultHead
 from .ote import OteHead
 from .rnn import RnnHead
@@ -48,6 +49,7 @@ class HeadInfo:
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common}
 
 
+# Heads that are trained by gradients.
 HEADS: dict[str, HeadInfo] = {
     "concat": HeadInfo(ConcatHead, "pooled", "a perceptron on the concatenated vectors", "Ngiam 2011"),
     "weighted": HeadInfo(WeightedHead, "pooled", "a weighted sum, weights learned per post or fixed", "Gu 2018"),
@@ -71,13 +73,21 @@ HEADS: dict[str, HeadInfo] = {
     "image": HeadInfo(ImageHead, "pooled", "the image alone"),
 }
 
+# Classifiers of scikit-learn, fitted at once.
+ESTIMATORS: dict[str, HeadInfo] = {
+    f"estimator:{path}": HeadInfo(EstimatorBuilder(entry), "pooled", entry.summary, entry.paper)
+    for path, entry in CLASSIFIERS.items()
+}
+ENTRIES = HEADS | ESTIMATORS
+
 
 def head_info(name: str) -> HeadInfo:
     """Return the entry of a head; raise ValueError with the nearest names when there is none."""
-    if name not in HEADS:
-        near = difflib.get_close_matches(name, HEADS, n=3) or sorted(HEADS)
+    if name not in ENTRIES:
+        known = ESTIMATORS if name.startswith("estimator") else HEADS
+        near = difflib.get_close_matches(name, known, n=3) or sorted(known)
         raise ValueError(f"unknown fusion head {name!r}; did you mean {', '.join(near)}?")
-    return HEADS[name]
+    return ENTRIES[name]
 
 
 KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}  # of options

@@ -16,6 +16,7 @@ from ..features.text_table import Part, Report
 from .config.data_config import DataConfig
 from .config.head_config import HeadConfig
 from .config.train_config import TrainConfig
+from .config.used_settings import point_out_unused
 from .data.cached_features import CachedFeatures
 from .data.prepare import prepare
 from .data.split import Fold
@@ -82,14 +83,15 @@ def train_head(
         log_epoch(epoch, training)
         epoch_done(epoch)
 
-    check_destination(runs, name or config.fusion)
+    check_destination(runs, name or config.label)
+    point_out_unused(config, training)
     table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
     checkpointers = checkpoints.checkpointer if checkpoints else None
     if checkpoints:
         place = checkpoints.folder
         keeping(lambda: f"the heads so far are kept in {place}, and the same command continues there")
-    stage(f"training {config.fusion}")
+    stage(f"training {config.label}")
     results = train_folds(
         table,
         folds,
@@ -107,9 +109,9 @@ def train_head(
         )
     valid = [(result.valid_rows, result.valid_logits) for result in results]
     logits = [result.logits for result in results]
-    evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.fusion, baselines=predictions)
+    evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.label, baselines=predictions)
     stage("writing the run")
-    path = free_name(runs, name or config.fusion)
+    path = free_name(runs, name or config.label)
     made = describe_made(corpus, table.posts) | {"posts": stored_path(corpus.root / corpus.table, path)}
     trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     with free_after_error(path):

@@ -108,7 +108,7 @@ def sweep(
     search = Search(metric=by, **{key: settings.pop(key) for key in [*settings] if key in own})
     heads = read_fusions(fusion if isinstance(fusion, str) else list(fusion))
     texts = [f"{key}={one if isinstance(one, str) else ','.join(map(str, one))}" for key, one in space.items()]
-    varied = read_space(texts, fusion=",".join(heads) if len(heads) > 1 else "", file=None)
+    varied = read_space(texts, fusion=",".join(heads), file=None)
     found = _split(settings, fusion=heads[0])
     corpus = found.corpus(posts)
     swept = sweeps.sweep(corpus, found.data, varied, found.head, found.training, search, runs=Path(runs), name=name)

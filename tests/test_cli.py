@@ -90,7 +90,7 @@ def test_train_head_writes_a_run_that_predicts_the_same_again(home: Path, capsys
     assert {"run", "fusion", "metrics", "baselines", "seconds"} <= first.keys()
     assert {"accuracy", "macro_f1", "weighted_f1"} <= first["metrics"].keys()
     assert first["metrics"]["accuracy"].keys() == {"mean", "std"}
-    assert first["baselines"].keys() == {"majority", "linear", "linear_image", "linear_text"}
+    assert first["baselines"].keys() == {"majority", "linear", "linear_image", "linear_text", "svm"}
     second = as_json(home, capsys, *arguments)
     assert second["run"] != first["run"]
     assert second["metrics"] == first["metrics"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from msa.cli import run_command
-from msa.heads.registry import HEADS
+from msa.heads.registry import ENTRIES
 from msa.pipeline.commands.recipes import FOLDER, read_recipes
 from msa.pipeline.demo.demo import write_demo_corpus
 
@@ -59,7 +59,7 @@ def scored(run: Path) -> dict[str, str]:
 
 
 def test_every_head_and_every_recipe_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [entry["head"] for entry in as_json(home, capsys, "heads")["heads"]] == list(HEADS)
+    assert [entry["head"] for entry in as_json(home, capsys, "heads")["heads"]] == list(ENTRIES)
     listed = as_json(home, capsys, "recipes")["recipes"]
     assert {entry["name"] for entry in listed} == {path.stem for path in FOLDER.glob("*.toml")}
     assert all(entry["system"] and entry["report"] for entry in listed)

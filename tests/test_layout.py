@@ -36,6 +36,7 @@ DIRECTION = (
     ("pipeline/config",),
     ("pipeline/metrics",),
     ("heads",),
+    ("heads/estimators",),
     ("features/cache",),
     ("features/extraction",),
     ("features/encoders",),

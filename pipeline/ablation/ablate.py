@@ -13,6 +13,7 @@ from ...features.progress import stage
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..config.used_settings import point_out_unused
 from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
@@ -73,6 +74,8 @@ def ablate(
     folder = name or run_name(configs)
     _check(modality, how, part, seeds)
     check_destination(runs, folder)
+    for one in configs:
+        point_out_unused(one, training)
     if part == "views" and not configs[0].views:
         image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
         configs = [replace(one, views=extracted_views(data_config.cache, image)) for one in configs]
@@ -136,7 +139,7 @@ def ablate(
 
 def run_name(configs: Sequence[HeadConfig]) -> str:
     """The name of the run folder where none is given."""
-    return f"ablate-{configs[0].fusion if len(configs) == 1 else f'{len(configs)}-heads'}"
+    return f"ablate-{configs[0].label if len(configs) == 1 else f'{len(configs)}-heads'}"
 
 
 def train_plans(

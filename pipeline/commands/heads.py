@@ -42,7 +42,7 @@ def train_head(
     """Train one fusion head and compare it with baselines."""
     from .. import train_head
 
-    name = name or Path(recipe).stem or head.fusion
+    name = name or Path(recipe).stem or head.label
     with tracking.start(runs, name):
         trained = train_head.train_head(
             posts.read(),

@@ -29,10 +29,10 @@ def list_encoders() -> TableReport:
 
 
 def list_heads() -> TableReport:
-    from ...heads.registry import HEADS
+    from ...heads.registry import ENTRIES
 
     keys = ("inputs", "summary", "options", "paper")
-    entries = [{"head": name} | {key: getattr(info, key) for key in keys} for name, info in HEADS.items()]
+    entries = [{"head": name} | {key: getattr(info, key) for key in keys} for name, info in ENTRIES.items()]
     shown = [entry | {"options": " ".join(f"{k}={v}" for k, v in entry["options"].items())} for entry in entries]
     header = ["head", "inputs", "what it does", "its --option NAME=VALUE", "paper"]
     return TableReport(entries, header, [list(entry.values()) for entry in shown], name="heads")

@@ -59,7 +59,7 @@ def sweep(
     fusions = read_fusions(fusion)
     varied = read_space(
         setting,
-        fusion=",".join(fusions) if len(fusions) > 1 else "",
+        fusion=",".join(fusions),
         image=_choices(data_config.image),
         text=_choices(data_config.text),
         file=space,

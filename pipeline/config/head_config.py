@@ -55,9 +55,10 @@ class HeadConfig:
 
     def _check_options(self) -> None:
         """Refuse options of no head: of the ensemble, or of any, as commands of several heads give each its own."""
-        from ...heads.registry import HEADS
+        from ...heads.registry import ENTRIES
 
-        infos, whose = (self.infos, f"none of {self.fusion}") if len(self.fusions) > 1 else (HEADS.values(), "no head")
+        several = len(self.fusions) > 1
+        infos, whose = (self.infos, f"none of {self.fusion}") if several else (ENTRIES.values(), "no head")
         known = {option for info in infos for option in info.options}
         for option in self.options:
             if option in ("hidden", "dropout"):
@@ -74,6 +75,11 @@ class HeadConfig:
     def fusions(self) -> tuple[str, ...]:
         """The kinds of head in the ensemble, in turn; mostly one."""
         return tuple(self.fusion.split("+"))
+
+    @property
+    def label(self) -> str:
+        """The fusion as a run folder and tables name it: of a classifier, the name of its class alone."""
+        return "+".join(fusion.rpartition(".")[2] for fusion in self.fusions)
 
     @property
     def infos(self) -> list[HeadInfo]:

@@ -20,6 +20,7 @@ from ...features.text_table import Part, Report, Table
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..config.used_settings import point_out_unused
 from ..data.classes import need_two_classes
 from ..data.prepare import prepare
 from ..data.split import Fold, take_share
@@ -146,20 +147,21 @@ def learning_curve(
     validation rows stay the same.
     """
     started = time.perf_counter()
-    shares, name = sorted(set(shares)), name or f"learning-{config.fusion}"
+    shares, name = sorted(set(shares)), name or f"learning-{config.label}"
     check_destination(runs, name)
+    point_out_unused(config, training)
     features, folds, device = prepare(corpus, data_config, config, seed=training.seed)
-    points: dict[str, list[CurvePoint]] = {config.fusion: [], "linear": []}
+    points: dict[str, list[CurvePoint]] = {config.label: [], "linear": []}
     for fold in folds:
         least = take_share(features.posts, fold.train, shares[0], seed=training.seed)
         need_two_classes([features.posts.labels[row] for row in least], f"give larger --shares than {shares[0]:g}")
     for number, share in enumerate(shares, 1):
         cut = [replace(fold, train=take_share(features.posts, fold.train, share, seed=training.seed)) for fold in folds]
-        stage(f"training {config.fusion} on {share:.0%} of the rows ({number} of {len(shares)})")
+        stage(f"training {config.label} on {share:.0%} of the rows ({number} of {len(shares)})")
         results = train_folds(features, cut, config, training, device=device)
         probes = baseline_predictions(features, cut, seed=training.seed, systems=("linear",))["linear"]
         metrics = {
-            config.fusion: [result.metrics for result in results],
+            config.label: [result.metrics for result in results],
             "linear": score_folds(features.targets(), cut, probes, features.classes),
         }
         rows = float(np.mean([len(fold.train) for fold in cut]))
@@ -173,7 +175,7 @@ def learning_curve(
         settings = {"head": head, "training": asdict(training), "shares": shares}
         encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
         curve.write(temp, describe_made(corpus, features.posts), settings | encoders)
-    return LearningCurve(config.fusion, curve, scored, len(folds), data_config.repeats, path, seconds)
+    return LearningCurve(config.label, curve, scored, len(folds), data_config.repeats, path, seconds)
 
 
 def read_shares(text: str) -> list[float]:

@@ -114,7 +114,7 @@ def evaluate_run(
             "give the cache that the run was trained on"
         )
     valid = [one.valid for one in outputs]
-    evaluation = evaluate_folds(table, folds, logits, valid, fusion=run.config.fusion, temperatures=run.temperatures)
+    evaluation = evaluate_folds(table, folds, logits, valid, fusion=run.config.label, temperatures=run.temperatures)
     if not hidden:
         return Reevaluation(path, evaluation, reproduced, None, [])
     curve = missing_curve(table.targets(), table.classes, folds, outputs, seed=seed)

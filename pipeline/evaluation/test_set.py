@@ -109,7 +109,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
     return TestResult(
         run=path,
-        fusion=run.config.fusion,
+        fusion=run.config.label,
         metrics=metrics,
         intervals=bootstrap(posts.groups[rows], truth, labels[None], classes=len(features.classes)),
         calibration_error=calibration_error(reliability(mean_probabilities(logits, run.temperatures), truth)),

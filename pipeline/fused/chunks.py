@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ...heads.registry import ESTIMATORS
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
@@ -56,8 +57,9 @@ def plan_chunks(
         groups[fusion_key(experiments[job.experiment], job)].append(job)
 
     def most(jobs: Sequence[HeadJob]) -> int:
-        tokens = experiments[jobs[0].experiment].config.tokens
-        if raw or (device == "cpu" and tokens and largest is None):
+        config = experiments[jobs[0].experiment].config
+        at_once = config.of_member(jobs[0].member).fusion in ESTIMATORS
+        if raw or at_once or (device == "cpu" and config.tokens and largest is None):
             return 1
         return largest or LARGEST
 

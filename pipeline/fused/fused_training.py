@@ -15,16 +15,15 @@ from torch import Tensor
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
 from ..data.split import Fold
+from ..training.batches import Rows, check_split
 from ..training.loop import (
     EVAL_BATCH,
     EpochDone,
     EpochRecord,
     FitResult,
-    Rows,
     TrainingState,
     calibrate_head,
     check_finite,
-    check_split,
     epoch_batches,
     make_loss,
 )

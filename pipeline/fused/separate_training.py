@@ -16,8 +16,9 @@ from torch import Tensor
 from ...heads.base import Head, Inputs
 from ..config.train_config import TrainConfig
 from ..data.split import Fold
+from ..training.batches import Rows
 from ..training.checkpointing import Checkpointer
-from ..training.loop import EpochDone, EpochRecord, FitResult, Rows, fit
+from ..training.loop import EpochDone, EpochRecord, FitResult, fit
 from ..training.predictions import view_logits
 
 

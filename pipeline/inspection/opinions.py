@@ -21,8 +21,9 @@ from ..data.inputs import mask_modality
 from ..metrics.probabilities import log_mean, mean_probabilities
 from ..runs.runs import Run, rounded
 from ..sweeps.ensemble import Ensemble
+from ..training.batches import Rows
 from ..training.folds import FoldResult
-from ..training.loop import Rows, training_threads
+from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .stored_opinions import FILE, STORED, Present, Probabilities
 

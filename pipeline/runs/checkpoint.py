@@ -14,6 +14,8 @@ from torch import Tensor
 from ...features.store.durable import write_atomic
 from ...heads.base import Head
 
+EXTRA_STATE = "_extra_state"  # torch's name for what a module stores beside tensors of fixed shape, here as bytes
+
 
 def save_heads(path: Path, heads: Sequence[Head], extras: Mapping[str, Tensor] | None = None) -> None:
     """Write the heads' weights under `fold0.`, `fold1.` … and `extras` (a fitted projection, say) under `extra.`.
@@ -56,8 +58,10 @@ def load_heads(path: Path, build: Callable[[int], Head]) -> tuple[list[Head], di
 
 
 def _restore(head: Head, weights: Mapping[str, Tensor], path: Path) -> Head:
-    wanted = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wanted, got = (
+        {name: None if name.endswith(EXTRA_STATE) else tuple(tensor.shape) for name, tensor in one.items()}
+        for one in (head.state_dict(), weights)
+    )
     if wanted != got:
         names = sorted(name for name in wanted | got if wanted.get(name) != got.get(name))
         first = names[0]
@@ -65,5 +69,8 @@ def _restore(head: Head, weights: Mapping[str, Tensor], path: Path) -> Head:
             f"{str(path)!r} does not fit this head: {len(names)} tensors differ, first {first!r} "
             f"(wanted {wanted.get(first)}, got {got.get(first)}); use the run's own config"
         )
-    head.load_state_dict(dict(weights))
+    try:
+        head.load_state_dict(dict(weights))
+    except ValueError as error:  # of a head's own state
+        raise ValueError(f"{str(path)!r}: {error}") from error
     return head.eval()

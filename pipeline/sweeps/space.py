@@ -18,6 +18,7 @@ from ...heads.registry import GROUPS, HEADS, build_head, check_option, fusion_na
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
+from ..config.used_settings import used_settings
 from ..config.values import read_grid, read_value
 
 Value = int | float | str | bool
@@ -66,7 +67,7 @@ class Space:
 
     def names_for(self, fusion: str) -> list[str]:
         """What is varied for this head, beside the fusion itself."""
-        own = {*ENCODERS, *HEAD, *TRAINING, *options_of(fusion)} - {"fusion"}
+        own = settings_of(fusion) - {"fusion"}
         return [name for name in self.names if name in own]
 
     def fusions(self, default: str) -> tuple[str, ...]:
@@ -103,11 +104,17 @@ class Space:
 
 
 def read_space(
-    settings: Sequence[str], *, fusion: str = "", image: Sequence[str] = (), text: Sequence[str] = (), file: Path | None
+    settings: Sequence[str],
+    *,
+    fusion: str = "",
+    image: Sequence[str] = (),
+    text: Sequence[str] = (),
+    file: Path | None,
 ) -> Space:
     """The space of `--set NAME=…` texts, `--fusion a,b` or a group, encoders `a,b` and a TOML file of the same.
 
-    Flags win over the file. Raises ValueError for unknown names, values of the wrong kind, empty or reversed ranges.
+    Flags win over the file; a single head is not varied. Raises ValueError for unknown names, values of the wrong kind,
+    empty or reversed ranges.
     """
     texts: dict[str, Any] = dict(_read_file(file)) if file else {}
     for setting in settings:
@@ -115,16 +122,17 @@ def read_space(
         if not by or not value.strip():
             raise ValueError(f"--set wants NAME=LOW..HIGH or NAME=A,B,…; got {setting!r}")
         texts[name.strip().replace("-", "_")] = value
-    if fusion:
-        texts["fusion"] = fusion
-    if "fusion" in texts:
+    given = read_fusions(fusion) if fusion else []
+    if len(given) > 1:
+        texts["fusion"] = given
+    elif "fusion" in texts:
         texts["fusion"] = read_fusions(texts["fusion"])
-    for modality, given in (("image", image), ("text", text)):
-        if given:
-            texts[modality] = [name for one in given for name in one.split(",")]
+    for modality, choices in (("image", image), ("text", text)):
+        if choices:
+            texts[modality] = [name for one in choices for name in one.split(",")]
     names = {name: _read_values(name, value) for name, value in texts.items()}
-    fusions = texts.get("fusion", list(HEADS))
-    known = {*ENCODERS, *HEAD, *TRAINING}.union(*map(options_of, fusions))
+    fusions = texts.get("fusion", given or list(HEADS))
+    known = set[str]().union(*map(settings_of, fusions))
     for name, values in names.items():
         if name not in known:
             raise ValueError(f"unknown setting {name!r} in the search space{near_or_all(name, known)}")
@@ -171,6 +179,11 @@ def encoders_of(point: Point, data_config: DataConfig) -> tuple[tuple[str, ...],
 def options_of(fusion: str) -> set[str]:
     """The options of a head of its own, or of the heads of an ensemble as `a+b`; ValueError for an unknown one."""
     return {option for one in fusion.split("+") for option in head_info(one).options}
+
+
+def settings_of(fusion: str) -> set[str]:
+    """Every name that may be varied for a head, or an ensemble `a+b`; ValueError for an unknown one."""
+    return {*ENCODERS, *(used_settings(fusion) - {"options"}), *options_of(fusion)}
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...heads.base import Inputs
 
+Rows = Tensor | NDArray[np.integer] | Sequence[int]
 WINDOW = 16  # batches sorted by length together: enough to halve the padding, few enough to stay random
 
 
@@ -37,3 +42,25 @@ def _take(vectors: Tensor, mask: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         positions = torch.arange(1, mask.shape[1] + 1, device=mask.device)
         longest = max(1, int((mask.any(0) * positions).max()))
     return vectors[:, :longest].index_select(0, rows).float(), mask[:, :longest]
+
+
+def as_rows(rows: Rows, device: torch.device) -> Tensor:
+    """Row numbers as a tensor on a device."""
+    return torch.as_tensor(rows, dtype=torch.long, device=device)
+
+
+def check_split(train: Rows, valid: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Training and validation rows as tensors, the latter by length; ValueError where they cannot be used."""
+    train, valid = as_rows(train, labels.device), as_rows(valid, labels.device)
+    for name, rows in (("training", train), ("validation", valid)):
+        if not len(rows):
+            raise ValueError(f"there are no {name} rows; label more posts or make that split larger")
+        low, high = int(labels[rows].min()), int(labels[rows].max())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"labels of {name} rows must lie in 0..{classes - 1}, got {low}..{high}; leave unlabelled rows out"
+            )
+    shared = int(torch.isin(train, valid).sum())
+    if shared:
+        raise ValueError(f"{shared} validation rows are also training rows; early stopping needs rows of its own")
+    return train, valid[by_length(valid, inputs)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ...features.encoders.runtime import available_cores
@@ -91,7 +92,7 @@ def train_experiments(
         with cache.use(job.inputs_key) as fold_inputs:
             return train_member(table, fold_inputs, experiments[job.experiment], job, counter.add)
 
-    with training_threads(1 if device == "cpu" else torch.get_num_threads()):
+    with training_threads(1 if device == "cpu" else torch.get_num_threads()), threadpool_limits(1):
         pool = ThreadPoolExecutor(threads or (available_cores() if device == "cpu" else 1))
         try:
             running = {pool.submit(train, job): job for job in jobs}

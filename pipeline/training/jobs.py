@@ -18,6 +18,7 @@ from ..data.cached_features import CachedFeatures
 from ..data.split import Fold, ensemble_folds
 from .checkpointing import Checkpointer
 from .fold_inputs import FoldInputs, InputsKey
+from .loop import trainable
 
 ENSEMBLE_SEEDS = 1000  # distance between the seeds of a fold's heads
 Checkpointers = Callable[[int, int], Checkpointer]  # by the numbers of the fold and of the ensemble member
@@ -72,7 +73,8 @@ def new_head(fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) -> t
     training = member_training(experiment.training, job.member)
     if fold_inputs.towers.vocabulary and training.mixup:
         raise ValueError("mixup blends vectors, and word pieces are numbers; leave --mixup out, or use a text encoder")
-    return fold_inputs.head(experiment.config.of_member(job.member), training.seed), training
+    head = fold_inputs.head(experiment.config.of_member(job.member), training.seed)
+    return head, training if trainable(head) else replace(training, epochs=1)
 
 
 def member_training(training: TrainConfig, member: int) -> TrainConfig:

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...heads.base import Head, Inputs
@@ -22,13 +20,12 @@ from ..data.inputs import draw_views
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
 from .augment import augment
-from .batches import by_length, shuffled_batches, take
+from .batches import Rows, as_rows, by_length, check_split, shuffled_batches, take
 from .checkpointing import Checkpointer
 from .losses import Loss, as_targets, class_weights, log_frequencies
 from .optimizer import Step, decay_groups
 from .seeds import drawing
 
-Rows = Tensor | NDArray[np.integer] | Sequence[int]
 EVAL_BATCH = 512
 
 
@@ -85,6 +82,8 @@ def fit(
     labels = labels.to(inputs.text.device)
     train, valid = check_split(train_rows, valid_rows, inputs, labels, head.dims.classes)
     loss = make_loss(config, labels[train], head.dims.classes)
+    if not trainable(head):
+        return _fit_at_once(head, inputs, labels, train, valid, loss, config, checkpointer, epoch_done)
     head.prepare(inputs, labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
     state = TrainingState(config)
@@ -113,6 +112,42 @@ def fit(
             kept |= {"head": head.state_dict(), "best_weights": best_weights}
             checkpointer.save(epoch, kept, last=state.over or epoch == until)
     head.load_state_dict(best_weights)
+    calibrate_head(head.eval(), inputs, labels, valid, config)
+    return FitResult(state.history, state.best_epoch)
+
+
+def trainable(head: Head) -> bool:
+    """Whether gradients train the head; otherwise `prepare` fits all of it."""
+    return next(head.parameters(), None) is not None
+
+
+def _fit_at_once(
+    head: Head,
+    inputs: Inputs,
+    labels: Tensor,
+    train: Tensor,
+    valid: Tensor,
+    loss: Loss,
+    config: TrainConfig,
+    checkpointer: Checkpointer | None,
+    epoch_done: EpochDone,
+) -> FitResult:
+    """Fit a head without parameters by its `prepare`, and measure it once: its only epoch."""
+    state = TrainingState(config)
+    if checkpointer is not None and (saved := checkpointer.load(labels.device)):
+        state.restore(saved["training"])
+        head.load_state_dict(saved["head"])
+    else:
+        started = time.perf_counter()
+        head.prepare(inputs, labels, train)
+        trained, validated = (
+            run_epoch(head.eval(), inputs, labels, torch.split(rows, EVAL_BATCH), loss)[0] for rows in (train, valid)
+        )
+        check_finite(1, trained["loss"], validated["loss"], config)
+        state.add(EpochRecord(1, trained, validated, 0.0, time.perf_counter() - started))
+        epoch_done(state.history[-1])
+        if checkpointer is not None:
+            checkpointer.save(1, {"training": state.state(), "head": head.state_dict()}, last=True)
     calibrate_head(head.eval(), inputs, labels, valid, config)
     return FitResult(state.history, state.best_epoch)
 
@@ -238,7 +273,7 @@ def calibrate_head(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, co
 def predict_logits(head: Head, inputs: Inputs, rows: Rows, *, batch_size: int = EVAL_BATCH) -> Tensor:
     """Return logits (n, K) of the given rows, thresholds included, in their order, in eval mode, without gradient."""
     device = inputs.text.device
-    chosen = _as_rows(rows, device)
+    chosen = as_rows(rows, device)
     logits = torch.empty(len(chosen), head.dims.classes, device=device)
     training = head.training
     head.eval()
@@ -260,24 +295,3 @@ def training_threads(count: int = 1) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _as_rows(rows: Rows, device: torch.device) -> Tensor:
-    return torch.as_tensor(rows, dtype=torch.long, device=device)
-
-
-def check_split(train: Rows, valid: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Training and validation rows as tensors, the latter by length; ValueError where they cannot be used."""
-    train, valid = _as_rows(train, labels.device), _as_rows(valid, labels.device)
-    for name, rows in (("training", train), ("validation", valid)):
-        if not len(rows):
-            raise ValueError(f"there are no {name} rows; label more posts or make that split larger")
-        low, high = int(labels[rows].min()), int(labels[rows].max())
-        if low < 0 or high >= classes:
-            raise ValueError(
-                f"labels of {name} rows must lie in 0..{classes - 1}, got {low}..{high}; leave unlabelled rows out"
-            )
-    shared = int(torch.isin(train, valid).sum())
-    if shared:
-        raise ValueError(f"{shared} validation rows are also training rows; early stopping needs rows of its own")
-    return train, valid[by_length(valid, inputs)]

@@ -11,7 +11,8 @@ from ...heads.base import Head, Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import Reductions, build_inputs, build_views
-from .loop import Rows, predict_logits
+from .batches import Rows
+from .loop import predict_logits
 
 
 def prediction_views(table: CachedFeatures, config: HeadConfig, reductions: Reductions, device: str) -> list[Inputs]:

@@ -53,7 +53,7 @@ def test_results_are_data_frames(run: TrainedRun) -> None:
     metrics = run.metrics.set_index("system")
     evaluation = run.stored.evaluation
     assert evaluation
-    assert list(metrics.index) == ["concat", "majority", "linear", "linear_image", "linear_text"]
+    assert list(metrics.index) == ["concat", "majority", "linear", "linear_image", "linear_text", "svm"]
     for name in METRICS:
         assert metrics.loc["concat", f"{name}_mean"] == evaluation.metrics[name]["mean"]
     assert metrics.loc["linear", "accuracy_low"] == evaluation.baseline_intervals["linear"]["accuracy"].low
@@ -93,7 +93,7 @@ def test_a_notebook_shows_a_run_without_running_what_is_in_it(run: TrainedRun) -
     page = shown._repr_html_()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 2
-    assert page.count("<tr>") == 6
+    assert page.count("<tr>") == 7
     assert re.fullmatch(r"TrainedRun\('.*/runs/concat': concat, accuracy 0\.\d{3}( ±0\.\d{3})?\)", repr(run))
 
 

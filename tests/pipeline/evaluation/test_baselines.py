@@ -23,6 +23,7 @@ from msa.pipeline.evaluation.baselines import (
     linear_probe,
     pooled_matrix,
     predict_majority,
+    svm_probe,
 )
 
 
@@ -162,6 +163,24 @@ def test_each_baseline_uses_only_its_columns_and_its_fold() -> None:
         assert right["linear_image"][half].mean() > 0.8 > right["linear_image"][~half].mean() + 0.1
         assert right["linear_text"][~half].mean() > 0.8 > right["linear_text"][half].mean() + 0.1
         assert len({*predictions["majority"][number].tolist()}) == 1
-    assert list(baseline_predictions(replace(table, text=None), folds, seed=0)) == ["majority", "linear"]
+    assert list(baseline_predictions(replace(table, text=None), folds, seed=0)) == ["majority", "linear", "svm"]
     (alone,) = baseline_predictions(table, folds, seed=0, systems=("linear",)).values()
     np.testing.assert_array_equal(alone[1], predictions["linear"][1])
+
+
+def test_the_svm_learns_what_no_line_separates() -> None:
+    draw = np.random.default_rng(0)
+    matrix = draw.normal(size=(400, 6)).astype(np.float32)
+    labels = (matrix[:, 0] * matrix[:, 1] > 0).astype(np.int64)
+    matrix[5::50, 2] = np.nan
+    fold = Fold(*np.split(np.arange(400), [240, 300]))
+    found = svm_probe(matrix, labels, fold, classes=2)
+    truth = labels[fold.test]
+    assert (found.predictions == truth).mean() > 0.85
+    assert (linear_probe(matrix, labels, fold, classes=2).predictions == truth).mean() < 0.7
+    np.testing.assert_array_equal(found.probabilities.argmax(1), found.predictions)
+    # Neither the vectors nor the labels of test rows are learned from.
+    other, changed = matrix.copy(), labels.copy()
+    other[fold.test[1:]], changed[fold.test] = 100, 0
+    again = svm_probe(other, changed, fold, classes=2)
+    assert (again.predictions[0], again.c) == (found.predictions[0], found.c)

@@ -40,7 +40,11 @@ def test_a_run_reports_its_evaluation(posts: Corpus, trained: TrainedHead) -> No
     assert len(stored["per_fold"]) == 6
     assert sum(entry["support"] for entry in found["per_class"]) == N
     assert np.sum(stored["confusion"]) == 2 * N
-    assert found["baselines"].keys() == {"majority", "linear", "linear_image", "linear_text"} == found["tests"].keys()
+    assert (
+        found["baselines"].keys()
+        == {"majority", "linear", "linear_image", "linear_text", "svm"}
+        == found["tests"].keys()
+    )
     means = {name: found["baselines"][name]["accuracy"]["mean"] for name in ("linear_image", "linear_text")}
     assert means[found["best_single"]] == max(means.values())
     for name, test in found["tests"].items():
@@ -96,7 +100,7 @@ def test_a_modality_that_the_run_does_not_see_cannot_go_missing(posts: Corpus) -
     alone = replace(stage(posts), image=("none",))
     run = train_head(posts, alone, replace(HEAD, fusion="text"), QUICK, runs=posts.root / "runs", name="text")
     assert run.to_dict()["best_single"] is None
-    assert run.evaluation.baselines.keys() == {"majority", "linear"}
+    assert run.evaluation.baselines.keys() == {"majority", "linear", "svm"}
     with pytest.raises(ValueError, match="has no image encoder"):
         evaluate_run(run.run, posts, missing="both")
     assert evaluate_run(run.run, posts, missing="text").curve is not None

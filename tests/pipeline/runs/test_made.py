@@ -119,12 +119,12 @@ def test_baselines_are_stored_by_post_with_intervals(run: Path) -> None:
     ):
         heads, baselines = list(csv.DictReader(one)), list(csv.DictReader(two))
     common = ("id", "repeat", "fold", "label")
-    assert list(baselines[0]) == [*common, "majority", "linear", "linear_image", "linear_text"]
+    assert list(baselines[0]) == [*common, "majority", "linear", "linear_image", "linear_text", "svm"]
     assert [[line[name] for name in common] for line in heads] == [
         [line[name] for name in common] for line in baselines
     ]
     metrics = read(run / "metrics.json")
-    for name in ("majority", "linear", "linear_image", "linear_text"):
+    for name in ("majority", "linear", "linear_image", "linear_text", "svm"):
         accuracy = sum(line[name] == line["label"] for line in baselines) / N
         found = metrics["baseline_intervals"][name]["accuracy"]
         assert found["estimate"] == pytest.approx(accuracy)
