@@ -25,7 +25,7 @@ Value = int | float | str | bool
 Point = Mapping[str, Value]
 ENCODERS: tuple[Modality, ...] = ("image", "text")  # side by side encoders of one modality are joined by `+`
 HEAD = tuple(field.name for field in fields(HeadConfig) if field.name != "options")
-TRAINING = tuple(field.name for field in fields(TrainConfig))
+TRAINING = frozenset(field.name for field in fields(TrainConfig))
 LOG_FROM = 10  # a range that is this many times as high as low is searched by its logarithm
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
@@ -157,16 +157,20 @@ def read_fusions(given: str | Sequence[str]) -> list[str]:
 
 
 def apply_point(point: Point, head: HeadConfig, training: TrainConfig) -> tuple[HeadConfig, TrainConfig]:
-    """The settings with those of a point in their place. Raises ValueError where they do not go together."""
-    own = {name: value for name, value in point.items() if name not in (*ENCODERS, *HEAD, *TRAINING)}
+    """The settings with those of a point in their place; a name that the head has, too, is the head's (`gamma`).
+
+    Raises ValueError where they do not go together.
+    """
     given: dict[str, Any] = {name: value for name, value in point.items() if name in HEAD}
     if "token_width" in given:
         given["token_width"] = given["token_width"] or None
     if "patches" in given:
         given["patches"] = read_grid(str(given["patches"]))
     taken = options_of(str(given.get("fusion", head.fusion)))
+    others = (*ENCODERS, *HEAD, *(TRAINING - taken))
+    own = {name: value for name, value in point.items() if name not in others}
     kept = {name: value for name, value in head.options.items() if name in taken}
-    changed: dict[str, Any] = {name: value for name, value in point.items() if name in TRAINING}
+    changed: dict[str, Any] = {name: value for name, value in point.items() if name in TRAINING - taken}
     return replace(head, **given, options=kept | own), replace(training, **changed)
 
 

@@ -77,6 +77,15 @@ def test_a_file_says_the_same_and_flags_win(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_that_a_head_and_training_share_is_the_heads() -> None:
+    svc, of_loss = "estimator:sklearn.svm.SVC", {"gamma": 0.5}
+    for fusion in (svc, "kernel"):
+        head, training = apply_point(of_loss, HeadConfig(fusion), TrainConfig())
+        assert (head.options["gamma"], training.gamma) == (0.5, TrainConfig().gamma)
+    head, training = apply_point(of_loss, HeadConfig("gated"), TrainConfig())
+    assert ("gamma" in head.options, training.gamma) == (False, 0.5)
+
+
 def test_a_point_becomes_settings() -> None:
     head = HeadConfig("coattention", options={"layers": 2}, dropout=0.1)
     point = {"fusion": "bilinear", "rank": 4, "hidden": 8, "lr": 1e-2, "token_width": 0, "patches": "2x2", "image": "x"}
