@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
-Clean = Literal["none", "social", "strict", "tweet"]
+Clean = Literal["none", "social", "strict", "strict_zh", "tweet"]
 SourceKind = Literal[
     "torchvision", "timm", "transformers", "sentence-transformers", "gensim", "lexicon", "import", "raw"
 ]

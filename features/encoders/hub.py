@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from urllib.parse import urlsplit
 
 from ..spec import canonical
 from ..store.json_files import read_object
@@ -23,6 +24,8 @@ VOLATILE = {  # entries of a config that do not change the numbers
     *("_name_or_path", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype", "use_cache"),
     *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
 }
+HUB = "https://huggingface.co"
+MIRROR = "https://hf-mirror.com"  # an example of what HF_ENDPOINT may name
 _switching = RLock()  # the mode is one for the process
 
 
@@ -68,6 +71,12 @@ def offline(wanted: bool) -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
+def is_mirror(endpoint: str) -> bool:
+    """Whether the host of HF_ENDPOINT is another than huggingface.co and its subdomains."""
+    host = urlsplit(endpoint).hostname or ""
+    return not f".{host}".endswith(".huggingface.co")
+
+
 def find_repo(name: str, options: EncoderOptions) -> Repo:
     """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
     local = Path(name).expanduser()
@@ -109,15 +118,12 @@ def whole_repo_id(repo: Repo) -> str:
 def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:
     """One file of a repository in the hub's cache, downloaded if allowed. Raises ValueError."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repo, filename, local_files_only=local_files_only))
-    except (OSError, EntryNotFoundError) as error:
-        how = "run once without --local-files-only" if local_files_only else "check the connection"
-        raise ValueError(
-            f"{filename!r} of {repo!r} is not here and cannot be fetched; {how}, or pass --weights FILE"
-        ) from error
+        return Path(hf_hub_download(repo, filename, local_files_only=local_files_only, token=_token()))
+    except _failures() as error:
+        why = _why_not(error, repo, local_files_only)
+        raise ValueError(f"{filename!r} of {repo!r} is not in the hub's cache{why}, or pass --weights FILE") from error
 
 
 def config_digest(folder: Path) -> str:
@@ -169,10 +175,43 @@ def _snapshot(
                 allow_patterns=list(patterns),
                 ignore_patterns=list(ignored),
                 local_files_only=local_files_only,
+                token=_token(),
             )
         )
-    except (OSError, ValueError) as error:
-        how = "run once without --local-files-only" if local_files_only else "check the name and the connection"
-        raise ValueError(
-            f"{repo!r} is not in the hub's cache and was not downloaded; {how}, or give a folder"
-        ) from error
+    except _failures() as error:
+        why = _why_not(error, repo, local_files_only)
+        raise ValueError(f"{repo!r} is not in the hub's cache{why}, or give a folder") from error
+
+
+def _token() -> bool | None:
+    """`token` of the hub's client, which by itself sends the user's token to any host that HF_ENDPOINT names."""
+    from huggingface_hub import constants
+
+    return False if is_mirror(constants.ENDPOINT) else None  # None: the user's, if any
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """The errors of the hub's client: its own, and those of its HTTP library, another one in each version."""
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    return OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__
+
+
+def _why_not(error: BaseException, repo: str, local_files_only: bool) -> str:
+    """Why something was not downloaded, and what to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    if local_files_only:
+        return "; run once without --local-files-only"
+    if constants.HF_HUB_OFFLINE:
+        return ", and HF_HUB_OFFLINE forbids to download it; unset HF_HUB_OFFLINE"
+    host, mirror = constants.ENDPOINT, is_mirror(constants.ENDPOINT)
+    if isinstance(error, GatedRepoError):
+        own = "unset HF_ENDPOINT, as no token is sent to a mirror, " if mirror else ""
+        return f", and {host} asks for a login; {own}accept its terms at {HUB}/{repo} and run `hf auth login`"
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 404):  # 401 for unknown names, too
+        return f", and {host} shows no such model or file; check the name"
+    if mirror:
+        return f" and was not downloaded from {host}; check HF_ENDPOINT, which names this host, and the connection"
+    return f" and was not downloaded from {host}; check the connection, or take a mirror: `export HF_ENDPOINT={MIRROR}`"

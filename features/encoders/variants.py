@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from ..chinese import load_jieba
 from ..messages import near_names
 from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
 from .encoder import EncoderOptions
@@ -123,6 +125,9 @@ def make_specs(
     `stages` run from the last to the first. `pooler`, the model's own pooled vector, exists for the last layer alone,
     so that the other layers default to the next of `pools`. Raises ValueError.
     """
+    if options.clean == "strict_zh":
+        load_jieba()
+        preprocess = {**preprocess, "clean": {"jieba": metadata.version("jieba"), "version": 1}}
     specs = []
     for layer in options.layers or (-1,):
         if not -len(stages) <= layer <= -1:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+from ..chinese import CJK
+
 LINK = re.compile(r"(?:https?://|\bwww\.)[!-~]*", re.IGNORECASE)
 INSIDE, BEFORE = "_'’", "#＃@＠"  # signs inside a word, and before it
 

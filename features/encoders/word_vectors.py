@@ -6,9 +6,7 @@ import hashlib
 import json
 import logging
 import re
-import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chinese import CJK, load_jieba, split_chinese
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from ..store.json_files import FORMAT, check_format
@@ -24,7 +23,7 @@ from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_prompt, re
 from .variants import Stage, make_specs, safe_base_name
 from .vector_files import WordVectors, read_vectors, sniff
 from .weights import weights_id
-from .word_pieces import CJK, Splitter, listed_splitter
+from .word_pieces import Splitter, listed_splitter
 
 FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "vector_size": 128,
@@ -43,7 +42,6 @@ ARCHITECTURES = {"doc2vec": "PV-DBOW with words", "word2vec": "skip-gram"}
 FITTED_FILE = "fitted.safetensors"
 DEFAULT_LIMIT = 256  # words
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-LONG_RUN = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]{500}")  # of what jieba splits as one sentence
 
 
 class WordEncoder(Encoder):
@@ -54,7 +52,7 @@ class WordEncoder(Encoder):
         self.spec = self.specs[0]
         self.fitted = fitted
         self.index = {word: row for row, word in enumerate(fitted.words)}
-        _jieba()  # loaded before threads start, as silencing warnings is not thread-safe
+        load_jieba()
         self.inference = None if fitted.hidden is None else Inference(fitted)
         self.inferring = Lock()  # gensim's inference modifies its model
 
@@ -176,17 +174,7 @@ def split_words(text: str) -> list[str]:
     text = text.lower()
     if not CJK.search(text):
         return WORD.findall(text)
-    text = LONG_RUN.sub(r"\g<0> ", text)  # jieba's time grows with the square of a sentence
-    return [word for word in _jieba().lcut(text) if WORD.search(word)]
-
-
-@cache
-def _jieba() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it imports pkg_resources, and its sources have invalid escapes
-        import jieba
-    jieba.setLogLevel(logging.WARNING)
-    return jieba
+    return [word for word in split_chinese(text) if WORD.search(word)]
 
 
 def fit_word_vectors(kind: str, texts: Sequence[Sequence[str]]) -> WordVectors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
@@ -29,19 +29,22 @@ class ImageTexts:
     """Reads the text of images, Chinese and English, its lines joined by spaces; thread-safe.
 
     With a `cache` folder what is read is appended to `image-texts-DIGEST.jsonl` there, a line per image with its
-    content key, and not read again.
+    content key, and read no second time by any encoder or process with this folder.
     """
 
     def __init__(self, reader: dict[str, str], cache: Path | None) -> None:
         digest = hashlib.blake2b(canonical(reader).encode(), digest_size=6).hexdigest()
         self.file = None if cache is None else cache / f"image-texts-{digest}.jsonl"
         self.lock = Lock()
-        self.known = _read(self.file) if self.file is not None and self.file.exists() else {}
+        self.known: dict[str, str] = {}
+        self.taken = 0  # bytes of the file that are in `known`
         self.engine: Any = None
 
     def text(self, pixels: NDArray[Any], key: str) -> str:
         """The text of an image (H, W, 3) RGB uint8, empty where it has none. Raises BadItem."""
         with self.lock:
+            if key not in self.known:
+                self._take_new()
             if key in self.known:
                 return self.known[key]
             found = self._recognise(pixels)
@@ -61,26 +64,26 @@ class ImageTexts:
             raise BadItem(f"its text cannot be read: {str(error).splitlines()[0]}") from error
         return " ".join(lines or ())
 
+    def _take_new(self) -> None:
+        """Take in the whole lines that were appended to the file since, by any process; broken ones are left out."""
+        if self.file is None or not self.file.exists():
+            return
+        with self.file.open("rb") as file:
+            file.seek(self.taken)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.taken += len(whole)
+        for line in whole.splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                self.known[str(entry["image"])] = str(entry["text"])
+
     def _append(self, key: str, text: str) -> None:
         if self.file is None:
             return
         line = json.dumps({"image": key, "text": text}, ensure_ascii=False) + "\n"
         with self.file.open("ab", buffering=0) as file:  # one write a line: several processes may append
-            file.write(line.encode())
-
-
-def _read(file: Path) -> dict[str, str]:
-    """The texts by content key; a line that was not written whole is read again."""
-    found = {}
-    for line in file.read_bytes().split(b"\n"):
-        try:
-            entry = json.loads(line)
-            found[str(entry["image"])] = str(entry["text"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    if not os.access(file, os.W_OK):
-        return found
-    with file.open("rb+") as whole:  # a torn last line must not swallow the next
-        if whole.seek(0, os.SEEK_END) and whole.seek(-1, os.SEEK_END) is not None and whole.read() != b"\n":
-            whole.write(b"\n")
-    return found
+            more = (
+                file.tell() > self.taken
+            )  # perhaps a line that was not written whole, which must not swallow this one
+            file.write(b"\n" * more + line.encode())

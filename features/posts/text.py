@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from ..chinese import CJK, STOP_WORDS_ZH, split_chinese
 from ..spec import BadItem, Clean
 from .samples import read_file
 
@@ -110,8 +111,8 @@ def clean_text(text: str, level: Clean) -> str:
 
     `none` returns it unchanged. `social` drops links, @mentions and retweet marks, resolves HTML entities, strips
     the # of tags and collapses white space. `strict` also lower-cases, and drops special characters and stop words.
-    `tweet` writes @user for each mention and http for each link, as for TweetEval (Barbieri et al., 2020), on whose
-    tweets the models of cardiffnlp were trained.
+    `strict_zh` drops Chinese stop words, too; jieba splits the words. `tweet` writes @user for each mention and http
+    for each link, as for TweetEval (Barbieri et al., 2020), on whose tweets the models of cardiffnlp were trained.
     Raises BadItem for a text so nested that this would take seconds.
     """
     if level not in CLEANERS:
@@ -139,6 +140,11 @@ def _strict(text: str) -> str:
     return " ".join(word for word in kept.split() if word not in STOP_WORDS)
 
 
+def _strict_zh(text: str) -> str:
+    words = (part for word in _strict(text).split() for part in (split_chinese(word) if CJK.search(word) else [word]))
+    return " ".join(word for word in words if word.strip() and word not in STOP_WORDS_ZH)
+
+
 def _tweet(text: str) -> str:
     words = ("@user" if len(word) > 1 and word[0] == "@" else word for word in text.split(" "))
     return " ".join("http" if word.startswith("http") else word for word in words)
@@ -148,6 +154,7 @@ CLEANERS: dict[Clean, Callable[[str], str]] = {
     "none": lambda text: text,
     "social": _social,
     "strict": _strict,
+    "strict_zh": _strict_zh,
     "tweet": _tweet,
 }
 

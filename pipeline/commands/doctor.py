@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
+from ...features.encoders.hub import HUB, MIRROR, is_mirror
 from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, import_name, install_line
 from ...features.store.durable import existing
 
@@ -32,7 +34,7 @@ class Finding:
 def diagnose(*, cache: Path = Path("cache")) -> list[Finding]:
     """Check this installation; `cache` is where embeddings will be stored. Imports torch, uses no network."""
     python = Finding("python", True, f"{platform.python_version()} at {sys.executable}")
-    return [python, *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub()]
+    return [python, *map(_core, CORE), _pair(), _device(), *_extras(), *_weights(), _disk(cache), _hub(), _endpoint()]
 
 
 def to_text(findings: Sequence[Finding]) -> str:
@@ -106,6 +108,16 @@ def _hub() -> Finding:
     folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
     models = len(list(folder.glob("models--*")))
     return Finding("hugging face cache", True, f"{folder}, {models} models")
+
+
+def _endpoint() -> Finding:
+    """The host that hub models are downloaded from."""
+    host = os.environ.get("HF_ENDPOINT", HUB)
+    if not re.match(r"https?://[^/]", host):
+        remedy = f"export HF_ENDPOINT={MIRROR}"
+        return Finding("hugging face hub", False, f"HF_ENDPOINT must start with https://, got {host!r}", remedy)
+    note = ", a mirror by HF_ENDPOINT, which gets no token" if is_mirror(host) else "; HF_ENDPOINT can name a mirror"
+    return Finding("hugging face hub", True, f"{host}{note}")
 
 
 def _version(distribution: str) -> str | None:

@@ -18,7 +18,10 @@ from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, open_sources, reopen
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction.extract import Extraction, extract
+from msa.features.extraction.ray_worker import EmbedWorker, ItemChunk, OpenRequest
+from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import image_texts
+from msa.features.posts.content import content_key
 from msa.features.posts.image_texts import ImageTexts
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
@@ -146,6 +149,45 @@ def test_an_image_is_read_once_for_all_encoders(reading: list[str], posts: Corpu
     run(posts, cache, "lexicon@ocr", clean="strict")
     assert len(reading) == before + 1
     assert len([line for line in file.read_text().splitlines() if line.endswith('"}')]) == 3
+
+
+def test_an_image_is_read_once_by_encoders_of_one_command_and_by_other_processes(
+    reading: list[str], posts: Corpus, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    other = ImageTexts({}, cache)  # as another process that began before
+    opened = [ImageTexts({}, cache) for _ in range(2)]
+    assert [texts.text(plain(10), "a") for texts in opened] == ["good", "good"]
+    assert (other.text(plain(200), "b"), other.text(plain(10), "a")) == ("bad", "good")
+    assert opened[0].text(plain(200), "b") == "bad"
+    assert reading == ["good", "bad"]
+    reading.clear()
+    run(posts, cache, "lexicon@ocr", "tokens@ocr")
+    assert sorted(reading) == ["", "bad", "good"]
+
+
+def test_a_worker_of_a_cluster_reads_no_image_whose_text_is_kept(
+    reading: list[str], posts: Corpus, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    images = [sample for sample in posts.samples if sample.image][:3]
+    keys = tuple(content_key(sample.image.read_bytes()) for sample in images if sample.image)
+    chunk = ItemChunk("image", keys, tuple(images))
+    workers = []
+    for name in ("lexicon@ocr", "tokens@ocr"):
+        request = EncoderRequest((), (name,), EncoderOptions())
+        remote = OpenRequest.of(request, open_sources(request, posts, cache), cache)
+        (cache / "mark").touch()
+        settings = ExtractSettings(device="cpu", streams=1)
+        workers.append(EmbedWorker(remote, cache / "mark", settings, cores=1, gpu=False))
+        workers[-1].start()  # both before one has read anything
+    for worker in workers:
+        assert not any(worker.embed(chunk).bad.values())
+    assert sorted(reading) == ["", "bad", "good"]
+    for store in (store for worker in workers for store in worker.stores.values()):
+        store.refresh()
+        assert [len(part) for part in store.parts] == [3]
 
 
 def test_cleaning_and_a_prompt_are_those_of_texts(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import transformers as hf
 
-from msa.features.encoders import word_vectors
+from msa.features.chinese import load_jieba
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.lexicon import MOST_EXPANDED
 from msa.features.encoders.runtime import Runtime
@@ -54,7 +54,7 @@ def test_a_post_is_seen_whole() -> None:
 
 def test_a_sentence_that_jieba_splits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jieba")
-    jieba, seen = word_vectors._jieba(), []
+    jieba, seen = load_jieba(), []
     inner = jieba.dt._Tokenizer__cut_DAG
     monkeypatch.setattr(jieba.dt, "_Tokenizer__cut_DAG", spy(inner, seen))
     rare = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(2_000))

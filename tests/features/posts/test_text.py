@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,7 @@ def test_negations_are_no_stop_words() -> None:
 @settings(max_examples=200, deadline=None)
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert clean_text(text, "none") == text
-    for level in CLEANERS:
+    for level in CLEANERS if find_spec("jieba") else CLEANERS.keys() - {"strict_zh"}:
         once = clean_text(text, level)
         assert clean_text(once, level) == once
 

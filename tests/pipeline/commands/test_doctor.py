@@ -111,6 +111,18 @@ def test_the_hub_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch,
     assert by_name()["hugging face cache"].detail == f"{tmp_path / 'hub'}, 1 models"
 
 
+def test_the_host_of_hub_models_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    hub = by_name()["hugging face hub"]
+    assert (hub.ok, hub.detail) == (True, "https://huggingface.co; HF_ENDPOINT can name a mirror")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org")
+    assert by_name()["hugging face hub"].detail.startswith("https://hub.example.org, a mirror by HF_ENDPOINT")
+    monkeypatch.setenv("HF_ENDPOINT", "hub.example.org")
+    hub = by_name()["hugging face hub"]
+    assert (hub.ok, hub.remedy) == (False, "export HF_ENDPOINT=https://hf-mirror.com")
+    assert "must start with https://, got 'hub.example.org'" in hub.detail
+
+
 def test_text_and_json_carry_the_same_findings() -> None:
     findings = [Finding("a", True, "fine"), Finding("long", None, "could be", "pip x"), Finding("c", False, "bad", "y")]
     assert to_text(findings).splitlines() == [
