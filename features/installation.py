@@ -12,8 +12,8 @@ from urllib.request import url2pathname
 
 DISTRIBUTION = "msa-pipeline"  # in no index, so that a line with this name alone installs nothing
 CORE = (
-    *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "threadpoolctl", "typer", "rich"),
-    *("skops", "safetensors", "pillow", "filelock", "psutil", "optuna", "matplotlib", "jinja2"),
+    *("torch", "torchvision", "transformers", "h5py", "numpy", "scikit-learn", "skops", "threadpoolctl", "typer"),
+    *("rich", "safetensors", "pillow", "filelock", "psutil", "optuna", "matplotlib", "jinja2"),
 )
 EXTRAS = {
     "offline": (

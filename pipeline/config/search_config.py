@@ -31,7 +31,7 @@ class Search:
         "accuracy", "Metric on the inner folds that ranks the trials.", flags=("--by",), choices=metrics
     )
     batch: int = setting(0, "Trials that are compared at each rung.", minimum=0, zero="what suits the sampler")
-    ensemble: Ensemble = setting("none", "")
+    ensemble: Ensemble = setting("none", "How complete trials are joined: not at all, or greedy.")
     study: str = setting("", "Database URL or SQLite file; in the run folder if empty.")
 
     def __post_init__(self) -> None:

@@ -262,14 +262,14 @@ def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
 def test_encoders_that_share_a_pass_share_its_time_as_they_compute(tmp_path: Path) -> None:
     corpus = posts(tmp_path, [f"text {n}" for n in range(24)])
     quick = replace(spec("text"), name="quick")
-    fakes = [Fake(spec("text"), slow=0.03), Fake(quick, slow=0.01)]
+    fakes = [Fake(spec("text"), slow=0.05), Fake(quick, slow=0.002)]
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     started = time.perf_counter()
     embed_corpus(corpus, sources, tmp_path / "cache", ExtractSettings(device="cpu", streams=1, batch_tokens=10))
     wall = time.perf_counter() - started
     stores = [Store.open(tmp_path / "cache", fake.specs[0]) for fake in fakes]
     slow, fast = (store.seconds(store.keys) for store in stores)
-    assert 24 * 0.04 <= slow + fast <= wall
+    assert 24 * 0.052 <= slow + fast <= wall
     assert slow > fast > 0
 
 
