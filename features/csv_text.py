@@ -1,4 +1,4 @@
-"""CSV that spreadsheets open as it is meant: UTF-8 with a mark, and an apostrophe before what looks like a formula."""
+"""CSV that spreadsheets open as it is meant: UTF-8, marked where it matters, an apostrophe before a formula."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 
-BOM = "\ufeff"  # spreadsheets take a file without it for text in the code page of the computer
+BOM = (
+    "\ufeff"  # spreadsheets take a file without it for text in the code page of a computer; ASCII needs none
+)
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # apostrophes count, so that one that was there stays
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def to_csv(header: Sequence[str], lines: Iterable[Iterable[object]], *, plain: bool = False) -> str:
-    """CSV text with a byte order mark and a header; `plain` has no mark and texts as they are, for programs."""
+    """CSV text with a header, and with a byte order mark unless all is ASCII; `plain`: none, and texts as they are."""
     text = io.StringIO()
-    text.write("" if plain else BOM)
     # With this terminator a cell with a carriage return is quoted, too; lines of the file end without one.
     writer = csv.writer(SimpleNamespace(write=lambda row: text.write(f"{row[:-2]}\n")), lineterminator="\r\n")
     for line in (header, *lines):
         writer.writerow(line if plain else map(_escaped, line))
-    return text.getvalue()
+    return text.getvalue() if plain else marked(text.getvalue())
+
+
+def marked(text: str) -> str:
+    """The text after a byte order mark, which ASCII does not need and programs trip over."""
+    return text if text.isascii() else BOM + text
 
 
 def read_cell(text: str) -> str:

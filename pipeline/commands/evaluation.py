@@ -111,7 +111,7 @@ def table(
     Rows are runs, columns are metrics as mean and standard deviation over folds. LaTeX and Markdown show the best of
     each column in bold.
     """
-    from ...features.csv_text import BOM
+    from ...features.csv_text import marked
     from ...features.store.durable import write_atomic
     from ..evaluation import run_table
     from ..runs.destination import check_writable
@@ -138,7 +138,7 @@ def table(
         say(printable(found.to_text(to)))
     else:
         text = to_json(found.to_dict()) if as_json else found.to_text(to)
-        write_atomic(out, f"{BOM if to == 'csv' else ''}{text}\n".encode(errors="backslashreplace"))
+        write_atomic(out, f"{marked(text) if to == 'csv' else text}\n".encode(errors="backslashreplace"))
         say(f"written: {out}")
 
 

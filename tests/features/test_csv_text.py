@@ -25,8 +25,15 @@ def test_texts_come_back_and_none_is_a_formula(texts: list[str]) -> None:
 
 def test_numbers_and_plain_texts_stay_as_they_are() -> None:
     lines = [[-0.5, "-0.5", "+1e3", "a-b"]]
-    assert to_csv(["-x"], lines) == "\ufeff'-x\n-0.5,-0.5,+1e3,a-b\n"
+    assert to_csv(["-x"], lines) == "'-x\n-0.5,-0.5,+1e3,a-b\n"
     assert to_csv(["guid", "tag"], [["=1", "-x"]], plain=True) == "guid,tag\n=1,-x\n"
+
+
+def test_a_mark_stands_where_spreadsheets_need_it() -> None:
+    """A program that takes every CSV for UTF-8 finds the first column of a file that is all ASCII."""
+    assert to_csv(["id", "text"], [["1", "开心"]]).encode().startswith(b"\xef\xbb\xbfid,")
+    assert to_csv(["id", "text"], [["1", "happy"]]) == "id,text\n1,happy\n"
+    assert to_csv(["guid", "tag"], [["1", "开心"]], plain=True) == "guid,tag\n1,开心\n"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,6 @@ def test_files_for_people_are_safe_and_the_answer_file_is_plain(posts: Corpus) -
     found = Predictions(["@a", "b"], ("id", "+c"), np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 0]))
     write_predictions(found, posts.root / "out", course=True)
     assert (posts.root / "out" / "predictions.csv").read_bytes().decode() == (
-        "\ufeffid,label,probability of id,'+c\n'@a,'+c,0.1,0.9\nb,id,0.8,0.2\n"
+        "id,label,probability of id,'+c\n'@a,'+c,0.1,0.9\nb,id,0.8,0.2\n"
     )
     assert (posts.root / "out" / "test_with_label.txt").read_text() == "guid,tag\n@a,+c\nb,id\n"

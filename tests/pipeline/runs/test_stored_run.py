@@ -54,11 +54,12 @@ def test_baselines_of_other_rows_are_refused(tmp_path: Path) -> None:
         read_run(run)
 
 
-def test_files_without_a_byte_order_mark_are_read_too(tmp_path: Path) -> None:
+def test_files_with_and_without_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     run = store_run(tmp_path / "run", [answers(0, 10, wrong=[2])], predicted={"linear": [3]})
     before = read_run(run)
     for file in run.glob("*.csv"):
-        file.write_text(file.read_text("utf-8-sig"), encoding="utf-8")
+        assert not file.read_text("utf-8").startswith("\ufeff")
+        file.write_text(file.read_text("utf-8"), encoding="utf-8-sig")
     after = read_run(run)
     assert before.predictions
     assert after.predictions
