@@ -8,9 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 
-BOM = (
-    "\ufeff"  # spreadsheets take a file without it for text in the code page of a computer; ASCII needs none
-)
+BOM = "\ufeff"  # spreadsheets take a file without it for text in the code page of a computer; ASCII needs none
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # apostrophes count, so that one that was there stays
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
