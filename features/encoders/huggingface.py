@@ -109,24 +109,24 @@ def read_preprocess(
 
 def load_text(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load a text model with the state dict of `files`. Raises ValueError."""
-    from .tower import run_transformer
-
-    config, family, model_class = read_config(folder, "text")
-    spare = () if any(spec.pool == "pooler" for spec in specs) else ("pooler.",)
-    model = load_model(model_class, config, read_state(files, family), spare=spare)
-    layers = layer_names(specs)
-    return text_encoder(specs, folder, model, partial(run_transformer, layers=layers), runtime)
+    return text_encoder(specs, folder, *_load_transformer(specs, folder, files, "text"), runtime)
 
 
 def load_image(specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], runtime: Runtime) -> Encoder:
     """Load an image model with the state dict of `files`. Raises ValueError."""
+    return image_encoder(specs, folder, *_load_transformer(specs, folder, files, "image"), runtime)
+
+
+def _load_transformer(
+    specs: Sequence[EncoderSpec], folder: Path, files: Sequence[Path], modality: Modality
+) -> tuple[Any, Features]:
+    """A model with the state dict of `files`, and how its layers are read."""
     from .tower import run_transformer
 
-    config, family, model_class = read_config(folder, "image")
+    config, family, model_class = read_config(folder, modality)
     spare = () if any(spec.pool == "pooler" for spec in specs) else ("pooler.",)
     model = load_model(model_class, config, read_state(files, family), spare=spare)
-    layers = layer_names(specs)
-    return image_encoder(specs, folder, model, partial(run_transformer, layers=layers), runtime)
+    return model, partial(run_transformer, layers=layer_names(specs))
 
 
 def text_encoder(
