@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 from PIL import Image
@@ -10,21 +11,20 @@ from PIL import Image
 from .images import decode_pixels
 from .samples import read_file
 
-SIDE = 160  # pixels of the longer side
-MOST = 10_000  # bytes
-QUALITIES = (80, 60, 40, 20)  # of JPEG; noise of SIDE x SIDE pixels has 6 kB at the last
+QUALITIES = (80, 60, 40, 20)  # of JPEG; noise of 160 x 160 pixels has 6 kB at the last
 
 
-def thumbnail(path: Path, side: int = SIDE) -> bytes:
-    """A JPEG of the image in a file, read as for embedding: at most `side` pixels, and MOST bytes where that is SIDE.
+def thumbnail(path: Path, side: int, *, most: float = math.inf) -> bytes:
+    """A JPEG of the image in a file, read as for embedding: at most `side` pixels wide and high.
 
-    Raises BadItem where the file cannot be read or decoded.
+    Its quality is lowered as long as it has more than `most` bytes. Raises BadItem where the file cannot be read or
+    decoded.
     """
     image = Image.fromarray(decode_pixels(read_file(path, "image")))
     image.thumbnail((side, side))
     for quality in QUALITIES:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality)
-        if file.tell() <= MOST:
+        if file.tell() <= most:
             break
     return file.getvalue()

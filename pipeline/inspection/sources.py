@@ -12,6 +12,8 @@ from ...features.spec import MODALITIES, BadItem, Modality
 from ..data.split import Content
 
 CHANGED = "changed since the run"
+SIDE = 160  # pixels of the longer side of a thumbnail
+MOST = 10_000  # bytes of a thumbnail
 
 
 class PostSource:
@@ -29,7 +31,7 @@ class PostSource:
     def thumbnail(self, name: str) -> bytes:
         """A small JPEG of the image of a post, empty where it has none. Raises BadItem as `text` does."""
         sample = self._checked(name, "image")
-        return b"" if sample.image is None else thumbnail(sample.image)
+        return b"" if sample.image is None else thumbnail(sample.image, SIDE, most=MOST)
 
     def _checked(self, name: str, modality: Modality) -> Sample:
         sample = self.samples.get(name)

@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...features.messages import notify, printable
-from ...features.posts.images import decode_pixels
 from ...features.posts.samples import Corpus, read_file
 from ...features.posts.text import read_text
+from ...features.posts.thumbnail import thumbnail
 from ...features.spec import MODALITIES, BadItem, Modality
 from ..data.cached_features import CachedFeatures, load_features
 from ..data.join import join_posts
@@ -159,11 +157,7 @@ class KnownPosts:
         file = self.samples[row].image
         if file is None:
             raise BadItem("the post has no image")
-        picture = Image.fromarray(decode_pixels(read_file(file, "image")))
-        picture.thumbnail((side, side))
-        buffer = BytesIO()
-        picture.save(buffer, "JPEG", quality=82)
-        return buffer.getvalue()
+        return thumbnail(file, side)
 
 
 def _pooled_features(corpus: Corpus, run: Run, cache: Path) -> CachedFeatures | None:

@@ -15,11 +15,11 @@ from browser import open_browser, open_window
 from PIL import Image
 from shown_posts import COUNT, shown_posts, trained
 
-from msa.features.posts import thumbnail
 from msa.features.posts.samples import Corpus
 from msa.pipeline.figures import chart
 from msa.pipeline.figures.report import write_report
 from msa.pipeline.figures.section import Shown
+from msa.pipeline.inspection import sources
 from msa.pipeline.inspection.post_cards import SHOWN
 
 HOSTILE = {
@@ -99,8 +99,8 @@ def test_pictures_are_small_data_within_a_bound(page: str) -> None:
         head, _, data = source.partition(",")
         assert head == "data:image/jpeg;base64"
         raw = base64.b64decode(data, validate=True)
-        assert 1000 < len(raw) <= thumbnail.MOST
-        assert max(Image.open(io.BytesIO(raw)).size) == thumbnail.SIDE
+        assert 1000 < len(raw) <= sources.MOST
+        assert max(Image.open(io.BytesIO(raw)).size) == sources.SIDE
     assert len(page) < MOST
 
 
@@ -166,5 +166,5 @@ def test_a_browser_shows_every_picture_and_runs_nothing(run: Path, page: str, wi
     ):
         sizes = window.page.evaluate("[...document.querySelectorAll('.posts img')].map(one => one.naturalWidth)")
         assert len(sizes) == page.count('<img src="data:')
-        assert set(sizes) == {thumbnail.SIDE}
+        assert set(sizes) == {sources.SIDE}
         window.assert_sound()
