@@ -46,7 +46,7 @@ def explain(
     saw it.
     """
     from .. import explain_posts
-    from ..explanation_page import check_out, write_explanation
+    from ..figures.explanation_page import check_out, write_explanation
     from ..runs.folders import find_run
     from ..runs.stored_run import read_runs
 

@@ -67,7 +67,7 @@ class RunTable(Report):
     def _to_csv(self) -> str:
         """One line per row and one number per cell; empty where there is none."""
         lines = [self._flat(row) for row in self.rows]
-        return to_csv(list(lines[0]), (line.values() for line in lines)).strip(f"{BOM}\n")
+        return to_csv(list(lines[0]), (line.values() for line in lines)).removeprefix(BOM).rstrip("\n")
 
     def _flat(self, row: TableRow) -> dict[str, object]:
         line: dict[str, object] = {"name": row.name, "posts": row.scores.rows, "folds": row.scores.folds}

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from ..features.installation import DISTRIBUTION
-from ..features.messages import printable
-from ..features.posts.samples import Sample
-from ..features.store.durable import make_folder, write_atomic
-from .explanation.explanation import Explanation, TextAttention
-from .explanation.remarks import LIMITS
-from .explanation.summary import basis
-from .figures.attention import post_charts
-from .figures.attention_section import read_pixels
-from .figures.words import Language, Words
-from .runs.destination import check_writable
+from ...features.posts.samples import Sample
+from ...features.store.durable import make_folder, write_atomic
+from ..explanation.explanation import Explanation, TextAttention
+from ..explanation.remarks import LIMITS
+from ..explanation.summary import basis
+from ..runs.destination import check_writable
+from .attention import post_charts
+from .attention_section import read_pixels
+from .html import render
+from .words import Language, Words
 
 FILE = "explanation.html"
-LONGEST = 500  # characters of a text
-TEMPLATE = Path(__file__).with_name(FILE)
-STYLED = TEMPLATE.parent / "figures" / "page.html"
 
 
 def check_out(out: Path) -> None:
@@ -44,48 +34,20 @@ def write_explanation(
     charts = post_charts(found, read_pixels(sample), words)
     page = out if out.suffix == ".html" else out / FILE
     make_folder(page.parent)
-    html = (
-        _environment()
-        .from_string(TEMPLATE.read_text("utf-8"))
-        .render(
-            language={"en": "en", "zh": "zh-CN"}[words.language],
-            style=Markup(_style()),
-            title=words("Post {id}").format(id=found.id),
-            headline=_headline(found, words),
-            facts=_facts(found, run, words, trained=trained),
-            notes=[words(note.template).format(**note.values) for note in found.notes],
-            texts=[{"encoder": one.encoder, "marked": _marked(one)} for one in found.texts],
-            charts=charts,
-            layered=bool(found.layers),
-            limits=LIMITS,
-            words=words,
-            program=f"msa {metadata.version(DISTRIBUTION)}",
-        )
+    html = render(
+        FILE,
+        words,
+        title=words("Post {id}").format(id=found.id),
+        headline=_headline(found, words),
+        facts=_facts(found, run, words, trained=trained),
+        notes=[words(note.template).format(**note.values) for note in found.notes],
+        texts=[{"encoder": one.encoder, "marked": _marked(one)} for one in found.texts],
+        charts=charts,
+        layered=bool(found.layers),
+        limits=LIMITS,
     )
     write_atomic(page, html.encode("utf-8", "backslashreplace"))
     return [page] if out.suffix == ".html" else [page, *(path for chart in charts for path in chart.write(out))]
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-    environment.filters["svg"] = lambda chart: Markup(chart.to_svg())
-    return environment
-
-
-def _style() -> str:
-    """The style of the report, so that pages look alike."""
-    found = re.search(r"<style>(.*?)</style>", STYLED.read_text("utf-8"), re.DOTALL)
-    assert found
-    return found[1]
-
-
-def _shown(value: Any) -> Any:
-    """A text without control characters, cut where it is very long; anything else as it is."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return printable(value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…")
 
 
 def _headline(found: Explanation, words: Words) -> list[tuple[str, str, str]]:

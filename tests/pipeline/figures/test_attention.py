@@ -15,8 +15,8 @@ from msa.features.posts.samples import Sample
 from msa.pipeline.explanation.explanation import Explanation, ImageAttention, LayerAttention, TextAttention
 from msa.pipeline.explanation.geometry import Box, seen_box
 from msa.pipeline.explanation.remarks import NO_BOX, Remark
-from msa.pipeline.explanation_page import FILE, write_explanation
 from msa.pipeline.figures.attention import heat, overlay, patch_chart, post_charts
+from msa.pipeline.figures.explanation_page import FILE, write_explanation
 from msa.pipeline.figures.words import Words
 
 EN = Words("en")

@@ -14,7 +14,7 @@ from planted import SIDE, image_spec
 from msa.features.posts.samples import Sample
 from msa.pipeline.explanation.explanation import Explanation, ImageAttention, LayerAttention, TextAttention
 from msa.pipeline.explanation.geometry import seen_box
-from msa.pipeline.explanation_page import write_explanation
+from msa.pipeline.figures.explanation_page import write_explanation
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,9 @@ from source_files import ROOT
 
 from msa.pipeline.explanation import remarks
 from msa.pipeline.explanation.explanation import TARGETS
+from msa.pipeline.figures.html import FOLDER
 from msa.pipeline.figures.markdown import PLACES
-from msa.pipeline.figures.page import TEMPLATE, render_page
+from msa.pipeline.figures.page import render_page
 from msa.pipeline.figures.sections import make_sections
 from msa.pipeline.figures.words import CHINESE, Words
 from msa.pipeline.metrics.scores import METRICS
@@ -120,10 +121,9 @@ def test_a_page_in_chinese_has_no_english_sentence() -> None:
 
 def used_words() -> set[str]:
     """Every literal that is passed to `words(…)` in the figures and the template."""
-    pages = [TEMPLATE, ROOT / "pipeline" / "explanation.html"]
-    found = set(re.findall(r'words\("([^"]*)"\)', "".join(path.read_text("utf-8") for path in pages)))
-    modules = [path for room in ("figures", "inspection") for path in (ROOT / "pipeline" / room).glob("*.py")]
-    for path in [*modules, ROOT / "pipeline" / "explanation_page.py"]:
+    templates = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.html"))
+    found = set(re.findall(r'words\("([^"]*)"\)', templates))
+    for path in (path for room in ("figures", "inspection") for path in (ROOT / "pipeline" / room).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("words", "self.words"):
                 found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
