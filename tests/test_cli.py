@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,8 @@ def msa(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def here(folder: Path, capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> tuple[int, str, str]:
     """Run the command in this process: quicker, the same code."""
-    old = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         code = run_command(arguments)
-    finally:
-        os.chdir(old)
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def here(folder: Path, arguments: Sequence[str]) -> int:
-    old = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         return run_command(arguments)
-    finally:
-        os.chdir(old)
 
 
 def as_json(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:

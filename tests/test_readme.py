@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import shlex
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,7 @@ def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsy
     write_demo_corpus(tmp_path / "posts", posts=64)
     image = next((tmp_path / "posts" / "data").glob("*.png"))
     (tmp_path / "photo.jpg").write_bytes(image.read_bytes())
-    old = Path.cwd()
-    os.chdir(tmp_path)
-    try:
+    with chdir(tmp_path):
         for line in blocks("README.md")[1]:
             program, *arguments = shlex.split(line)
             assert program == "msa"
@@ -159,6 +157,4 @@ def test_the_commands_for_ones_own_posts_run_word_for_word(tmp_path: Path, capsy
             printed = capsys.readouterr()
             # One planted image of 64 is unreadable: more than one in a hundred, for which `extract` exits with 1.
             assert code == (1 if arguments == ["extract"] else 0), f"{line}: {printed.err}"
-    finally:
-        os.chdir(old)
     assert (tmp_path / "runs" / "attention" / "predictions" / "posts" / "test_with_label.txt").exists()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def here(folder: Path, arguments: Sequence[str]) -> int:
-    old = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         return run_command(arguments)
-    finally:
-        os.chdir(old)
 
 
 def printed(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
