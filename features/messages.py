@@ -64,6 +64,11 @@ def unexpected(error: Exception) -> str:
     return f"{name}{place}: {text or 'no message'}; add --debug for the traceback, and report it with that"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none: libraries go on with detail."""
+    return one_line(message_of(error).strip().partition("\n")[0]) or type(error).__name__
+
+
 def one_line(text: str) -> str:
     return " ".join(text.split()).rstrip(".")
 

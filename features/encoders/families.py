@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..messages import near_names
+from ..messages import first_line, near_names
 from ..spec import Modality
 from ..store.json_files import MALFORMED, read_object
 from .variants import Stage
@@ -107,8 +107,9 @@ def read_whole_config(folder: Path, task: str = "") -> tuple[Any, Any]:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (*MALFORMED, OSError, StrictDataclassError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{str(folder / 'config.json')!r} cannot be read by transformers: {reason}") from error
+        raise ValueError(
+            f"{str(folder / 'config.json')!r} cannot be read by transformers: {first_line(error)}"
+        ) from error
     return config, mappings[task].get(type(config), None)
 
 

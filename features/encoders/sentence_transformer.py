@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
+from ..messages import first_line
 from ..spec import EncoderSpec, Modality
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights, require
 from .engine import open_tower_engine
@@ -130,6 +131,5 @@ def _load(repo: Repo) -> Any:
                 model_kwargs={"dtype": torch.float32},
             )
         except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"sentence-transformers cannot load {repo.name!r}: {reason}") from error
+            raise ValueError(f"sentence-transformers cannot load {repo.name!r}: {first_line(error)}") from error
     return model.eval().requires_grad_(False)

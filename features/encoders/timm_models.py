@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from ..messages import near_names
+from ..messages import first_line, near_names
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
 from .hub import fetch_hub
@@ -162,7 +162,7 @@ def build_meta_model(architecture: str) -> Any:
         with torch.device("meta"):
             return timm.create_model(architecture, pretrained=False, num_classes=0).eval()
     except RuntimeError as error:
-        raise ValueError(f"timm cannot build {architecture!r}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"timm cannot build {architecture!r}: {first_line(error)}") from error
 
 
 def timm_preprocess(model: Any) -> dict[str, object]:

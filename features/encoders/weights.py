@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..messages import first_line
 from ..store.json_files import read_object
 
 if TYPE_CHECKING:
@@ -165,11 +166,8 @@ def _read(file: Path) -> Any:
             "save the model's state_dict() alone, best as .safetensors"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        kind, reason = (
-            "safetensors" if safe else "PyTorch weights",
-            (str(error) or type(error).__name__).splitlines()[0],
-        )
-        raise ValueError(f"{str(file)!r} is not a whole {kind} file: {reason}") from error
+        kind = "safetensors" if safe else "PyTorch weights"
+        raise ValueError(f"{str(file)!r} is not a whole {kind} file: {first_line(error)}") from error
 
 
 def _describe(state: object) -> str:

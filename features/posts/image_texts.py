@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..messages import first_line
 from ..spec import BadItem, canonical
 
 MODELS = "models"  # the folder of the package with its weights: detection, direction, recognition
@@ -61,7 +62,7 @@ class ImageTexts:
         try:
             lines = self.engine(pixels[..., ::-1]).txts  # it expects blue first
         except Exception as error:  # of OpenCV or ONNX Runtime, on an odd image
-            raise BadItem(f"its text cannot be read: {str(error).splitlines()[0]}") from error
+            raise BadItem(f"its text cannot be read: {first_line(error)}") from error
         return " ".join(lines or ())
 
     def _take_new(self) -> None:

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from ...features.messages import notify
+from ...features.messages import first_line, notify
 from ...features.store.durable import make_folder
 from .events import Event, Folder, Point, Result
 
@@ -45,7 +45,7 @@ class MLflowLogger:
             self.experiment = known.experiment_id if known else self.client.create_experiment(EXPERIMENT, artifacts)
             self.run = self.client.create_run(self.experiment, run_name=name).info.run_id
         except MlflowException as error:
-            raise ValueError(f"--log mlflow: {uri}: {str(error).splitlines()[0]}; set MLFLOW_TRACKING_URI") from error
+            raise ValueError(f"--log mlflow: {uri}: {first_line(error)}; set MLFLOW_TRACKING_URI") from error
         notify(f"MLflow: `{self.where}` (the page comes with `pip install mlflow`)")
 
     @property
