@@ -178,6 +178,8 @@ class WordTower(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode ids, of any numeric dtype, and their mask (B, 1 + T)."""
+        if mask.shape[-1] == 1:  # a batch without texts has its first position only
+            return self.embed.weight.new_zeros(len(ids), 1, self.embed.embedding_dim), mask
         words = mask[:, 1:]
         x = self.embed(torch.where(words, ids[:, 1:, 0], 0).long())  # (B, T, H)
         x = self.dropout(x + sinusoids(x.shape[-2], x.shape[-1], device=x.device))

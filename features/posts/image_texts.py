@@ -58,7 +58,9 @@ class ImageTexts:
         if self.engine is None:
             from rapidocr import RapidOCR
 
-            self.engine = RapidOCR(params={"Global.log_level": "critical", "Global.text_score": LEAST_SCORE})
+            # One thread: a second shortens small images little, and shards read in parallel.
+            threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+            self.engine = RapidOCR(params={"Global.log_level": "critical", "Global.text_score": LEAST_SCORE, **threads})
         try:
             lines = self.engine(pixels[..., ::-1]).txts  # it expects blue first
         except Exception as error:  # of OpenCV or ONNX Runtime, on an odd image

@@ -63,6 +63,15 @@ def test_every_head_learns_through_its_towers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["concat", "attention", "coattention"])
+def test_posts_without_any_image_or_text_have_the_logits_that_they_have_in_a_batch(name: str) -> None:
+    head, inputs = build(name).eval(), posts()
+    inputs.image_mask[:2], inputs.text_mask[:2] = False, False
+    # Batches are cut to their longest post: one without images and texts has the first position only.
+    alone = Inputs(*(x[:2, :1] for x in inputs))
+    torch.testing.assert_close(head(alone), head(inputs)[:2], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["concat", "attention", "coattention"])
 def test_padding_and_other_posts_do_not_change_the_logits(name: str) -> None:
     head = build(name).eval()
     inputs = posts(number=IMAGES_PER_PASS + 3)
