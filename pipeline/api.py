@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..features.extraction import extract as extraction
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.layouts import ReadOptions, read_corpus
 from ..features.posts.samples import Corpus
+from .config.presets import Preset, read_preset
 from .config.values import Grid
 from .data import cached_features as data
 from .data.cached_features import find_spec
@@ -40,8 +42,9 @@ class Features(NamedTuple):
 def extract(
     posts: str | Path,
     *,
-    image: Names = IMAGE,
-    text: Names = TEXT,
+    preset: Preset | None = None,
+    image: Names | EllipsisType = ...,
+    text: Names | EllipsisType = ...,
     cache: str | Path = "cache",
     tokens: bool = True,
     device: str = "auto",
@@ -52,6 +55,7 @@ def extract(
 ) -> extraction.Extraction:
     """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
+    Encoders that are not given are those of the `preset`, or else `efficientnet_lite0` and `minilm`.
     `columns` names the columns of a table that are called otherwise than id, image, text, label, split, group; `images`
     is the folder that image paths count from; None: that of the table, or data/.
 
@@ -61,7 +65,12 @@ def extract(
     """
     corpus = read_posts(posts, layout=layout, label_rule=label_rule, columns=columns, images=images)
     settings = ExtractSettings(device=device, tokens=tokens)
-    return extraction.extract(corpus, EncoderRequest(_names(image), _names(text)), Path(cache), settings)
+    usual = {"image": IMAGE, "text": TEXT} | (read_preset(preset) if preset else {})
+    request = EncoderRequest(
+        _names(usual["image"] if isinstance(image, EllipsisType) else image),
+        _names(usual["text"] if isinstance(text, EllipsisType) else text),
+    )
+    return extraction.extract(corpus, request, Path(cache), settings)
 
 
 def load_features(

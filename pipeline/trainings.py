@@ -16,7 +16,9 @@ from .ablation.ablation_table import Ablation
 from .ablation.variants import HeadPart
 from .api import read_posts
 from .config.data_config import DataConfig
+from .config.forms import read_settings
 from .config.head_config import HeadConfig
+from .config.presets import Preset, read_preset
 from .config.search_config import Search
 from .config.train_config import TrainConfig
 from .figures.report import write_report
@@ -27,21 +29,31 @@ from .sweeps.space import read_fusions, read_space
 from .train_head import train_head as train
 from .trained_run import TrainedRun, load_run
 
+KINDS = DataConfig, HeadConfig, TrainConfig
 READING = tuple(inspect.signature(read_posts).parameters)[1:]
 
 
 def train_head(
-    posts: str | Path, fusion: str = "gated", *, runs: str | Path = "runs", name: str | None = None, **settings: Any
+    posts: str | Path,
+    fusion: str | None = None,
+    *,
+    preset: Preset | None = None,
+    runs: str | Path = "runs",
+    name: str | None = None,
+    **settings: Any,
 ) -> TrainedRun:
     """Train a fusion head over folds, compare it with baselines, and write its run folder, as `msa train-head` does.
 
-    `settings` are the options of the command by name, as `folds=5`, `lr=3e-4`, `image="resnet50"`, `columns={...}`.
-    The features must be cached. Raises ValueError for an unknown setting or a wrong value.
+    `settings` are the options of the command by name, as `folds=5`, `lr=3e-4`, `image="resnet50"`, `columns={...}`;
+    those that are not given are the `preset`'s, or else the defaults, with `fusion` "gated". The features must be
+    cached. Raises ValueError for an unknown setting or a wrong value.
 
     >>> run = msa.train_head("posts", "gated", epochs=5, hidden=32)
     >>> run.metrics
     """
-    found = _split(settings, fusion=fusion)
+    usual = {"fusion": "gated"} | (preset_settings(preset) if preset else {})
+    chosen = {} if fusion is None else {"fusion": fusion}
+    found = _split(usual | settings | chosen)
     trained = train(found.corpus(posts), found.data, found.head, found.training, runs=Path(runs), name=name)
     return load_run(trained.run)
 
@@ -130,10 +142,15 @@ class Settings:
         return read_posts(posts, **self.reading)
 
 
+def preset_settings(preset: Preset) -> dict[str, Any]:
+    """The settings of a preset by the names of their fields. Raises ValueError for an unknown one."""
+    options = read_preset(preset)
+    return {key: value for kind in KINDS for key, value in read_settings(kind, options).items()}
+
+
 def _split(settings: Mapping[str, Any], **head: Any) -> Settings:
     """Sort settings by the dataclass that has a field of the name. Raises ValueError for one that none has."""
-    kinds = (DataConfig, HeadConfig, TrainConfig)
-    names = [{one.name for one in fields(kind)} for kind in kinds]
+    names = [{one.name for one in fields(kind)} for kind in KINDS]
     known = set().union(*names, READING)
     for name in settings:
         if name not in known:

@@ -120,6 +120,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert probabilities.shape == (5, 3)
 
 
+@pytest.mark.filterwarnings("ignore::msa.features.messages.Notice")  # what a preset stands for
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_text_are_ones_that_msa_understands(page: str) -> None:
     """Words in capitals stand for a user's own; everything else is parsed as typed, without being run."""

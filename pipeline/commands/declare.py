@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer import Option
@@ -16,7 +15,7 @@ from typer.models import OptionInfo
 
 from ...features.progress import begin
 from ...features.setting import Setting
-from ..config.values import Grid, read_grid, read_value, write_grid
+from ..config.forms import Form, form_of, option_flags
 
 SETUP, EMBEDDINGS, HEADS = "Setup", "Posts and embeddings", "Fusion heads"  # panels of commands in `msa --help`
 FIRST = (  # the options that matter first, in the panel without a name
@@ -26,7 +25,7 @@ FIRST = (  # the options that matter first, in the panel without a name
 PANELS = {
     "Posts": ("posts", "layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
     "Encoders": ("cache", "weights", "local_files_only", "max_length", "layers", "pool", "dtype", "tokens", "views"),
-    "Head": ("recipe", "replay"),
+    "Head": ("preset", "recipe", "replay"),
     "Training": ("checkpoint_every", "unlabelled"),
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),
     "Search": ("space",),
@@ -40,39 +39,6 @@ OF_CLASS = {  # panels of the other settings; those of what computes are in Comp
     **{"DataConfig": "Folds and evaluation"},
 }
 WIDEST = 18  # characters of choices beside an option's name; more would cut off names at 80 columns
-
-
-class Form(NamedTuple):
-    """How a field's type is given on the command line: the option's type, and both ways between the two."""
-
-    type: Any
-    read: Callable[[Any], Any] = lambda value: value
-    write: Callable[[Any], Any] = lambda value: value
-
-
-def read_pairs(flag: str, given: Collection[str]) -> dict[str, str]:
-    """`NAME=VALUE` texts as a dict; ValueError for one without `=`."""
-    for pair in given:
-        if "=" not in pair:
-            raise ValueError(f"{flag} wants NAME=VALUE; got {pair!r}")
-    return dict(pair.split("=", 1) for pair in given)
-
-
-FORMS: dict[Any, Form] = {
-    tuple[str, ...]: Form(list[str], tuple, list),
-    int | None: Form(int, lambda number: number or None, lambda number: number or 0),
-    Grid | None: Form(str, read_grid, write_grid),
-    Path | None: Form(
-        Path | None,
-        lambda path: None if path is None else Path(path),
-        lambda path: None if path is None else str(path),  # for JSON
-    ),
-    Mapping[str, int | float | str]: Form(
-        list[str],
-        lambda given: {name: read_value(value) for name, value in read_pairs("--option", given).items()},
-        lambda options: [f"{name}={value}" for name, value in options.items()],
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -107,10 +73,10 @@ def generate_options(kind: type) -> list[Generated]:
     found = []
     for one in fields(kind):
         hint, known = hints[one.name], one.metadata.get("setting")
-        form = FORMS.get(hint, Form(hint))
+        form = form_of(hint)
         default = form.write(one.default_factory() if one.default_factory is not MISSING else one.default)
         if isinstance(known, Setting) and known.help:
-            flags = known.flags or (f"--{one.name.replace('_', '-')}",)
+            flags = option_flags(one)
             name = flags[0].removeprefix("--").replace("-", "_")
             panel = _panel(name, OF_CLASS.get(kind.__name__, "Compute"))
             help, metavar = _help(known.description, form.type)

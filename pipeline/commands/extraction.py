@@ -15,7 +15,7 @@ from ..config.data_config import CachedEncoders
 from ..config.head_config import MOST_VIEWS
 from .console import note, show
 from .declare import EMBEDDINGS, command
-from .options import Cache, InputPosts, Json, Machines, Offline, RecipeName
+from .options import Cache, InputPosts, Json, Machines, Offline, PresetName, RecipeName
 
 app = typer.Typer()
 
@@ -57,6 +57,7 @@ def extract(
         int, Option(min=0, max=MOST_VIEWS, help="Augmented views of each image beside the plain one; 0: none.")
     ] = 0,
     max_bad: Annotated[float, Option(min=0, max=1, help="Share of bad items beyond which to exit with 1.")] = 0.01,
+    preset: PresetName = None,
     recipe: RecipeName = "",
     dry_run: Annotated[
         bool, Option("--dry-run", help="Time a few batches, report what it will take, write nothing.")

@@ -15,7 +15,7 @@ from ..config.train_config import TrainConfig
 from ..tracking.events import Folder, log
 from .console import say, show
 from .declare import HEADS, command
-from .options import InputPosts, Json, RecipeName, Replay, Runs, Tracking
+from .options import InputPosts, Json, PresetName, RecipeName, Replay, Runs, Tracking
 
 app = typer.Typer()
 
@@ -35,6 +35,7 @@ def train_head(
     unlabelled: Annotated[
         Literal["none", "self", "cotrain"], Option(help="Train on posts without a label, too, by pseudo-labels.")
     ] = "none",
+    preset: PresetName = None,
     recipe: RecipeName = "",
     replay: Replay = "",
     as_json: Json = False,
@@ -82,6 +83,7 @@ def ablate(
     seeds: Annotated[int, Option(min=1, max=1000, help="Number of seeds, from --seed on.")] = 1,
     runs: Runs = Path("runs"),
     name: Annotated[str, Option(help="Name of the run folder; ablate-FUSION if empty.")] = "",
+    preset: PresetName = None,
     recipe: RecipeName = "",
     as_json: Json = False,
 ) -> None:

@@ -13,8 +13,10 @@ from typer import Argument, Option
 from ...features.progress import stage
 from ...features.setting import setting
 from ..config.data_config import CACHE, DEVICE
-from .declare import generate_options, option_values, read_pairs
-from .recipes import apply_recipe
+from ..config.forms import read_pairs
+from ..config.presets import Preset
+from .declare import generate_options, option_values
+from .recipes import apply_preset, apply_recipe, refuse_two_sets
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait for it
     from ...features.extraction.settings import ExtractSettings
@@ -36,6 +38,16 @@ RecipeName = Annotated[
     str, Option("--recipe", is_eager=True, callback=apply_recipe, help="Options of a published system; `msa recipes`.")
 ]
 
+PresetName = Annotated[
+    Preset | None,
+    Option(
+        "--preset",
+        is_eager=True,
+        callback=apply_preset,
+        help="A good set of options, from quick to strong; it is printed.",
+    ),
+]
+
 
 def apply_replay(ctx: typer.Context, text: str) -> str:
     """Make the settings of a run, or of a sweep's trial, the defaults of the command; flags win.
@@ -43,6 +55,7 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
     Raises ValueError where there is no run, no finished sweep, or no such trial.
     """
     if text and not ctx.resilient_parsing:
+        refuse_two_sets(ctx)
         from ..sweeps.replay import read_replay
 
         found = read_replay(text)

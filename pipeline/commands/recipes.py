@@ -1,21 +1,31 @@
-"""Recipes: the published systems as files of options, `recipes/NAME.toml`."""
+"""Files of options: recipes, the published systems as `recipes/NAME.toml`, and presets."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
-from ...features.messages import near_or_all
+from ...features.messages import near_or_all, notify
 from ...features.store.json_files import malformed, read_toml
+from ..config.presets import as_options, read_preset
 from .config_file import command_options, convert_option
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
-COMMANDS = ("extract", "train-head", "ablate")  # that a recipe gives options to
+COMMANDS = ("extract", "train-head", "ablate")  # that a recipe or a preset gives options to
+SETS = {"recipe": "--recipe", "replay": "--from", "preset": "--preset"}  # parameters that give many options at once
+
+
+class Own(NamedTuple):
+    """An option that a file gives to the command: as it is written, the parameter, and the value for it."""
+
+    given: Any
+    parameter: str
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -69,20 +79,61 @@ def _comment(names: Iterable[str]) -> str:
 def apply_recipe(ctx: typer.Context, name: str) -> str:
     """Make a recipe's options the defaults of the command about to run, before those of msa.toml; flags win.
 
-    An option that this command lacks but another one of COMMANDS has is that command's matter. Raises ValueError
-    for one that none has.
+    Raises ValueError for an option that none of COMMANDS has.
     """
-    if not name or ctx.resilient_parsing:
+    if name and not ctx.resilient_parsing:
+        refuse_two_sets(ctx)
+        own = _own_options(ctx, Path(f"{name}.toml"), f"recipe {name!r}", read_recipe(name).options)
+        ctx.default_map = dict(ctx.default_map or {}) | _values(own)
+    return name
+
+
+def apply_preset(ctx: typer.Context, name: str | None) -> str | None:
+    """Make a preset's options the defaults of the command about to run, and print them; flags win.
+
+    Of the command line, they come before those of msa.toml; of msa.toml, after its others, and beside `--recipe` or
+    `--from` not at all.
+    """
+    if name is None or ctx.resilient_parsing or ctx.parent is None:  # None: msa.toml is being read
         return name
-    recipe, commands = read_recipe(name), command_options(ctx)
-    own = commands[str(ctx.command.name)]
+    refuse_two_sets(ctx)
+    own = _own_options(ctx, Path(f"{name}.toml"), f"preset {name!r}", read_preset(name))
+    if others := [flag for one, flag in SETS.items() if one != "preset" and _is_typed(ctx, one)]:
+        notify(f"the preset {name} of msa.toml is not used beside {others[0]}")
+        return name
+    notify(f"preset {name}: {as_options({option: one.given for option, one in own.items()})}")
+    known, values = dict(ctx.default_map or {}), _values(own)
+    ctx.default_map = known | values if _is_typed(ctx, "preset") else values | known
+    return name
+
+
+def refuse_two_sets(ctx: typer.Context) -> None:
+    """Raise ValueError where the command line gives two sets of options, of which neither wins."""
+    given = [flag for name, flag in SETS.items() if _is_typed(ctx, name)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are two sets of options; leave out one of them")
+
+
+def _is_typed(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _own_options(ctx: typer.Context, file: Path, what: str, options: Mapping[str, Any]) -> dict[str, Own]:
+    """Those options of a file that the command about to run has; the others are those of other COMMANDS."""
+    commands = command_options(ctx)
+    known = commands[str(ctx.command.name)]
     anywhere = {option for command in COMMANDS for option in commands[command]}
-    defaults = dict(ctx.default_map or {})
-    for option, value in recipe.options.items():
+    own = {}
+    for option, given in options.items():
         spelling = option.replace("_", "-")
         if spelling not in anywhere:
-            raise ValueError(f"recipe {name!r}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
-        if spelling in own:
-            defaults[own[spelling].name] = convert_option(ctx, Path(f"{name}.toml"), own[spelling], value)
-    ctx.default_map = defaults
-    return name
+            raise ValueError(f"{what}: unknown option {option!r}{near_or_all(spelling, anywhere)}")
+        if spelling in known:
+            parameter = known[spelling]
+            own[spelling] = Own(given, parameter.name, convert_option(ctx, file, parameter, given))
+    return own
+
+
+def _values(own: Mapping[str, Own]) -> dict[str, Any]:
+    return {one.parameter: one.value for one in own.values()}
