@@ -37,7 +37,7 @@ from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.posts.text import read_text
-from msa.pipeline.predict import run_sources
+from msa.pipeline.runs.run_encoders import run_sources
 from msa.pipeline.runs.runs import Run, load_run
 
 CLIENTS, ROUNDS = 32, 3

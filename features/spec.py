@@ -13,6 +13,7 @@ from typing import Literal, get_args
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 Clean = Literal["none", "social", "strict", "strict_zh", "tweet"]
+LongText = Literal["truncate", "windows"]
 SourceKind = Literal[
     "torchvision", "timm", "transformers", "sentence-transformers", "gensim", "lexicon", "import", "raw"
 ]
@@ -64,6 +65,11 @@ class EncoderSpec:
     def prompt(self) -> str:
         """The words that stand before every text; empty for most encoders, and for images."""
         return str(json.loads(self.preprocess).get("prompt", "")) if self.modality == "text" else ""
+
+    @property
+    def long_text(self) -> LongText:
+        """What is done with a text beyond the encoder's limit."""
+        return "windows" if json.loads(self.preprocess).get("truncation") == "windows" else "truncate"
 
     @property
     def reads(self) -> Modality:

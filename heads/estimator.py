@@ -1,4 +1,4 @@
-"""A scikit-learn classifier as a head: the pooled vectors of both modalities in, log-probabilities out."""
+"""A classifier like those of scikit-learn as a head: pooled vectors of both modalities in, log-probabilities out."""
 
 from __future__ import annotations
 

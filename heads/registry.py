@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from .attention import AttentionHead
 from .base import Dims, Head
 from .bilinear import BilinearHead
@@ -18,6 +16,7 @@ from .coattention import CoattentionHead
 from .concat import ConcatHead
 from .estimator import EstimatorBuilder
 from .estimators.entries import ESTIMATORS as CLASSIFIERS
+from .estimators.seeding import seeded
 from .fourway import FourwayHead
 from .gated import GatedHead
 from .kernel import KernelHead
@@ -73,7 +72,7 @@ HEADS: dict[str, HeadInfo] = {
     "image": HeadInfo(ImageHead, "pooled", "the image alone"),
 }
 
-# Classifiers of scikit-learn, fitted at once.
+# Classifiers, fitted at once.
 ESTIMATORS: dict[str, HeadInfo] = {
     f"estimator:{path}": HeadInfo(EstimatorBuilder(entry), "pooled", entry.summary, entry.paper)
     for path, entry in CLASSIFIERS.items()
@@ -140,8 +139,7 @@ def build_head(
     info = head_info(name)
     for option, value in options.items():
         check_option(name, option, value)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
 
         def build(dims: Dims) -> Head:
             return info.build(dims, hidden=hidden, dropout=dropout, **options)

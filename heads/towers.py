@@ -18,6 +18,7 @@ WIDTHS = (32, 64, 128, 256)  # channels of the stem and of the three stages afte
 IMAGES_PER_PASS = 64  # images per pass through a tower: more do not fit into a processor's cache
 CHANNELS_PER_GROUP = 16
 ATTENTION_HEADS = 4  # of the attention in a tower
+WORD_SCALE = 0.02  # of new embeddings and of positions: larger ones are noise that a few thousand posts do not unlearn
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,14 @@ class Residual(nn.Module):
 class WordTower(nn.Module):
     """A Transformer encoder: ids of word pieces (B, 1 + T, 1) to (B, 1 + T, H) and its mask, the mean first.
 
-    Vaswani et al., 2017, with sinusoidal positions.
+    Vaswani et al., 2017, with sinusoidal positions, and dropout of whole words as well (Iyyer et al., 2015).
     """
 
     def __init__(self, vocabulary: int, width: int, *, layers: int, dropout: float) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
-        self.dropout = Dropout(dropout)
+        nn.init.normal_(self.embed.weight, std=WORD_SCALE)
+        self.word_dropout, self.dropout = Dropout(dropout), Dropout(dropout)
         self.layers = blocks(layers, width, heads=ATTENTION_HEADS, ffn=2 * width, dropout=dropout)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +184,8 @@ class WordTower(nn.Module):
             return self.embed.weight.new_zeros(len(ids), 1, self.embed.embedding_dim), mask
         words = mask[:, 1:]
         x = self.embed(torch.where(words, ids[:, 1:, 0], 0).long())  # (B, T, H)
-        x = self.dropout(x + sinusoids(x.shape[-2], x.shape[-1], device=x.device))
+        x = x * self.word_dropout(torch.ones_like(x[..., :1]))
+        x = self.dropout(x + WORD_SCALE * sinusoids(x.shape[-2], x.shape[-1], device=x.device))
         for layer in self.layers:
             x = layer(x, x, words)
         return torch.cat([masked_mean(x, words)[:, None], x], 1), mask

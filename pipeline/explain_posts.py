@@ -17,8 +17,9 @@ from .explanation.explain import explain
 from .explanation.explanation import Explanation
 from .explanation.originals import open_splitters, read_original, seen_in
 from .explanation.summary import summary
-from .predict import check_post, refuse_bad, run_sources
+from .predict import check_post, refuse_bad
 from .runs.folders import find_run
+from .runs.run_encoders import run_sources
 from .runs.run_predictions import load_run_features
 from .runs.runs import Run, cache_of, load_run
 

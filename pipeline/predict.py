@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.csv_text import class_columns, to_csv
-from ..features.encoders.encoder import Source
-from ..features.encoders.sources import reopen
 from ..features.extraction.embed import embed_corpus
-from ..features.extraction.plan import EncoderReport
+from ..features.extraction.plan import EncoderReport, cut_note
 from ..features.extraction.settings import ExtractSettings
+from ..features.messages import notify
 from ..features.posts.samples import Corpus, Sample
 from ..features.progress import keeping, stage
 from ..features.store.durable import write_atomic
@@ -33,6 +32,7 @@ from .data.test_posts import mark_test_posts
 from .metrics.probabilities import mean_probabilities
 from .runs.folders import find_run
 from .runs.made import describe_made
+from .runs.run_encoders import check_imported, compute_of, run_sources
 from .runs.run_predictions import load_run_features, run_logits
 from .runs.runs import Run, cache_of, load_run, rounded, rows_with, seen_contents
 
@@ -126,26 +126,31 @@ def predict_corpus(
     where the run's cache is not there and no other one is given, where this machine's encoder would give other features
     than the one that the run was trained with, or where no post is left to predict.
     """
+    chosen = choose_posts(corpus, rows)
+    run = load_run(run_folder)
+    place = cache_of(run, cache)
+    check_imported(run, place)
+    keeping(lambda: f"new embeddings are kept in {place}; no prediction was written")
+    for report in embed_corpus(chosen, run_sources(run, place, local_files_only), place, compute_of(run, settings)):
+        if report.cut:
+            notify(cut_note(report.name, report.cut, "new"))
+    table = load_run_features(run, chosen, place)
+    stage("predicting")
+    known = count_known(find_run(run_folder), table.posts, place / "splits")
+    made = describe_made(corpus, join_posts(corpus, place)[1])  # of all posts, whichever of them are predicted
+    return replace(predict_table(run, table, settings.device, raw), known=known, made=made)
+
+
+def choose_posts(corpus: Corpus, rows: str) -> Corpus:
+    """The corpus with the posts to predict alone, as `predict_corpus` chooses them. Raises ValueError."""
     if rows not in ("auto", "unlabelled", "all"):
         raise ValueError(f"rows must be auto, unlabelled or all; got {rows!r}")
-    run = load_run(run_folder)
     unlabelled = [sample for sample in corpus.samples if sample.label is None]
     samples = unlabelled if rows == "unlabelled" or (rows == "auto" and unlabelled) else list(corpus.samples)
     if not samples:
         raise ValueError("every post is labelled; use --rows all to predict them too")
     check_encodable(corpus)
-    chosen, place = replace(corpus, samples=samples), cache_of(run, cache)
-    for spec in run.encoders:
-        if spec.source == "import" and not (place / spec.slug).is_dir():
-            wanted = f"{spec.slug}, which was imported and cannot be extracted"
-            raise ValueError(f"{place} has no features of {wanted}; give the cache that has them, as --cache FOLDER")
-    keeping(lambda: f"new embeddings are kept in {place}; no prediction was written")
-    embed_corpus(chosen, run_sources(run, place, local_files_only), place, _compute(run, settings))
-    table = load_run_features(run, chosen, place)
-    stage("predicting")
-    known = _count_known(find_run(run_folder), table.posts, place / "splits")
-    made = describe_made(corpus, join_posts(corpus, place)[1])  # of all posts, whichever of them are predicted
-    return replace(predict_table(run, table, settings.device, raw), known=known, made=made)
+    return replace(corpus, samples=samples)
 
 
 def predict_post(
@@ -169,7 +174,7 @@ def predict_post(
     with TemporaryFolder() as name:
         folder = Path(name)
         sources = run_sources(run, cache or run.cache, local_files_only)
-        refuse_bad(embed_corpus(post, sources, folder, _compute(run, settings)))
+        refuse_bad(embed_corpus(post, sources, folder, compute_of(run, settings)))
         return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
 
 
@@ -257,18 +262,6 @@ def read_predicted(folder: Path) -> dict[str, Any] | None:
     return dict(made.get("data", {}))
 
 
-def run_sources(run: Run, cache: Path, local_files_only: bool) -> list[Source]:
-    """The encoders of a run, each as the run's own cache, or this one, knows it."""
-    known = [next((one for one in (run.cache, cache) if (one / s.slug).is_dir()), cache) for s in run.encoders]
-    return [
-        reopen(spec, place, local_files_only=local_files_only) for spec, place in zip(run.encoders, known, strict=True)
-    ]
-
-
-def _compute(run: Run, settings: ExtractSettings) -> ExtractSettings:
-    return replace(settings, tokens=run.config.tokens)
-
-
 def predict_table(run: Run, table: CachedFeatures, device: str, raw: bool) -> Predictions:
     """Predict every post of a table of `load_run_features`; `raw` leaves out the temperatures."""
     present = np.logical_or.reduce([side.present for side in table.sides.values()])
@@ -279,7 +272,7 @@ def predict_table(run: Run, table: CachedFeatures, device: str, raw: bool) -> Pr
     return Predictions(list(table.posts.ids), run.classes, probabilities, best, temperatures, raw, blind)
 
 
-def _count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
+def count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
     """How many labelled posts the run was trained on, in any fold, or tested on alone, and how many are locked."""
     labelled = np.array([label is not None for label in posts.labels])
     if not labelled.any():

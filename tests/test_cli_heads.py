@@ -228,7 +228,7 @@ def test_locked_posts_are_reached_by_the_test_command_alone(
 def test_encoders_from_scratch_run_from_pixels_to_predictions(
     home: Path, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:
-    assert here(home, ["extract", "--image", "pixels", "--text", "tokens", "--max-bad", "1"]) == 0
+    assert here(home, ["extract", "--recipe", recipe, "--max-bad", "1"]) == 0
     small = ["--folds", "0", "--epochs", "1", "--hidden", "32"]
     run = home / as_json(home, capsys, "train-head", "--recipe", recipe, *small)["run"]
     found = as_json(home, capsys, "predict", str(run), "--rows", "all")

@@ -14,7 +14,7 @@ from msa.features.cache.imported_arrays import read_arrays
 from msa.features.encoders.families import read_config
 from msa.features.encoders.sources import reopen
 from msa.features.encoders.tuned import RECORD, read_record
-from msa.features.encoders.weights import shards
+from msa.features.model_files.weights import shards
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import read_errors
 from msa.features.store.store import read_spec

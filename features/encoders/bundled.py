@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..installation import reinstall_line
+from ..model_files.weights import load_into, load_state, verify_sha256, weights_id
+from ..words.word_pieces import Splitter, after_prompt, tokenizer_file_splitter
 from .encoder import Encoder, EncoderOptions, Source, choose_length, package_folder, require
 from .families import choose_prompt
 from .runtime import Runtime
 from .variants import WHOLE, Stage, make_specs
-from .weights import load_into, load_state, verify_sha256, weights_id
-from .word_pieces import Splitter, after_prompt, tokenizer_file_splitter
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..installation import install_line
-from ..spec import Clean, Dtype, EncoderSpec
+from ..spec import Clean, Dtype, EncoderSpec, LongText
+from ..words.word_pieces import Splitter
 from .runtime import Runtime
-from .word_pieces import Splitter
 
 
 @dataclass(frozen=True)
 class EncoderOptions:
     """Options of an encoder besides its name. None or () means the encoder's own default.
 
-    The last four are for texts: one set of options serves both modalities, and `open_encoder` drops them for images.
+    The last six are for texts: one set of options serves both modalities, and `open_encoder` drops them for images.
     """
 
     weights: Path | None = None  # local state dict (.pth, .pt, .bin) or .safetensors
@@ -32,6 +32,7 @@ class EncoderOptions:
     sentences: tuple[str, ...] = ()  # for `@prompts`: what each embedding is compared with
     whole: bool = False  # resize the whole picture to the model's square instead of cropping it
     clean: Clean = "none"
+    long_text: LongText = "truncate"  # what is done with a text beyond `max_length`
     prompt: str | None = None  # words before each text, or the name of one of the model's prompts; "": none
     max_length: int | None = None
     cache: Path | None = None  # the folder that keeps the texts of images, for `@ocr`
@@ -61,6 +62,10 @@ class Encoder(Protocol):
     def length(self, prepared: Any) -> int:
         """Cost of one prepared item in tokens, to batch by budget; the same for all images."""
         return 1
+
+    def is_cut(self, item: Any, prepared: Any) -> bool:
+        """Whether an item is longer than the encoder's limit, so that its end is missing from what was prepared."""
+        return False
 
     def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
         """Embed prepared items, in order, in one forward pass; one result per spec."""

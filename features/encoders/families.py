@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..messages import first_line, near_names
+from ..model_files.weights import MODEL_FILE
 from ..spec import Modality
 from ..store.json_files import MALFORMED, read_object
 from .variants import Stage
-from .weights import MODEL_FILE
 
 SEQUENCE = ("mean", "cls", "max", "last")
 PATCHES = ("mean", "max")

@@ -11,15 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model_files.hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
+from ..model_files.weights import MODEL_FILE, load_state, quiet_transformers, refuse_keys, weights_id
 from ..spec import EncoderSpec, Modality
 from ..store.json_files import malformed, read_object
+from ..words.word_pieces import Splitter, after_prompt, tokenizer_splitter
 from .encoder import Encoder, EncoderOptions, Source, choose_length
 from .families import Family, choose_prompt, find_stages, read_config
-from .hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
-from .weights import MODEL_FILE, load_state, quiet_transformers, refuse_keys, weights_id
-from .word_pieces import Splitter, after_prompt, tokenizer_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
     are hidden_states[-2], … of transformers, before that norm. The default pooling is the one that the files of
     sentence-transformers name; a dense layer or a norm after it is left out.
     """
-    repo = find_repo(name, options)
+    repo = find_repo(name, local_files_only=options.local_files_only)
     config, family, model_class = read_config(repo.folder, modality)
     preprocess, length = read_preprocess(name, repo, config, family, modality, options)
     pools = family.pools
@@ -73,10 +73,8 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
         return (load_image if modality == "image" else load_text)(specs, repo.folder, files, runtime)
 
     def words() -> Splitter:
-        from .text_encoder import shorten
-
-        cut = partial(shorten, pieces=length or DEFAULT_LIMIT)
-        return after_prompt(tokenizer_splitter(open_tokenizer(repo.folder), length, cut), specs[0].preprocess)
+        assert length is not None
+        return after_prompt(tokenizer_splitter(open_tokenizer(repo.folder), length), specs[0].preprocess)
 
     return Source(specs, load, words if modality == "text" else None)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..installation import reinstall_line
+from ..model_files.weights import verify_sha256
 from ..spec import EncoderSpec
 from .encoder import (
     Encoded,
@@ -29,7 +30,6 @@ from .encoder import (
 )
 from .runtime import Runtime
 from .variants import Stage, make_specs
-from .weights import verify_sha256
 
 FILES = {  # of the package vaderSentiment: the dictionary, the names of emoji, the rules
     "vader_lexicon.txt": "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
@@ -157,8 +157,7 @@ class Lexicon(Encoder):
 
     def preprocess(self, item: str, key: str = "") -> NDArray[np.float32]:
         """Look up and count. The rules of VADER keep no state, so this is thread-safe."""
-        text = _SKIPPED.sub(" ", html.unescape(item))
-        text = " ".join(text.split()[: self.length_limit])
+        text = " ".join(_plain(item).split()[: self.length_limit])
         tags = [_SEAM.sub(" ", tag) for tag in _TAG.findall(text)]
         plain = _TAG.sub(lambda found: f" {_SEAM.sub(' ', found[1])} ", text)
         scores = self.analyser.polarity_scores(self._bounded(plain))
@@ -184,6 +183,9 @@ class Lexicon(Encoder):
             ],
             np.float32,
         )
+
+    def is_cut(self, item: str, prepared: NDArray[np.float32]) -> bool:
+        return len(_plain(item).split()) > self.length_limit
 
     def _bounded(self, text: str) -> str:
         """As much of a text as VADER expands to MOST_EXPANDED words."""
@@ -221,9 +223,7 @@ class LexiconZh(Encoder):
 
     def preprocess(self, item: str, key: str = "") -> NDArray[np.float32]:
         """Look up and count, clause by clause."""
-        text = _SKIPPED.sub(" ", html.unescape(item))
-        with self.splitting:
-            clauses = [self.split(clause) for clause in _CLAUSE_END.split(self.simplify(text))]
+        text, clauses = _plain(item), self._clauses(item)
         found, left = [], self.length_limit
         for words in clauses:
             found += self._valued(words[:left])
@@ -243,6 +243,16 @@ class LexiconZh(Encoder):
             np.float32,
         )
 
+    def is_cut(self, item: str, prepared: NDArray[np.float32]) -> bool:
+        if math.expm1(prepared[-1]) < self.length_limit - 0.5:
+            return False
+        return sum(map(len, self._clauses(item))) > self.length_limit
+
+    def _clauses(self, item: str) -> list[list[str]]:
+        """The words of each clause, in simplified characters."""
+        with self.splitting:
+            return [self.split(clause) for clause in _CLAUSE_END.split(self.simplify(_plain(item)))]
+
     def _valued(self, words: Sequence[str]) -> list[tuple[float, bool, bool]]:
         """Of each word of sentiment in a clause: its valence there, whether it is negated, whether stressed."""
         found = []
@@ -257,6 +267,11 @@ class LexiconZh(Encoder):
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> tuple[Encoded, ...]:
         return tuple(Encoded(np.stack(batch), [row[None] for row in batch]) for _ in self.specs)
+
+
+def _plain(text: str) -> str:
+    """A text without entities of HTML, links and mentions."""
+    return _SKIPPED.sub(" ", html.unescape(text))
 
 
 def _read_words(file: Path) -> dict[str, float]:

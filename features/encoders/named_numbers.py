@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model_files.hub import config_digest, find_repo, tokenizer_digests
 from ..spec import EncoderSpec, Modality
 from .encoder import Encoder, EncoderOptions, Source
 from .families import Family, read_config, read_whole_config
-from .hub import config_digest, find_repo, tokenizer_digests
 from .huggingface import (
     image_encoder,
     load_model,
@@ -38,7 +38,7 @@ def open_named_numbers(name: str, modality: Modality, options: EncoderOptions) -
     if len(options.pools) > 1 or set(options.layers) - {-1}:
         raise ValueError(f"{name}@{options.pools[0]} is one vector of the last layer; leave out --layers and --pool")
     (pool,) = options.pools
-    repo = find_repo(name, options)
+    repo = find_repo(name, local_files_only=options.local_files_only)
     config, family, _ = read_config(repo.folder, modality)
     whole, model_class = read_whole_config(repo.folder, TASKS[modality] if pool == "logits" else "")
     numbers = _labels(name, whole, family, modality) if pool == "logits" else _sentences(name, family, options)

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..model_files.weights import verify_sha256
 from ..spec import EncoderSpec
+from ..words.word_pieces import tokenizer_file_splitter
 from .bundled import MINILM_FILES, MINILM_LIMIT, require_bundled
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_prompt, refuse_weights
 from .runtime import Runtime
 from .variants import Stage, make_specs
-from .weights import verify_sha256
-from .word_pieces import tokenizer_file_splitter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIDE = 224  # pixels are resized and cropped as for ImageNet
-ROW = 3 * SIDE  # numbers in one row of pixels
-RESIZE: dict[str, Any] = {"antialias": True, "crop_size": [SIDE], "interpolation": "bilinear", "resize_size": [256]}
+PIXELS = {"pixels": (224, 256), "pixels64": (64, 73)}  # the square that is stored, cut from this short side
 VOCABULARY = 30522  # of the tokenizer that comes with minilm
 TOKENIZER = {name: sha256 for name, sha256 in MINILM_FILES.items() if name.startswith("tokenizer")}
 
 
-def open_pixels(options: EncoderOptions) -> Source:
+def open_pixels(name: str, options: EncoderOptions) -> Source:
     """`pixels`: 224 tokens, each a row of the image, red, green and blue in turn: (224, 672) uint8.
 
-    Pooled is their mean. Raises ValueError for weights, another layer or another pooling.
+    `pixels64`: 64 of them, (64, 192), for training on a CPU. Pooled is their mean. Both are cropped as for ImageNet.
+    Raises ValueError for weights, another layer or another pooling.
     """
-    refuse_weights("pixels", options)
+    refuse_weights(name, options)
+    side, short = PIXELS[name]
+    resize = {"antialias": True, "crop_size": [side], "interpolation": "bilinear", "resize_size": [short]}
     specs = make_specs(
         options,
-        name="pixels",
+        name=name,
         modality="image",
         source="raw",
         architecture="none",
         weights="none",
-        preprocess=RESIZE,
-        stages=[Stage("rows", ROW)],
+        preprocess=resize,
+        stages=[Stage("rows", 3 * side)],
         pools=("mean",),
         dtype="uint8",
     )
-    return Source(specs, lambda runtime: PixelRows(specs))
+    return Source(specs, lambda runtime: PixelRows(specs, resize))
 
 
 def open_tokens(options: EncoderOptions) -> Source:
@@ -80,17 +81,17 @@ def open_tokens(options: EncoderOptions) -> Source:
 class PixelRows(Encoder):
     """uint8 RGB tensor (3, H, W) -> resized and cropped -> its rows."""
 
-    def __init__(self, specs: Sequence[EncoderSpec]) -> None:
-        self.specs = tuple(specs)
+    def __init__(self, specs: Sequence[EncoderSpec], resize: Mapping[str, Any]) -> None:
+        self.specs, self.resize = tuple(specs), resize
 
     def preprocess(self, item: Tensor, key: str = "") -> Tensor:
-        """Resize and crop one image to uint8 (3, 224, 224)."""
+        """Resize and crop one image to uint8 (3, S, S)."""
         from .image_encoder import resize_and_crop
 
-        return resize_and_crop(item, **RESIZE).contiguous()
+        return resize_and_crop(item, **self.resize).contiguous()
 
     def encode(self, batch: Sequence[Tensor]) -> tuple[Encoded, ...]:
-        rows = [np.ascontiguousarray(image.permute(1, 2, 0).reshape(SIDE, ROW).numpy()) for image in batch]
+        rows = [np.ascontiguousarray(image.permute(1, 2, 0).flatten(1).numpy()) for image in batch]
         return tuple(Encoded(np.stack([r.mean(0, dtype=np.float32) for r in rows]), list(rows)) for _ in self.specs)
 
 
@@ -111,6 +112,9 @@ class WordPieces(Encoder):
     def length(self, prepared: Sequence[int]) -> int:
         """Number of word pieces."""
         return len(prepared)
+
+    def is_cut(self, item: str, prepared: Sequence[int]) -> bool:
+        return bool(self.tokenizer.encode(item).overflowing)
 
     def encode(self, batch: Sequence[Sequence[int]]) -> tuple[Encoded, ...]:
         ids = [np.array(item, np.int32)[:, None] for item in batch]

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from ..messages import first_line
+from ..model_files.hub import Repo, find_whole_repo, whole_repo_id
+from ..model_files.weights import quiet_transformers
 from ..spec import EncoderSpec, Modality
+from ..words.word_pieces import is_cut
 from .encoder import Encoded, Encoder, EncoderOptions, Source, choose_length, refuse_weights, require
 from .engine import open_tower_engine
 from .families import choose_prompt
-from .hub import Repo, find_whole_repo, whole_repo_id
 from .runtime import Runtime
 from .variants import Stage, make_specs, safe_base_name
-from .weights import quiet_transformers
 
 PREFIX = "st:"
+SPECIAL = 4  # special pieces of a text at most
 BYTES_PER_PIECE = 3  # of UTF-8: a Chinese character, most of an English word piece
 
 
@@ -34,7 +36,7 @@ def open_sentence_transformer(name: str, modality: Modality, options: EncoderOpt
     """
     require("sentence_transformers", name, extra="st")
     refuse_weights(name, options)
-    repo = find_whole_repo(name.removeprefix(PREFIX), options)
+    repo = find_whole_repo(name.removeprefix(PREFIX), local_files_only=options.local_files_only)
     model = _load(repo)
     if modality not in model.modalities:
         served = next((one for one in model.modalities if one in ("image", "text")), "neither image nor text")
@@ -96,6 +98,14 @@ class SentenceEncoder(Encoder):
             return 1
         pieces = len((self.prompt + prepared).encode()) // BYTES_PER_PIECE + 2
         return min(pieces, self.specs[0].max_length or pieces)
+
+    def is_cut(self, item: Any, prepared: Any) -> bool:
+        limit = self.specs[0].max_length
+        text = f"{self.prompt}{item}"
+        if limit is None or len(text.encode()) + SPECIAL <= limit:  # no piece is shorter than a byte
+            return False
+        with self.lock:
+            return is_cut(getattr(self.model.tokenizer, "tokenizer", self.model.tokenizer), text, limit)
 
     def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
         features = self._features([item if isinstance(item, str) else to_pil_image(item) for item in batch])

@@ -124,6 +124,7 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         dtype=spec.dtype,
         cache=cache,
         clean=spec.clean,
+        long_text=spec.long_text,
         prompt=spec.prompt,
         sentences=tuple(json.loads(spec.preprocess)["numbers"]) if spec.pool == "prompts" else (),
         max_length=spec.max_length,
@@ -169,7 +170,8 @@ def pick_form(name: str, found: Sequence[EncoderSpec]) -> EncoderSpec:
             if default in plain:
                 return default
     forms = ", ".join(
-        f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype}{spec.prompt and f', prompt {spec.prompt!r}'})"
+        f"{spec.slug} ({spec.modality}, clean {spec.clean}, {spec.dtype}{spec.prompt and f', prompt {spec.prompt!r}'}"
+        f"{', windows' if spec.long_text == 'windows' else ''})"
         for spec in found
     )
     raise ValueError(f"{name!r} is cached in several forms: {forms}; name one of these")

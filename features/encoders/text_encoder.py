@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from ..spec import EncoderSpec
+from ..words.word_pieces import before_text, is_cut, run_tokenizer
 from .encoder import Encoded, Encoder
 from .engine import open_tower_engine
 from .runtime import Runtime
 from .tower import TextTower, ragged
-from .word_pieces import before_text
 
 Pieces = Mapping[str, list[int]]
 cached_before = cache(before_text)
-WORD_LENGTH, TEXT_LENGTH = 4, 100  # characters kept of a word and of a text, times the word pieces kept
 
 
 class TextEncoder(Encoder):
@@ -41,17 +40,20 @@ class TextEncoder(Encoder):
 
     def preprocess(self, item: str, key: str = "") -> dict[str, list[int]]:
         """Ids of the text's word pieces, special ones included, cut to the max length."""
-        length = self.specs[0].max_length
-        prompt, lower = cached_before(self.specs[0].preprocess)
-        item = (prompt + item).lower() if lower else prompt + item
-        text = item if length is None or getattr(self.tokenizer, "is_fast", True) else shorten(item, length)
         with self.lock:
-            pieces = self.tokenizer(text, truncation=True, max_length=length, padding=False)
+            pieces = run_tokenizer(self.tokenizer, self._whole(item), self.specs[0].max_length)
         return {name: pieces[name] for name in ("input_ids", "token_type_ids") if name in pieces}
 
     def length(self, prepared: Pieces) -> int:
         """Number of word pieces."""
         return len(prepared["input_ids"])
+
+    def is_cut(self, item: str, prepared: Pieces) -> bool:
+        length = self.specs[0].max_length
+        if length is None or self.length(prepared) < length:
+            return False
+        with self.lock:
+            return is_cut(self.tokenizer, self._whole(item), length)
 
     def encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
         if not self.by_length or self.pad_to is not None:
@@ -76,16 +78,9 @@ class TextEncoder(Encoder):
             mask = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)  # (B, T)
         return ids, kinds, mask
 
+    def _whole(self, item: str) -> str:
+        prompt, lower = cached_before(self.specs[0].preprocess)
+        return (prompt + item).lower() if lower else prompt + item
+
     def _encode(self, batch: Sequence[Pieces]) -> tuple[Encoded, ...]:
         return self.tower.encoded(self.engine(*self.collate(batch)), [self.length(item) for item in batch])
-
-
-def shorten(text: str, pieces: int) -> str:
-    """A text for a tokenizer in Python, whose time grows with the square of a word or faster, cut to `pieces`.
-
-    Only a text that is far longer than so many word pieces changes, or one with such a word.
-    """
-    words = text.split()
-    if len(text) <= TEXT_LENGTH * pieces and max(map(len, words), default=0) <= WORD_LENGTH * pieces:
-        return text
-    return " ".join(word[: WORD_LENGTH * pieces] for word in words)[: TEXT_LENGTH * pieces]

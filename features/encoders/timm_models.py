@@ -10,13 +10,13 @@ from threading import local
 from typing import TYPE_CHECKING, Any
 
 from ..messages import first_line, near_names
+from ..model_files.hub import fetch_hub
+from ..model_files.weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source, require
-from .hub import fetch_hub
 from .runtime import Runtime
 from .variants import WHOLE, Stage, layer_names, make_specs, only_last_layer
 from .vision import CLASSIFIERS
-from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from ..chinese import load_jieba
 from ..messages import near_names
 from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
+from ..words.chinese import load_jieba
 from .encoder import EncoderOptions
 
 FORM = "NAME[@LAYER][@POOL][@whole][@ocr][@viewK]"

@@ -163,6 +163,13 @@ def _ocr_spec(spec: EncoderSpec, reader: dict[str, str]) -> EncoderSpec:
     return replace(spec, name=variant.base + variant.suffix, preprocess=canonical(preprocess))
 
 
+class ReadText(NamedTuple):
+    """The cleaned text of an image, and the model's input."""
+
+    text: str
+    prepared: Any
+
+
 class OcrEncoder(Encoder):
     """A loaded text encoder that gets the text of each image (3, H, W)."""
 
@@ -171,14 +178,17 @@ class OcrEncoder(Encoder):
         self.plain = plain
         self.texts = texts
 
-    def preprocess(self, item: Any, key: str = "") -> Any:
+    def preprocess(self, item: Any, key: str = "") -> ReadText:
         """Read the text of one image, clean it and prepare it. Raises BadItem."""
-        text = self.texts.text(item.permute(1, 2, 0).numpy(), key)
-        return self.plain.preprocess(clean_text(text, self.specs[0].clean), key)
+        text = clean_text(self.texts.text(item.permute(1, 2, 0).numpy(), key), self.specs[0].clean)
+        return ReadText(text, self.plain.preprocess(text, key))
 
-    def length(self, prepared: Any) -> int:
+    def length(self, prepared: ReadText) -> int:
         """Number of word pieces."""
-        return self.plain.length(prepared)
+        return self.plain.length(prepared.prepared)
 
-    def encode(self, batch: Sequence[Any]) -> tuple[Encoded, ...]:
-        return self.plain.encode(batch)
+    def is_cut(self, item: Any, prepared: ReadText) -> bool:
+        return self.plain.is_cut(*prepared)
+
+    def encode(self, batch: Sequence[ReadText]) -> tuple[Encoded, ...]:
+        return self.plain.encode([read.prepared for read in batch])

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..model_files.weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 from ..spec import EncoderSpec
 from .encoder import EncoderOptions, Source
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer
-from .weights import fetch_url, load_into, load_state, torch_hub_file, weights_id
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -139,6 +139,11 @@ def torchvision_stages(name: str) -> list[Stage]:
         Stage(node, shape[-1] if len(shape) == 3 or _is_channels_last(name, node) else shape[1])
         for node, shape in shapes.items()
     ]
+
+
+def stage_pattern(name: str) -> str:
+    """Regular expression of the names of the modules that end a model's stages."""
+    return LAYERS[_family(name)][1]
 
 
 def _family(name: str) -> str:

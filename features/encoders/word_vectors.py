@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chinese import CJK, load_jieba, split_chinese
+from ..model_files.weights import weights_id
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from ..store.json_files import FORMAT, check_format
+from ..words.chinese import CJK, load_jieba, split_chinese
+from ..words.vector_files import WordVectors, read_vectors, sniff
+from ..words.word_pieces import Splitter, listed_splitter
 from .encoder import Encoded, Encoder, EncoderOptions, Source, refuse_prompt, refuse_weights, require
 from .variants import Stage, make_specs, safe_base_name
-from .vector_files import WordVectors, read_vectors, sniff
-from .weights import weights_id
-from .word_pieces import Splitter, listed_splitter
 
 FIT: dict[str, Any] = {  # hyper-parameters of both fits, by gensim's names
     "vector_size": 128,
@@ -58,14 +58,17 @@ class WordEncoder(Encoder):
 
     def preprocess(self, item: str, key: str = "") -> list[str]:
         """The known words, in order, cut to the max length. Raises BadItem where there is none."""
-        words = [word for word in split_words(item) if word in self.index][: self.spec.max_length]
+        words = self._known(item)
         if not words:
             raise BadItem(f"no known word: none is among the {len(self.index)} words of {self.spec.name}")
-        return words
+        return words[: self.spec.max_length]
 
     def length(self, prepared: Sequence[str]) -> int:
         """Number of known words."""
         return len(prepared)
+
+    def is_cut(self, item: str, prepared: Sequence[str]) -> bool:
+        return len(prepared) == self.spec.max_length and len(self._known(item)) > len(prepared)
 
     def encode(self, batch: Sequence[Sequence[str]]) -> tuple[Encoded, ...]:
         tokens = [self.fitted.vectors[[self.index[word] for word in words]] for words in batch]
@@ -73,6 +76,9 @@ class WordEncoder(Encoder):
             Encoded(np.stack([self._pool(spec.pool, *item) for item in zip(batch, tokens, strict=True)]), list(tokens))
             for spec in self.specs
         )
+
+    def _known(self, item: str) -> list[str]:
+        return [word for word in split_words(item) if word in self.index]
 
     def _pool(self, pool: str, words: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.inference is not None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..messages import near_names
+from ..model_files.hub import offline
 from ..spec import Modality
 from .bundled import LITES, open_lite, open_minilm
 from .encoder import Encoder, EncoderOptions, Source, package_folder
-from .hub import offline
 from .lexicon import NUMBERS, NUMBERS_ZH, open_lexicon, open_lexicon_zh
-from .passthrough import ROW, open_pixels, open_tokens
+from .passthrough import PIXELS, open_pixels, open_tokens
 from .runtime import Runtime
 from .tuned import is_tuned, open_tuned
 from .variants import FORM, NUMBER_POOLS, POOLS, parse_encoder_name
@@ -81,7 +81,7 @@ ENCODERS: dict[str, KnownEncoder] = {
     "lexicon": KnownEncoder("PyPI package", {"text": len(NUMBERS)}),
     "lexicon_zh": KnownEncoder("PyPI package", {"text": len(NUMBERS_ZH)}),
     "minilm": KnownEncoder("PyPI package", {"text": 384}),
-    "pixels": KnownEncoder("none", {"image": ROW}),
+    **{name: KnownEncoder("none", {"image": 3 * side}) for name, (side, _) in PIXELS.items()},
     "tokens": KnownEncoder("none", {"text": 1}),
     **{name: KnownEncoder("torchvision", {"image": width}) for name, width in TORCHVISION.items()},
     **{
@@ -129,13 +129,8 @@ ENCODERS: dict[str, KnownEncoder] = {
 
 OWN: dict[str, Callable[[EncoderOptions], Source]] = {  # opened without torch
     **{name: partial(open_lite, name) for name in LITES},
-    **{
-        "minilm": open_minilm,
-        "lexicon": open_lexicon,
-        "lexicon_zh": open_lexicon_zh,
-        "pixels": open_pixels,
-        "tokens": open_tokens,
-    },
+    **{name: partial(open_pixels, name) for name in PIXELS},
+    **{"minilm": open_minilm, "lexicon": open_lexicon, "lexicon_zh": open_lexicon_zh, "tokens": open_tokens},
 }
 
 ENGLISH = {  # text encoders that were trained on English alone, or nearly
@@ -160,7 +155,7 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
     """
     variant = parse_encoder_name(name)
     if modality == "image":
-        options = replace(options, clean="none", prompt=None, max_length=None, corpus=())
+        options = replace(options, clean="none", long_text="truncate", prompt=None, max_length=None, corpus=())
     local = options.local_files_only
     with offline(local):
         plain = _open_plain(ALIASES.get(variant.base, variant.base), modality, variant.narrow(options))
@@ -170,6 +165,10 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
             return plain.load(runtime)
 
     source = replace(plain, load=load)
+    if options.long_text == "windows":
+        from .long_texts import window_source
+
+        source = window_source(source)
     if variant.ocr:
         _require_modality("text", name, modality)
         from .views import ocr_source
@@ -250,7 +249,7 @@ def _is_here(name: str, origin: Origin) -> bool:
     if origin in ("torchvision", "GitHub (timm)"):
         from torchvision.models import get_model_weights
 
-        from .weights import torch_hub_file
+        from ..model_files.weights import torch_hub_file
 
         if name in RELEASED:
             return torch_hub_file(RELEASED[name]).exists()

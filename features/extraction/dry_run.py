@@ -26,7 +26,7 @@ from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..store.temporary_folders import TemporaryFolder
 from ..text_table import Part, Report, Table, paragraph
 from .embed import decode, embed_corpus
-from .plan import Target, find_missing
+from .plan import Target, cut_note, find_missing
 from .settings import ExtractSettings
 from .shard import Shard
 
@@ -54,6 +54,7 @@ class EncoderEstimate:
     new: int
     sampled: int
     bad_in_sample: int
+    cut_in_sample: int
     tokens: float | None
     bytes: int
     seconds: float
@@ -83,6 +84,9 @@ class Estimate(Report):
             lines.append([e.name, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
         bad = [e for e in self.encoders if e.bad_in_sample]
         notes = [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
+        notes += [
+            cut_note(e.name, e.cut_in_sample, f"of {e.sampled} sampled") for e in self.encoders if e.cut_in_sample
+        ]
         disk = f"{self.peak_bytes / 1e9:.3f} GB of disk at most, while merging, of {self.free_bytes / 1e9:.1f} GB free"
         notes.append(f"together {self.seconds / 60:.2f} minutes and {self.load_seconds:.1f} s of loading; {disk}")
         if self.peak_bytes > self.free_bytes:
@@ -93,10 +97,11 @@ class Estimate(Report):
 
 @dataclass(frozen=True)
 class TimedRun:
-    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad."""
+    """A source timed on a few of the items that it lacks: seconds per item and of loading, how many were bad or cut."""
 
     sampled: int = 0
     bad: int = 0
+    cut: int = 0
     each: float = 0.0
     load_seconds: float = 0.0
     tokens: Mapping[str, float] = field(default_factory=dict)  # fingerprint of a spec -> mean number per item
@@ -162,6 +167,7 @@ def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) 
         new=new,
         sampled=timed.sampled,
         bad_in_sample=timed.bad,
+        cut_in_sample=timed.cut,
         tokens=each,
         bytes=data_bytes(spec, good, None if each is None else good * each),
         seconds=timed.each * new,
@@ -178,9 +184,14 @@ def _time_source(posts: Corpus, source: Source, folder: Path, settings: ExtractS
     loaded = Source(source.specs, lambda runtime: encoder)
     order = np.random.default_rng(0).permutation(len(posts.samples)).tolist()
 
+    cut = 0
+
     def run(start: int, stop: int) -> float:
+        nonlocal cut
         part = replace(posts, samples=[posts.samples[at] for at in order[start:stop]])
-        return embed_corpus(part, [loaded], folder, settings, merge=False)[0].seconds
+        report = embed_corpus(part, [loaded], folder, settings, merge=False)[0]
+        cut += report.cut
+        return report.seconds
 
     done = min(WARM_UP, len(order))
     run(0, done)
@@ -196,7 +207,7 @@ def _time_source(posts: Corpus, source: Source, folder: Path, settings: ExtractS
             break
     stores = [Store(folder / spec.slug, spec) for spec in source.specs]
     tokens = {store.spec.fingerprint: store.lengths(store.keys).sum() / max(1, len(store)) for store in stores}
-    return TimedRun(done, done - min(map(len, stores)), each, load_seconds, tokens)
+    return TimedRun(done, done - min(map(len, stores)), cut, each, load_seconds, tokens)
 
 
 def _merged_bytes(target: Target, new: int, seconds: float) -> int:

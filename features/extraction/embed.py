@@ -94,7 +94,7 @@ def embed_missing(
         for key, prepared in _map_ahead(decoders, prepare, index):
             for queue, item in prepared:
                 queue.push(key, item)
-    return [TaskResult(queue.bad, queue.seconds) for queue in queues]
+    return [TaskResult(queue.bad, queue.seconds, len(queue.cut)) for queue in queues]
 
 
 @dataclass(eq=False)
@@ -111,6 +111,7 @@ class EncoderQueue:
     meter: CostMeter
     progress: Progress
     bad: dict[str, str] = field(default_factory=dict)  # content key -> reason
+    cut: set[str] = field(default_factory=set)  # keys of the texts whose end is beyond the encoder's limit
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -275,6 +276,8 @@ def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[t
             try:
                 cleaned = clean_text(item, spec.clean) if spec.reads == "text" else item
                 prepared.append((queue, encoder.preprocess(cleaned, key)))
+                if encoder.is_cut(cleaned, prepared[-1][1]):
+                    queue.cut.add(key)
             except BadItem as error:
                 queue.bad[key] = str(error)
             except MemoryError:

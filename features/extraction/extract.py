@@ -13,7 +13,7 @@ from ..progress import keeping, stage
 from ..store.durable import in_use
 from ..text_table import Part, Report, Table, paragraph
 from .embed import Progress, embed_corpus, show_items
-from .plan import EncoderReport
+from .plan import EncoderReport, cut_note
 from .settings import ExtractSettings
 from .shard import Shard
 
@@ -50,6 +50,9 @@ class Extraction(Report):
             lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
         bad = [report for report in self.encoders if report.bad]
         notes = [f"{r.bad} bad items of {r.name} are listed in {Path(r.path) / 'errors.jsonl'}" for r in bad]
+        notes += [f"{cut_note(r.name, r.cut, 'encoded')}; see --long-text" for r in self.encoders if r.cut]
+        lacking = [report for report in self.encoders if 2 * report.missing > self.rows]
+        notes += [f"{r.missing} of {self.rows} posts have nothing for {r.name}; `msa check` shows why" for r in lacking]
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:

@@ -21,7 +21,10 @@ from ..store.store import Store
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """Where each row went: rows = encoded + cached + duplicate + missing + bad. `bytes` on disk, all data sets."""
+    """Where each row went: rows = encoded + cached + duplicate + missing + bad. `bytes` on disk, all data sets.
+
+    `cut` of the encoded texts are longer than the encoder's limit, so that their end was left out.
+    """
 
     name: str
     modality: Modality
@@ -32,6 +35,7 @@ class EncoderReport:
     duplicate: int
     missing: int
     bad: int
+    cut: int
     seconds: float
     bytes: int
 
@@ -70,10 +74,16 @@ class EncoderTask:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What running a task gave: the reason for each bad item, by content key, and the seconds it took."""
+    """What running a task gave: the reason for each bad item by content key, the seconds, how many texts were cut."""
 
     bad: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    cut: int = 0
+
+
+def cut_note(name: str, cut: int, texts: str) -> str:
+    """The note on texts beyond the limit of an encoder."""
+    return f"{cut} {texts} texts are longer than what {name} reads, and their ends were left out"
 
 
 def plan_tasks(contents: Contents, sources: Sequence[Source], cache: Path, *, tokens: bool) -> list[EncoderTask]:
@@ -156,6 +166,7 @@ def finish_target(
         duplicate=counts["duplicate"],
         missing=counts["missing"],
         bad=len(records),
+        cut=result.cut,
         seconds=round(result.seconds, 3),
         bytes=store.bytes,
     )

@@ -6,7 +6,7 @@ Posts and cache must lie on a file system that all nodes share: only paths, keys
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +23,7 @@ from ..store.durable import make_folder, temporary
 from .embed import Progress, forget_changed, load_once, show_items
 from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_tasks
 from .ray_cluster import connected, need_ray
-from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest
+from .ray_worker import SHARED, ChunkResult, EmbedWorker, ItemChunk, OpenRequest, ReopenRequest
 from .settings import ExtractSettings
 from .worker_pool import ATTEMPTS, POLL_SECONDS, RayRunError, WorkerDied, WorkerPool
 
@@ -39,7 +39,7 @@ BadItems = Mapping[EncoderTask, dict[str, str]]  # task -> content key -> reason
 def extract_on_ray(
     corpus: Corpus,
     sources: Sequence[Source],
-    request: OpenRequest,
+    request: OpenRequest | ReopenRequest,
     cache: Path,
     settings: ExtractSettings = ExtractSettings(),
     *,
@@ -68,13 +68,14 @@ def extract_on_ray(
             stage("embedding on Ray")
             with connected(address) as ray:
                 pool = WorkerPool(ray, EmbedWorker, (request, mark.absolute(), settings), device=settings.device)
-                bad = Driver(pool, corpus, pending, progress).run()
+                driver = Driver(pool, corpus, pending, progress)
+                bad = driver.run()
         finally:
             mark.unlink(missing_ok=True)
         forget_changed(corpus, cache, bad.values())
         _wait_for_files(bad)
         seconds = time.perf_counter() - started
-        results = {task: TaskResult(found, seconds) for task, found in bad.items()}
+        results = {task: TaskResult(found, seconds, driver.cut[task]) for task, found in bad.items()}
     return finish_tasks(corpus, contents, tasks, results)
 
 
@@ -86,6 +87,7 @@ class Driver:
         self.corpus = corpus
         self.progress = progress
         self.bad: dict[EncoderTask, dict[str, str]] = {task: {} for task in tasks}
+        self.cut = Counter[EncoderTask]()
         self.done = dict.fromkeys(tasks, 0)
         self.rates: dict[Modality, float] = {}  # items a second of one worker
         self.lacking = {  # key -> row of every item that some spec lacks
@@ -145,6 +147,7 @@ class Driver:
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
+            self.cut[task] += result.cut.get(task.source.spec.fingerprint, 0)
             lacking = sum(key in task.todo for key in chunk.keys) if task.reads == chunk.modality else 0
             if lacking:
                 self.done[task] += lacking - len(bad)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..encoders.encoder import Source
 from ..encoders.runtime import Runtime
-from ..encoders.sources import EncoderRequest, open_sources
+from ..encoders.sources import EncoderRequest, open_sources, reopen
 from ..encoders.word_vectors import load_fitted
 from ..encoders.zoo import ENCODERS
 from ..posts.samples import Corpus, Sample
@@ -61,6 +61,24 @@ class OpenRequest:
 
 
 @dataclass(frozen=True)
+class ReopenRequest:
+    """How the encoders of these specs are opened again, each as the cache beside it in `known` knows it."""
+
+    specs: tuple[EncoderSpec, ...]
+    known: tuple[Path, ...]
+    cache: Path  # where a worker writes embeddings
+    folder: Path
+    local_files_only: bool = False
+
+    def open(self) -> list[Source]:
+        """The sources, in the order of the specs. Raises ValueError where this node would give other numbers."""
+        with suppress(OSError):
+            os.chdir(self.folder)
+        pairs = zip(self.specs, self.known, strict=True)
+        return [reopen(spec, known, local_files_only=self.local_files_only) for spec, known in pairs]
+
+
+@dataclass(frozen=True)
 class ItemChunk:
     """Some items of one modality: their content keys, and a post for each. `attempt` counts the workers it killed."""
 
@@ -77,13 +95,16 @@ class ChunkResult:
     node: str
     seconds: float
     bad: Mapping[str, Mapping[str, str]]  # fingerprint of a source's first spec -> key -> reason
+    cut: Mapping[str, int]  # fingerprint -> texts beyond the encoder's limit
     unseen: Sequence[Path]  # files of bad items that are not there
 
 
 class EmbedWorker:
     """A Ray actor in a process of its own, with `cores` CPU cores or a GPU."""
 
-    def __init__(self, request: OpenRequest, mark: Path, settings: ExtractSettings, *, cores: int, gpu: bool) -> None:
+    def __init__(
+        self, request: OpenRequest | ReopenRequest, mark: Path, settings: ExtractSettings, *, cores: int, gpu: bool
+    ) -> None:
         """`mark` is a file that the driver made in the cache folder, to see whether this node shares it."""
         self.request = request
         self.mark = mark
@@ -119,10 +140,11 @@ class EmbedWorker:
         corpus = Corpus(self.request.folder, "table", chunk.samples)
         results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
         bad = {task.source.spec.fingerprint: result.bad for task, result in zip(tasks, results, strict=True)}
+        cut = {task.source.spec.fingerprint: result.cut for task, result in zip(tasks, results, strict=True)}
         rows = {task.todo[key] for task, result in zip(tasks, results, strict=True) for key in result.bad}
         files = [chunk.samples[row].file(chunk.modality) for row in sorted(rows)]
         unseen = [file for file in files if file is not None and not file.exists()]
-        return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, unseen)
+        return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, cut, unseen)
 
 
 def _is_fit(name: str) -> bool:

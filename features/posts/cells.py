@@ -8,6 +8,7 @@ from collections import Counter
 from reprlib import repr as shorten
 from typing import Any
 
+from ..blob import Blob
 from .directory import IMAGE_SUFFIXES
 
 # What pandas, R, SQL, JSON and spreadsheets write where there is no value, case-folded.
@@ -65,6 +66,15 @@ def read_cell(name: str, value: Any, tally: Tally) -> str | None:
     if name != "text" and not cell.isascii() and _SURROGATE.search(cell):
         raise ValueError(f"{name} {cell!r} holds half of a surrogate pair; write the whole character")
     return None if missing else cell
+
+
+def read_image(value: Any, tally: Tally) -> str | Blob | None:
+    """The cell of an image: its path, or where else it is, as `read_cell`; of several, the first."""
+    several = isinstance(value, list) and len(value) > 1 and isinstance(value[0], Blob)
+    if several:
+        count_images(tally)
+    first = value[0] if several else value
+    return first if isinstance(first, Blob) else read_cell("image", first, tally)
 
 
 def is_missing(cell: str) -> bool:
@@ -132,7 +142,7 @@ def _scalar(value: Any) -> str:
         return ""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    if isinstance(value, list | dict | bytes):
-        kind = {list: "a list", dict: "an object", bytes: "binary"}[type(value)]
+    if isinstance(value, list | dict | bytes | Blob):
+        kind = {list: "a list", dict: "an object"}.get(type(value), "binary")
         raise ValueError(f"a cell is {kind}: {shorten(value)}; write a text or a number, or the name of a file")
     return str(value)  # dates and decimals of Parquet

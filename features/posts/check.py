@@ -130,11 +130,12 @@ def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str])
     for index, key in enumerate(contents.image_keys):
         if key is not None and key in reasons:
             found[index, "image"] = (str(corpus.samples[index].image), reasons[key])
-    problems = [(Path(file), why) for _, (file, why) in sorted(found.items())]
-    root = corpus.root
-    return [
-        Problem((f.relative_to(root) if f.is_relative_to(root) else f).as_posix(), None, why) for f, why in problems
-    ]
+    return [Problem(_below(file, corpus.root), None, why) for _, (file, why) in sorted(found.items())]
+
+
+def _below(file: str, root: Path) -> str:
+    """A path below the root; what lies elsewhere, or is no file of its own, as it is."""
+    return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) else file
 
 
 def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from ..blob import Blob
 from .directory import IMAGE_SUFFIXES
 
 CANONICAL = ("id", "image", "text", "label", "split", "group")
@@ -72,7 +73,9 @@ def note_unread(table: Table, found: Mapping[str, int], absent: Collection[str])
     """Notes on the columns among which an image, or another of the `absent`, may be meant and is not read."""
     first = [(number, cell) for _, row in table.rows[:100] for number, cell in row.items()]
     unread = dict.fromkeys(number for number, _ in first if number not in found.values())
-    naming = {number for number, cell in first if isinstance(cell, str) and _names_image(cell)}
+    naming = {
+        number for number, cell in first if isinstance(cell, Blob) or (isinstance(cell, str) and _names_image(cell))
+    }
     images = [number for number in unread if number in naming]
     notes = []
     if images and "image" not in found:

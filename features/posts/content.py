@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..progress import step
 from ..spec import MODALITIES, BadItem, Modality
+from .containers.columnar import Cell
 from .content_index import ContentIndex
 from .samples import Corpus, Sample, read_file
 from .text import decode_with_encoding, read_text
@@ -79,11 +80,11 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
         bad: list[BadContent] = []
         for modality in MODALITIES:
             keys, posts = contents.keys(modality), corpus.samples[chunk.start : chunk.stop]
-            states = index.states(file for post in posts if (file := post.file(modality)))
+            states = index.states(source for post in posts if (source := post.source(modality)))
             known = index.find(modality, states.values())
             for row, post in zip(chunk, posts, strict=True):
-                file = post.file(modality)
-                state = states.get(file) if file else None
+                source = post.source(modality)
+                state = states.get(source) if source else None
                 try:
                     found = known.get(state) if state else None
                     if found is None:
@@ -99,7 +100,7 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
 
     with (
         ContentIndex(cache, corpus.root, rehash=corpus.rehash, update=update) as index,
-        ThreadPoolExecutor(WORKERS) as pool,
+        ThreadPoolExecutor(1 if any(isinstance(one.image, Cell) for one in corpus.samples) else WORKERS) as pool,
     ):
         rows = range(count)
         chunks = [rows[start : start + _CHUNK] for start in rows[::_CHUNK]]
@@ -150,9 +151,9 @@ def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:
 def _bad_content(index: int, sample: Sample, modality: Modality, reason: str) -> BadContent:
     if modality == "text" and isinstance(sample.text, str):
         return BadContent(index, "text", text_key(sample.text), f"text of {sample.id}", reason)
-    file = sample.file(modality)
-    assert file is not None
+    source = sample.source(modality)
+    assert source is not None
     if modality == "text":
         with suppress(BadItem):
-            return BadContent(index, "text", content_key(read_file(file, "text")), str(file), reason)
-    return BadContent(index, modality, None, str(file), reason)
+            return BadContent(index, "text", content_key(read_file(source, "text")), str(source), reason)
+    return BadContent(index, modality, None, str(source), reason)

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from ..blob import Blob
 from ..messages import notify
 from ..spec import Modality
 
@@ -27,8 +28,9 @@ QUERY = 500  # keys of one query
 LOCK_SECONDS = 5.0
 DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}  # the first: other tables or columns
 
-# Path below the data root, inode, size, and when content and inode changed, in ns. The device is left out: it differs
-# among machines that share a disk, and from one start of a machine to the next.
+# Path below the data root, of what lies in a file with the place there; inode, size, and when content and inode
+# changed, in ns. The device is left out: it differs among machines that share a disk, and from one start of a machine
+# to the next.
 FileState = tuple[bytes, int, int, int, int]
 
 SCHEMA = (
@@ -58,13 +60,26 @@ class ContentIndex:
         self.usable = cache is not None and cache.is_dir()
         self.file = (cache or Path()) / FILE
 
-    def states(self, files: Iterable[Path]) -> dict[Path, FileState]:
-        """The state of each file; none of a file that is absent, or was modified just now."""
+    def states(self, sources: Iterable[Path | Blob]) -> dict[Path | Blob, FileState]:
+        """The state of each file, or of what lies in one; none of a file that is absent, or was modified just now."""
         if not self.usable:
             return {}
         latest = time.time_ns() - RACY_NS
-        states = {file: self._state(os.fsencode(file), latest) for file in files}
-        return {file: state for file, state in states.items() if state}
+        holding: dict[Path, FileState | None] = {}  # of files that hold many
+        states: dict[Path | Blob, FileState] = {}
+        for source in sources:
+            if not isinstance(source, Blob):
+                state = self._state(os.fsencode(source), latest)
+            elif source.file is None:
+                continue
+            else:
+                if source.file not in holding:
+                    holding[source.file] = self._state(os.fsencode(source.file), latest)
+                state = holding[source.file]
+                state = state and (b"\0".join([state[0], os.fsencode(source.place)]), *state[1:])
+            if state:
+                states[source] = state
+        return states
 
     def _state(self, path: bytes, latest: int) -> FileState | None:
         try:

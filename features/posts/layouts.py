@@ -17,6 +17,7 @@ from .columns import CANONICAL
 from .directory import is_file, is_folder, is_leftover
 from .labels import LabelRule
 from .samples import Corpus
+from .shards import find_saved, find_shards
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ LAYOUTS: dict[str, Layout] = {
         labels.find_id_labels,
         lambda path, posts, options: labels.read_pairs(path, posts, files=labels.find_id_labels(path)),
     ),
+    "huggingface": Layout(
+        "dataset_dict.json or state.json, as `save_to_disk` of datasets writes them",
+        find_saved,
+        lambda path, posts, options: tables.read_saved(path, posts, columns=options.columns),
+    ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",
         tables.find_metadata,
@@ -80,9 +86,14 @@ LAYOUTS: dict[str, Layout] = {
         lambda path, posts, options: tables.read_memes(path, posts, columns=options.columns),
     ),
     "table": Layout(
-        "a .csv, .tsv, .jsonl, .json or .parquet file",
+        "a .csv, .tsv, .jsonl, .json, .parquet or .arrow file",
         tables.find_tables,
         lambda path, posts, options: tables.read_table(path, posts, columns=options.columns),
+    ),
+    "webdataset": Layout(
+        "one or several .tar files",
+        find_shards,
+        lambda path, posts, options: tables.read_webdataset(path, posts, columns=options.columns),
     ),
 }
 

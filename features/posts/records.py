@@ -1,4 +1,4 @@
-"""Reads tables of records: JSON lines, JSON documents of several shapes, and Parquet."""
+"""Reads tables of records: JSON lines, and JSON documents of several shapes."""
 
 from __future__ import annotations
 
@@ -62,18 +62,6 @@ def _load_json(file: Path, lines: Sequence[str | None], known: frozenset[str]) -
     if not table.rows and problems:
         raise ValueError(f"{file} has neither one JSON object a line nor one JSON array ({fault}); mend that line")
     return table
-
-
-def load_parquet(file: Path, known: frozenset[str]) -> Table:
-    """All rows of a Parquet file, numbered from 1. Raises ValueError where it is damaged."""
-    from pyarrow import ArrowException, parquet
-
-    try:
-        records = parquet.read_table(file).to_pylist()
-    except (ArrowException, OSError) as error:
-        first = str(error).partition("\n")[0]
-        raise ValueError(f"cannot read {file}: {first}; write the Parquet file again") from error
-    return _to_table(enumerate(records, start=1))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeated:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..blob import Blob
 from ..spec import BadItem, Modality
 
 MAX_MEGABYTES: dict[Modality, int] = {"image": 64, "text": 4}  # of one file
@@ -16,29 +17,45 @@ MAX_MEGABYTES: dict[Modality, int] = {"image": 64, "text": 4}  # of one file
 
 @dataclass(frozen=True)
 class Sample:
-    """One post. `image` is a file; `text` is a file that is not decoded yet, or the text itself; None where absent."""
+    """One post. `image` is a file, or where else it is; `text` a file that is not decoded yet, or the text itself.
+
+    None where absent.
+    """
 
     id: str
-    image: Path | None
+    image: Path | Blob | None
     text: Path | str | None
     label: str | None = None
     split: str | None = None
     group: str | None = None
 
-    def file(self, modality: Modality) -> Path | None:
-        """The file of its image or text; None where there is none, or the text stands in a table."""
+    def source(self, modality: Modality) -> Path | Blob | None:
+        """Where its image or text is read from; None where there is none, or the text stands in a table."""
         content = self.image if modality == "image" else self.text
-        return content if isinstance(content, Path) else None
+        return None if isinstance(content, str) else content
+
+    def file(self, modality: Modality) -> Path | None:
+        """The file that holds its image or text; None where that is no file here."""
+        source = self.source(modality)
+        return source.file if isinstance(source, Blob) else source
 
     def file_name(self, modality: Modality) -> str:
-        """Name of that file in an error record; the id of the post where there is no file."""
-        file = self.file(modality)
-        return self.id if file is None else file.name
+        """Where that is, in an error record; the id of the post where it is no file."""
+        source = self.source(modality)
+        return self.id if source is None else source.name
 
 
-def read_file(path: Path, modality: Modality) -> bytes:
-    """The content of a post's file. Raises BadItem where it cannot be read, is no regular file, or is too large."""
+def read_file(source: Path | Blob, modality: Modality) -> bytes:
+    """The content of a post's image or text. Raises BadItem where it cannot be read, or is too large."""
     limit = MAX_MEGABYTES[modality] * 1_000_000
+    content, size = (source.read(limit), 0) if isinstance(source, Blob) else _read(source, limit)
+    if (size := max(size, len(content))) > limit:
+        raise BadItem(f"{size / 1e6:.1f} MB: over the limit of {MAX_MEGABYTES[modality]} MB for one {modality}")
+    return content
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, int]:
+    """The content of a regular file and its size; nothing of one over the limit. Raises BadItem."""
     try:
         _refuse_special(path.stat())  # before it is opened: opening a device can act on it
         with open(path, "rb", opener=_open_at_once) as file:
@@ -49,10 +66,7 @@ def read_file(path: Path, modality: Modality) -> bytes:
         raise BadItem(f"unreadable: {error.strerror or error}") from error
     except MemoryError as error:
         raise BadItem(f"not enough memory to read its {found.st_size / 1e6:.1f} MB") from error
-    if max(found.st_size, len(content)) > limit:
-        size = max(found.st_size, len(content)) / 1e6
-        raise BadItem(f"{size:.1f} MB: over the limit of {MAX_MEGABYTES[modality]} MB for one {modality}")
-    return content
+    return content, found.st_size
 
 
 def _refuse_special(found: os.stat_result) -> None:

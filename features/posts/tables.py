@@ -1,4 +1,4 @@
-"""Reads tables of posts: one, one per split, or in the layouts of ImageFolder and Hateful Memes."""
+"""Reads tables of posts: one, one per split, or in the layouts of ImageFolder, Hateful Memes and WebDataset."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cells import SPLITS, Tally, count_images, known_split, read_cell, split_images
+from ..blob import Blob
+from .cells import SPLITS, Tally, count_images, known_split, read_cell, read_image, split_images
 from .collector import PostCollector
 from .columns import Table, find_columns, known_names, note_unread
 from .directory import TEXT_SUFFIXES, is_leftover
 from .folder import Folder, find_by_id
-from .records import load_json, load_parquet
+from .records import load_json
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
 from .separated import load_separated
+from .shards import are_parts, find_saved, find_shards, load_columnar, load_tar
 
 
 def _refuse_spreadsheet(file: Path, known: frozenset[str]) -> Table:
@@ -28,20 +30,22 @@ def _refuse_spreadsheet(file: Path, known: frozenset[str]) -> Table:
 LOADERS: dict[str, Callable[[Path, frozenset[str]], Table]] = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), load_separated),
     **dict.fromkeys((".jsonl", ".json"), load_json),
-    ".parquet": load_parquet,
+    **dict.fromkeys((".parquet", ".arrow"), load_columnar),
+    ".tar": load_tar,
     **dict.fromkeys((".xlsx", ".xls", ".ods"), _refuse_spreadsheet),
 }
-GROUPS = ((".csv", ".tsv", ".jsonl"), (".parquet",), (".json",), (".xlsx", ".xls", ".ods"))
+GROUPS = ((".csv", ".tsv", ".jsonl"), (".parquet",), (".arrow",), (".json",), (".xlsx", ".xls", ".ods"))
 
 # What two layouts call the canonical columns.
 IMAGEFOLDER_NAMES = {"image": "file_name", "text": "caption"}
 MEMES_NAMES = {"image": "img"}
+SHARD_NAMES = {"text": "caption"}
 
 
 def find_tables(path: Path) -> list[Path]:
     """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
     if path.is_file():
-        return [path] if path.suffix.lower() in LOADERS else []
+        return [path] if path.suffix.lower() in LOADERS and not find_shards(path) else []
     files = _visible(path)
     groups = [[p for p in files if p.suffix.lower() in suffixes] for suffixes in GROUPS]
     posts = [[p for p in group if p.stem.lower() == "posts"] for group in groups]
@@ -50,7 +54,7 @@ def find_tables(path: Path) -> list[Path]:
 
 def _note_other_tables(path: Path, tables: Sequence[Path], posts: PostCollector) -> None:
     """Note the tables of a folder that are not read, as they are no posts.* or of another format."""
-    suffixes = {suffix for group in GROUPS for suffix in group}
+    suffixes = {".tar", *(suffix for group in GROUPS for suffix in group)}
     others = (
         [p.name for p in _visible(path) if p.suffix.lower() in suffixes and p not in tables] if path.is_dir() else []
     )
@@ -92,6 +96,9 @@ def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) 
         _read([(tables[0], None)], tables[0].parent, posts, columns, {})
         return
     splits = {file: known_split(file.stem) for file in _in_order(tables)}
+    if are_parts(tables):
+        _read([(file, None) for file in splits], path, posts, columns, {})
+        return
     if len(set(splits.values()) - {None}) < 2:
         raise ValueError(
             f"{path} holds several tables ({', '.join(t.name for t in tables)}); "
@@ -100,6 +107,17 @@ def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) 
     if others := [file.name for file, split in splits.items() if split is None]:
         posts.notes.append(f"left out, as their names tell no split: {', '.join(others)}")
     _read([(file, split) for file, split in splits.items() if split], path, posts, columns, {})
+
+
+def read_webdataset(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
+    """All tar files; the id of a post is the name that its members share, its split that in the name of the file."""
+    files = [(file, known_split(file.stem) if path.is_dir() else None) for file in _in_order(find_shards(path))]
+    _read(files, path if path.is_dir() else path.parent, posts, columns, SHARD_NAMES)
+
+
+def read_saved(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
+    """What `datasets` saved in a folder; rows without an id column are numbered from 1 in each file."""
+    _read(find_saved(path), path, posts, columns, {})
 
 
 def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
@@ -154,7 +172,7 @@ def _read(
             notes.append("no row could be read" if table.problems else "no rows below the header")
         posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
-        prefix = f"{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
+        prefix = f"{below}{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
         source = _Source(file, shown, table, columns, split, prefix, folders[file.parent], by_image)
         rows.extend(_read_rows(source, posts, tally))
     for folder in folders.values():
@@ -188,10 +206,14 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         posts.report(shown, line, reason)
     for number, (line, row) in enumerate(source.table.rows, start=1):
         cells: dict[str, str | None] = dict.fromkeys(source.columns)
+        named: str | Blob | None = None
         faults = {}
         for name, column in source.columns.items():
             try:
-                cells[name] = read_cell(name, row.get(column), tally)
+                if name != "image":
+                    cells[name] = read_cell(name, row.get(column), tally)
+                elif isinstance(named := read_image(row.get(column), tally), str):
+                    cells[name] = named
             except ValueError as error:
                 faults[name] = str(error)
         id = cells["id"] if "id" in cells else (source.by_image and cells.get("image")) or str(number)
@@ -200,7 +222,7 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
             continue
         for fault in faults.values():
             posts.report(shown, line, fault)
-        image = _find_image(folder, cells.get("image"), shown, line, posts, tally)
+        image = named if isinstance(named, Blob) else _find_image(folder, named, shown, line, posts, tally)
         split = _read_split(source, cells, tally)
         if split is not None and split not in SPLITS:
             unknown.setdefault(split, []).append(line)

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ..chinese import CJK, STOP_WORDS_ZH, split_chinese
 from ..spec import BadItem, Clean
+from ..words.chinese import CJK, STOP_WORDS_ZH, split_chinese
 from .samples import read_file
 
 MAX_CHARACTERS = 500_000  # of one text; a post has some hundred, and a tokenizer needs seconds for so many

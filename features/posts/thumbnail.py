@@ -8,19 +8,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..blob import Blob
 from .images import decode_pixels
 from .samples import read_file
 
 QUALITIES = (80, 60, 40, 20)  # of JPEG; noise of 160 x 160 pixels has 6 kB at the last
 
 
-def thumbnail(path: Path, side: int, *, most: float = math.inf) -> bytes:
-    """A JPEG of the image in a file, read as for embedding: at most `side` pixels wide and high.
+def thumbnail(source: Path | Blob, side: int, *, most: float = math.inf) -> bytes:
+    """A JPEG of an image, read as for embedding: at most `side` pixels wide and high.
 
-    Its quality is lowered as long as it has more than `most` bytes. Raises BadItem where the file cannot be read or
+    Its quality is lowered as long as it has more than `most` bytes. Raises BadItem where it cannot be read or
     decoded.
     """
-    image = Image.fromarray(decode_pixels(read_file(path, "image")))
+    image = Image.fromarray(decode_pixels(read_file(source, "image")))
     image.thumbnail((side, side))
     for quality in QUALITIES:
         file = io.BytesIO()

@@ -1,1 +1,1 @@
-"""scikit-learn classifiers that serve as heads: which ones there are, and how a fitted one is stored without pickle."""
+"""Classifiers that serve as heads: which ones there are, and how a fitted one is stored without pickle."""

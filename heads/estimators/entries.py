@@ -1,4 +1,4 @@
-"""The scikit-learn classifiers that can be a head: a fixed list, so that no name of a user is ever imported."""
+"""The classifiers that can be a head: a fixed list, so that no name of a user is ever imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Entry:
 
     `meaning` translates values of an option that has two types in scikit-learn: a number here, "scale" or None there.
     `pca` is the default number of principal components of each modality; 0: none. `private` are classes of the
-    library, beside those that skops knows, that a fitted one consists of.
+    library, beside those that skops knows, that a fitted one consists of. `adapter` is the class of this folder that
+    stands for a classifier whose fitted state is stored as tensors.
     """
 
     path: str
@@ -29,18 +30,19 @@ class Entry:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     meaning: Mapping[str, Mapping[Option, Any]] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    adapter: str = ""
 
     @property
     def kind(self) -> type:
         """The class of the classifier."""
-        module, _, name = self.path.rpartition(".")
-        kind: type = getattr(import_module(module), name)
+        module, _, name = (self.adapter or self.path).rpartition(".")
+        kind: type = getattr(import_module(f".{module}" if self.adapter else module, __package__), name)
         return kind
 
     def new(self, seed: int, options: Mapping[str, Option]) -> Any:
         """A classifier that is not fitted, with these options in place of the defaults.
 
-        Raises ValueError where a value is out of range.
+        Raises ValueError where a value is out of range, ModuleNotFoundError where a package is missing.
         """
         given = {
             name: NONE.get(value, value) if name not in self.meaning else self.meaning[name].get(value, value)
@@ -54,6 +56,8 @@ class Entry:
         except ValueError as error:
             usual = ", ".join(f"{name}={value}" for name, value in self.options.items())
             raise ValueError(f"{str(error).rstrip('.')}; the defaults are {usual}") from error
+        if self.adapter:
+            model.require()
         return model
 
 
@@ -135,6 +139,54 @@ ESTIMATORS: dict[str, Entry] = {
             "Duda 1973",
             {"var_smoothing": 1e-9},
             pca=32,
+        ),
+        Entry(
+            "pytabkit.RealMLP",
+            "a perceptron on periodic features of each column",
+            "Holzmüller 2024",
+            {
+                "n_epochs": 64,
+                "hidden_width": 256,
+                "n_hidden_layers": 3,
+                "n_ens": 1,
+                "batch_size": 256,
+                "lr": 0.04,
+                "wd": 0.02,
+                "plr_sigma": 0.1,
+                "p_drop": 0.15,
+                "ls_eps": 0.1,
+                "val_fraction": 0.2,
+            },
+            pca=64,
+            adapter="networks.RealMLP",
+        ),
+        Entry(
+            "pytabkit.TabM",
+            "many perceptrons that share most of their weights",
+            "Gorishniy 2025",
+            {
+                "n_epochs": 256,
+                "patience": 16,
+                "tabm_k": 32,
+                "d_block": 128,
+                "n_blocks": 3,
+                "batch_size": 256,
+                "lr": 0.002,
+                "weight_decay": 0.0,
+                "dropout": 0.1,
+                "val_fraction": 0.2,
+            },
+            pca=64,
+            adapter="networks.TabM",
+        ),
+        Entry(
+            "tabicl.TabICLClassifier",
+            "a pretrained transformer that reads the training rows",
+            "Qu 2025",
+            {"n_estimators": 8, "softmax_temperature": 0.9, "kv_cache": "repr", "model_path": ""},
+            pca=32,
+            meaning={"kv_cache": {"none": False}},
+            adapter="in_context.TabICL",
         ),
     )
 }

@@ -1,4 +1,7 @@
-"""Fitted scikit-learn models as bytes: by skops, which builds objects of known classes alone and never unpickles."""
+"""Fitted classifiers as bytes: tensors of an adapter, otherwise skops, which builds objects of known classes alone.
+
+Neither unpickles.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 from numpy.typing import NDArray
 
 from .entries import Entry
+
+UNREADABLE = (
+    *(AttributeError, LookupError, TypeError, ValueError, RuntimeError, OSError, zipfile.BadZipFile, ImportError),
+    safetensors.SafetensorError,
+)
 
 
 def to_bytes(model: Any) -> NDArray[np.uint8]:
     """The model as bytes (n,)."""
     import skops.io
 
-    return np.frombuffer(skops.io.dumps(model), np.uint8).copy()
+    stored = safetensors.torch.save(model.tensors()) if hasattr(model, "tensors") else skops.io.dumps(model)
+    return np.frombuffer(stored, np.uint8).copy()
 
 
 def from_bytes(entry: Entry, template: Any, stored: NDArray[np.uint8], *, width: int, classes: int) -> Any:
@@ -25,22 +35,32 @@ def from_bytes(entry: Entry, template: Any, stored: NDArray[np.uint8], *, width:
     Raises ValueError where the bytes hold another class or other parameters, an object that such a model does not
     consist of, or indices out of range, which scikit-learn does not check.
     """
-    import skops.io
+    from sklearn.base import clone
 
     try:
-        model: Any = skops.io.loads(stored.tobytes(), trusted=list(entry.private))
-        kind = type(model)
-        if kind is not entry.kind or _parameters(model) != _parameters(template):
-            raise ValueError(f"it holds {' '.join(repr(model).split())[:100]}")
+        if entry.adapter:
+            model = clone(template)
+            model.restore(safetensors.torch.load(stored.tobytes()), width)
+        else:
+            model = _from_skops(entry, template, stored, width)
         if model.n_features_in_ != width or not set(model.classes_.tolist()) <= set(range(classes)):
             raise ValueError(f"it reads {model.n_features_in_} columns, wanted {width}, of {classes} classes")
-        if hasattr(model, "support_vectors_"):
-            _check_support_vectors(model)
-        for left, right, column, leaf in _trees(model):
-            _check_nodes(left, right, column, leaf, width)
-    except (AttributeError, LookupError, TypeError, ValueError, OSError, zipfile.BadZipFile, ImportError) as error:
+    except UNREADABLE as error:
         reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise ValueError(f"no fitted {entry.path} is stored here ({reason}); train again") from error
+    return model
+
+
+def _from_skops(entry: Entry, template: Any, stored: NDArray[np.uint8], width: int) -> Any:
+    import skops.io
+
+    model = skops.io.loads(stored.tobytes(), trusted=list(entry.private))
+    if type(model) is not entry.kind or _parameters(model) != _parameters(template):
+        raise ValueError(f"it holds {' '.join(repr(model).split())[:100]}")
+    if hasattr(model, "support_vectors_"):
+        _check_support_vectors(model)
+    for left, right, column, leaf in _trees(model):
+        _check_nodes(left, right, column, leaf, width)
     return model
 
 

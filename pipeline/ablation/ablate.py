@@ -87,7 +87,7 @@ def ablate(
     stage(f"training {'variants' if part or how == 'retrain' else 'heads'} on {split_text(len(scoring.folds))}")
     trained = train_plans(scoring, plans, device=device)
     for full, results in zip(configs, trained, strict=True):
-        stage(f"comparing {full.fusion}")
+        stage(f"comparing {full.label}")
         logits = checked = {name: [result.logits for result in found] for name, found in results.items()}
         if how != "retrain":
             every = [training.seed + number for number in range(seeds)]
@@ -101,20 +101,20 @@ def ablate(
         for name in names:
             if name in unchanged:
                 reason = f"its logits equal those of {reference}" if part else _reason(scoring, full, how, name)
-                refused[name if len(configs) == 1 else f"{full.fusion}/{name}"] = reason
+                refused[name if len(configs) == 1 else f"{full.label}/{name}"] = reason
                 continue
             inputs, variant = ("both", name) if part else (name, "")
             rows.append(
                 ablation_row(
-                    scoring, logits[name], logits[reference], fusion=full.fusion, inputs=inputs, variant=variant
+                    scoring, logits[name], logits[reference], fusion=full.label, inputs=inputs, variant=variant
                 )
             )
         if not part and not unchanged:
             scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
-            shapley[full.fusion] = shapley_values({"neither": scoring.majority()} | scores)
+            shapley[full.label] = shapley_values({"neither": scoring.majority()} | scores)
     with new_run(runs, folder) as (path, temp):
         ablation = Ablation(
-            fusion=",".join(one.fusion for one in configs),
+            fusion=",".join(one.label for one in configs),
             how=how,
             part=part,
             folds=len(scoring.folds),
@@ -127,7 +127,10 @@ def ablate(
             seconds=round(time.perf_counter() - started, 2),
             made=describe_made(corpus, scoring.table.posts),
         )
-        settings = {"head": asdict(configs[0]) | {"fusion": ablation.fusion}, "training": asdict(training)}
+        settings = {
+            "head": asdict(configs[0]) | {"fusion": ",".join(one.fusion for one in configs)},
+            "training": asdict(training),
+        }
         encoders = {"encoders": {"image": data_config.image, "text": data_config.text}}
         write_ablation(ablation, settings | encoders, temp)
     for row in rows:
@@ -149,7 +152,7 @@ def train_plans(
     seeds = range(scoring.seeds)
     named = [
         (
-            "/".join([variant.config.fusion, name, *[f"seed-{seed}"] * (scoring.seeds > 1)]),
+            "/".join([variant.config.label, name, *[f"seed-{seed}"] * (scoring.seeds > 1)]),
             replace(variant, training=replace(variant.training, seed=variant.training.seed + seed)),
         )
         for plan in plans
@@ -208,7 +211,7 @@ def _reason(scoring: Scoring, config: HeadConfig, how: How, inputs: str) -> str:
     removed = WITHOUT[inputs]
     present = scoring.table.sides[removed].present
     none = not any(present[fold.test].any() for fold in scoring.folds)
-    reason = "no test post has one" if none else f"the {config.fusion!r} head does not read it"
+    reason = "no test post has one" if none else f"the {config.label!r} head does not read it"
     return f"{REMOVAL_PHRASES[how].format(removed)} changed no logits: {reason}"
 
 

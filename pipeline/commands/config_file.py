@@ -35,7 +35,10 @@ ONE_OFF = {  # the input of one call, which no file gives
     "cache gc": {"data", "yes"},
 }
 # Options that mean another thing here than in other commands: these are read from the command's own table alone.
-TUNING = "lr learning-rate batch-size epochs warmup weight-decay patience balance clip weights folds"
+TUNING = (
+    "lr learning-rate batch-size epochs warmup weight-decay patience balance clip weights folds layers fusion inputs "
+    "hidden dropout option"
+)
 APART = {
     "finetune": {*TUNING.split()},
     "sweep": {"folds", "inner"},

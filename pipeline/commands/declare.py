@@ -24,7 +24,10 @@ FIRST = (  # the options that matter first, in the panel without a name
 )
 PANELS = {
     "Posts": ("posts", "layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
-    "Encoders": ("cache", "weights", "local_files_only", "max_length", "layers", "pool", "dtype", "tokens", "views"),
+    "Encoders": (
+        *("cache", "weights", "local_files_only", "long_text", "max_length", "layers", "pool", "dtype", "tokens"),
+        "views",
+    ),
     "Head": ("preset", "recipe", "replay"),
     "Training": ("checkpoint_every", "unlabelled"),
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),

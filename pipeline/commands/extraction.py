@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from ...features.extraction.settings import ExtractSettings
-from ...features.spec import Clean
+from ...features.spec import Clean, LongText
 from ..config.data_config import CachedEncoders
 from ..config.head_config import MOST_VIEWS
 from .console import note, show
@@ -43,6 +43,12 @@ def extract(
     prompt: Annotated[
         str, Option(help="Words before each text, or the name of a prompt of the model; auto: the model's own.")
     ] = "auto",
+    long_text: Annotated[
+        LongText,
+        Option(
+            help="Of a text beyond the encoder's limit: truncate drops the end, windows embeds it in several parts."
+        ),
+    ] = "truncate",
     sentence: Annotated[
         list[str], Option(help="A sentence that an encoder NAME@prompts compares each post with; repeatable.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -78,6 +84,7 @@ def extract(
         local_files_only=local_files_only,
         dtype="float32" if dtype == "float32" else "float16",
         clean=clean,
+        long_text=long_text,
         sentences=tuple(dict.fromkeys(sentence)),
         prompt=None if prompt == "auto" else prompt,
         max_length=max_length or None,

@@ -11,7 +11,7 @@ from ...features.setting import check, setting
 from .values import GroupBy
 
 CACHE = "Folder of cached embeddings."
-SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "hold_out")
+SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "hold_out", "max_missing")
 DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
 
 
@@ -38,13 +38,19 @@ class DataConfig(CachedEncoders):
     drop_label: tuple[str, ...] = setting((), "Leave out the posts of this label; repeatable.")
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
     near_duplicates: bool = setting(False, "Keep near copies of images and of texts on one side of each split.")
+    max_missing: float = setting(
+        0.5,
+        "Largest share of labelled posts that may lack an image, or a text, which the head reads.",
+        minimum=0,
+        maximum=1,
+    )
 
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def split(self) -> dict[str, Any]:
-        """What decides the split beside the number of folds, for JSON."""
+        """What decides the split beside the number of folds, and whether it is trained on, for JSON."""
         return {name: getattr(self, name) for name in SPLIT}
 
 

@@ -82,6 +82,13 @@ class HeadConfig:
         return "+".join(fusion.rpartition(".")[2] for fusion in self.fusions)
 
     @property
+    def fitted_at_once(self) -> bool:
+        """Whether all kinds are classifiers, which are not trained by steps."""
+        from ...heads.registry import ESTIMATORS
+
+        return all(fusion in ESTIMATORS for fusion in self.fusions)
+
+    @property
     def infos(self) -> list[HeadInfo]:
         """The registry's entry of each kind. Raises ValueError for an unknown one."""
         from ...heads.registry import head_info

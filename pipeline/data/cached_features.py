@@ -160,6 +160,8 @@ def load_features(
         asked["text"] += f" --clean {text[0].clean}"
     if text and text[0].prompt:
         asked["text"] += f" --prompt {quote(text[0].prompt)}"
+    if text and text[0].long_text != "truncate":
+        asked["text"] += f" --long-text {text[0].long_text}"
     if cache != Path("cache"):
         asked = {modality: f"{flags} --cache {quote(str(cache))}" for modality, flags in asked.items()}
     load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)

@@ -14,6 +14,7 @@ from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
 from .classes import select_classes
 from .leaks import refuse_leaks
+from .missing import refuse_missing
 from .split import Fold, ensemble_folds, load_or_make_folds
 from .split_notices import describe_split
 from .test_posts import mark_test_posts
@@ -22,7 +23,10 @@ from .test_posts import mark_test_posts
 def prepare(
     corpus: Corpus, data_config: DataConfig, config: HeadConfig, *, seed: int
 ) -> tuple[CachedFeatures, list[Fold], str]:
-    """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post."""
+    """Load the features that the head needs, the folds, and the device to train on. No fold holds a test post.
+
+    Raises ValueError where the posts cannot be trained on, as where most lack a modality.
+    """
     check_encodable(corpus)
     corpus = select_classes(corpus, min_per_class=data_config.min_per_class, drop=data_config.drop_label)
     image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
@@ -40,6 +44,7 @@ def prepare(
     for modality, side in table.sides.items():
         if not side.present.any():
             raise ValueError(absent(modality, len(side.present), corpus.root))
+    refuse_missing(table, config.fusions, most=data_config.max_missing)
     splits = data_config.cache / "splits"
     split = partial(load_or_make_folds, folder=splits, folds=data_config.folds, seed=seed, repeats=data_config.repeats)
     posts = mark_test_posts(table.posts, splits, share=data_config.hold_out, check=split)

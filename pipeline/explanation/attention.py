@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...features.encoders.word_pieces import Splitter
 from ...features.spec import Modality
+from ...features.words.word_pieces import Splitter
 from ..config.values import Grid
 from ..data.cached_features import CachedFeatures
 from .explanation import Array, ImageAttention, LayerAttention, TextAttention

@@ -74,7 +74,7 @@ CHINESE = {
     LIMITS: (
         "注意力表明头读取了什么，而非改变什么会改变其答案（Jain & Wallace，2019）；编码器已使每个词元融合了其上下文。"
     ),
-    NO_WEIGHTS: "{fusion} 头没有注意力，也没有各模态的权重",
+    NO_WEIGHTS: "{fusion} 没有注意力，也没有各模态的权重",
     NO_GRID: "{encoder}：其词元不构成网格",
     NO_BOX: "{encoder}：其图块在图片中的位置未知",
     NO_WORDS: "{encoder}：词未知，词元以序号表示",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...features.encoders.word_pieces import Splitter
+from ...features.words.word_pieces import Splitter
 from ..data.cached_features import CachedFeatures
 from ..inspection.opinions import modality_opinions
 from ..inspection.stored_opinions import Present
@@ -51,7 +51,7 @@ def explain(
         layers = mean_layers([[layer.of_row(row) for layer in one.recorded.layers] for one in own])
         shares = {side: [one.recorded.shares[side][row] for one in own] for side in own[0].recorded.shares}
         attention = post_attention(table, row, layers, original, patches=run.config.patches, splitters=splitters)
-        none = () if layers or shares else (Remark(NO_WEIGHTS, {"fusion": run.config.fusion}),)
+        none = () if layers or shares else (Remark(NO_WEIGHTS, {"fusion": run.config.label}),)
         found.append(
             Explanation(
                 id=table.posts.ids[row],

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...features.encoders.encoder import Source
-from ...features.encoders.word_pieces import Splitter
 from ...features.posts.images import decode_pixels
 from ...features.posts.samples import Sample, read_file
 from ...features.posts.text import read_text
 from ...features.spec import BadItem
 from ...features.store.json_files import malformed, read_json
+from ...features.words.word_pieces import Splitter
 from ..data.split import Posts
 from ..runs.run_config import REMEDY
 

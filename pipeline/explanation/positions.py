@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...features.encoders.word_pieces import Splitter, Word, Words
 from ...features.posts.text import clean_text
 from ...features.spec import BadItem, EncoderSpec
+from ...features.words.word_pieces import Splitter, Word, Words
 from ..config.values import Grid
 from ..data.cached_features import ModalityTable
 from .geometry import token_grid

@@ -9,7 +9,7 @@ LIMITS = (
     "Attention says what a head read, not what would have changed its answer (Jain & Wallace, 2019), "
     "and an encoder has already mixed each token with its surroundings."
 )
-NO_WEIGHTS = "a {fusion} head has neither attention nor weights of the modalities"
+NO_WEIGHTS = "{fusion} has neither attention nor weights of the modalities"
 NO_GRID = "{encoder}: its tokens form no grid"
 NO_BOX = "{encoder}: where its patches lie in the picture is not known"
 NO_WORDS = "{encoder}: tokens are numbered, as its words are not known"

@@ -1,166 +1,194 @@
-"""Training of an encoder: its tower and a linear classifier, on posts that are decoded batch by batch."""
+"""Training of encoders: their towers and a classifier, on posts that are decoded batch by batch."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...features.encoders.runtime import available_cores
-from ...features.extraction.embed import decode
-from ...features.posts.content import Contents
-from ...features.posts.samples import Corpus
-from ...features.posts.text import clean_text
-from ...features.progress import detail, stage, step
-from ...features.spec import BadItem, Clean, EncoderSpec, Modality
+from ...features.progress import detail, step
+from ...features.spec import Modality
+from ..config.head_config import HeadConfig
 from ..config.tune_config import TuneConfig
 from ..data.split import Fold
 from ..metrics.scores import score
 from ..training.loop import EpochRecord, TrainingState
 from ..training.losses import Loss, class_weights
 from ..training.optimizer import decay_groups
-
-
-class Tunable(Protocol):
-    """An encoder whose model may be trained: the tower gives tokens of each layer, then the pooled vectors (B, D)."""
-
-    specs: tuple[EncoderSpec, ...]
-    tower: Any
-
-    def preprocess(self, item: Any, key: str = "") -> Any: ...
-
-    def collate(self, batch: Sequence[Any]) -> tuple[Tensor | None, ...]: ...
-
-
-class EncoderInputs:
-    """Posts as a model's inputs, decoded on demand."""
-
-    def __init__(self, corpus: Corpus, contents: Contents, encoder: Tunable, modality: Modality, clean: Clean) -> None:
-        self.corpus, self.encoder, self.modality, self.clean = corpus, encoder, modality, clean
-        self.keys = contents.keys(modality)
-
-    def prepare(self, row: int) -> Any:
-        """One post prepared; None where it cannot be embedded."""
-        try:
-            with ExitStack() as using:
-                item = decode(self.corpus.samples[row], self.modality, key=self.keys[row], using=using)
-                item = clean_text(item, self.clean) if self.modality == "text" else item
-                return self.encoder.preprocess(item, self.keys[row] or "")
-        except BadItem:
-            return None
-
-    def batches(
-        self, pool: ThreadPoolExecutor, rows: Sequence[NDArray[np.int64]]
-    ) -> Iterator[tuple[list[int], tuple[Tensor | None, ...]]]:
-        """Row numbers and inputs of each batch, while the next one is decoded; batches of bad rows are left out."""
-        ahead = [pool.submit(self.prepare, int(row)) for row in rows[0]] if len(rows) else []
-        for number, some in enumerate(rows):
-            ready = ahead
-            following = rows[number + 1] if number + 1 < len(rows) else rows[0][:0]
-            ahead = [pool.submit(self.prepare, int(row)) for row in following]
-            items = [(int(row), item.result()) for row, item in zip(some, ready, strict=True)]
-            good = [(row, item) for row, item in items if item is not None]
-            if good:
-                yield [row for row, _ in good], self.encoder.collate([item for _, item in good])
+from .inputs import Batch, PostInputs, Rows
+from .layers import Merge, add_adapters, freeze_all_but
+from .model import TunedModel
 
 
 @dataclass(frozen=True)
 class TunedWeights:
     """The weights of the best epoch (counted from 1), metrics of every epoch on the validation rows, and the speed.
 
-    `rows` and `valid_rows` count the training and validation rows, `rows_per_second` is the speed of training.
+    `weights` are those of each encoder. `rows` and `valid_rows` count the training and validation rows, `unreadable`
+    the images and texts among them that could not be read; `rows_per_second` is the speed of training.
     """
 
-    weights: dict[str, Tensor]
+    weights: Mapping[Modality, dict[str, Tensor]]
     history: list[dict[str, float]]
     best_epoch: int
     rows: int
     valid_rows: int
+    unreadable: int
     rows_per_second: float
 
 
-def fit_encoder(
-    encoder: Tunable,
-    rows: EncoderInputs,
-    classes: Sequence[str],
-    fold: Fold,
-    config: TuneConfig,
-    device: str,
-) -> TunedWeights:
-    """Train tower and classifier on `fold.train`, choose the epoch on `fold.valid`. The global random state stays."""
-    train, valid = (part[[rows.keys[row] is not None for row in part]] for part in (fold.train, fold.valid))
-    if not len(train) or not len(valid):
-        raise ValueError(f"no training or validation row has a {rows.modality}; tune the other modality")
-    labels = torch.tensor([-1 if s.label is None else classes.index(s.label) for s in rows.corpus.samples])
-    weight = class_weights(labels[train], len(classes)).to(device) if config.balance == "weights" else None
-    tower, loss = encoder.tower.requires_grad_(True), Loss(weight=weight)
-    stage(f"fine-tuning {encoder.specs[0].name}")
-    gpus = [device] if device.startswith("cuda") else []
-    with torch.random.fork_rng(gpus), ThreadPoolExecutor(available_cores()) as pool:
-        torch.manual_seed(config.seed)
-        model = nn.ModuleList([tower, nn.Linear(encoder.specs[0].width, len(classes))]).to(device)
-        optimizer = _optimizer(model, config)
-        steps = math.ceil(len(train) / config.batch_size) * config.epochs
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
+@contextmanager
+def open_tuning(
+    rows: PostInputs, classes: Sequence[str], fold: Fold, config: TuneConfig, head: HeadConfig | None, device: str
+) -> Iterator[Tuning]:
+    """A model and its training on one fold. The global random state is seeded inside, and restored afterwards.
 
-        seen = 0
+    Raises ValueError where the fold has no rows for the encoders, and for layers or a head that cannot be trained.
+    """
+    with seeded(config.seed, device), ThreadPoolExecutor(available_cores()) as pool:
+        yield Tuning(rows, classes, fold, config, head, device, pool)
 
-        def epoch(order: NDArray[np.int64], *, learn: bool) -> dict[str, float]:
-            nonlocal seen
-            _mode(model, learn)
-            total, truths, predictions = 0.0, [], []
-            with torch.set_grad_enabled(learn):
-                cut = [order[at : at + config.batch_size] for at in range(0, len(order), config.batch_size)]
-                for some, inputs in rows.batches(pool, cut):
-                    truth = labels[some].to(device)
-                    moved = [None if given is None else given.to(device) for given in inputs]
-                    logits = model[1](tower(*moved)[-1])  # (B, K)
-                    value = loss(logits, truth)
-                    if learn:
-                        optimizer.zero_grad(set_to_none=True)
-                        value.backward()  # type: ignore[no-untyped-call]
-                        nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.clip)
-                        optimizer.step()
-                        schedule.step()
-                    seen += len(some)
-                    step("posts", seen, (len(train) + len(valid)) * config.epochs, "posts")
-                    total += float(value.detach()) * len(some)
-                    truths.append(truth.cpu())
-                    predictions.append(logits.detach().argmax(1).cpu())
-            if not truths or not math.isfinite(total):
-                raise ValueError(
-                    f"the loss is {total!r} over {sum(map(len, truths))} readable rows; lower --lr ({config.lr!r}), or "
-                    "look at the posts with `msa check`"
-                )
-            true, predicted = torch.cat(truths).numpy(), torch.cat(predictions).numpy()
-            return {"loss": total / len(true), **score(true, predicted, range(len(classes)))}
 
-        state, weights = TrainingState(config), {}
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed the global random state inside, and restore it afterwards."""
+    with torch.random.fork_rng([device] if device.startswith("cuda") else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class Tuning:
+    """Trains towers and a classifier on the training rows of a fold; its validation rows pick the epoch."""
+
+    def __init__(
+        self,
+        rows: PostInputs,
+        classes: Sequence[str],
+        fold: Fold,
+        config: TuneConfig,
+        head: HeadConfig | None,
+        device: str,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.rows, self.config, self.device, self.pool, self.classes = rows, config, device, pool, len(classes)
+        self.train, self.valid = rows.present(fold.train), rows.present(fold.valid)
+        if not len(self.train) or not len(self.valid):
+            raise ValueError(f"no training or validation row has a {' or '.join(rows.keys)}; tune the other modality")
+        self.labels = torch.tensor([-1 if s.label is None else classes.index(s.label) for s in rows.corpus.samples])
+        balanced = config.balance == "weights"
+        self.loss = Loss(weight=class_weights(self.labels[self.train], len(classes)).to(device) if balanced else None)
+        self.merges = self._open_weights()
+        self.model = TunedModel(rows.encoders, len(classes), head, seed=config.seed).to(device)
+        self.optimizer = make_optimizer(self.model, config)
+        steps = self.count_batches(self.train) * config.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda number: share_of_rate(number, steps, config.warmup)
+        )
+        self.seen = 0
+
+    def fit(self) -> TunedWeights:
+        """Train until no epoch is left, or the last ones were no better; return the weights of the best one."""
+        state, best = TrainingState(self.config), dict[str, Tensor]()
         while not state.over:
             number, started = len(state.history) + 1, time.perf_counter()
-            order = np.random.default_rng([config.seed, number]).permutation(train)
-            trained, rate = epoch(order, learn=True), float(schedule.get_last_lr()[0])
+            trained, rate = self.epoch(self.order(number), learn=True), float(self.schedule.get_last_lr()[0])
             seconds = time.perf_counter() - started
-            if state.add(EpochRecord(number, trained, epoch(valid, learn=False), rate, seconds)):
-                weights = copy.deepcopy(tower.backbone.model.state_dict())
-            figures = f"loss {trained['loss']:.3f} · validation loss {state.history[-1].valid['loss']:.3f}"
-            detail(f"epoch {number}/{config.epochs} · {figures}")
-    speed = len(train) * len(state.history) / sum(record.seconds for record in state.history)
-    history = [record.valid for record in state.history]
-    return TunedWeights(weights, history, state.best_epoch, len(train), len(valid), round(speed, 2))
+            if state.add(EpochRecord(number, trained, self.epoch(self.valid, learn=False), rate, seconds)):
+                best = {name: weight.detach().clone() for name, weight in trained_weights(self.model)}
+            losses = f"loss {trained['loss']:.3f} · validation loss {state.history[-1].valid['loss']:.3f}"
+            detail(f"epoch {number}/{self.config.epochs} · {losses}")
+        with torch.no_grad():
+            for name, weight in trained_weights(self.model):
+                weight.copy_(best[name])
+        for merge in self.merges:
+            merge()
+        return TunedWeights(
+            weights={modality: one.tower.backbone.model.state_dict() for modality, one in self.rows.encoders.items()},
+            history=[record.valid for record in state.history],
+            best_epoch=state.best_epoch,
+            rows=len(self.train),
+            valid_rows=len(self.valid),
+            unreadable=len(self.rows.unreadable),
+            rows_per_second=round(len(self.train) * len(state.history) / sum(one.seconds for one in state.history), 2),
+        )
+
+    def epoch(self, order: Rows, *, learn: bool) -> dict[str, float]:
+        """The loss and every metric of one pass over these rows. Raises ValueError where the loss is not finite."""
+        set_mode(self.model, learn)
+        total, truths, predictions = 0.0, [], []
+        for batch in self.batches(order):
+            if learn:
+                self.model.set_dropout(self.schedule.last_epoch)
+            with torch.set_grad_enabled(learn):
+                value, predicted = self.forward(batch)
+            if learn:
+                self.step(value, self.optimizer)
+                self.schedule.step()
+            self.seen += len(batch.rows)
+            step("posts", self.seen, (len(self.train) + len(self.valid)) * self.config.epochs, "posts")
+            total += float(value.detach()) * len(batch.rows)
+            truths.append(self.labels[batch.rows])
+            predictions.append(predicted.cpu())
+        if not truths or not math.isfinite(total):
+            raise ValueError(
+                f"the loss is {total!r} over {sum(map(len, truths))} readable rows; lower --lr "
+                f"({self.config.encoder_lr!r}), or look at the posts with `msa check`"
+            )
+        true, predicted = torch.cat(truths), torch.cat(predictions)
+        return {"loss": total / len(true), **score(true.numpy(), predicted.numpy(), range(self.classes))}
+
+    def order(self, number: int) -> Rows:
+        """The training rows in the order of an epoch, counted from 1."""
+        return np.random.default_rng([self.config.seed, number]).permutation(self.train)
+
+    def batches(self, order: Rows) -> Iterator[Batch]:
+        """These rows as batches on the device."""
+        size = self.config.batch_size
+        parts = [order[at : at + size] for at in range(0, len(order), size)]
+        return (batch.to(self.device) for batch in self.rows.batches(self.pool, parts))
+
+    def count_batches(self, rows: Rows) -> int:
+        return math.ceil(len(rows) / self.config.batch_size)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the predicted classes (B,)."""
+        parts, logits = self.model(batch)  # (M, B, K), (B, K)
+        truth = self.labels[batch.rows].to(self.device)
+        return self.loss(parts.flatten(0, 1), truth.repeat(len(parts))), logits.detach().argmax(-1)
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Move the trained weights by the gradients of a loss."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.config.clip)
+        optimizer.step()
+
+    def _open_weights(self) -> list[Merge]:
+        """Open the weights that are trained; what merges adapters into theirs, where there are any."""
+        for encoder in self.rows.encoders.values():
+            freeze_all_but(encoder, self.config.last_blocks)
+        if not self.config.lora:
+            return []
+        return [
+            add_adapters(encoder, self.config.lora_rank, self.rows.sample(modality, self.train, self.device))
+            for modality, encoder in self.rows.encoders.items()
+        ]
 
 
-def _mode(model: nn.Module, learn: bool) -> None:
+def trained_weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that gradients reach, by name."""
+    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def set_mode(model: nn.Module, learn: bool) -> None:
     """Training or eval mode; batch norms always use their stored statistics, as batches are small."""
     model.train(learn)
     for layer in model.modules():
@@ -168,17 +196,17 @@ def _mode(model: nn.Module, learn: bool) -> None:
             layer.eval()
 
 
-def _optimizer(model: nn.ModuleList, config: TuneConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: TunedModel, config: TuneConfig) -> torch.optim.Optimizer:
     """AdamW without weight decay on biases and norms, and with a separate learning rate for the classifier."""
     groups = [
-        {"params": parameters, "lr": lr, "weight_decay": decay}
-        for part, lr in zip(model, (config.lr, config.head_lr), strict=True)
-        for parameters, decay in zip(decay_groups(part), (config.weight_decay, 0.0), strict=True)
+        {"params": [weight for weight in weights if weight.requires_grad], "lr": lr, "weight_decay": decay}
+        for part, lr in ((model.towers, config.encoder_lr), (model.head, config.head_lr))
+        for weights, decay in zip(decay_groups(part), (config.weight_decay, 0.0), strict=True)
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]])
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
+def share_of_rate(step: int, steps: int, warmup: float) -> float:
     """Share of the full learning rate at a step: linear warm-up, then linear decay to 0."""
     warm = warmup * steps
     return (step + 1) / warm if step < warm - 1 else max(0.0, (steps - step) / max(1.0, steps - warm + 1))

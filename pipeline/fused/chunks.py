@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...heads.registry import ESTIMATORS
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
@@ -58,7 +57,7 @@ def plan_chunks(
 
     def most(jobs: Sequence[HeadJob]) -> int:
         config = experiments[jobs[0].experiment].config
-        at_once = config.of_member(jobs[0].member).fusion in ESTIMATORS
+        at_once = config.of_member(jobs[0].member).fitted_at_once
         if raw or at_once or (device == "cpu" and config.tokens and largest is None):
             return 1
         return largest or LARGEST

@@ -53,7 +53,13 @@ def explore_run(run: StoredRun, corpus: Corpus, to: Path, *, cache: Path | None 
         "text": _texts(found.source, ids),
         "label": pa.array([sample.label for sample in corpus.samples], pa.string()),
         **_predictions(found, ids),
-        "image": pa.array([str(one.image.resolve()) if one.image else None for one in corpus.samples], pa.string()),
+        "image": pa.array(
+            [
+                str(one.image.resolve() if isinstance(one.image, Path) else one.image) if one.image else None
+                for one in corpus.samples
+            ],
+            pa.string(),
+        ),
         "picture": pa.array(_pictures(found.source, ids), pa.binary()),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
     }

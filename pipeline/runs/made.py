@@ -20,12 +20,18 @@ COMMAND: ContextVar[str] = ContextVar("command", default="")  # as typed, quoted
 
 def describe_made(corpus: Corpus, posts: Posts) -> dict[str, Any]:
     """The entry `made` of stored results, for JSON; two calls on the same posts differ in their date alone."""
+    return describe_command() | {
+        "data": {"name": corpus.name, "digest": digest_posts(posts), "posts": len(posts.ids)},
+    }
+
+
+def describe_command() -> dict[str, Any]:
+    """The command that makes something now, the versions and the date, for JSON."""
     return {
         "command": COMMAND.get(),
         "version": metadata.version(DISTRIBUTION),
         "torch": metadata.version("torch"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"name": corpus.name, "digest": digest_posts(posts), "posts": len(posts.ids)},
     }
 
 

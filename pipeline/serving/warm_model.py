@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.encoders.encoder import Encoded, Encoder
-from ...features.encoders.word_pieces import Splitter
 from ...features.extraction.embed import batches, unstorable
 from ...features.extraction.settings import ExtractSettings
 from ...features.posts.content import content_key, text_key
 from ...features.posts.images import decode_image
 from ...features.posts.text import clean_text, read_text
 from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality
+from ...features.words.word_pieces import Splitter
 from ..data.cached_features import (
     CachedFeatures,
     ModalityTable,
@@ -32,7 +32,8 @@ from ..data.cached_features import (
 from ..data.patches import coarsen
 from ..data.split import Posts
 from ..explanation.originals import open_splitters
-from ..predict import Predictions, is_blank, predict_table, run_sources
+from ..predict import Predictions, is_blank, predict_table
+from ..runs.run_encoders import run_sources
 from ..runs.runs import Run, load_run
 
 WARM_TEXT = "a text to warm the encoders"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...features.progress import detail, step
 from ..metrics.tables import metric_title
-from .jobs import Experiment, HeadJob
+from .jobs import Experiment, HeadJob, epochs_of
 from .loop import EpochRecord
 
 
@@ -40,7 +40,7 @@ class EpochCounter:
         self, jobs: Sequence[HeadJob], experiments: Sequence[Experiment], folds: int, epoch_done: EpochDone
     ) -> None:
         self.folds, self.epoch_done = folds, epoch_done
-        self.left = {job[:3]: experiments[job.experiment].training.epochs for job in jobs}  # of each head
+        self.left = {job[:3]: epochs_of(experiments[job.experiment], job.member) for job in jobs}  # of each head
         self.done, self.total = 0, sum(self.left.values())
         self.lock, self.cancelled = threading.Lock(), threading.Event()
         step("epochs", 0, self.total, "epochs")

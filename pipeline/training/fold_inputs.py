@@ -21,8 +21,6 @@ from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views, dims_of, fit_reductions, towers_of
 
-_DRAWING = threading.Lock()  # heads draw their weights from torch's global generator
-
 
 @dataclass(frozen=True)
 class InputsKey:
@@ -74,16 +72,15 @@ class FoldInputs:
 
     def head(self, config: HeadConfig, seed: int) -> Head:
         """A new head for these inputs: same seed, same weights, whatever other threads do."""
-        with _DRAWING:
-            return build_head(
-                config.fusion,
-                self.dims,
-                hidden=config.hidden,
-                dropout=config.dropout,
-                seed=seed,
-                towers=self.towers,
-                **config.options,
-            ).to(self.labels.device)
+        return build_head(
+            config.fusion,
+            self.dims,
+            hidden=config.hidden,
+            dropout=config.dropout,
+            seed=seed,
+            towers=self.towers,
+            **config.options,
+        ).to(self.labels.device)
 
 
 class InputsCache:

@@ -18,7 +18,6 @@ from ..data.cached_features import CachedFeatures
 from ..data.split import Fold, ensemble_folds
 from .checkpointing import Checkpointer
 from .fold_inputs import FoldInputs, InputsKey
-from .loop import trainable
 
 ENSEMBLE_SEEDS = 1000  # distance between the seeds of a fold's heads
 Checkpointers = Callable[[int, int], Checkpointer]  # by the numbers of the fold and of the ensemble member
@@ -74,7 +73,12 @@ def new_head(fold_inputs: FoldInputs, experiment: Experiment, job: HeadJob) -> t
     if fold_inputs.towers.vocabulary and training.mixup:
         raise ValueError("mixup blends vectors, and word pieces are numbers; leave --mixup out, or use a text encoder")
     head = fold_inputs.head(experiment.config.of_member(job.member), training.seed)
-    return head, training if trainable(head) else replace(training, epochs=1)
+    return head, replace(training, epochs=epochs_of(experiment, job.member))
+
+
+def epochs_of(experiment: Experiment, member: int) -> int:
+    """The most epochs of one ensemble member: one where it is fitted at once."""
+    return 1 if experiment.config.of_member(member).fitted_at_once else experiment.training.epochs
 
 
 def member_training(training: TrainConfig, member: int) -> TrainConfig:

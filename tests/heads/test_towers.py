@@ -11,8 +11,9 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.dropout import set_dropout
+from msa.heads.positions import sinusoids
 from msa.heads.registry import HEADS, build_head, head_info
-from msa.heads.towers import IMAGES_PER_PASS, Towers
+from msa.heads.towers import IMAGES_PER_PASS, WORD_SCALE, Towers, WordTower
 
 SIDE, WORDS = 32, 50
 RAW = Dims(3 * SIDE, 1, 3)
@@ -122,6 +123,22 @@ def test_towers_learn_from_pixels_and_words() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert (head.eval()(inputs)[:, :2].argmax(1) == labels).all()
+
+
+def test_new_words_are_small_and_whole_words_are_dropped() -> None:
+    tower = build("concat", dropout=0.5).text
+    assert isinstance(tower, WordTower)
+    assert float(tower.embed.weight.detach().std()) == pytest.approx(WORD_SCALE, rel=0.1)
+    tower.layers = torch.nn.ModuleList()
+    tower.dropout.p = 0.0  # of single elements
+    inputs = posts()
+    set_dropout(tower, seed=0, step=0)
+    words = tower(inputs.text, inputs.text_mask)[0][:, 1:]
+    positions = WORD_SCALE * sinusoids(words.shape[1], words.shape[2])
+    dropped = (words == positions).all(-1)
+    assert 0 < int(dropped.sum()) < dropped.numel()
+    assert torch.equal(dropped, (words == positions).any(-1))
+    assert not (tower.eval()(inputs.text, inputs.text_mask)[0][:, 1:] == positions).any()
 
 
 def test_stacked_towers_run_under_vmap() -> None:

@@ -41,4 +41,5 @@ def cached_posts(folder: Path) -> Corpus:
 
 
 def stage(corpus: Corpus, **options: Any) -> DataConfig:
-    return DataConfig(corpus.root / "cache", ("images",), ("texts",), **{"folds": 3, "device": "cpu", **options})
+    encoders = {"image": ("images",), "text": ("texts",)}
+    return DataConfig(corpus.root / "cache", **{**encoders, "folds": 3, "device": "cpu", **options})

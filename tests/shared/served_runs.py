@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from msa.features.encoders.encoder import Encoded, Encoder, Source
-from msa.features.encoders.word_pieces import listed_splitter
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec
+from msa.features.words.word_pieces import listed_splitter
 from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig

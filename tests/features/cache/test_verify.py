@@ -14,7 +14,7 @@ import pytest
 from msa.cli import run_command
 from msa.features.cache import verify
 from msa.features.cache.verify import cosines, verify_cache
-from msa.features.encoders.encoder import Encoded, Source
+from msa.features.encoders.encoder import Encoded, Encoder, Source
 from msa.features.extraction import embed
 from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.samples import Corpus, Sample
@@ -27,7 +27,7 @@ SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "
 OTHER = replace(SPEC, layer="first")
 
 
-class Fake:
+class Fake(Encoder):
     """A vector per letter; the second spec sees them doubled and reversed."""
 
     specs = (SPEC, OTHER)

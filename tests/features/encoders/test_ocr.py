@@ -199,7 +199,7 @@ def test_cleaning_and_a_prompt_are_those_of_texts(
     from torch import zeros
 
     other = open_encoder("tokens", "text").load(Runtime())
-    assert encoder.preprocess(zeros(3, 4, 4)) == other.preprocess("GOOD @user http")
+    assert encoder.preprocess(zeros(3, 4, 4)).prepared == other.preprocess("GOOD @user http")
 
 
 def test_a_cached_encoder_is_reopened_and_verified(reading: list[str], posts: Corpus, tmp_path: Path) -> None:

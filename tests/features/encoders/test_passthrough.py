@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 from msa.features.cache.verify import verify_cache
 from msa.features.encoders.encoder import EncoderOptions
-from msa.features.encoders.passthrough import ROW, SIDE, VOCABULARY
+from msa.features.encoders.passthrough import PIXELS, VOCABULARY
 from msa.features.encoders.zoo import open_encoder
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
@@ -31,16 +31,18 @@ def corpus(folder: Path) -> Corpus:
     samples = []
     for number, text in enumerate(TEXTS):
         path = folder / f"{number}.png"
-        shape = [(300, 260), (240, 500), (SIDE, SIDE), (20, 20)][number]
+        shape = [(300, 260), (240, 500), (224, 224), (20, 20)][number]
         Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(path)
         samples.append(Sample(f"p{number}", path, text, "ab"[number % 2]))
     samples[3].image.write_bytes(b"broken")  # type: ignore[union-attr]
     return Corpus(folder, "table", samples)
 
 
-def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PIXELS)
+def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path, name: str) -> None:
     posts, cache = corpus(tmp_path), tmp_path / "cache"
-    sources = [open_encoder("pixels", "image"), open_encoder("tokens", "text")]
+    side, short = PIXELS[name]
+    sources = [open_encoder(name, "image"), open_encoder("tokens", "text")]
     image, text = embed_corpus(posts, sources, cache, QUICK)
     assert (image.encoded, image.bad, text.encoded, text.duplicate, text.missing) == (3, 1, 2, 1, 1)
     assert [report.encoded for report in embed_corpus(posts, sources, cache, QUICK)] == [0, 0]
@@ -53,8 +55,8 @@ def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path) -> 
     assert (table.image.tokens.dtype, table.text.tokens.dtype) == (np.uint8, np.int32)
     for row in range(3):
         pixels = torch.from_numpy(np.array(Image.open(str(posts.samples[row].image)))).permute(2, 0, 1)
-        shown = F.center_crop(F.resize(pixels, [256], antialias=True), [SIDE])
-        assert np.array_equal(table.image.tokens[row].reshape(SIDE, SIDE, 3), shown.permute(1, 2, 0).numpy())
+        shown = F.center_crop(F.resize(pixels, [short], antialias=True), [side])
+        assert np.array_equal(table.image.tokens[row].reshape(side, side, 3), shown.permute(1, 2, 0).numpy())
     from transformers import AutoTokenizer
 
     from msa.features.encoders.bundled import bundled_file
@@ -66,7 +68,7 @@ def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path) -> 
         assert table.text.tokens[row, : len(ids), 0].tolist() == ids
         assert table.text.pooled[row] == len(ids)
     inputs = build_inputs(table, tokens=False)
-    assert (inputs.image.dtype, inputs.image.shape) == (torch.uint8, (4, 1 + SIDE, ROW))
+    assert (inputs.image.dtype, inputs.image.shape) == (torch.uint8, (4, 1 + side, 3 * side))
     assert inputs.image_mask.any(1).tolist() == [True, True, True, False]
     assert inputs.text_mask.any(1).tolist() == [True, True, True, False]
     towers = towers_of({"image": table.image.specs, "text": table.text.specs}, tokens=False)

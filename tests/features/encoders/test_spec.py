@@ -210,7 +210,7 @@ def test_minilm_equals_a_direct_forward_and_is_cut_at_256() -> None:
     file = bundled.bundled_file("minilm")
     assert file is not None
     tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent)
-    from msa.features.encoders.weights import load_state
+    from msa.features.model_files.weights import load_state
 
     model = transformers.BertModel(transformers.AutoConfig.from_pretrained(file.parent)).eval()
     model.load_state_dict(load_state(file), strict=False)

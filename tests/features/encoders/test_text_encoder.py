@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import transformers as hf
 
-from msa.features.chinese import load_jieba
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.lexicon import MOST_EXPANDED
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.text_encoder import TEXT_LENGTH, WORD_LENGTH, TextEncoder, shorten
+from msa.features.encoders.text_encoder import TextEncoder
 from msa.features.encoders.word_vectors import split_words
 from msa.features.encoders.zoo import open_encoder
+from msa.features.words.chinese import load_jieba
+from msa.features.words.word_pieces import TEXT_LENGTH, WORD_LENGTH, shorten
 
 LONG = 50_000
 

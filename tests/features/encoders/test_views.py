@@ -152,7 +152,7 @@ def test_crops_lie_inside_and_keep_what_they_promise(height: int, width: int) ->
         assert len(set(crops)) > 390
 
 
-class Means:
+class Means(Encoder):
     """A model that resizes to 4x4 and returns the mean of each quarter; one column per channel and half."""
 
     def __init__(self, *specs: EncoderSpec) -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.vector_files import WordVectors
 from msa.features.encoders.word_vectors import FIT, Inference, load_fitted, save_fitted, split_words
 from msa.features.encoders.zoo import open_encoder
 from msa.features.spec import BadItem
+from msa.features.words.vector_files import WordVectors
 
 CORPUS = (
     "the cat sat on the mat",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from msa.features.encoders.encoder import Encoded, Source
+from msa.features.encoders.encoder import Encoded, Encoder, Source
 from msa.features.spec import BadItem, EncoderSpec
 
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")
 
 
-class Fake:
+class Fake(Encoder):
     """Embeds a text by its letters; knows no `unknown` one, and fails at one that is `broken`."""
 
     specs = (SPEC,)
@@ -27,6 +27,9 @@ class Fake:
 
     def length(self, prepared: str) -> int:
         return len(prepared)
+
+    def is_cut(self, item: str, prepared: str) -> bool:
+        return len(item) > 4
 
     def encode(self, batch: Sequence[str]) -> tuple[Encoded, ...]:
         time.sleep(0.01)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msa.features.encoders.encoder import Encoded, Source
+from msa.features.encoders.encoder import Encoded, Encoder, Source
 from msa.features.extraction import embed
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.plan import EncoderReport
@@ -33,7 +33,7 @@ def spec(modality: Modality, dtype: Any = "float32") -> EncoderSpec:
     return EncoderSpec(f"fake-{modality}", modality, "timm", "fake", "sha256:0", "last", "mean", "{}", 4, dtype)
 
 
-class Fake:
+class Fake(Encoder):
     """Embeds a text by its letters and an image by its mean; `slow` seconds a batch."""
 
     def __init__(self, given: EncoderSpec, *, scale: float = 1.0, slow: float = 0.0) -> None:

@@ -225,3 +225,11 @@ def test_weights_must_belong_to_one_encoder(tmp_path: Path, weights: tuple[str, 
     request = replace(EncoderRequest(names, ("minilm",)), weights=given)
     with pytest.raises(ValueError, match=message):
         extract(corpus(tmp_path), request, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("texts", [("good", "bad", None), ("good", None, None)])
+def test_a_modality_that_most_posts_lack_is_pointed_out(tmp_path: Path, texts: tuple[str | None, ...]) -> None:
+    pytest.importorskip("vaderSentiment")
+    posts = Corpus(tmp_path, "table", [Sample(str(number), None, text) for number, text in enumerate(texts)])
+    found = extract(posts, EncoderRequest((), ("lexicon",)), tmp_path / "cache")
+    assert ("2 of 3 posts have nothing for lexicon" in found.to_text()) == (texts.count(None) == 2)

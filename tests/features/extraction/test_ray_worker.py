@@ -51,6 +51,7 @@ def test_a_retried_chunk_is_not_written_again(tmp_path: Path, fakes: Any) -> Non
     second.start()
     first.embed(replace(chunk, keys=chunk.keys[:2], samples=chunk.samples[:2]))
     outcome = second.embed(replace(chunk, attempt=1))
+    assert outcome.cut == {fakes.SPEC.fingerprint: 1}
     assert list(outcome.bad[fakes.SPEC.fingerprint].values()) == ["no known word"]
     store = Store.open(tmp_path / "cache", fakes.SPEC)
     assert sorted(len(part) for part in store.parts) == [1, 2]

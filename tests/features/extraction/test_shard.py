@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from msa.features.encoders import word_vectors as static
-from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
+from msa.features.encoders.encoder import Encoded, Encoder, EncoderOptions, Source
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction import shard
 from msa.features.extraction.embed import embed_corpus
@@ -35,7 +35,7 @@ TEXTS = [*(f"{n % 7 * 'word '}{n % 50}" for n in range(80)), "bad", "bad", "one"
 Content = dict[str, dict[str, tuple[bytes, bytes]]]
 
 
-class Fake:
+class Fake(Encoder):
     """Embeds a text by its letters; the bad ones cannot be embedded."""
 
     specs = (SPEC,)

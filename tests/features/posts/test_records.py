@@ -111,7 +111,7 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "posts.parquet")
     assert posts(read_corpus(tmp_path)) == [("1", "good", "1.0"), ("2", "bad", None)]
     (tmp_path / "posts.parquet").write_bytes(b"PAR1 not quite")
-    with pytest.raises(ValueError, match=r"cannot read .*posts\.parquet: .*; write the Parquet file again"):
+    with pytest.raises(ValueError, match=r"cannot read .*posts\.parquet: .*; write the file again"):
         read_corpus(tmp_path)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from msa.features.encoders.encoder import Encoded, Source
+from msa.features.encoders.encoder import Encoded, Encoder, Source
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.samples import Corpus, Sample
@@ -32,7 +32,7 @@ from msa.features.spec import BadItem, EncoderSpec, Modality
 HANGS_AFTER = 120  # seconds
 
 
-class Fake:
+class Fake(Encoder):
     """Embeds an image by its mean colour, a text by its letters in two layers; `slow` seconds a batch."""
 
     def __init__(self, modality: Modality, slow: float, layers: Sequence[str] = ("1",)) -> None:

@@ -243,6 +243,9 @@ def test_damage_must_be_found_twice(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(header_module, "checksum", wrong_once)
     store.verify()
     assert len(readings) == 2
+    store.verify()
+    assert len(readings) == 2, "a part that was compared is not read again"
+    os.utime(store.parts[0].path, ns=(0, 0))
     monkeypatch.setattr(header_module, "checksum", lambda path: "0" * 32)
     with pytest.raises(StoreError, match="checksum; delete the file and extract again"):
         store.verify()

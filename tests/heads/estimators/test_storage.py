@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import skops.io
+from estimator_inputs import small_options
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -20,23 +24,44 @@ from msa.heads.estimators.entries import ESTIMATORS
 from msa.heads.estimators.storage import from_bytes, to_bytes
 
 FOREST, BOOSTING = "sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.HistGradientBoostingClassifier"
-OPTIONS = {FOREST: {"n_estimators": 2}, BOOSTING: {"max_iter": 2}}
+NETWORKS = [path for path, entry in ESTIMATORS.items() if entry.adapter]
 X, Y = np.random.default_rng(0).normal(size=(80, 4)), np.arange(80) % 3
 
 
 def fit(path: str) -> Any:
-    return ESTIMATORS[path].new(0, OPTIONS.get(path, {})).fit(X, Y)
+    return ESTIMATORS[path].new(0, small_options(f"estimator:{path}")).fit(X, Y)
 
 
 def load(path: str, stored: np.ndarray[Any, Any], *, width: int = 4, classes: int = 3) -> Any:
-    template = ESTIMATORS[path].new(9, OPTIONS.get(path, {}))
+    template = ESTIMATORS[path].new(9, small_options(f"estimator:{path}"))
     return from_bytes(ESTIMATORS[path], template, stored, width=width, classes=classes)
 
 
 @pytest.mark.parametrize("path", list(ESTIMATORS))
 def test_a_classifier_predicts_as_before(path: str) -> None:
     model = fit(path)
-    assert (load(path, to_bytes(model)).predict(X) == model.predict(X)).all()
+    loaded = load(path, to_bytes(model))
+    for call in ("decision_function", "predict_proba"):
+        if hasattr(model, call):
+            np.testing.assert_allclose(getattr(loaded, call)(X), getattr(model, call)(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("path", NETWORKS)
+def test_tensors_of_another_classifier_are_refused(path: str) -> None:
+    refused = rf"no fitted {re.escape(path)} is stored here"
+    stored = safetensors.torch.load(to_bytes(fit(path)).tobytes())
+    for name, tensor in stored.items():
+        others = [{key: value for key, value in stored.items() if key != name}]
+        if tensor.ndim and name not in ("classes", "labels"):
+            others.append(stored | {name: tensor[:-1].clone()})
+        for other in others:
+            with pytest.raises(ValueError, match=refused):
+                load(path, np.frombuffer(safetensors.torch.save(other), np.uint8))
+    for wrong in ({"width": 5}, {"classes": 2}):
+        with pytest.raises(ValueError, match=refused):
+            load(path, to_bytes(fit(path)), **wrong)
+    with pytest.raises(ValueError, match=refused):
+        load(path, np.frombuffer(pickle.dumps(stored), np.uint8))
 
 
 class Command:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tunable_posts import small_bert
 from typer.testing import CliRunner
 
 from msa.features.posts.content import text_key
@@ -34,15 +35,37 @@ def test_an_encoder_is_tuned_from_the_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(TOP, [*line, "--epochs", "1", "--device", "cpu", "--max-length", "12", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])
-    assert (found["folder"], found["base"], found["fold"], len(found["history"])) == (str(out), "minilm", 0, 1)
+    (fold,) = found["folds"]
+    assert fold["encoders"] == {"text": {"folder": str(out), "base": "minilm"}}
+    assert (fold["fold"], len(fold["history"])) == (0, 1)
     record = json.loads((out / "tuned.json").read_text())
     texts = {text_key(f"post number {n}") for n in range(16)}
-    assert len({*record["trained"], *record["selected"]} & texts) == found["rows"] + found["valid_rows"] < 16
+    assert len({*record["trained"], *record["selected"]} & texts) == fold["rows"] + fold["valid_rows"] < 16
     assert json.loads((out / "training.json").read_text())["max_length"] == 12
 
 
-@pytest.mark.parametrize("chosen", [[], ["--text", "minilm", "--image", "efficientnet_lite0"]])
-def test_one_encoder_is_wanted(tmp_path: Path, chosen: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([], "one encoder of a modality is tuned at a time; give --image NAME, --text NAME, or both"),
+        (["--text", "minilm", "--image", "efficientnet_lite0"], "add one, as --fusion concat"),
+        (["--text", "minilm", "--fusion", "concat"], "joins an image and a text encoder; give both"),
+        (["--text", "minilm", "--hidden", "64"], "are for a fusion head; add --fusion"),
+    ],
+)
+def test_encoders_and_heads_that_do_not_go_together(tmp_path: Path, chosen: list[str], message: str) -> None:
     result = CliRunner().invoke(TOP, ["finetune", str(data(tmp_path)), "--out", str(tmp_path / "tuned"), *chosen])
     assert isinstance(result.exception, ValueError)
-    assert "one encoder is tuned at a time" in str(result.exception)
+    assert message in str(result.exception)
+
+
+def test_a_dry_run_writes_no_encoder(tmp_path: Path) -> None:
+    bert = str(small_bert(tmp_path / "bert"))
+    line = ["finetune", str(data(tmp_path)), "--text", bert, "--lora", "--max-length", "12", "--device", "cpu"]
+    line += ["--out", str(tmp_path / "tuned"), "--cache", str(tmp_path / "cache"), "--dry-run", "--json"]
+    result = CliRunner().invoke(TOP, line)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert 0 < found["trained"] < found["parameters"]
+    assert found["bytes"] == found["weight_bytes"] + found["state_bytes"] + found["activation_bytes"]
+    assert not (tmp_path / "tuned").exists()

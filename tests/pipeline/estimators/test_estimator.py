@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import msa
-from msa.features.encoders.encoder import Encoded, Source
+from msa.features.encoders.encoder import Encoded, Encoder, Source
 from msa.features.encoders.tuned import TunedRecord
 from msa.features.posts.layouts import read_corpus
 from msa.features.spec import EncoderSpec
@@ -212,7 +212,7 @@ def test_rows_of_an_encoders_tuning_train_but_are_never_predicted() -> None:
         cross_val_score(classifier(epochs=1), tuned, y, cv=3, error_score="raise")
 
 
-class Letters:
+class Letters(Encoder):
     """A text encoder of four columns: a token per word, counting its letters."""
 
     specs = (EncoderSpec("letters", "text", "import", "fake", "sha256:0", "last", "mean", "{}", 4, "float16"),)

@@ -142,7 +142,7 @@ def test_weights_of_the_modalities_add_up_to_one(fusion: str, splitters: dict[st
 def test_a_head_without_attention_says_so(splitters: dict[str, object]) -> None:
     run = planted_run([build_head("kernel", Dims(WIDTH, WIDTH, 2), hidden=4, landmarks=5)], "kernel")
     (one, _) = explain(run, table(splitters), [Original(None, None)] * 2)
-    assert [*map(str, one.notes)] == ["a kernel head has neither attention nor weights of the modalities"]
+    assert [*map(str, one.notes)] == ["kernel has neither attention nor weights of the modalities"]
     assert (one.layers, one.images, one.texts, one.modality_weights) == ((), (), (), {})
 
 

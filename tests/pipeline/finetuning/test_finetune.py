@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,10 @@ from msa.pipeline.data.join import join_posts
 from msa.pipeline.data.leaks import refuse_leaks, refuse_seen
 from msa.pipeline.data.seen import find_seen
 from msa.pipeline.data.split import load_or_make_folds
-from msa.pipeline.finetuning import tune
-from msa.pipeline.finetuning.finetune import Finetuned, finetune
+from msa.pipeline.finetuning import inputs
+from msa.pipeline.finetuning.finetune import finetune
+from msa.pipeline.finetuning.request import TuneRequest
+from msa.pipeline.finetuning.result import Finetuned
 from msa.pipeline.training.folds import train_folds
 
 N = 60
@@ -68,13 +71,14 @@ def load(corpus: Corpus, cache: Path, name: str) -> CachedFeatures:
     return load_features(corpus, cache, image=[], text=[find_spec(cache, name, "text")], tokens=False)
 
 
+def ask(name: Path | str, cache: Path, config: TuneConfig = QUICK, **options: Any) -> TuneRequest:
+    return TuneRequest(EncoderRequest((), (str(name),), LOCAL), config, cache=cache, device="cpu", **options)
+
+
 def tuned(
-    bert: Path, folder: Path, config: TuneConfig = QUICK, *, folds: int | None = None, fold: int = 0
+    bert: Path, folder: Path, config: TuneConfig = QUICK, *, folds: int | None = None, fold: int | None = None
 ) -> Finetuned:
-    return finetune(
-        noise(), str(bert), "text", folder / "tuned", options=LOCAL, cache=folder / "cache", config=config,
-        folds=folds, fold=fold, device="cpu",
-    )  # fmt: skip
+    return finetune(noise(), ask(bert, folder / "cache", config, folds=folds, fold=fold), folder / "tuned")
 
 
 def test_scores_on_rows_of_the_encoders_tuning_are_refused(
@@ -89,9 +93,11 @@ def test_scores_on_rows_of_the_encoders_tuning_are_refused(
         patched.setattr("msa.pipeline.finetuning.finetune.load_or_make_folds", lambda *args, **options: known)
         with pytest.warns(Notice, match="are left out"):
             result = tuned(bert, tmp_path, hard)
-    table = load(noise(), cache, str(result.folder))
+    table = load(noise(), cache, str(result.out))
     others = load_or_make_folds(table.posts, cache / "splits", folds=3, seed=0)
-    with pytest.raises(ValueError, match=rf"'tuned:tuned' was tuned on stored split {result.record.split} .* has seen"):
+    with pytest.raises(
+        ValueError, match=rf"'tuned:tuned' was tuned on stored split {result.folds[0].record.split} .* has seen"
+    ):
         refuse_leaks(table, others)
     training = TrainConfig(epochs=30, batch_size=16, lr=1e-2)
     leaking = train_folds(table, others, HeadConfig("text", hidden=16, dropout=0.0), training)
@@ -108,7 +114,7 @@ def test_scores_on_rows_of_the_encoders_tuning_are_refused(
 def test_a_fold_is_tested_with_the_encoder_of_that_fold_alone(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path, folds=3, fold=1)
     cache = tmp_path / "cache"
-    table = load(noise(), cache, str(result.folder))
+    table = load(noise(), cache, str(result.out))
     folds = load_or_make_folds(table.posts, cache / "splits", folds=3, seed=0)
     refuse_leaks(table, [folds[1]])
     with pytest.raises(ValueError, match=r"fold 1 of 3, seed 0\) and has seen 20 of the 20 test rows"):
@@ -123,12 +129,12 @@ def test_a_fold_is_tested_with_the_encoder_of_that_fold_alone(bert: Path, tmp_pa
 
 def test_a_copy_of_a_seen_row_counts_as_seen(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path)
-    known = next(s for s in noise().samples if text_key(str(s.text)) in result.record.trained)
+    known = next(s for s in noise().samples if text_key(str(s.text)) in result.folds[0].record.trained)
     Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
     fresh = [Sample(f"q{n}", None, f"w{n} w{n + 1}", "ab"[n % 2]) for n in range(18)]
     linked = [replace(known, id="x", image=tmp_path / "1.png"), Sample("y", tmp_path / "1.png", "w1 w9 w2", "a")]
     corpus = Corpus(Path(), "table", [*fresh, *linked])
-    table = load(corpus, tmp_path / "cache", str(result.folder))
+    table = load(corpus, tmp_path / "cache", str(result.out))
     assert table.text is not None
     assert np.flatnonzero(table.text.seen[0].trained).tolist() == [18]  # no image is read
     assert table.text.seen[0][np.array([3, 18])].trained.tolist() == [False, True]
@@ -141,32 +147,30 @@ def test_test_rows_are_never_decoded_and_validation_rows_only_choose(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[str] = set()
-    real = tune.decode
-    monkeypatch.setattr(tune, "decode", lambda post, *how, **more: read.add(post.id) or real(post, *how, **more))
+    real = inputs.decode
+    monkeypatch.setattr(inputs, "decode", lambda post, *how, **more: read.add(post.id) or real(post, *how, **more))
     result = tuned(bert, tmp_path, replace(QUICK, epochs=1))
     _, posts = join_posts(noise())
     (fold,) = load_or_make_folds(posts, tmp_path / "cache" / "splits", folds=None, seed=0)
     assert read == {posts.ids[row] for row in (*fold.train, *fold.valid)}
-    assert result.record.split == posts.digest(None, 0)
-    assert set(result.record.trained) == {text_key(str(noise().samples[row].text)) for row in fold.train}
-    assert set(result.record.selected) == {text_key(str(noise().samples[row].text)) for row in fold.valid}
+    assert result.folds[0].record.split == posts.digest(None, 0)
+    assert set(result.folds[0].record.trained) == {text_key(str(noise().samples[row].text)) for row in fold.train}
+    assert set(result.folds[0].record.selected) == {text_key(str(noise().samples[row].text)) for row in fold.valid}
     flipped = [
         replace(s, label={"a": "b", "b": "a"}[str(s.label)]) if row in fold.valid else s
         for row, s in enumerate(noise().samples)
     ]
     (tmp_path / "other").mkdir()
     monkeypatch.setattr("msa.pipeline.finetuning.finetune.load_or_make_folds", lambda *args, **options: [fold])
-    again = finetune(
-        replace(noise(), samples=flipped), str(bert), "text", tmp_path / "other" / "tuned", options=LOCAL,
-        cache=tmp_path / "cache", config=replace(QUICK, epochs=1), device="cpu",
-    )  # fmt: skip
-    weights = [(folder / "weights.safetensors").read_bytes() for folder in (result.folder, again.folder)]
+    request = ask(bert, tmp_path / "cache", replace(QUICK, epochs=1))
+    again = finetune(replace(noise(), samples=flipped), request, tmp_path / "other" / "tuned")
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (result.out, again.out)]
     assert weights[0] == weights[1]
 
 
 def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path: Path) -> None:
     result = tuned(bert, tmp_path)
-    cache, name = tmp_path / "cache", str(result.folder)
+    cache, name = tmp_path / "cache", str(result.out)
     table = load(noise(), cache, name)
     assert table.text is not None
     (spec,) = table.text.specs
@@ -174,7 +178,7 @@ def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path
     assert (spec, spec.name) == (opened, "tuned:tuned")
     assert spec.fingerprint != base.fingerprint
     assert find_spec(cache, "tuned", "text") == spec
-    assert result.record.digest in spec.weights
+    assert result.folds[0].record.digest in spec.weights
     assert open_encoder(f"{name}@max", "text", LOCAL).spec.name == "tuned:tuned@max"
     encoder = reopen(spec, cache).load(Runtime())
     pooled = encoder.encode([encoder.preprocess(str(noise().samples[0].text))])[0].pooled[0]
@@ -182,10 +186,10 @@ def test_the_folder_is_an_encoder_that_gives_what_was_tuned(bert: Path, tmp_path
     before = open_encoder(str(bert), "text", LOCAL).load(Runtime())
     plain = before.encode([before.preprocess(str(noise().samples[0].text))])[0].pooled[0]
     assert np.abs(plain - pooled).max() > 1e-2
-    record = json.loads((result.folder / "tuned.json").read_text())
+    record = json.loads((result.out / "tuned.json").read_text())
     assert (record["base"], record["folds"], record["fold"]) == (str(bert), None, 0)
     record = cache / spec.slug / "tuned.json"
-    record.write_text(record.read_text().replace(result.record.trained[0], "0" * 32))
+    record.write_text(record.read_text().replace(result.folds[0].record.trained[0], "0" * 32))
     with pytest.raises(ValueError, match="not the record that 'tuned:tuned' was cached with"):
         load_features(noise(), cache, image=[], text=[spec], tokens=False)
     record.unlink()
@@ -204,7 +208,7 @@ def test_the_same_seed_gives_the_same_weights_and_settings_change_them(bert: Pat
     for number, change in enumerate(changes):
         folder = tmp_path / str(number)
         result = tuned(bert, folder, replace(QUICK, epochs=1, seed=1, **change))  # type: ignore[arg-type]
-        found.append((result.folder / "weights.safetensors").read_bytes())
+        found.append((result.out / "weights.safetensors").read_bytes())
     assert torch.equal(torch.get_rng_state(), state)
     assert found[0] == found[1]
     assert len(set(found)) == len(changes) - 1
@@ -213,10 +217,10 @@ def test_the_same_seed_gives_the_same_weights_and_settings_change_them(bert: Pat
 def test_patience_ends_the_tuning_and_the_best_epoch_is_kept(bert: Path, tmp_path: Path) -> None:
     worsening = replace(QUICK, epochs=30, lr=3e-2, patience=2)
     result = tuned(bert, tmp_path, worsening)
-    losses = [epoch["loss"] for epoch in result.tuned.history]
-    assert result.tuned.best_epoch == 1 + int(np.argmin(losses))
-    assert len(losses) == result.tuned.best_epoch + 2
-    assert str(result.folder) in result.to_text()
+    losses = [epoch["loss"] for epoch in result.folds[0].training["history"]]
+    assert result.folds[0].training["best_epoch"] == 1 + int(np.argmin(losses))
+    assert len(losses) == result.folds[0].training["best_epoch"] + 2
+    assert str(result.out) in result.to_text()
     assert json.dumps(result.to_dict())
 
 
@@ -226,26 +230,26 @@ def test_what_cannot_be_tuned_is_refused(bert: Path, tmp_path: Path) -> None:
         "tokens": "has no weights to tune",
         "lexicon": "has no weights to tune here; take an encoder of torchvision, timm or transformers",
         "gensim:word2vec": "is fitted on a corpus",
-        str(result.folder): "is tuned already",
+        str(result.out): "is tuned already",
         f"{bert}@max": "tuned as a whole; leave out '@max'",
     }
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
-            finetune(noise(), name, "text", tmp_path / "new", options=LOCAL, cache=tmp_path / "cache", device="cpu")
+            finetune(noise(), ask(name, tmp_path / "cache"), tmp_path / "new")
     with pytest.raises(ValueError, match="exists already"):
         tuned(bert, tmp_path)
     with pytest.raises(ValueError, match="--fold 3 is not there, wanted 0 to 2; add --folds 4 or more"):
-        finetune(noise(), str(bert), "text", tmp_path / "n", options=LOCAL, cache=tmp_path / "c", folds=3, fold=3)
+        finetune(noise(), ask(bert, tmp_path / "c", folds=3, fold=3), tmp_path / "n")
     with pytest.raises(ValueError, match="serves text, not image"):
-        open_encoder(str(result.folder), "image", LOCAL)
+        open_encoder(str(result.out), "image", LOCAL)
     with pytest.raises(ValueError, match="takes no weights file"):
-        open_encoder(str(result.folder), "text", replace(LOCAL, weights=Path(__file__)))
+        open_encoder(str(result.out), "text", replace(LOCAL, weights=Path(__file__)))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("head_lr", -1.0), ("weight_decay", -1.0)),
+        *(("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("head_lr", -1.0), ("weight_decay", -1.0)),
         *(("warmup", 2.0), ("clip", 0.0), ("patience", -1), ("metric", "f1"), ("balance", "sampler")),
     ],
 )

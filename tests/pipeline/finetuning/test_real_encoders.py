@@ -22,6 +22,7 @@ from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
 from msa.pipeline.config.tune_config import TuneConfig
 from msa.pipeline.finetuning.finetune import finetune
+from msa.pipeline.finetuning.request import TuneRequest
 
 LOCAL = EncoderOptions(local_files_only=True)
 
@@ -53,7 +54,10 @@ def test_real_encoders_are_tuned_written_and_opened(tmp_path: Path, modality: Mo
         options = replace(LOCAL, weights=tmp_path / "weights.pth")
     config = TuneConfig(epochs=1, batch_size=4, lr=1e-4)
     out, cache = tmp_path / "tuned", tmp_path / "cache"
-    finetune(corpus, name, modality, out, options=options, cache=cache, config=config, device="cpu")
+    names = ((name,), ()) if modality == "image" else ((), (name,))
+    files = () if options.weights is None else (str(options.weights),)
+    request = TuneRequest(EncoderRequest(*names, LOCAL, files), config, cache=cache, device="cpu")
+    finetune(corpus, request, out)
     pooled = []
     for source in (open_encoder(name, modality, options), open_encoder(str(out), modality, LOCAL)):
         encoder = source.load(Runtime())

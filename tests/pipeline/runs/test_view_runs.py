@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from msa.features.encoders import sources
-from msa.features.encoders.encoder import Encoded, EncoderOptions, Source
+from msa.features.encoders.encoder import Encoded, Encoder, EncoderOptions, Source
 from msa.features.encoders.views import view_source
 from msa.features.extraction.extract import extract
 from msa.features.posts.samples import Corpus, Sample
@@ -53,7 +53,7 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus(folder, "table", samples)
 
 
-class Eye:
+class Eye(Encoder):
     """A model of 6 numbers: mean and spread of each channel over a thumbnail."""
 
     specs = (EYE,)

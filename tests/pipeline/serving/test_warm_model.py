@@ -33,6 +33,7 @@ from msa.pipeline.serving.warm_model import WarmModel
 HEADS = {
     "tokens": HEAD,
     "pooled": replace(HEAD, fusion="gated", inputs="pooled"),
+    "classifier": replace(HEAD, fusion="gated+estimator:sklearn.svm.SVC", inputs="pooled", ensemble_size=2),
     "reduced": replace(HEAD, token_width=2, ensemble_size=2, patches=(1, 2)),
 }
 

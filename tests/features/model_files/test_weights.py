@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from msa.features.encoders.weights import (
+from msa.features.model_files.weights import (
     fetch_url,
     load_into,
     load_state,

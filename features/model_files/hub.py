@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from ..spec import canonical
 from ..store.json_files import read_object
-from .encoder import EncoderOptions
 from .weights import MODEL_FILE, sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
@@ -77,20 +76,20 @@ def is_mirror(endpoint: str) -> bool:
     return not f".{host}".endswith(".huggingface.co")
 
 
-def find_repo(name: str, options: EncoderOptions) -> Repo:
+def find_repo(name: str, *, local_files_only: bool) -> Repo:
     """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
     local = Path(name).expanduser()
     if local.is_dir():
         if not (local / "config.json").exists():
             raise ValueError(f"folder {name!r} has no config.json; give a folder that save_pretrained wrote")
         return Repo(local.resolve().name, local, None, True)
-    folder = _snapshot(name, SMALL_FILES, revision=None, local_files_only=options.local_files_only)
+    folder = _snapshot(name, SMALL_FILES, revision=None, local_files_only=local_files_only)
     if not (folder / "config.json").exists():
         raise ValueError(f"{name!r} has no config.json here; it is not a transformers model, or not downloaded")
-    return Repo(name, folder, folder.name, options.local_files_only)
+    return Repo(name, folder, folder.name, local_files_only)
 
 
-def find_whole_repo(name: str, options: EncoderOptions) -> Repo:
+def find_whole_repo(name: str, *, local_files_only: bool) -> Repo:
     """Locate a model of Sentence Transformers with its subfolders and weights; a hub id may be downloaded.
 
     A name without an owner is one of theirs, as in the package. Raises ValueError.
@@ -99,11 +98,11 @@ def find_whole_repo(name: str, options: EncoderOptions) -> Repo:
     if local.is_dir():
         return Repo(local.resolve().name, local, None, True)
     repo = name if "/" in name else f"sentence-transformers/{name}"
-    fetch = partial(_snapshot, repo, revision=None, local_files_only=options.local_files_only, ignored=EXPORTS)
+    fetch = partial(_snapshot, repo, revision=None, local_files_only=local_files_only, ignored=EXPORTS)
     folder = fetch((*SMALL_FILES, "*.safetensors", "*/pytorch_model.bin"))
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
         folder = fetch(("*pytorch_model*.bin",))
-    return Repo(repo, folder, folder.name, options.local_files_only)
+    return Repo(repo, folder, folder.name, local_files_only)
 
 
 def whole_repo_id(repo: Repo) -> str:

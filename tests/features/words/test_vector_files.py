@@ -12,9 +12,9 @@ import pytest
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.vector_files import read_vectors
 from msa.features.encoders.word_vectors import FITTED_FILE, load_fitted, save_fitted
 from msa.features.encoders.zoo import open_encoder
+from msa.features.words.vector_files import read_vectors
 
 pytest.importorskip("gensim")
 

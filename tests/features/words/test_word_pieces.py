@@ -9,8 +9,8 @@ import transformers as hf
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
-from msa.features.encoders.word_pieces import join_marked, join_spans, tokenizer_splitter
 from msa.features.encoders.zoo import open_encoder
+from msa.features.words.word_pieces import join_marked, join_spans, tokenizer_splitter
 
 TEXT = "So #happy about this loooovely day!! don't @user 今天 café https://t.co/N8#a。"
 WORDS = [
@@ -73,14 +73,14 @@ def test_a_tokenizer_in_python_has_marks_instead_of_spans() -> None:
         pieces = ("<s>", "</s>", "he@@", "llo", "you", "", "", "", "", "<unk>")
 
         def __call__(self, text: str, **options: object) -> dict[str, list[int]]:
-            assert options["return_offsets_mapping"] is False
+            assert not options.get("return_offsets_mapping")
             return {"input_ids": [0, *(self.pieces.index(one) for one in text.split()), 1]}
 
         def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
             return [self.pieces[one] for one in ids]
 
-    split = tokenizer_splitter(Marked(), 8, lambda text: text.replace("cut", ""))
-    assert split("he@@ llo cut you <unk>") == ([("hello", (1, 2)), ("you", (3,)), ("<unk>", (4,))], 6)
+    split = tokenizer_splitter(Marked(), 8)
+    assert split("he@@ llo you <unk>") == ([("hello", (1, 2)), ("you", (3,)), ("<unk>", (4,))], 6, False)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_byte_pairs_of_one_character_are_one_word(tmp_path: Path) -> None:
     tokenizer = ByteLevelBPETokenizer(add_prefix_space=True)
     tokenizer.train_from_iterator(["good day"] * 4, vocab_size=270, min_frequency=1)
     fast = hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer)
-    found = tokenizer_splitter(fast, 64, str)("good 👍 day")
+    found = tokenizer_splitter(fast, 64)("good 👍 day")
     assert [word.text for word in found.words] == ["good", "👍", "day"]
 
 
@@ -117,7 +117,7 @@ def test_word_vectors_have_one_token_a_word() -> None:
     pytest.importorskip("jieba")
     source = open_encoder("gensim:word2vec", "text", EncoderOptions(corpus=["good day", "good day"]))
     assert source.words is not None
-    assert source.words()("A GOOD day") == ([("good", (0,)), ("day", (1,))], 2)
+    assert source.words()("A GOOD day") == ([("good", (0,)), ("day", (1,))], 2, False)
 
 
 def test_numbers_of_a_dictionary_are_no_words() -> None:

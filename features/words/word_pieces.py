@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..chinese import CJK
+from .chinese import CJK
 
 LINK = re.compile(r"(?:https?://|\bwww\.)[!-~]*", re.IGNORECASE)
 INSIDE, BEFORE = "_'’", "#＃@＠"  # signs inside a word, and before it
+WORD_LENGTH, TEXT_LENGTH = 4, 100  # characters kept of a word and of a text, times the word pieces kept
 
 
 class Word(NamedTuple):
@@ -23,10 +24,14 @@ class Word(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words of a text in order, and its number of tokens; those of no word are special, or white space."""
+    """The words of a text in order, and its number of tokens; those of no word are special, or white space.
+
+    `cut`: the text is longer than the encoder's limit, so that its end is left out.
+    """
 
     words: list[Word]
     tokens: int
+    cut: bool = False
 
 
 Splitter = Callable[[str], Words]  # of a cleaned text
@@ -43,25 +48,57 @@ def tokenizer_file_splitter(file: Path, length: int) -> Splitter:
     def split(text: str) -> Words:
         found = tokenizer.encode(text)
         special = {place for place, is_special in enumerate(found.special_tokens_mask) if is_special}
-        return Words(join_spans(text, found.offsets, special), len(found.ids))
+        return Words(join_spans(text, found.offsets, special), len(found.ids), bool(found.overflowing))
 
     return split
 
 
-def tokenizer_splitter(tokenizer: Any, length: int | None, cut: Callable[[str], str]) -> Splitter:
-    """The words of a tokenizer of transformers; `cut` shortens a text for one in Python, which has no offsets."""
+def tokenizer_splitter(tokenizer: Any, length: int) -> Splitter:
+    """The words of a tokenizer of transformers, cut to `length` word pieces; one in Python has no offsets."""
 
     def split(text: str) -> Words:
-        fast = bool(getattr(tokenizer, "is_fast", True))
-        found = tokenizer(text if fast else cut(text), truncation=True, max_length=length, return_offsets_mapping=fast)
-        ids = found["input_ids"]
+        fast = is_fast(tokenizer)
+        found = run_tokenizer(tokenizer, text, length, return_offsets_mapping=fast)
+        ids, cut = found["input_ids"], is_cut(tokenizer, text, length)
         special = {place for place, one in enumerate(ids) if one in set(tokenizer.all_special_ids)}
         special -= {place for place, one in enumerate(ids) if one == tokenizer.unk_token_id}
         if fast:
-            return Words(join_spans(text, found["offset_mapping"], special), len(ids))
-        return Words(join_marked(tokenizer.convert_ids_to_tokens(ids), special), len(ids))
+            return Words(join_spans(text, found["offset_mapping"], special), len(ids), cut)
+        return Words(join_marked(tokenizer.convert_ids_to_tokens(ids), special), len(ids), cut)
 
     return split
+
+
+def is_fast(tokenizer: Any) -> bool:
+    """Whether a tokenizer of transformers is one in Rust."""
+    return bool(getattr(tokenizer, "is_fast", True))
+
+
+def run_tokenizer(tokenizer: Any, text: str, length: int | None, **options: bool) -> Any:
+    """The word pieces of a text by a tokenizer of transformers, special ones included, cut to `length`."""
+    given = text if length is None or is_fast(tokenizer) else shorten(text, length)
+    return tokenizer(given, truncation=True, max_length=length, padding=False, **options)
+
+
+def is_cut(tokenizer: Any, text: str, length: int | None) -> bool:
+    """Whether a text is longer than `length` word pieces of a tokenizer of transformers, special ones included."""
+    if length is None:
+        return False
+    if is_fast(tokenizer):
+        return bool(run_tokenizer(tokenizer, text, length).encodings[0].overflowing)
+    found = run_tokenizer(tokenizer, text, length, return_overflowing_tokens=True)
+    return shorten(text, length) != text or found.get("num_truncated_tokens", 0) > 0
+
+
+def shorten(text: str, pieces: int) -> str:
+    """A text for a tokenizer in Python, whose time grows with the square of a word or faster, cut to `pieces`.
+
+    Only a text that is far longer than so many word pieces changes, or one with such a word.
+    """
+    words = text.split()
+    if len(text) <= TEXT_LENGTH * pieces and max(map(len, words), default=0) <= WORD_LENGTH * pieces:
+        return text
+    return " ".join(word[: WORD_LENGTH * pieces] for word in words)[: TEXT_LENGTH * pieces]
 
 
 def before_text(preprocess: str) -> tuple[str, bool]:

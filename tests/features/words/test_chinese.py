@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from msa.features.chinese import STOP_WORDS_ZH
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.zoo import open_encoder
 from msa.features.posts.text import clean_text
 from msa.features.spec import Clean
+from msa.features.words.chinese import STOP_WORDS_ZH
 
 pytest.importorskip("jieba", reason="the extra `zh` is not installed")
 

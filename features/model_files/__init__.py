@@ -1,0 +1,1 @@
+"""Files of models: found on disk, on hubs and mirrors, hashed, and read without running code."""
