@@ -24,11 +24,12 @@ class KernelHead(Head):
     k is the product of the kernels of both modalities; the kernel of one modality is the mean, over its encoders, of
     exp(-gamma · mean squared difference) of vectors standardised on the training rows. The z are `landmarks` of these
     rows, E and Λ the `hidden` largest eigenvectors and eigenvalues of the kernel among them, R a random rotation, so
-    that all coordinates have a similar scale.
+    that all coordinates have a similar scale. Where `hidden` is no less than the number of landmarks, the inverse of
+    the Cholesky factor of their kernel serves instead of E Λ^(-1/2) R.
 
     `prepare` computes these and initialises W and b by ridge regression of the training labels, with the penalty
     `ridge` and rows weighted by the frequency of their class to the power of -`balance`; training continues from there.
-    Without it, landmarks and W are random. The head reads position 0 only, the pooled vector.
+    Without it, landmarks, components and W are random. The head reads position 0 only, the pooled vector.
 
     Williams & Seeger, 2001; Saunders et al., 1998. Raises ValueError where `landmarks` is below 1, `gamma` not above 0,
     or `ridge` or `balance` below 0.
@@ -60,13 +61,12 @@ class KernelHead(Head):
         self.projections = nn.ModuleDict(
             {name: ModalityKernel(dims.parts(name), landmarks=landmarks, gamma=gamma) for name in self.reads}
         )
-        self.register_buffer("basis", torch.empty(landmarks, hidden))
-        self.register_buffer("centre", torch.empty(hidden))
+        self.register_buffer("basis", torch.randn(landmarks, hidden) * FEATURE_STD / landmarks**0.5)
+        self.register_buffer("centre", torch.zeros(hidden))
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(hidden, dims.classes)
         with torch.no_grad():
             self.linear.weight.div_(FEATURE_STD)
-            self._fit_components()
 
     @torch.no_grad()
     def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
@@ -75,10 +75,11 @@ class KernelHead(Head):
         chosen = order[torch.arange(len(self.basis), device=order.device) % len(order)]
         for name in MODALITIES:
             self._kernel(name).prepare(*_pooled(inputs, name, rows), *_pooled(inputs, name, chosen))
-        factor = self._fit_components()
+        distinct = min(len(self.basis), len(rows))
+        factor = self._fit_components(distinct)
         blocks: tuple[Tensor, ...] = torch.split(rows, ROWS_PER_BLOCK)
         parts = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
-        features = torch.cat(parts).double()  # (n, H)
+        features = torch.cat(parts)[:, :distinct].double()  # (n, at most H); further ones are 0
         targets = one_hot(labels[rows], self.dims.classes).double()  # (n, K)
         weights = (targets.mean(0) ** -self.balance)[labels[rows]]
         weights = (weights / weights.mean())[:, None]
@@ -88,7 +89,7 @@ class KernelHead(Head):
         jitter = EPSILON * moments.diagonal().mean().clamp(min=EPSILON)  # keeps a penalty of 0 solvable
         penalty = (self.ridge * factor**2 + jitter) * torch.eye(len(x_mean), dtype=torch.float64, device=x_mean.device)
         slopes = torch.linalg.solve(moments + penalty, centred.T @ (weights * (targets - y_mean)))  # (H, K)
-        self.linear.weight.copy_(SHARPNESS * slopes.T)
+        self.linear.weight.zero_()[:, : len(slopes)] = SHARPNESS * slopes.T
         self.linear.bias.copy_(SHARPNESS * (y_mean - x_mean @ slopes))
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -112,22 +113,38 @@ class KernelHead(Head):
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
 
-    def _fit_components(self) -> float:
-        """Compute the components of the landmarks, scaled to the standard deviation FEATURE_STD; return the factor."""
-        kernel = (self._kernel("image").among_landmarks() * self._kernel("text").among_landmarks()).double()  # (L, L)
-        count, hidden = self.basis.shape
+    def _fit_components(self, distinct: int) -> float:
+        """Compute the components of the landmarks, scaled to the standard deviation FEATURE_STD; return the factor.
+
+        Landmarks after the first `distinct` repeat these.
+        """
+        kernel = self._kernel("image").among_landmarks() * self._kernel("text").among_landmarks()  # (L, L)
+        kernel = kernel[:distinct, :distinct].double()
+        hidden = self.basis.shape[1]
+        root = self._inverse_root(kernel, hidden)  # (distinct, at most H)
+        basis = pad(root, (0, hidden - root.shape[1], 0, len(self.basis) - distinct))  # (L, H)
+        features = kernel @ root
+        variance = features.var(0, correction=0).sum() / hidden
+        factor = FEATURE_STD / variance.sqrt().clamp(min=EPSILON)  # the variance is 0 for a single landmark
+        self.basis.copy_(basis * factor)
+        self.centre.copy_(pad(features.mean(0), (0, hidden - root.shape[1])) * factor)
+        return float(factor)
+
+    def _inverse_root(self, kernel: Tensor, hidden: int) -> Tensor:
+        """A root (L, at most H) of the inverse of a kernel (L, L), or of that of its largest H components.
+
+        The inverse of the Cholesky factor is one of all components, and takes a tenth of the time.
+        """
+        count = len(kernel)
+        if hidden >= count:
+            identity = torch.eye(count, dtype=kernel.dtype, device=kernel.device)
+            lower = torch.linalg.cholesky(kernel + EPSILON * kernel.trace() * identity)  # copies of posts are singular
+            return torch.linalg.solve_triangular(lower, identity, upper=False).T
         values, vectors = torch.linalg.eigh(kernel)
-        values, vectors = values[-min(count, hidden) :], vectors[:, -min(count, hidden) :]
+        values, vectors = values[-hidden:], vectors[:, -hidden:]
         root = torch.where(values > EPSILON * values[-1], values.clamp(min=EPSILON).rsqrt(), 0.0)
         normal = torch.randn(hidden, hidden, generator=self._generator(), dtype=torch.float64)
-        rotation = torch.linalg.qr(normal).Q.to(kernel.device)
-        basis = pad(vectors * root, (0, hidden - len(values))) @ rotation  # (L, H)
-        features = kernel @ basis
-        deviation = features.var(0, correction=0).mean().sqrt().clamp(min=EPSILON)  # 0 for a single landmark
-        factor = FEATURE_STD / deviation
-        self.basis.copy_(basis * factor)
-        self.centre.copy_(features.mean(0) * factor)
-        return float(factor)
+        return (vectors * root) @ torch.linalg.qr(normal).Q.to(kernel.device)
 
 
 class ModalityKernel(nn.Module):

@@ -25,7 +25,7 @@ OTHER_VALUES: dict[str | tuple[str, str], list[int | float | str]] = {
     "rank": [2],
     "cell": ["gru"],
     "directions": [1],
-    "landmarks": [40],
+    "landmarks": [5],
     "gamma": [0.5],
     "ridge": [5.0],
     "balance": [0.0],
