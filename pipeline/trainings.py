@@ -18,7 +18,7 @@ from .api import read_posts
 from .config.data_config import DataConfig
 from .config.forms import read_settings
 from .config.head_config import HeadConfig
-from .config.presets import Preset, read_preset
+from .config.presets import Preset, check_fusion, read_preset
 from .config.search_config import Search
 from .config.train_config import TrainConfig
 from .figures.report import write_report
@@ -54,6 +54,7 @@ def train_head(
     usual = {"fusion": "gated"} | (preset_settings(preset) if preset else {})
     chosen = {} if fusion is None else {"fusion": fusion}
     found = _split(usual | settings | chosen)
+    check_fusion(preset, found.head.fusion)
     trained = train(found.corpus(posts), found.data, found.head, found.training, runs=Path(runs), name=name)
     return load_run(trained.run)
 

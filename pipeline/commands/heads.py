@@ -11,6 +11,7 @@ from typer import Option
 
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
+from ..config.presets import check_fusion
 from ..config.train_config import TrainConfig
 from ..tracking.events import Folder, log
 from .console import say, show
@@ -43,6 +44,7 @@ def train_head(
     """Train one fusion head and compare it with baselines."""
     from .. import train_head
 
+    check_fusion(preset, head.fusion)
     name = name or Path(recipe).stem or head.label
     with tracking.start(runs, name):
         trained = train_head.train_head(
@@ -93,6 +95,8 @@ def ablate(
     from ..figures.report import write_report
 
     heads = [replace(head, fusion=one) for one in fusion_names(fusion)]
+    for one in heads:
+        check_fusion(preset, one.fusion)
     name = name or ablate.run_name(heads)
     with tracking.start(runs, name):
         ablation = ablate.ablate(

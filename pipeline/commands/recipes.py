@@ -100,7 +100,7 @@ def apply_preset(ctx: typer.Context, name: str | None) -> str | None:
     own = _own_options(ctx, Path(f"{name}.toml"), f"preset {name!r}", read_preset(name))
     if others := [flag for one, flag in SETS.items() if one != "preset" and _is_typed(ctx, one)]:
         notify(f"the preset {name} of msa.toml is not used beside {others[0]}")
-        return name
+        return None
     notify(f"preset {name}: {as_options({option: one.given for option, one in own.items()})}")
     known, values = dict(ctx.default_map or {}), _values(own)
     ctx.default_map = known | values if _is_typed(ctx, "preset") else values | known

@@ -11,6 +11,7 @@ from ...features.messages import near_or_all
 from ...features.store.json_files import read_toml
 
 Preset = Literal["fast", "good", "best"]
+ENCODERS = "image", "text"
 FOLDER = Path(__file__).parent.parent.parent / "recipes" / "presets"
 
 
@@ -20,6 +21,17 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in known:
         raise ValueError(f"unknown preset {name!r}{near_or_all(name, known)}")
     return read_toml(FOLDER / f"{name}.toml", "a preset", "install msa again")
+
+
+def check_fusion(preset: str | None, fusion: str) -> None:
+    """Raise ValueError where another head would get the settings that a preset has for its own."""
+    options = read_preset(preset) if preset else {}
+    own = options.get("fusion", fusion)
+    if fusion != own and options.keys() > {*ENCODERS, "fusion"}:
+        encoders = as_options({name: options[name] for name in ENCODERS})
+        raise ValueError(
+            f"the settings of preset {preset} are for its head {own}; for {fusion} give `{encoders}` instead"
+        )
 
 
 def as_options(options: Mapping[str, Any]) -> str:

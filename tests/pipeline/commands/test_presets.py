@@ -110,6 +110,18 @@ def test_two_sets_of_options_are_refused(
     assert re.search("not one of.*fast.*good.*best", capsys.readouterr().err)
 
 
+def test_another_head_does_not_get_the_settings_of_a_presets_own(
+    home: Path, capsys: pytest.CaptureFixture[str], small: None
+) -> None:
+    with chdir(home):
+        assert run_command(["train-head", "posts.csv", "--preset", "fast", "--fusion", "gated"]) == 2
+        instead = "for gated give `--image images --text texts` instead"
+        assert f"the settings of preset fast are for its head concat; {instead}" in capsys.readouterr().err
+        assert run_command(["ablate", "posts.csv", "--preset", "fast", "--fusion", "concat,gated"]) == 2
+    with pytest.raises(ValueError, match="are for its head concat"):
+        msa.train_head(home / "posts.csv", "gated", preset="fast", cache=home / "cache")
+
+
 def test_python_takes_a_preset_and_what_is_given_wins(home: Path, small: None) -> None:
     where: dict[str, Any] = {"cache": home / "cache", "runs": home / "python", "device": "cpu"}
     run = msa.train_head(home / "posts.csv", preset="fast", hidden=4, **where)
