@@ -139,12 +139,14 @@ class KernelHead(Head):
         if hidden >= count:
             identity = torch.eye(count, dtype=kernel.dtype, device=kernel.device)
             lower = torch.linalg.cholesky(kernel + EPSILON * kernel.trace() * identity)  # copies of posts are singular
-            return torch.linalg.solve_triangular(lower, identity, upper=False).T
+            inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
+            return inverse.T
         values, vectors = torch.linalg.eigh(kernel)
         values, vectors = values[-hidden:], vectors[:, -hidden:]
         root = torch.where(values > EPSILON * values[-1], values.clamp(min=EPSILON).rsqrt(), 0.0)
         normal = torch.randn(hidden, hidden, generator=self._generator(), dtype=torch.float64)
-        return (vectors * root) @ torch.linalg.qr(normal).Q.to(kernel.device)
+        rotated: Tensor = (vectors * root) @ torch.linalg.qr(normal).Q.to(kernel.device)
+        return rotated
 
 
 class ModalityKernel(nn.Module):
