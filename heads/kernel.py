@@ -121,17 +121,16 @@ class KernelHead(Head):
         kernel = self._kernel("image").among_landmarks() * self._kernel("text").among_landmarks()  # (L, L)
         kernel = kernel[:distinct, :distinct].double()
         hidden = self.basis.shape[1]
-        root = self._inverse_root(kernel, hidden)  # (distinct, at most H)
+        root, features = self._inverse_root(kernel, hidden)  # each (distinct, at most H)
         basis = pad(root, (0, hidden - root.shape[1], 0, len(self.basis) - distinct))  # (L, H)
-        features = kernel @ root
         variance = features.var(0, correction=0).sum() / hidden
         factor = FEATURE_STD / variance.sqrt().clamp(min=EPSILON)  # the variance is 0 for a single landmark
         self.basis.copy_(basis * factor)
         self.centre.copy_(pad(features.mean(0), (0, hidden - root.shape[1])) * factor)
         return float(factor)
 
-    def _inverse_root(self, kernel: Tensor, hidden: int) -> Tensor:
-        """A root (L, at most H) of the inverse of a kernel (L, L), or of that of its largest H components.
+    def _inverse_root(self, kernel: Tensor, hidden: int) -> tuple[Tensor, Tensor]:
+        """A root (L, at most H) of the inverse of a kernel (L, L), or of its largest H components, and kernel @ root.
 
         The inverse of the Cholesky factor is one of all components, and takes a tenth of the time.
         """
@@ -140,13 +139,13 @@ class KernelHead(Head):
             identity = torch.eye(count, dtype=kernel.dtype, device=kernel.device)
             lower = torch.linalg.cholesky(kernel + EPSILON * kernel.trace() * identity)  # copies of posts are singular
             inverse: Tensor = torch.linalg.solve_triangular(lower, identity, upper=False)
-            return inverse.T
+            return inverse.T, lower
         values, vectors = torch.linalg.eigh(kernel)
         values, vectors = values[-hidden:], vectors[:, -hidden:]
         root = torch.where(values > EPSILON * values[-1], values.clamp(min=EPSILON).rsqrt(), 0.0)
         normal = torch.randn(hidden, hidden, generator=self._generator(), dtype=torch.float64)
         rotated: Tensor = (vectors * root) @ torch.linalg.qr(normal).Q.to(kernel.device)
-        return rotated
+        return rotated, kernel @ rotated
 
 
 class ModalityKernel(nn.Module):

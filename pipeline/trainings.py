@@ -45,13 +45,13 @@ def train_head(
     """Train a fusion head over folds, compare it with baselines, and write its run folder, as `msa train-head` does.
 
     `settings` are the options of the command by name, as `folds=5`, `lr=3e-4`, `image="resnet50"`, `columns={...}`;
-    those that are not given are the `preset`'s, or else the defaults, with `fusion` "gated". The features must be
-    cached. Raises ValueError for an unknown setting or a wrong value.
+    those that are not given are the `preset`'s, or else the defaults. The features must be cached. Raises ValueError
+    for an unknown setting or a wrong value.
 
     >>> run = msa.train_head("posts", "gated", epochs=5, hidden=32)
     >>> run.metrics
     """
-    usual = {"fusion": "gated"} | (preset_settings(preset) if preset else {})
+    usual = preset_settings(preset) if preset else {}
     chosen = {} if fusion is None else {"fusion": fusion}
     found = _split(usual | settings | chosen)
     check_fusion(preset, found.head.fusion)

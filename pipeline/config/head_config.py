@@ -27,7 +27,7 @@ class HeadConfig:
     of the probabilities over the plain image and its views, instead of the plain one alone.
     """
 
-    fusion: str = setting("attention", "Fusion head; `msa heads` lists them.")
+    fusion: str = setting("gated", "Fusion head; `msa heads` lists them.")
     inputs: Literal["auto", "pooled", "tokens"] = setting("auto", "What the head reads; auto: what suits it.")
     hidden: int = setting(128, "Width of the head.", minimum=1, maximum=MOST_WIDTH)
     dropout: float = setting(0.5, "Dropout in the head.", minimum=0, below=1)

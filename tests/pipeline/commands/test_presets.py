@@ -13,13 +13,14 @@ from cached_posts import cached_posts
 
 import msa
 from msa.cli import run_command
+from msa.features.encoders import zoo
 from msa.features.encoders.variants import parse_encoder_name
-from msa.features.encoders.zoo import ENCODERS
 from msa.heads.registry import ENTRIES
 from msa.pipeline.commands.recipes import read_recipe
 from msa.pipeline.config import presets
+from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
-from msa.pipeline.config.presets import FOLDER, Preset, as_options, read_preset
+from msa.pipeline.config.presets import ENCODERS, FOLDER, Preset, as_options, read_preset
 from msa.pipeline.trainings import preset_settings
 
 PRESETS = get_args(Preset)
@@ -60,11 +61,17 @@ def test_each_preset_is_a_file_of_options_of_embedded_encoders() -> None:
         options = read_preset(name)
         for modality in ("image", "text"):
             given = options[modality] if isinstance(options[modality], list) else [options[modality]]
-            assert all(ENCODERS[parse_encoder_name(one).base].origin == "PyPI package" for one in given), name
+            assert all(zoo.ENCODERS[parse_encoder_name(one).base].origin == "PyPI package" for one in given), name
         settings = preset_settings(name)
         assert len(settings) == len(options), "every option is a setting that the Python functions take"
         head = HeadConfig(**{key: value for key, value in settings.items() if key in HeadConfig.__dataclass_fields__})
         assert all(fusion in ENTRIES for fusion in head.fusions)
+
+
+def test_the_fast_preset_is_what_the_commands_do_without_options() -> None:
+    settings = preset_settings("fast")
+    assert settings == {name: getattr(DataConfig(), name) for name in ENCODERS} | {"fusion": HeadConfig().fusion}
+    assert not HeadConfig().tokens
 
 
 def test_the_options_are_printed_as_they_would_be_typed(capsys: pytest.CaptureFixture[str], small: None) -> None:
