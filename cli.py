@@ -16,7 +16,18 @@ from typer import Option
 from typer.core import TyperGroup
 
 from .features.progress import watched
-from .pipeline.commands import cache, evaluation, explanation, extraction, finetuning, heads, serving, setup, sweeps
+from .pipeline.commands import (
+    cache,
+    evaluation,
+    explanation,
+    exporting,
+    extraction,
+    finetuning,
+    heads,
+    serving,
+    setup,
+    sweeps,
+)
 from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
 from .pipeline.commands.display import Display
@@ -24,7 +35,7 @@ from .pipeline.commands.display import Display
 ORDER = (
     *("init", "demo", "doctor", "check", "extract", "encoders", "finetune", "cache"),
     *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "report", "table"),
-    *("test", "predict", "explain", "serve"),
+    *("test", "predict", "explain", "export", "serve"),
 )
 
 
@@ -45,7 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", rich_help_panel=EMBEDDINGS)
-for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation, serving):
+for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation, exporting, serving):
     app.add_typer(module.app)
 
 

@@ -133,7 +133,7 @@ def main() -> None:
     torch.set_num_threads(1)  # fastest for batches this small
     jobs_of = [(rate, fold) for rate in RATES for fold in folds][:SAMPLE]
     dims = dims_of(inputs, table)
-    loop = _timed(lambda: [plain_loop(inputs, labels, dims, fold, rate) for rate, fold in jobs_of])
+    loop = _timed(lambda: [plain_loop(inputs.pooled(), labels, dims, fold, rate) for rate, fold in jobs_of])
     keep("plain loop", loop / len(jobs_of) * total)
     if importlib.util.find_spec("skorch"):
         net = _timed(lambda: [skorch_net(matrix, labels, fold, rate) for rate, fold in jobs_of])

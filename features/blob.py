@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -30,3 +31,8 @@ class Blob(ABC):
 
     def __str__(self) -> str:
         return self.name
+
+
+def content_key(raw: bytes) -> str:
+    """Digest of the bytes, 32 hex digits."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -40,7 +40,7 @@ class EncoderSpec:
     modality: Modality
     source: SourceKind
     architecture: str
-    weights: str  # 'sha256:…' of the file, a hub revision or a torchvision id; of a tuned encoder, its record too
+    weights: str  # 'sha256:…' of the files, or an id of torchvision or timm; of a tuned encoder, its record too
     layer: str  # which feature map or hidden state
     pool: str  # how tokens become one vector
     preprocess: str  # canonical JSON of the preprocessing

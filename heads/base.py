@@ -153,7 +153,10 @@ class Head(nn.Module):
         return logits[None]
 
     def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
-        """Fit buffers before training, on rows (n,) and their `labels` (N,); most heads have none."""
+        """Fit buffers before training on the pooled vectors of rows (n,) and their `labels` (N,); most heads have none.
+
+        The inputs of all N posts have position 0 alone.
+        """
 
     def calibrate(self, inputs: Inputs, labels: Tensor) -> None:
         """Fit buffers after training, on rows that no gradient has seen; most heads have none."""

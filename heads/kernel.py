@@ -144,8 +144,9 @@ class KernelHead(Head):
         values, vectors = values[-hidden:], vectors[:, -hidden:]
         root = torch.where(values > EPSILON * values[-1], values.clamp(min=EPSILON).rsqrt(), 0.0)
         normal = torch.randn(hidden, hidden, generator=self._generator(), dtype=torch.float64)
-        rotated: Tensor = (vectors * root) @ torch.linalg.qr(normal).Q.to(kernel.device)
-        return rotated, kernel @ rotated
+        rotation: Tensor = torch.linalg.qr(normal).Q.to(kernel.device)
+        transform: Tensor = (vectors * root) @ rotation
+        return transform, kernel @ transform
 
 
 class ModalityKernel(nn.Module):

@@ -33,12 +33,16 @@ from .weighted import WeightedHead
 
 @dataclass(frozen=True)
 class HeadInfo:
-    """One entry of the registry: the class, the inputs it is designed for, a summary and the paper."""
+    """One entry of the registry: the class, the inputs it is designed for, a summary and the paper.
+
+    `serial` heads are fitted one at a time, since their package draws from the random state of the process.
+    """
 
     build: Callable[..., Head]
     inputs: Literal["pooled", "tokens"]
     summary: str
     paper: str = ""
+    serial: bool = False
 
     @property
     def options(self) -> dict[str, object]:
@@ -74,7 +78,9 @@ HEADS: dict[str, HeadInfo] = {
 
 # Classifiers, fitted at once.
 ESTIMATORS: dict[str, HeadInfo] = {
-    f"estimator:{path}": HeadInfo(EstimatorBuilder(entry), "pooled", entry.summary, entry.paper)
+    f"estimator:{path}": HeadInfo(
+        EstimatorBuilder(entry), "pooled", entry.summary, entry.paper, serial=bool(entry.adapter)
+    )
     for path, entry in CLASSIFIERS.items()
 }
 ENTRIES = HEADS | ESTIMATORS

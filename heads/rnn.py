@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from .base import Dims, Head, Inputs, classifier
 
 GATES = {"lstm": 4, "gru": 3}
+Step = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Recurrent(nn.Module):
@@ -38,11 +40,33 @@ class Recurrent(nn.Module):
         state = self.initial[:, None].expand(-1, words.shape[-3], -1)  # (directions, B, H)
         memory = torch.zeros_like(state)
         step = lstm_step if self.cell == "lstm" else gru_step
-        for at_word, is_word in zip(gates.unbind(-2), valid[..., None].unbind(-2), strict=True):
-            next_state, next_memory = step(at_word, state @ self.recurrent, state, memory)
-            state = torch.where(is_word, next_state, state)
-            memory = torch.where(is_word, next_memory, memory)
+        if torch.compiler.is_exporting():
+            state = scan_words(step, self.recurrent, gates, valid, state, memory)
+        else:
+            for at_word, is_word in zip(gates.unbind(-2), valid[..., None].unbind(-2), strict=True):
+                next_state, next_memory = step(at_word, state @ self.recurrent, state, memory)
+                state = torch.where(is_word, next_state, state)
+                memory = torch.where(is_word, next_memory, memory)
         return torch.cat(state.unbind(0), -1)
+
+
+def scan_words(step: Step, recurrent: Tensor, gates: Tensor, valid: Tensor, state: Tensor, memory: Tensor) -> Tensor:
+    """The last state (directions, B, H) as one operator, which an exported graph applies to any number of words.
+
+    Not used for training, since it has no batching rule in vmap.
+    """
+    from torch._higher_order_ops.scan import scan
+
+    def one_word(carry: list[Tensor], at: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        (state, memory), (at_word, is_word) = carry, at
+        found = step(at_word, torch.bmm(state, recurrent), state, memory)
+        carry = [torch.where(is_word, new, old) for new, old in zip(found, carry, strict=True)]
+        return carry, [state.new_zeros(())]  # an output per word, which it must have
+
+    words = [gates.movedim(-2, 0), valid[..., None].movedim(-2, 0)]
+    (last, _), _ = scan(one_word, [state.clone(), memory], words)  # a clone, as `state` is expanded
+    result: Tensor = last
+    return result
 
 
 def lstm_step(from_input: Tensor, from_state: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

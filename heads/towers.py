@@ -137,8 +137,11 @@ class PixelTower(nn.Module):
         present = mask.any(-1, keepdim=True)  # (B, 1)
         if rows.shape[-2] == 1:  # a batch without images has its first position only
             return self.out.bias.expand(len(rows), 1, -1), present
-        chunks = zip(torch.split(rows[:, 1:], IMAGES_PER_PASS), torch.split(present, IMAGES_PER_PASS), strict=True)
-        features = torch.cat([self._features(*chunk) for chunk in chunks])
+        if torch.compiler.is_exporting():  # an exported graph has no loop over a batch of any size
+            features = self._features(rows[:, 1:], present)
+        else:
+            chunks = zip(torch.split(rows[:, 1:], IMAGES_PER_PASS), torch.split(present, IMAGES_PER_PASS), strict=True)
+            features = torch.cat([self._features(*chunk) for chunk in chunks])
         vectors = torch.cat([features.mean(1, keepdim=True), features], 1)  # (B, 1 + P, H)
         return vectors, present.expand(vectors.shape[:2])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import EllipsisType
 from typing import Literal, NamedTuple
@@ -14,6 +15,7 @@ from ..features.encoders.sources import EncoderRequest
 from ..features.extraction import extract as extraction
 from ..features.extraction.settings import ExtractSettings
 from ..features.posts.layouts import ReadOptions, read_corpus
+from ..features.posts.remote.settings import Remote
 from ..features.posts.samples import Corpus
 from .config.presets import Preset, read_preset
 from .config.values import Grid
@@ -52,18 +54,22 @@ def extract(
     label_rule: LabelRule = "paper",
     columns: Mapping[str, str] = {},
     images: str | Path | None = None,
+    remote: bool = False,
+    keep_images: str | Path | None = None,
 ) -> extraction.Extraction:
     """Embed the posts once, as `msa extract` does; None leaves a modality out. Cached posts are not encoded again.
 
     Encoders that are not given are those of the `preset`, or else `efficientnet_lite0` and `minilm`.
     `columns` names the columns of a table that are called otherwise than id, image, text, label, split, group; `images`
-    is the folder that image paths count from; None: that of the table, or data/.
+    is the folder that image paths count from; None: that of the table, or data/. With `remote`, images that are links
+    are fetched, and with `keep_images` kept in that folder.
 
     Raises ValueError for missing posts, encoders or weights.
 
     >>> msa.extract("posts", image="efficientnet_lite0", text="minilm")
     """
-    corpus = read_posts(posts, layout=layout, label_rule=label_rule, columns=columns, images=images)
+    reading = partial(read_posts, layout=layout, label_rule=label_rule, columns=columns, images=images)
+    corpus = reading(posts, remote=remote, keep_images=keep_images)
     settings = ExtractSettings(device=device, tokens=tokens)
     usual = {"image": IMAGE, "text": TEXT} | (read_preset(preset) if preset else {})
     request = EncoderRequest(
@@ -128,9 +134,12 @@ def read_posts(
     label_rule: LabelRule = "paper",
     columns: Mapping[str, str] = {},
     images: str | Path | None = None,
+    remote: bool = False,
+    keep_images: str | Path | None = None,
 ) -> Corpus:
-    """The posts of a folder or of a table; the options are those of `load_features`."""
-    options = ReadOptions(label_rule, dict(columns), None if images is None else Path(images))
+    """The posts of a folder or of a table; the options are those of `extract`."""
+    links = Remote(remote, None if keep_images is None else Path(keep_images))
+    options = ReadOptions(label_rule, dict(columns), None if images is None else Path(images), links)
     return read_corpus(Path(posts), layout=layout, options=options)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..features.csv_text import class_columns, to_csv
 from ..features.extraction.embed import embed_corpus
-from ..features.extraction.plan import EncoderReport, cut_note
+from ..features.extraction.plan import EncoderReport, notify_cut
 from ..features.extraction.settings import ExtractSettings
 from ..features.messages import notify
 from ..features.posts.samples import Corpus, Sample
@@ -34,7 +34,7 @@ from .runs.folders import find_run
 from .runs.made import describe_made
 from .runs.run_encoders import check_imported, compute_of, run_sources
 from .runs.run_predictions import load_run_features, run_logits
-from .runs.runs import Run, cache_of, load_run, rounded, rows_with, seen_contents
+from .runs.runs import SHARED_WEIGHTS, Run, cache_of, load_run, rounded, rows_with, seen_contents
 
 NOTES = "predictions.json"
 KNOWN = {"trained": "trained the heads", "tested": "tested them", "locked": "are locked for `msa test`"}
@@ -131,9 +131,7 @@ def predict_corpus(
     place = cache_of(run, cache)
     check_imported(run, place)
     keeping(lambda: f"new embeddings are kept in {place}; no prediction was written")
-    for report in embed_corpus(chosen, run_sources(run, place, local_files_only), place, compute_of(run, settings)):
-        if report.cut:
-            notify(cut_note(report.name, report.cut, "new"))
+    notify_cut(embed_corpus(chosen, run_sources(run, place, local_files_only), place, compute_of(run, settings)))
     table = load_run_features(run, chosen, place)
     stage("predicting")
     known = count_known(find_run(run_folder), table.posts, place / "splits")
@@ -174,7 +172,9 @@ def predict_post(
     with TemporaryFolder() as name:
         folder = Path(name)
         sources = run_sources(run, cache or run.cache, local_files_only)
-        refuse_bad(embed_corpus(post, sources, folder, compute_of(run, settings)))
+        reports = embed_corpus(post, sources, folder, compute_of(run, settings))
+        refuse_bad(reports)
+        notify_cut(reports)
         return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
 
 
@@ -276,6 +276,9 @@ def count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
     """How many labelled posts the run was trained on, in any fold, or tested on alone, and how many are locked."""
     labelled = np.array([label is not None for label in posts.labels])
     if not labelled.any():
+        return {}
+    if (run_folder / SHARED_WEIGHTS).is_file():
+        notify(f"{run_folder} came without its split: which of these posts it was trained on is unknown")
         return {}
     trained, tested = seen_contents(run_folder)
     fitted, scored = (rows_with(posts, contents) & labelled for contents in (trained, tested))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..features.posts.samples import Corpus
 from ..features.progress import keeping, stage
@@ -18,6 +21,7 @@ from .config.head_config import HeadConfig
 from .config.train_config import TrainConfig
 from .config.used_settings import point_out_unused
 from .data.cached_features import CachedFeatures
+from .data.fold_encoders import has_fold_encoders, prepare_by_fold, select_encoders
 from .data.prepare import prepare
 from .data.split import Fold
 from .evaluation.baselines import baseline_predictions
@@ -34,7 +38,8 @@ from .runs.runs import save_run
 from .tracking.events import Folder, Result, flat, log, log_epoch
 from .training.checkpointing import CheckpointDir
 from .training.epochs import EpochDone, TrainedEpoch
-from .training.folds import train_folds
+from .training.fold_heads import join_folds
+from .training.folds import FoldResult, train_folds
 from .training.pseudo_labels import train_with_pseudo_labels
 
 
@@ -85,35 +90,35 @@ def train_head(
 
     check_destination(runs, name or config.label)
     point_out_unused(config, training)
-    table, folds, device = prepare(corpus, data_config, config, seed=training.seed)
+    seed, places = training.seed, None
+    if has_fold_encoders(data_config):
+        table, folds, places, device = prepare_by_fold(corpus, data_config, config, seed=seed)
+    else:
+        table, folds, device = prepare(corpus, data_config, config, seed=seed)
     checkpoints = checkpoint_dir(runs, checkpoint_every, table, folds, config, training) if checkpoint_every else None
-    checkpointers = checkpoints.checkpointer if checkpoints else None
     if checkpoints:
         place = checkpoints.folder
         keeping(lambda: f"the heads so far are kept in {place}, and the same command continues there")
     stage(f"training {config.label}")
-    results = train_folds(
-        table,
-        folds,
-        config,
-        training,
-        device=device,
-        epoch_done=partial(report_epoch, training=SUPERVISED if unlabelled != "none" else ""),
-        checkpointers=checkpointers,
+    train = partial(
+        _train, config=config, training=training, device=device, unlabelled=unlabelled, checkpoints=checkpoints
     )
-    predictions = baseline_predictions(table, folds, seed=training.seed)
-    if unlabelled != "none":
-        predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
-        results = train_with_pseudo_labels(
-            table, folds, config, training, method=unlabelled, device=device, epoch_done=report_epoch
-        )
+    if places is None:
+        results, predictions = train(table, folds, epoch_done=report_epoch)
+    else:
+        trained = [
+            train(select_encoders(table, own), [fold], first=number, epoch_done=report_epoch)
+            for number, (own, fold) in enumerate(zip(places, folds, strict=True))
+        ]
+        predictions = {name: [found[name][0] for _, found in trained] for name in trained[0][1]}
+        results, config = join_folds(table, [result for (result,), _ in trained], places, config, training)
     valid = [(result.valid_rows, result.valid_logits) for result in results]
     logits = [result.logits for result in results]
     evaluation = evaluate_folds(table, folds, logits, valid, fusion=config.label, baselines=predictions)
     stage("writing the run")
     path = free_name(runs, name or config.label)
     made = describe_made(corpus, table.posts) | {"posts": stored_path(corpus.root / corpus.table, path)}
-    trained = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
+    finished = TrainedHead(path, evaluation, round(time.perf_counter() - started, 2))
     with free_after_error(path):
         save_run(
             path,
@@ -126,7 +131,7 @@ def train_head(
             others={"unlabelled": unlabelled, **reading},
             baselines=predictions,
             made=made,
-            metrics={name: value for name, value in trained.to_dict().items() if name != "run"},
+            metrics={name: value for name, value in finished.to_dict().items() if name != "run"},
         )
     keeping(lambda: f"the run is written to {path}, its report is not")
     write_opinions(path, table, config, results, evaluation.calibration.temperatures, device)
@@ -136,7 +141,42 @@ def train_head(
     means = {f"test_{name}": value["mean"] for name, value in evaluation.metrics.items()}
     log(Result("", flat(head=config, training=training, data=data_config), means))
     log(Folder(path))
-    return trained
+    return finished
+
+
+def _train(
+    table: CachedFeatures,
+    folds: Sequence[Fold],
+    *,
+    config: HeadConfig,
+    training: TrainConfig,
+    device: str,
+    unlabelled: Literal["none", "self", "cotrain"],
+    checkpoints: CheckpointDir | None,
+    epoch_done: Callable[[TrainedEpoch, str], None],
+    first: int = 0,
+) -> tuple[list[FoldResult], dict[str, list[NDArray[np.int64]]]]:
+    """Train on some folds of the run, from number `first` on: their results, and the predictions of baselines."""
+
+    def report(epoch: TrainedEpoch, training: str = "") -> None:
+        epoch_done(epoch._replace(fold=first + epoch.fold), training)
+
+    results = train_folds(
+        table,
+        folds,
+        config,
+        training,
+        device=device,
+        epoch_done=partial(report, training=SUPERVISED if unlabelled != "none" else ""),
+        checkpointers=(lambda fold, member: checkpoints.checkpointer(first + fold, member)) if checkpoints else None,
+    )
+    predictions = baseline_predictions(table, folds, seed=training.seed)
+    if unlabelled != "none":
+        predictions[SUPERVISED] = [result.logits.argmax(1) for result in results]
+        results = train_with_pseudo_labels(
+            table, folds, config, training, method=unlabelled, device=device, epoch_done=report
+        )
+    return results, predictions
 
 
 def checkpoint_dir(

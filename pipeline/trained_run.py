@@ -125,6 +125,18 @@ class TrainedRun:
         file = None if image is None else Path(image)
         return predict_post(self.path, image=file, text=text, cache=place, settings=settings, raw=raw)
 
+    def export(
+        self, *, onnx: str | Path | None = None, torch: str | Path | None = None, hub: str | Path | None = None
+    ) -> None:
+        """Write the heads for other programs, each kind to a folder of its own, as `msa export` does.
+
+        Raises ValueError where no folder is given or one is taken, or where the heads cannot be exported.
+        """
+        from .exporting.export import export_run
+
+        onnx, torch, hub = (None if folder is None else Path(folder) for folder in (onnx, torch, hub))
+        export_run(self.path, onnx=onnx, torch=torch, hub=hub)
+
     @property
     def _evaluation(self) -> Evaluation:
         assert self.stored.evaluation, "a run folder has an evaluation"

@@ -26,7 +26,7 @@ DIRECTION = (
     ("pipeline/figures",),
     ("pipeline/explanation",),
     ("pipeline/inspection",),
-    ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators"),
+    ("pipeline/sweeps", "pipeline/ablation", "pipeline/finetuning", "pipeline/estimators", "pipeline/exporting"),
     ("pipeline/evaluation",),
     ("pipeline/tracking",),
     ("pipeline/runs",),
@@ -44,7 +44,7 @@ DIRECTION = (
     ("features/store",),
     ("features/posts",),
     ("features/words",),
-    ("features/posts/containers",),
+    ("features/posts/containers", "features/posts/remote"),
     ("features",),
 )
 LEVELS = {room: level for level, rooms in enumerate(reversed(DIRECTION)) for room in rooms}

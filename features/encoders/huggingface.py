@@ -41,7 +41,7 @@ PRETRAINING = "mask_token"  # learned for masked pre-training only
 
 
 def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> Source:
-    """A hub id or a local folder with config.json; the modality picks CLIP's tower. Raises ValueError.
+    """A hub id, `modelscope:ID` or a local folder with config.json; the modality picks CLIP's tower. Raises ValueError.
 
     Layer -1 is the last hidden state as the model defines it, after its final layer norm where it has one; -2, -3, …
     are hidden_states[-2], … of transformers, before that norm. The default pooling is the one that the files of
@@ -80,14 +80,8 @@ def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> 
 
 
 def published_id(repo: Repo, options: EncoderOptions) -> str:
-    """`weights` of the spec of a model: a revision of the hub, or a digest of its files. Raises ValueError."""
-    if options.weights:
-        return weights_id([options.weights])
-    if not repo.revision:
-        return weights_id(repo.weight_files())
-    if options.local_files_only:
-        repo.weight_files()
-    return f"revision:{repo.revision}"
+    """`weights` of the spec of a model: a digest of its files, wherever they came from. Raises ValueError."""
+    return weights_id([options.weights] if options.weights else repo.weight_files())
 
 
 def read_preprocess(

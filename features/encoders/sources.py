@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from ..messages import notify
+from ..model_files.modelscope import PREFIX as MODELSCOPE
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, is_chinese, read_text
 from ..spec import BadItem, Clean, EncoderSpec, Modality
@@ -20,7 +21,7 @@ from ..store.store import Store
 from ..store.stored_paths import read_path, stored_path
 from .encoder import Encoder, EncoderOptions, Source
 from .runtime import Runtime
-from .tuned import keep_record
+from .tuned import keep_record, tuned_names
 from .variants import parse_encoder_name, split_prefix
 from .views import share_loaded, view_source
 from .word_vectors import load_fitted
@@ -44,9 +45,9 @@ class EncoderRequest:
     views: int = 0
 
     def pairs(self) -> list[tuple[Modality, str]]:
-        """Every (modality, name), in order; the name `none` leaves a modality out."""
-        pairs: list[tuple[Modality, str]] = [("image", name) for name in self.image]
-        pairs += [("text", name) for name in self.text]
+        """Every (modality, name), in order, also of those in a folder of tuned ones; `none` leaves a modality out."""
+        given: tuple[tuple[Modality, tuple[str, ...]], ...] = (("image", self.image), ("text", self.text))
+        pairs = [(modality, one) for modality, names in given for name in names for one in tuned_names(name, modality)]
         return [pair for pair in dict.fromkeys(pairs) if pair[1] != "none"]
 
     def files(self) -> dict[tuple[Modality, str], Path]:
@@ -196,7 +197,7 @@ def absolute_name(name: str) -> str:
 def _point_out_language(corpus: Corpus, pairs: Sequence[tuple[Modality, str]]) -> None:
     """Warn where most texts are Chinese and all of their encoders were trained on English."""
     names = [parse_encoder_name(name) for modality, name in pairs if modality == "text"]
-    bases = {name.base.removeprefix("st:") for name in names if not name.ocr}
+    bases = {name.base.removeprefix("st:").removeprefix(MODELSCOPE) for name in names if not name.ocr}
     english = [base for base in bases if {base, ALIASES.get(base), f"sentence-transformers/{base}"} & ENGLISH]
     if not english or len(english) < len(bases):
         return

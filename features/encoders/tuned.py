@@ -60,6 +60,34 @@ def is_tuned(folder: Path) -> bool:
     return (folder / RECORD).is_file() and (folder / WEIGHTS).is_file()
 
 
+def tuned_names(name: str, modality: Modality) -> list[str]:
+    """The names that a folder of tuned encoders stands for: those of the modality, in the order of their folds.
+
+    Any other name stands for itself. Raises ValueError for a folder of tuned encoders of the other modality.
+    """
+    variant = parse_encoder_name(name)
+    folder = Path(variant.base).expanduser()
+    if not variant.base or not folder.is_dir() or is_tuned(folder):
+        return [name]
+    inside = [(read_record(one), one) for one in sorted(folder.iterdir()) if is_tuned(one)]
+    found = [(record.fold, str(one)) for record, one in inside if record.modality == modality]
+    if inside and not found:
+        other = inside[0][0].modality
+        raise ValueError(f"{name!r} holds tuned encoders of {other}, none of {modality}; pass it as --{other}")
+    return [one + variant.suffix for _, one in sorted(found)] or [name]
+
+
+def tuned_name(name: str, modality: Modality) -> str:
+    """The one name that a name stands for. Raises ValueError for a folder of an encoder for each fold."""
+    first, *others = tuned_names(name, modality)
+    if others:
+        raise ValueError(
+            f"{name!r} holds one encoder for each of {1 + len(others)} folds, which `msa train-head` reads as one; "
+            f"name one of them, as {first}"
+        )
+    return first
+
+
 def read_record(folder: Path) -> TunedRecord:
     """The record in a tuned encoder's folder, or in that of its cache. Raises ValueError."""
     file = folder / RECORD

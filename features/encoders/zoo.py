@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..messages import near_names
 from ..model_files.hub import offline
+from ..model_files.modelscope import PREFIX as MODELSCOPE
 from ..spec import Modality
 from .bundled import LITES, open_lite, open_minilm
 from .encoder import Encoder, EncoderOptions, Source, package_folder
@@ -148,9 +149,9 @@ ALIASES: dict[str, str] = {name.partition("/")[2]: name for name in ENCODERS if 
 def open_encoder(name: str, modality: Modality, options: EncoderOptions = EncoderOptions()) -> Source:
     """Find an encoder by name without loading its model; `Source.load(runtime)` loads it.
 
-    Names: ENCODERS, `timm:NAME`, `st:NAME`, `gensim:PATH`, a Hugging Face id, a folder that save_pretrained or `msa
-    finetune` wrote. A suffix `[@LAYER][@POOL][@whole][@ocr][@viewK]` selects another layer or pooling, the whole
-    picture resized instead of cropped, the text inside images, or an augmented view.
+    Names: ENCODERS, `timm:NAME`, `st:NAME`, `gensim:PATH`, a Hugging Face id, `modelscope:ID`, a folder that
+    save_pretrained or `msa finetune` wrote. A suffix `[@LAYER][@POOL][@whole][@ocr][@viewK]` selects another layer or
+    pooling, the whole picture resized instead of cropped, the text inside images, or an augmented view.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder does not support.
     """
     variant = parse_encoder_name(name)
@@ -211,7 +212,7 @@ def _open_plain(name: str, modality: Modality, options: EncoderOptions) -> Sourc
         from .sentence_transformer import open_sentence_transformer
 
         return open_sentence_transformer(name, modality, options)
-    if (name and Path(name).expanduser().is_dir()) or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if (name and Path(name).expanduser().is_dir()) or re.fullmatch(rf"({MODELSCOPE})?[\w.-]+/[\w.-]+", name):
         if set(options.pools) & set(NUMBER_POOLS):
             from .named_numbers import open_named_numbers
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blob import content_key
 from ..encoders.encoder import Encoded, Encoder, Source
 from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
-from ..posts.content import content_key, hash_corpus, text_key
-from ..posts.content_index import ContentIndex
+from ..posts.content import forget_keys, hash_corpus, text_key
 from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..progress import detail, stage, step
@@ -252,11 +252,10 @@ def decode(sample: Sample, modality: Modality, *, key: str | None = None, using:
 
 
 def forget_changed(corpus: Corpus, cache: Path, bad: Iterable[Mapping[str, str]]) -> None:
-    """Drop items whose content was not that of their key from the content index, in case the index was wrong."""
+    """Drop items whose content was not that of their key from the indexes, in case these were wrong."""
     keys = {key for reasons in bad for key, reason in reasons.items() if reason == CHANGED}
     if keys:
-        with ContentIndex(cache, corpus.root) as index:
-            index.forget(keys)
+        forget_keys(corpus.root, cache, keys)
 
 
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:

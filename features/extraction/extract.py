@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..encoders.sources import EncoderRequest, open_sources
+from ..posts.cells import SEVERAL_IMAGES
 from ..posts.samples import Corpus, Problem
 from ..progress import keeping, stage
 from ..store.durable import in_use
@@ -20,12 +21,13 @@ from .shard import Shard
 
 @dataclass(frozen=True)
 class Extraction(Report):
-    """The result of an extraction: rows read, one report per encoder, and the problems of the reader."""
+    """The result of an extraction: rows read, one report per encoder, the problems and notes of the reader."""
 
     rows: int
     encoders: Sequence[EncoderReport]
     problems: Sequence[Problem]
     shard: Shard | None = None
+    notes: Sequence[str] = ()
 
     @property
     def bad_share(self) -> float:
@@ -53,6 +55,7 @@ class Extraction(Report):
         notes += [f"{cut_note(r.name, r.cut, 'encoded')}; see --long-text" for r in self.encoders if r.cut]
         lacking = [report for report in self.encoders if 2 * report.missing > self.rows]
         notes += [f"{r.missing} of {self.rows} posts have nothing for {r.name}; `msa check` shows why" for r in lacking]
+        notes += [note for note in self.notes if note.startswith(SEVERAL_IMAGES)]
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:
@@ -94,7 +97,7 @@ def extract(
 
             remote = OpenRequest.of(request, sources, cache)
             reports = extract_on_ray(corpus, sources, remote, cache, settings, address=ray, progress=advance)
-            return Extraction(len(corpus.samples), reports, corpus.problems)
+            return Extraction(len(corpus.samples), reports, corpus.problems, notes=corpus.notes)
         share = shard.take(corpus) if shard else corpus
         reports = embed_corpus(share, sources, cache, settings, merge=shard is None, progress=advance)
-        return Extraction(len(share.samples), reports, corpus.problems, shard)
+        return Extraction(len(share.samples), reports, corpus.problems, shard, corpus.notes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..encoders.encoder import Source
+from ..messages import notify
 from ..posts.content import Contents
 from ..posts.samples import Corpus
 from ..spec import EncoderSpec, Modality
@@ -84,6 +85,13 @@ class TaskResult:
 def cut_note(name: str, cut: int, texts: str) -> str:
     """The note on texts beyond the limit of an encoder."""
     return f"{cut} {texts} texts are longer than what {name} reads, and their ends were left out"
+
+
+def notify_cut(reports: Iterable[EncoderReport]) -> None:
+    """Say how many new texts were beyond the limit of an encoder."""
+    for report in reports:
+        if report.cut:
+            notify(cut_note(report.name, report.cut, "new"))
 
 
 def plan_tasks(contents: Contents, sources: Sequence[Source], cache: Path, *, tokens: bool) -> list[EncoderTask]:

@@ -131,7 +131,7 @@ class Driver:
 
     def _retry(self, chunk: ItemChunk, error: Exception) -> None:
         if chunk.attempt + 1 >= ATTEMPTS:
-            first = chunk.samples[0].file(chunk.modality) or f"the text of {chunk.samples[0].id}"
+            first = chunk.samples[0].file_name(chunk.modality)
             raise RayRunError(
                 f"{ATTEMPTS} Ray workers died over the same {len(chunk.samples)} items, of which {first} is the first; "
                 "where memory was short, take smaller batches; what was written stays, run the command again"

@@ -1,4 +1,4 @@
-"""Finds the files of a Hugging Face model, on this machine or on the hub, and computes their digests."""
+"""Finds the files of a Hugging Face model, on this machine or on a hub, and computes their digests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 
 from ..spec import canonical
 from ..store.json_files import read_object
+from .modelscope import PREFIX as MODELSCOPE
+from .modelscope import fetch_modelscope
 from .weights import MODEL_FILE, sha256_file, shards
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "bpe.codes")
@@ -30,7 +33,7 @@ _switching = RLock()  # the mode is one for the process
 
 @dataclass(frozen=True)
 class Repo:
-    """The files of a model: a local folder, or a snapshot in the hub's cache, whose folder name is the revision."""
+    """The files of a model: a snapshot in the hub's cache, whose folder name is the revision, or any other folder."""
 
     name: str
     folder: Path
@@ -77,7 +80,12 @@ def is_mirror(endpoint: str) -> bool:
 
 
 def find_repo(name: str, *, local_files_only: bool) -> Repo:
-    """Locate the small files of a model; a hub id may be downloaded. Raises ValueError."""
+    """Locate the small files of a model; a hub id, or `modelscope:ID`, may be downloaded. Raises ValueError."""
+    if name.startswith(MODELSCOPE):
+        repo = _find_on_modelscope(name, local_files_only)
+        if not (repo.folder / "config.json").exists():
+            raise ValueError(f"{name!r} has no config.json; it is not a transformers model")
+        return repo
     local = Path(name).expanduser()
     if local.is_dir():
         if not (local / "config.json").exists():
@@ -90,10 +98,12 @@ def find_repo(name: str, *, local_files_only: bool) -> Repo:
 
 
 def find_whole_repo(name: str, *, local_files_only: bool) -> Repo:
-    """Locate a model of Sentence Transformers with its subfolders and weights; a hub id may be downloaded.
+    """Locate a model of Sentence Transformers with its subfolders and weights; a hub id may be downloaded, as above.
 
     A name without an owner is one of theirs, as in the package. Raises ValueError.
     """
+    if name.startswith(MODELSCOPE):
+        return _find_on_modelscope(name, local_files_only)
     local = Path(name).expanduser()
     if local.is_dir():
         return Repo(local.resolve().name, local, None, True)
@@ -106,12 +116,25 @@ def find_whole_repo(name: str, *, local_files_only: bool) -> Repo:
 
 
 def whole_repo_id(repo: Repo) -> str:
-    """`weights` of the spec of such a model: its revision, or a digest of all its files. Raises ValueError."""
-    if repo.revision:
-        return f"revision:{repo.revision}"
-    files = sorted(file for kind in ALL_FILES for file in repo.folder.rglob(kind))
-    lines = [f"{file.relative_to(repo.folder).as_posix()} {sha256_file(file)}\n" for file in files]
+    """`weights` of the spec of such a model: a digest of its files, wherever they came from. Raises ValueError."""
+    files = {file.relative_to(repo.folder).as_posix(): file for kind in ALL_FILES for file in repo.folder.rglob(kind)}
+    lines = [
+        f"{name} {sha256_file(file)}\n"
+        for name, file in sorted(files.items())
+        if not any(fnmatch(name, export) for export in EXPORTS)
+        and not (file.suffix == ".bin" and any(file.parent.glob("*.safetensors")))
+    ]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def _find_on_modelscope(name: str, local_files_only: bool) -> Repo:
+    """The whole model: ModelScope's versions have no name by which what is missing could be fetched later."""
+    repo = name.removeprefix(MODELSCOPE)
+    fetch = partial(fetch_modelscope, repo, ignored=EXPORTS, local_files_only=local_files_only)
+    folder = fetch(patterns=(*SMALL_FILES, "*.safetensors"))
+    if not local_files_only and not any(folder.rglob("*.safetensors")):
+        fetch(patterns=("*pytorch_model*.bin",))
+    return Repo(repo, folder, None, local_files_only)
 
 
 def fetch_hub(repo: str, filename: str, *, local_files_only: bool) -> Path:

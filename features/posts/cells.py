@@ -19,6 +19,8 @@ MISSING = frozenset(
     ]
 )
 
+SEVERAL_IMAGES = "posts with several images, of which the first is used"
+
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -100,7 +102,7 @@ def count_missing(name: str, cell: str, tally: Tally) -> None:
 
 
 def count_images(tally: Tally) -> None:
-    tally["posts with several images, of which the first is used", ""] += 1
+    tally[SEVERAL_IMAGES, ""] += 1
 
 
 def _one_of(name: str, values: list[Any], tally: Tally) -> Any:

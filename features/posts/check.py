@@ -11,6 +11,7 @@ from typing import Any
 from ..spec import MODALITIES, Modality
 from .content import Contents, duplicate_groups, hash_corpus
 from .near_duplicates import NearHashes, near_groups, near_hashes
+from .remote.link import is_link
 from .samples import Corpus, Problem
 from .text import UTF_8
 
@@ -134,8 +135,8 @@ def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str])
 
 
 def _below(file: str, root: Path) -> str:
-    """A path below the root; what lies elsewhere, or is no file of its own, as it is."""
-    return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) else file
+    """A path below the root; what lies elsewhere, or is a link, as it is."""
+    return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) and not is_link(file) else file
 
 
 def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:

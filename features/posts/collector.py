@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .directory import absolute
 from .folder import Folder, find_elsewhere
+from .remote.link import Link, is_link, make_link
+from .remote.settings import Remote
 from .samples import Problem, Sample
 from .text import read_lines
 
@@ -17,14 +20,18 @@ from .text import read_lines
 class PostCollector:
     """The posts, problems and notes of a reader. `images` is the folder that the user named for them, if any.
 
+    `remote` is how images that are links are fetched.
+
     A repeated id is reported; the first is kept.
     """
 
     images: Path | None = None
+    remote: Remote = Remote()
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)
+    _hosts: Counter[str] = field(default_factory=Counter)
 
     def report(self, file: str, line: int | None, reason: str) -> None:
         self.problems.append(Problem(file, line, reason))
@@ -66,8 +73,10 @@ class PostCollector:
             roots.append(Path())
         return Folder(*roots, foreign=self.images is not None)
 
-    def find_image(self, folder: Folder, name: str, file: str, line: int) -> Path | None:
+    def find_image(self, folder: Folder, name: str, file: str, line: int) -> Path | Link | None:
         """The image of a row; None, and a report, where its path leads to none."""
+        if is_link(name):
+            return self._link(name, file, line)
         try:
             image = folder.find(name)
             reason = f"image {name!r} does not exist{folder.near(name)}" if image is None else ""
@@ -77,6 +86,22 @@ class PostCollector:
             folder.lost.append(name)
             self.report(file, line, reason)
         return image
+
+    def _link(self, name: str, file: str, line: int) -> Link | None:
+        try:
+            link = make_link(name, self.remote)
+        except ValueError as error:
+            self.report(file, line, f"image refused: {error}")
+            return None
+        self._hosts[link.host] += 1
+        return link
+
+    def note_links(self) -> None:
+        """Note how many images are links, and to which hosts."""
+        if self._hosts:
+            hosts = [f"{host}: {count}" for host, count in self._hosts.most_common(3)]
+            more = ["…"] if len(self._hosts) > 3 else []
+            self.notes.append(f"{self._hosts.total()} images are links ({', '.join([*hosts, *more])})")
 
     def note_files(self, folder: Folder) -> None:
         """Note what a folder found under another name or from another root, and where lost images may be."""

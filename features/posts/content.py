@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..blob import content_key
 from ..progress import step
 from ..spec import MODALITIES, BadItem, Modality
 from .containers.columnar import Cell
 from .content_index import ContentIndex
-from .samples import Corpus, Sample, read_file
+from .formats import detect_format
+from .remote.link import Link
+from .remote.link_index import LinkIndex
+from .remote.resolve import resolve_links
+from .samples import MAX_MEGABYTES, Corpus, Sample, read_file
 from .text import decode_with_encoding, read_text
 
 WORKERS = 4  # threads that read files
@@ -57,11 +61,6 @@ class Contents:
         return [key is None and index not in bad for index, key in enumerate(self.keys(modality))]
 
 
-def content_key(raw: bytes) -> str:
-    """Digest of the bytes, 32 hex digits."""
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()
-
-
 def text_key(text: str) -> str:
     """Digest of a decoded text, 32 hex digits, the same whatever its encoding."""
     return content_key(text.encode("utf-8", "surrogatepass"))
@@ -71,8 +70,16 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
     """The content keys of all posts; files are read in threads, and of texts decoded.
 
     With a cache folder, files that its content index knows unchanged are not read, and it learns the others unless
-    `update` is False.
+    `update` is False. Links are fetched if they may be, see `resolve_links`.
     """
+    linked = resolve_links(
+        (one.image for one in corpus.samples if isinstance(one.image, Link)),
+        cache,
+        limit=MAX_MEGABYTES["image"] * 1_000_000,
+        check=detect_format,
+        rehash=corpus.rehash,
+        update=update,
+    )
     count = len(corpus.samples)
     contents = Contents([None] * count, [None] * count, [], [""] * count)
 
@@ -87,7 +94,9 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
                 state = states.get(source) if source else None
                 try:
                     found = known.get(state) if state else None
-                    if found is None:
+                    if isinstance(source, Link):
+                        found = _key_of(linked[source.url])
+                    elif found is None:
                         found = hash_content(post, modality)
                         if state:
                             index.add(modality, state, *found)
@@ -109,6 +118,20 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
             step("contents", chunk.stop, count, "posts")
     contents.bad.sort(key=lambda found: (found.index, found.modality))
     return contents
+
+
+def _key_of(found: str | BadItem) -> tuple[str, str]:
+    """The key behind a link, as `hash_content` returns it. Raises the BadItem there is in its place."""
+    if isinstance(found, BadItem):
+        raise BadItem(str(found))
+    return found, ""
+
+
+def forget_keys(root: Path, cache: Path, keys: Collection[str]) -> None:
+    """Drop the files and links with these content keys from the indexes of a cache, in case these were wrong."""
+    with ContentIndex(cache, root) as index:
+        index.forget(keys)
+    LinkIndex(cache).forget(keys)
 
 
 def hash_content(sample: Sample, modality: Modality) -> tuple[str, str]:

@@ -16,8 +16,11 @@ from .collector import PostCollector
 from .columns import CANONICAL
 from .directory import is_file, is_folder, is_leftover
 from .labels import LabelRule
+from .remote.settings import Remote
 from .samples import Corpus
-from .shards import find_saved, find_shards
+from .shards import find_saved, find_shards, load_hub
+
+HUB = "hf:"  # before the name of a data set on the Hugging Face hub
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class ReadOptions:
     """How posts are read, as `msa check --help` says.
 
     `label_rule` is for MVSA; `columns` maps id, image, text, label, split, group to columns of a table, NAME or #4;
-    `images` is the folder from which the paths of images count, None: that of the table, or data/.
+    `images` is the folder from which the paths of images count, None: that of the table, or data/. `remote` is how
+    images that are links are fetched, if they are.
     """
 
     label_rule: LabelRule = "paper"
     columns: Mapping[str, str] = field(default_factory=dict)
     images: Path | None = None
+    remote: Remote = Remote()
 
     def __post_init__(self) -> None:
         if self.label_rule not in get_args(LabelRule):
@@ -108,11 +113,13 @@ def _find_below(data: Path, candidates: Mapping[str, Layout]) -> list[str]:
 
 
 def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = ReadOptions()) -> Corpus:
-    """Read all posts of a folder, or of one table file, in the order of its files.
+    """Read all posts of a folder, of one table file, or of `hf:OWNER/NAME`, in the order of its files.
 
     Faults of single lines and files are in the corpus's problems. Raises ValueError where `data` does not exist,
     `layout` is unknown or does not match, or a table lacks its columns.
     """
+    if str(data).startswith(HUB):
+        data = load_hub(str(data).removeprefix(HUB))
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
     if layout != "auto" and layout not in LAYOUTS:
@@ -134,8 +141,9 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
         raise ValueError(f"no posts found in {str(data)!r}; looked for {looked_for}")
     if name is None:
         raise ValueError(f"layout {layout!r} needs {LAYOUTS[layout].files}; {str(data)!r} has none; try auto")
-    posts = PostCollector(options.images)
+    posts = PostCollector(options.images, options.remote)
     LAYOUTS[name].read(data, posts, options)
+    posts.note_links()
     samples, spellings = merge_spellings(posts.samples)
     root, table = (data, "") if data.is_dir() else (data.parent, data.name)
     return Corpus(root, name, samples, posts.problems, [*posts.notes, *spellings], table=table)

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..blob import content_key
+from ..messages import notify
 from ..progress import step
 from ..spec import BadItem, Modality
-from .content import WORKERS, Contents, content_key, text_key
+from .content import WORKERS, Contents, text_key
 from .content_index import ContentIndex
 from .images import Pixels, decode_pixels
+from .remote.copies import NotKept
 from .samples import Corpus, Sample, read_file
 from .text import clean_text, read_text
 
@@ -62,10 +65,14 @@ def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: P
     first = contents.first(modality)
     compute: Callable[[Sample, str], str] = _hash_image if modality == "image" else _hash_text
     bad: dict[str, str] = {}
+    not_here: list[str] = []
 
     def hash_one(key: str) -> str | None:
         try:
             found = compute(corpus.samples[first[key]], key)
+        except NotKept:
+            not_here.append(key)
+            return None
         except BadItem as error:
             bad[key] = str(error)
             return None
@@ -82,6 +89,11 @@ def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: P
             if found is not None:
                 hashes[key] = found
             step(f"near {modality}s", number, len(lacking), f"{modality}s")
+    if not_here:
+        notify(
+            f"{len(not_here)} images are links without a copy here, and near copies of them are not looked for; "
+            "--remote fetches them, --keep-images DIR keeps them"
+        )
     return NearHashes(hashes, bad)
 
 

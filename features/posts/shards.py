@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..blob import Blob
+from ..messages import first_line
 from ..spec import BadItem
 from .cells import known_split
 from .columns import Table
@@ -109,6 +110,27 @@ def find_saved(path: Path) -> list[tuple[Path, str | None]]:
     names = _list_of(path / SPLITS_FILE, "splits")
     order = sorted(names, key=lambda name: ["train", "val", "test", None].index(known_split(name)))
     return [(file, known_split(name)) for name in order for file in _data_files(path / Path(name).name)]
+
+
+def load_hub(name: str) -> Path:
+    """The folder where `datasets` keeps a data set of the Hugging Face hub, as Arrow files.
+
+    `name` is OWNER/NAME, or OWNER/NAME:CONFIG; downloaded the first time. Raises ValueError where it cannot be had.
+    """
+    import datasets
+
+    path, _, config = name.partition(":")
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(path, config or None)
+        files = [Path(one["filename"]) for split in loaded.values() for one in split.cache_files]
+    except Exception as error:  # of any of its readers
+        raise ValueError(
+            f"cannot load the data set {name!r}: {first_line(error)}; give hf:OWNER/NAME or hf:OWNER/NAME:CONFIG"
+        ) from error
+    if not files:
+        raise ValueError(f"the data set {name!r} is empty; `msa check --help` tells what else is read")
+    return files[0].parent
 
 
 def load_tar(file: Path, known: frozenset[str]) -> Table:

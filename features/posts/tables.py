@@ -16,6 +16,7 @@ from .columns import Table, find_columns, known_names, note_unread
 from .directory import TEXT_SUFFIXES, is_leftover
 from .folder import Folder, find_by_id
 from .records import load_json
+from .remote.link import Link, is_link
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
 from .separated import load_separated
@@ -239,11 +240,11 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
 
 def _find_image(
     folder: Folder, name: str | None, file: str, line: int, posts: PostCollector, tally: Tally
-) -> Path | None:
-    """The file of an image, or of the first of several; what is refused or absent is reported."""
+) -> Path | Link | None:
+    """The file or link of an image, or of the first of several; what is refused or absent is reported."""
     if name is None:
         return None
-    if several := split_images(name):
+    if (several := split_images(name)) and (not is_link(name) or all(map(is_link, several))):
         whole = None
         with suppress(ValueError):
             whole = folder.find(name)

@@ -25,9 +25,9 @@ SPLIT = Interval(Real, 0, 1, closed="neither")
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A network that trains on X (n, D) until its error on a share `val_fraction` of these rows is no longer lower.
+    """A network that trains on rows X (n, D) but for a share `val_fraction` of them, drawn at random.
 
-    The rows of that share are drawn at random. The weights are those of the best epoch.
+    Its weights are those of the epoch with the lowest error on that share.
     """
 
     MODULES: ClassVar[tuple[str, ...]]

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.spec import MODALITIES, Modality
-from ...heads.base import Inputs
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
+from ..data.inputs import mask_modality
+from ..data.ragged_inputs import RaggedInputs, RaggedSide
 from ..metrics.probabilities import log_mean
+from ..training.batches import EVAL_BATCH_TOKENS
 from ..training.folds import FoldResult
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
@@ -49,7 +51,7 @@ def predict_without(
             rows, train = (torch.from_numpy(part).to(device) for part in (result.fold.test, result.fold.train))
             # One seed per fold and training seed, so that no two of them pair the same posts.
             seed = (seeds[number // folds], number % folds)
-            whole = [Inputs(*(tensor[rows] for tensor in view)) for view in views]
+            whole = [view.select(rows) for view in views]
             for key, removed in REMOVED.items():
                 shown = whole
                 for modality in removed:
@@ -59,25 +61,31 @@ def predict_without(
 
 
 def remove(
-    how: Replacement, inputs: Inputs, modality: Modality, *, posts: Inputs, train: Tensor, seed: tuple[int, ...]
-) -> Inputs:
+    how: Replacement,
+    inputs: RaggedInputs,
+    modality: Modality,
+    *,
+    posts: RaggedInputs,
+    train: Tensor,
+    seed: tuple[int, ...],
+) -> RaggedInputs:
     """The inputs of test rows without a modality; `posts` are the inputs of all posts, `train` their training rows.
 
     "mean" is the mean of the training rows at each position. Masks stay as they are, except that "null" masks the
     modality and "shuffle" takes the other post's mask with its features. The two modalities are shuffled independently.
     Raises ValueError where fewer than two rows are to be shuffled.
     """
-    vectors, mask = inputs.side(modality)
     if how == "null":
-        mask = mask & False
-    elif how == "zero":
-        vectors = torch.zeros_like(vectors[:1]).expand_as(vectors)
+        return mask_modality(inputs, modality)
+    side = inputs.side(modality)
+    if how == "zero":
+        side = side.filled(torch.zeros(side.longest, side.width, device=inputs.device))
     elif how == "mean":
-        vectors = position_means(*posts.side(modality), train).expand_as(vectors)
+        side = side.filled(position_means(posts.side(modality), train))
     else:
-        order = others(len(vectors), np.random.default_rng((*seed, MODALITIES.index(modality))))
-        vectors, mask = vectors[order], mask[order]
-    return inputs.with_side(modality, vectors, mask)
+        order = others(len(inputs), np.random.default_rng((*seed, MODALITIES.index(modality))))
+        side = side.select(torch.from_numpy(order).to(inputs.device))
+    return inputs.with_side(modality, side)
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
@@ -90,13 +98,17 @@ def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
     return order
 
 
-def position_means(vectors: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """Mean (L, D) of vectors (N, L, D) at each position over the rows that have one there.
+def position_means(side: RaggedSide, rows: Tensor) -> Tensor:
+    """Mean (L, D) of the vectors of a modality at each position over the rows (n,) that have one there.
 
     A position that no row has gets the mean of all positions.
     """
-    shown = mask[rows][..., None]  # (n, L, 1)
-    totals = torch.where(shown, vectors[rows], 0.0).sum(0)  # (L, D)
-    counts = shown.sum(0)  # (L, 1)
+    totals = torch.zeros(side.longest, side.width, dtype=torch.float64, device=rows.device)
+    counts = torch.zeros(side.longest, 1, dtype=torch.float64, device=rows.device)
+    for some in torch.split(rows, EVAL_BATCH_TOKENS):
+        vectors, mask = side.take(some)
+        shown = mask[..., None]  # (B, L, 1)
+        totals[: mask.shape[1]] += torch.where(shown, vectors, 0.0).sum(0, dtype=torch.float64)
+        counts[: mask.shape[1]] += shown.sum(0)
     overall = totals.sum(0) / counts.sum().clamp(min=1)
-    return torch.where(counts > 0, totals / counts.clamp(min=1), overall)
+    return torch.where(counts > 0, totals / counts.clamp(min=1), overall).float()

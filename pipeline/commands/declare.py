@@ -24,6 +24,7 @@ FIRST = (  # the options that matter first, in the panel without a name
 )
 PANELS = {
     "Posts": ("posts", "layout", "label_rule", "column", "images", "clean", "rows", "rehash"),
+    "Links": ("remote", "keep_images", "allow_host", "fetch_timeout", "connections"),
     "Encoders": (
         *("cache", "weights", "local_files_only", "long_text", "max_length", "layers", "pool", "dtype", "tokens"),
         "views",

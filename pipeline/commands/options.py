@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `--help` must not wait f
     from ...features.posts.samples import Corpus
     from ..runs.stored_run import StoredRun
 
-POSTS = "Folder of posts, or a CSV, TSV, JSON or Parquet table."
+POSTS = "Folder of posts, a CSV, TSV, JSON or Parquet table, or hf:OWNER/NAME."
 Run = Annotated[Path, Argument(help="A run folder, or its name in --runs; of a folder of runs, the newest.")]
 Cache = Annotated[Path, Option(help=CACHE)]
 RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own, or ./cache, if left out.")]
@@ -85,15 +85,23 @@ class ReadingOptions:
     label_rule: Literal["paper", "text", "image", "agree"] = setting("paper", "MVSA: how labels are merged.")
     column: tuple[str, ...] = setting((), "Table: NAME=COLUMN, as text=tweet or text=#4; repeatable.")
     images: Path | None = setting(None, "Folder that image paths count from; the table's, or data/, if left out.")
+    remote: bool = setting(False, "Fetch images that are links: http, https, s3, gs, hf.")
+    keep_images: Path | None = setting(None, "Keep fetched images in this folder, by their content.")
+    allow_host: tuple[str, ...] = setting((), "Fetch from this host though its address is private; repeatable.")
+    fetch_timeout: float = setting(30.0, "Seconds for each image, all attempts together.", above=0)
+    connections: int = setting(16, "Images fetched at once.", minimum=1, maximum=1000)
     limit: int = setting(0, "Only the first N posts.", minimum=0, zero="all")
     rehash: bool = setting(False, "Read every file again, also those unchanged since the last command.")
 
     def read_from(self, path: Path) -> Corpus:
         from ...features.posts.layouts import ReadOptions, read_corpus
+        from ...features.posts.remote.settings import Remote
 
         stage("reading posts")
         columns = read_pairs("--column", self.column)
-        options = ReadOptions(self.label_rule, columns, self.images)
+        hosts = tuple(host.lower() for host in self.allow_host)
+        remote = Remote(self.remote, self.keep_images, hosts, self.fetch_timeout, self.connections)
+        options = ReadOptions(self.label_rule, columns, self.images, remote)
         corpus = read_corpus(path, layout=self.layout, options=options)
         return replace(corpus, samples=corpus.samples[: self.limit or None], rehash=self.rehash)
 
@@ -106,8 +114,8 @@ class InputPosts(ReadingOptions):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How they are read: options by parameter, for JSON."""
-        return {name: value for name, value in option_values(self).items() if name != "data"}
+        """How they are read: options by parameter, for JSON. Links are fetched only where that is asked for again."""
+        return {name: value for name, value in option_values(self).items() if name not in ("data", "remote")}
 
     def read(self) -> Corpus:
         return self.read_from(self.data)

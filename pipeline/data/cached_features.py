@@ -11,12 +11,12 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...features.encoders.sources import import_line, pick_form
+from ...features.encoders.tuned import tuned_name
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
@@ -28,6 +28,7 @@ from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
 from .join import join_posts, tied_by
 from .patches import coarsen
+from .ragged import Ragged, choose
 from .seen import Seen, find_seen
 from .split import Posts
 
@@ -36,17 +37,16 @@ from .split import Posts
 class ModalityTable:
     """One modality of N posts. `present` (N,) is False where a post lacks it, or where it could not be embedded.
 
-    pooled (N, D) float32; tokens (N, T, D) padded, with token_mask (N, T); both None when pooled only. Pooled
-    vectors of several encoders are concatenated, and `parts` are the encoders one by one where there are tokens.
-    `views` are the same posts in augmented views of their images: present and masked alike, tokens in the encoder's own
-    format. `seen` says which posts an encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
+    pooled (N, D) float32; tokens ragged in the encoder's own format, or None when pooled only. Pooled vectors of
+    several encoders are concatenated, and `parts` are the encoders one by one where there are tokens. `views` are the
+    same posts in augmented views of their images: present alike, with as many tokens. `seen` says which posts an
+    encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
     """
 
     specs: tuple[EncoderSpec, ...]
     present: NDArray[np.bool_]
     pooled: NDArray[np.float32]
-    tokens: NDArray[Any] | None = None
-    token_mask: NDArray[np.bool_] | None = None
+    tokens: Ragged | None = None
     views: tuple[ModalityTable, ...] = ()
     parts: tuple[ModalityTable, ...] = ()
     seen: tuple[Seen, ...] = ()
@@ -95,6 +95,7 @@ def find_spec(cache: Path, name: str, modality: Modality) -> EncoderSpec:
 
     Raises ValueError where none matches, or several and none is the default.
     """
+    name = tuned_name(name, modality)
     faults: list[str] = []
     specs = [spec for spec in stored_specs(cache, faults) if spec.modality == modality]
     found = [spec for spec in specs if name in (spec.name, spec.slug, spec.fingerprint)]
@@ -230,10 +231,7 @@ def fill_view(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
         pairs = zip(view.parts, plain.parts, strict=True)
         parts = tuple(fill_view(replace(one, present=view.present), other) for one, other in pairs)
         return replace(view, present=plain.present, pooled=pooled, parts=parts)
-    tokens = plain.tokens.astype(view.specs[0].dtype)  # narrow, as several views may be held at once
-    if held.any():
-        tokens[held] = view.tokens[held]
-    return replace(view, present=plain.present, pooled=pooled, tokens=tokens, token_mask=plain.token_mask)
+    return replace(view, present=plain.present, pooled=pooled, tokens=choose(held, view.tokens, plain.tokens))
 
 
 def _load_encoder(
@@ -260,33 +258,32 @@ def _load_encoder(
     number = {key: index for index, key in enumerate(wanted)}
     row = np.array([number.get(key, -1) if key is not None else -1 for key in keys], np.int64)
     present = row >= 0
-    pooled = np.zeros((len(wanted), store.spec.width), np.float32)
-    ragged: list[NDArray[Any]] = [pooled[:0]] * len(wanted)
-    grid = patches if store.spec.modality == "image" and not store.spec.raw else None
-    for positions, block in store.read(wanted, tokens=tokens):
-        pooled[positions] = block.pooled
-        if tokens:
-            for position, item in zip(positions, block.token_rows(), strict=True):
-                ragged[position] = coarsen(item, grid) if grid else item
-    vectors = np.zeros((len(keys), store.spec.width), np.float32)
-    vectors[present] = pooled[row[present]]
-    seconds = store.seconds(wanted)
+    own, ragged = _read(store, wanted, tokens=tokens, patches=patches)
+    pooled = np.zeros((len(keys), store.spec.width), np.float32)
+    pooled[present] = own[row[present]]
+    spread = None if ragged is None else ragged.spread(row)
+    return ModalityTable((store.spec,), present, pooled, spread, seconds=store.seconds(wanted))
+
+
+def _read(
+    store: Store, keys: Sequence[str], *, tokens: bool, patches: Grid | None
+) -> tuple[NDArray[np.float32], Ragged | None]:
+    """The pooled vectors (n, D) and the tokens of these keys (n,), distinct and all stored."""
+    spec = store.spec
+    pooled = np.zeros((len(keys), spec.width), np.float32)
     if not tokens:
-        return ModalityTable((store.spec,), present, vectors, seconds=seconds)
-    padded, mask = pad_tokens(store.spec, [ragged[at] if at >= 0 else None for at in row])
-    return ModalityTable((store.spec,), present, vectors, padded, mask, seconds=seconds)
-
-
-def pad_tokens(spec: EncoderSpec, rows: Sequence[NDArray[Any] | None]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The tokens (T_n, D) of N posts as (N, T, D) with their mask (N, T); None for a post without."""
-    longest = max((len(item) for item in rows if item is not None), default=0)
-    padded = np.zeros((len(rows), longest, spec.width), np.dtype(spec.dtype if spec.raw else np.float32))
-    mask = np.zeros((len(rows), longest), bool)
-    for index, item in enumerate(rows):
-        if item is not None:
-            padded[index, : len(item)] = item
-            mask[index, : len(item)] = True
-    return padded, mask
+        for positions, block in store.read(keys, tokens=False):
+            pooled[positions] = block.pooled
+        return pooled, None
+    grid = patches if spec.modality == "image" and not spec.raw else None
+    lengths = np.full(len(keys), grid[0] * grid[1]) if grid else store.lengths(keys)
+    values = np.empty((int(lengths.sum()), spec.width), np.float32 if grid else np.dtype(spec.dtype))
+    ragged = Ragged.packed(values, lengths)
+    for positions, block in store.read(keys, tokens=True):
+        pooled[positions] = block.pooled
+        for position, item in zip(positions, block.token_rows(), strict=True):
+            ragged.row(position)[:] = coarsen(item, grid) if grid else item
+    return pooled, ragged
 
 
 def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:

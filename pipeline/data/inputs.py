@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.spec import EncoderSpec, Modality
-from ...heads.base import Dims, Inputs
+from ...heads.base import Dims
 from ...heads.towers import Towers
 from .cached_features import CachedFeatures, ModalityTable
+from .ragged_inputs import DrawnSide, RaggedInputs, RaggedSide, Section
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
-BLOCK_ROWS = 512
+BLOCK = 1 << 13  # vectors that are copied or projected at once
 Reductions = Mapping[str, Tensor]  # the principal axes (D, W) of an encoder, by the names of `reduction_names`
 
 
@@ -27,14 +29,17 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     most FIT_VECTORS vectors, evenly spaced. `width` above D keeps D axes.
     """
     assert table.tokens is not None
-    assert table.token_mask is not None
     rows = rows[table.present[rows]]
     if not len(rows):
         name = table.specs[0].name
         raise ValueError(f"no training post has features of {name}; leave that modality out")
-    row, position = np.nonzero(table.token_mask[rows])
-    keep = np.linspace(0, len(row) - 1, min(len(row), FIT_VECTORS)).astype(np.int64)
-    vectors = torch.from_numpy(np.concatenate([table.pooled[rows], table.tokens[rows[row[keep]], position[keep]]]))
+    places = table.tokens[rows].indices()
+    places = places[np.linspace(0, len(places) - 1, min(len(places), FIT_VECTORS)).astype(np.int64)]
+    vectors = torch.empty(len(rows) + len(places), table.pooled.shape[1])
+    vectors[: len(rows)] = torch.from_numpy(table.pooled[rows])
+    for start in range(0, len(places), BLOCK):
+        some = places[start : start + BLOCK]
+        vectors[len(rows) + start :][: len(some)] = torch.from_numpy(table.tokens.values[some])
     moments = (vectors.T @ vectors / len(vectors)).double()
     values, axes = torch.linalg.eigh(moments)
     basis = axes[:, -width:].flip(-1)
@@ -81,51 +86,50 @@ def build_inputs(
     tokens: bool,
     reductions: Reductions | None = None,
     without: Modality | None = None,
-) -> Inputs:
+) -> RaggedInputs:
     """Inputs of all N posts on the CPU; `without` masks one modality out, as if every post lacked it.
 
-    Raw tokens stay whole numbers: float32 would be four times as large, and `take` converts each batch. Tokens of
-    several encoders follow one another, each encoder's pooled vector first, reduced to one width by their reductions
-    and zeros; position 0 is then the mean of those pooled vectors.
+    Vectors that are not reduced are those of the table, in its number format. Tokens of several encoders follow one
+    another, each encoder's pooled vector first, reduced to one width by their reductions and zeros; position 0 is then
+    the mean of those pooled vectors.
     """
     image = _side(table, table.image, "image", tokens, reductions or {})
     text = _side(table, table.text, "text", tokens, reductions or {})
-    inputs = Inputs(*image, *text)
+    inputs = RaggedInputs(image, text)
     return mask_modality(inputs, without) if without else inputs
 
 
-def mask_modality(inputs: Inputs, modality: Modality) -> Inputs:
+def mask_modality(inputs: RaggedInputs, modality: Modality) -> RaggedInputs:
     """The inputs as if every post lacked that modality."""
-    vectors, mask = inputs.side(modality)
-    return inputs.with_side(modality, vectors, mask & False)
+    return inputs.with_side(modality, inputs.side(modality).hidden())
 
 
 def build_views(
     table: CachedFeatures,
-    inputs: Inputs,
+    inputs: RaggedInputs,
     *,
     tokens: bool,
     reductions: Reductions | None = None,
-) -> list[Inputs]:
+) -> list[RaggedInputs]:
     """The `inputs` of `build_inputs` with each augmented view of the images; everything else is shared."""
     views = table.image.views if table.image else ()
-    images = (_side(table, view, "image", tokens, reductions or {})[0] for view in views)
-    return [inputs._replace(image=image.to(inputs.image.device)) for image in images]
+    images = (_side(table, view, "image", tokens, reductions or {}) for view in views)
+    return [inputs.with_side("image", image.to(str(inputs.device))) for image in images]
 
 
-def draw_views(inputs: Inputs, views: Sequence[Inputs], rows: Tensor, draw: torch.Generator) -> Inputs:
+def draw_views(
+    inputs: RaggedInputs, views: Sequence[RaggedInputs], rows: Tensor, draw: torch.Generator
+) -> RaggedInputs:
     """Inputs with each of these rows plain or in one of its views, all equally likely; other rows stay plain."""
-    which = torch.randint(len(views) + 1, (len(inputs.image),), generator=draw).to(rows.device)[rows]
-    image = inputs.image.clone()
-    for number, view in enumerate(views, 1):
-        chosen = rows[which == number]
-        image[chosen] = view.image[chosen].to(image.dtype)
-    return inputs._replace(image=image)
+    drawn = torch.randint(len(views) + 1, (len(inputs),), generator=draw).to(rows.device)
+    which = torch.zeros_like(drawn)
+    which[rows] = drawn[rows]
+    return inputs.with_side("image", DrawnSide(inputs.image.sections, tuple(view.image for view in views), which))
 
 
-def dims_of(inputs: Inputs, table: CachedFeatures) -> Dims:
+def dims_of(inputs: RaggedInputs, table: CachedFeatures) -> Dims:
     """The widths of a head for these inputs of a table."""
-    image, text = inputs.image.shape[-1], inputs.text.shape[-1]
+    image, text = inputs.image.width, inputs.text.width
     return Dims(image, text, len(table.classes), _parts(table, "image", image), _parts(table, "text", text))
 
 
@@ -137,46 +141,41 @@ def _parts(table: CachedFeatures, modality: Modality, width: int) -> tuple[int, 
 
 def _side(
     table: CachedFeatures, side: ModalityTable | None, modality: Modality, tokens: bool, reductions: Reductions
-) -> tuple[Tensor, Tensor]:
+) -> RaggedSide:
     rows = len(table.posts.ids)
     if side is None:  # no encoder for this modality: one masked column
-        return torch.zeros(rows, 1, 1), torch.zeros(rows, 1, dtype=torch.bool)
-    present = torch.from_numpy(side.present)
+        return RaggedSide((_pooled_section(torch.zeros(rows, 1), np.zeros(rows, bool)),))
     if not tokens and not side.specs[0].raw:
-        return torch.from_numpy(side.pooled)[:, None], present[:, None]
+        return RaggedSide((_pooled_section(torch.from_numpy(side.pooled), side.present),))
     parts = side.parts or (side,)
-    bases = [reductions.get(name) for name in reduction_names(modality, len(parts))]
-    widths = [(part.pooled if basis is None else basis).shape[1] for part, basis in zip(parts, bases, strict=True)]
-    masks = [present[:, None] & _mask(part) for part in parts]
-    summary = int(len(parts) > 1)  # one position before all others
-    length = summary + sum(mask.shape[1] for mask in masks)
-    whole = all(basis is None for basis in bases) and len(parts) == 1
-    assert parts[0].tokens is not None
-    dtype = torch.from_numpy(parts[0].tokens[:0]).dtype if whole else torch.float32
-    vectors = torch.zeros(rows, length, max(widths), dtype=dtype)
-    start = summary
-    for part, basis, width, mask in zip(parts, bases, widths, masks, strict=True):
-        _write(vectors[:, start : start + mask.shape[1], :width], part, basis)
-        if summary:
-            vectors[:, 0] += vectors[:, start] / len(parts)
-        start += mask.shape[1]
-    return vectors, torch.cat([present[:, None]] * summary + masks, 1)
+    sections: list[Section] = []
+    for name, part in zip(reduction_names(modality, len(parts)), parts, strict=True):
+        assert part.tokens is not None
+        basis = reductions.get(name)
+        own = part.tokens.lengths * side.present
+        starts, lengths = torch.from_numpy(part.tokens.starts), torch.from_numpy(own)
+        sections += [
+            _pooled_section(_project(part.pooled, basis), side.present & part.present),
+            Section(_project(part.tokens.values, basis), starts, lengths, part.tokens.longest),
+        ]
+    if len(parts) > 1:  # one position before all others
+        mean = torch.zeros(rows, max(section.values.shape[1] for section in sections))
+        for section in sections[::2]:
+            mean[:, : section.values.shape[1]] += section.values / len(parts)
+        sections.insert(0, _pooled_section(mean, side.present))
+    return RaggedSide(tuple(sections))
 
 
-def _mask(part: ModalityTable) -> Tensor:
-    """One encoder's mask (N, 1 + T): of its pooled vector, then of its tokens."""
-    assert part.token_mask is not None
-    return torch.cat([torch.from_numpy(part.present)[:, None], torch.from_numpy(part.token_mask)], 1)
+def _pooled_section(vectors: Tensor, present: NDArray[np.bool_]) -> Section:
+    return Section(vectors, None, torch.from_numpy(present.astype(np.int64)), 1)
 
 
-def _write(vectors: Tensor, part: ModalityTable, basis: Tensor | None) -> None:
-    """Fill vectors (N, 1 + T, W) with one encoder's pooled vectors and tokens."""
-    assert part.tokens is not None
-    pooled, own = torch.from_numpy(part.pooled)[:, None], torch.from_numpy(part.tokens)
+def _project(vectors: NDArray[Any], basis: Tensor | None) -> Tensor:
+    """Vectors (S, D) of the table, projected to (S, W) by a basis (D, W) if there is one."""
+    own = torch.from_numpy(vectors)
     if basis is None:
-        vectors[:, :1] = pooled.to(vectors.dtype)
-        vectors[:, 1:] = own.to(vectors.dtype)
-        return
-    for start in range(0, len(own), BLOCK_ROWS):  # in blocks, so that the full width is never doubled in memory
-        rows = slice(start, start + BLOCK_ROWS)
-        vectors[rows] = torch.cat([pooled[rows], own[rows].float()], 1) @ basis
+        return own
+    projected = torch.empty(len(own), basis.shape[1])
+    for start in range(0, len(own), BLOCK):  # in blocks, as float32 may be twice as large as what is stored
+        torch.matmul(own[start : start + BLOCK].float(), basis, out=projected[start : start + BLOCK])
+    return projected

@@ -10,15 +10,18 @@ from .seen import Seen
 from .split import Fold
 
 
-def refuse_leaks(table: CachedFeatures, folds: Sequence[Fold]) -> None:
-    """Raise ValueError where an encoder was tuned on test or validation rows of the folds.
+def refuse_leaks(table: CachedFeatures | Sequence[CachedFeatures], folds: Sequence[Fold]) -> None:
+    """Raise ValueError where an encoder was tuned on test or validation rows of the folds that read it.
+
+    All folds read one table, or each its own.
 
     On test rows an encoder may be neither fitted nor selected. On validation rows it may not be fitted; it may be
     selected on them, as the head is. Hence an encoder that was tuned on a fold may be tested on that fold, and on no
     other one of the same split.
     """
-    for seen in _all_seen(*table.sides.values()):
-        for number, fold in enumerate(folds):
+    tables = [table] * len(folds) if isinstance(table, CachedFeatures) else table
+    for number, (own, fold) in enumerate(zip(tables, folds, strict=True)):
+        for seen in _all_seen(*own.sides.values()):
             test = int((seen.trained | seen.selected)[fold.test].sum())
             valid = int(seen.trained[fold.valid].sum())
             if test or valid:

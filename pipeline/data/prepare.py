@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,6 +10,7 @@ from ...features.encoders.runtime import pick_device
 from ...features.encoders.views import view_spec
 from ...features.messages import notify
 from ...features.posts.samples import Corpus, absent
+from ...features.spec import EncoderSpec
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from .cached_features import CachedFeatures, find_spec, load_features
@@ -27,14 +29,31 @@ def prepare(
 
     Raises ValueError where the posts cannot be trained on, as where most lack a modality.
     """
+    image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
+    text = [find_spec(data_config.cache, name, "text") for name in data_config.text if name != "none"]
+    table, folds = load_and_split(corpus, data_config, config, image=image, text=text, seed=seed)
+    size = config.ensemble_size
+    refuse_leaks(table, [one for fold in folds for one in ensemble_folds(table.posts, fold, count=size, seed=seed)])
+    return table, folds, pick_device(data_config.device)
+
+
+def load_and_split(
+    corpus: Corpus,
+    data_config: DataConfig,
+    config: HeadConfig,
+    *,
+    image: Sequence[EncoderSpec],
+    text: Sequence[EncoderSpec],
+    seed: int,
+) -> tuple[CachedFeatures, list[Fold]]:
+    """The features of these encoders, and the folds. Whether an encoder was tuned on test rows is not looked at."""
     check_encodable(corpus)
     corpus = select_classes(corpus, min_per_class=data_config.min_per_class, drop=data_config.drop_label)
-    image = [find_spec(data_config.cache, name, "image") for name in data_config.image if name != "none"]
     table = load_features(
         corpus,
         data_config.cache,
         image=image,
-        text=[find_spec(data_config.cache, name, "text") for name in data_config.text if name != "none"],
+        text=text,
         tokens=config.tokens,
         patches=config.patches,
         group_by=data_config.group_by,
@@ -51,9 +70,7 @@ def prepare(
     folds = split(posts)
     for line in describe_split(posts, folds, set(table.sides)):
         notify(line)
-    size = config.ensemble_size
-    refuse_leaks(table, [one for fold in folds for one in ensemble_folds(posts, fold, count=size, seed=seed)])
-    return replace(table, posts=posts), folds, pick_device(data_config.device)
+    return replace(table, posts=posts), folds
 
 
 def check_encodable(corpus: Corpus) -> None:

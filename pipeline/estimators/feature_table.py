@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ...features.spec import EncoderSpec, Modality
 from ..data import cached_features as data
 from ..data.cached_features import ModalityTable
+from ..data.ragged import Ragged
 from ..data.split import Posts
 
 Widths = dict[str, tuple[int, bool]]
@@ -125,15 +126,13 @@ def _side(
     there = held if held.ndim == 1 else np.asarray(held.any(1))
     present = np.asarray(there & ~np.isnan(vectors).all(1), bool)
     vectors[~present] = 0
-    token_mask = None if own is None else shown & present[:, None]
-    if own is not None and token_mask is not None:
-        own[~token_mask] = 0
-    if not (np.isfinite(vectors).all() and (own is None or np.isfinite(own).all())):
+    ragged = None if own is None else Ragged.of_padded(own, shown & present[:, None])
+    if not (np.isfinite(vectors).all() and (ragged is None or np.isfinite(ragged.values).all())):
         raise ValueError(
             f"{name} has rows with NaN or infinity; a missing {name} is a row of NaN alone, or False in {name}_mask"
         )
     spec = EncoderSpec(name, name, "import", "", "", "", "", "", vectors.shape[1], "float32")
-    return ModalityTable((spec,), present, vectors, own, token_mask)
+    return ModalityTable((spec,), present, vectors, ragged)
 
 
 def _tokens(
@@ -154,7 +153,6 @@ def _cut(side: ModalityTable, rows: NDArray[np.int64]) -> ModalityTable:
         present=side.present[rows],
         pooled=side.pooled[rows],
         tokens=None if side.tokens is None else side.tokens[rows],
-        token_mask=None if side.token_mask is None else side.token_mask[rows],
         views=(),
         parts=tuple(_cut(part, rows) for part in side.parts),
         seen=tuple(seen[rows] for seen in side.seen),
@@ -169,4 +167,4 @@ def _with_tokens(side: ModalityTable) -> ModalityTable:
     if _has_tokens(side):
         return side
     rows, width = side.pooled.shape
-    return replace(side, tokens=np.zeros((rows, 0, width), np.float32), token_mask=np.zeros((rows, 0), bool))
+    return replace(side, tokens=Ragged.of([None] * rows, width=width, dtype=np.float32))

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 from ...features.encoders.runtime import available_cores
 from ...features.progress import stage, step
 from ...features.spec import MODALITIES
-from ...heads.base import Inputs
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs
+from ..data.ragged_inputs import RaggedInputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
 from ..runs.results import SINGLES
@@ -63,7 +63,7 @@ def baseline_predictions(
     stage("fitting baselines")
     labels, classes = table.targets(), len(table.classes)
     inputs = build_inputs(table, tokens=False)
-    matrix, width = pooled_matrix(inputs), inputs.image.shape[-1]
+    matrix, width = pooled_matrix(inputs), inputs.image.width
     index = np.arange(matrix.shape[1])
     image = (index < width) | (index == matrix.shape[1] - 2)
     columns = {"linear": index >= 0}
@@ -95,7 +95,7 @@ def baseline_predictions(
     return {name: predictions[name] for name in systems if name in predictions}
 
 
-def pooled_matrix(inputs: Inputs) -> Matrix:
+def pooled_matrix(inputs: RaggedInputs) -> Matrix:
     """Concatenate the pooled vectors: (N, I + E + 2).
 
     The last two columns are 1 where the image or the text is missing. A missing vector is NaN, to be imputed from the
@@ -103,7 +103,7 @@ def pooled_matrix(inputs: Inputs) -> Matrix:
     """
     parts, missing = [], []
     for modality in MODALITIES:
-        vectors, mask = inputs.side(modality)
+        vectors, mask = inputs.side(modality).pooled()
         absent = ~mask.any(1).cpu().numpy()
         pooled = vectors[:, 0].detach().float().cpu().numpy().copy()
         pooled[absent] = np.nan

@@ -28,6 +28,7 @@ from ..runs.results import Evaluation
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, cache_of, load_run
 from ..runs.stored_run import read_run
+from ..training.fold_heads import fold_tables
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .baselines import Logits
@@ -94,7 +95,7 @@ def evaluate_run(
     table = load_run_features(run, corpus, cache)
     folds, posts = read_folds(path / "split.json", table.posts)
     table = replace(table, posts=posts)
-    refuse_leaks(table, folds)
+    refuse_leaks(fold_tables(table, run.config, len(folds)), folds)
     in_test_set = mark_test_posts(table.posts, cache / "splits").in_test_set
     rows = np.unique(np.concatenate([fold.test for fold in folds]))
     if count := int(in_test_set[rows].sum()):

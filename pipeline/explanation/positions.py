@@ -52,12 +52,11 @@ def encoder_tokens(side: ModalityTable, row: int, length: int) -> list[EncoderTo
     parts = side.parts or (side,)
     start, found = int(len(parts) > 1), []  # one summary before several encoders
     for part in parts:
-        assert part.token_mask is not None
-        raw, mask = part.specs[0].raw, part.token_mask[row]
-        image = part.specs[0].modality == "image"
-        count = length - 1 if raw and image else int(mask.sum())  # a tower has a grid of its own
+        assert part.tokens is not None
+        raw, image = part.specs[0].raw, part.specs[0].modality == "image"
+        count = length - 1 if raw and image else int(part.tokens.lengths[row])  # a tower has a grid of its own
         found.append(EncoderTokens(part.specs[0], range(start + 1, start + 1 + count)))
-        start += 1 + len(mask)
+        start += 1 + part.tokens.longest
     return found
 
 

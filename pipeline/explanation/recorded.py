@@ -16,6 +16,7 @@ from ...features.spec import MODALITIES, Modality
 from ...heads.base import Head, Inputs
 from ...heads.recording import AttentionMap, Recording, Side, record
 from ..data.cached_features import CachedFeatures
+from ..data.ragged_inputs import RaggedInputs
 from ..runs.runs import Run
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views
@@ -96,16 +97,14 @@ def _mean(same: Sequence[Array | None]) -> Array | None:
     return np.mean(known, axis=0) if known else None
 
 
-def _record_head(head: Head, inputs: Inputs) -> Recorded:
+def _record_head(head: Head, inputs: RaggedInputs) -> Recorded:
     """Record one head, batch after batch."""
     batches: list[Recorded] = []
     training = head.training
     head.eval()
     with torch.no_grad():
-        for start in range(0, len(inputs.text), BATCH):
-            rows = slice(start, start + BATCH)
-            image, image_mask, text, text_mask = (tensor[rows] for tensor in inputs)
-            fusion, seen = head.fusion(Inputs(image.float(), image_mask, text.float(), text_mask))
+        for rows in torch.split(torch.arange(len(inputs), device=inputs.device), BATCH):
+            fusion, seen = head.fusion(inputs.take(rows, cut=False))
             with record(fusion) as recording:
                 fusion(seen)
             batches.append(Recorded(list(_reduced(recording, seen)), _numpy(recording)))

@@ -101,7 +101,7 @@ def _adaptable(module: nn.Module) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     if type(module).__name__ == "Conv2dSame":  # of timm; it does not pad here
-        return module.groups == 1 and module.kernel_size == (1, 1)
+        return bool(module.groups == 1 and module.kernel_size == (1, 1))
     plain = type(module) in (nn.Linear, nn.Conv2d, nn.MultiheadAttention, Conv1D)
     return plain and getattr(module, "groups", 1) == 1
 

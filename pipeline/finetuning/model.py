@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ def fusion_head(config: HeadConfig, dims: Dims, seed: int) -> Head:
     """The head of a config for both towers. Raises ValueError for one that reads one of them, or has no gradients."""
     if len(config.fusions) > 1:
         raise ValueError(f"one head is trained with the encoders; got {config.fusion!r}, give one of them")
-    head = build_head(config.fusion, dims, hidden=config.hidden, dropout=config.dropout, seed=seed, **config.options)
+    options: dict[str, Any] = {**config.options, "hidden": config.hidden, "dropout": config.dropout}
+    head = build_head(config.fusion, dims, seed=seed, **options)
     if len(head.reads) < 2:
         raise ValueError(f"fusion {config.fusion!r} reads one modality; tune that encoder alone, without --fusion")
     if next(head.parameters(), None) is None or type(head).prepare is not Head.prepare:

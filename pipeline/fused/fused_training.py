@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...heads.base import Head, Inputs
+from ...heads.base import Head
 from ..config.train_config import TrainConfig
+from ..data.ragged_inputs import RaggedInputs
 from ..data.split import Fold
-from ..training.batches import Rows, check_split
+from ..training.batches import Rows, check_split, eval_batches
 from ..training.loop import (
-    EVAL_BATCH,
     EpochDone,
     EpochRecord,
     FitResult,
@@ -47,11 +47,11 @@ class FusedTraining:
     """Trains all heads in one pass over stacked parameters. `errors` tell why a head cannot go on."""
 
     def __init__(
-        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: RaggedInputs, labels: Tensor, fold: Fold
     ) -> None:
         if len(set(map(batch_key, configs))) != 1:
             raise ValueError("fused heads must share their batches: one seed, batch size, loss and augmentation")
-        self.labels = labels.to(inputs.text.device)
+        self.labels = labels.to(inputs.device)
         classes = heads[0].dims.classes
         self.train_rows, self.valid_rows = check_split(fold.train, fold.valid, inputs, self.labels, classes)
         self.heads: list[FusedHead] = []
@@ -59,14 +59,18 @@ class FusedTraining:
         self.epoch = 0
         self.stack: Stack | None = None  # of the last epoch
         for head, config in zip(heads, configs, strict=True):
-            head.prepare(inputs, self.labels, self.train_rows)
+            head.prepare(inputs.pooled(), self.labels, self.train_rows)
             steps = math.ceil(len(self.train_rows) / config.batch_size)
             optimizer = Step(*decay_groups(head), config, steps_per_epoch=steps)
             loss = _as_tensors(make_loss(config, self.labels[self.train_rows], classes), classes, self.labels.device)
             self.heads.append(FusedHead(head, config, optimizer, loss, TrainingState(config)))
 
     def train_to(
-        self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = (), epoch_done: EpochDone = lambda record: None
+        self,
+        epoch: int,
+        inputs: RaggedInputs,
+        views: Sequence[RaggedInputs] = (),
+        epoch_done: EpochDone = lambda record: None,
     ) -> None:
         """Train every head up to an epoch, unless it has stopped; `epoch_done` gets each record of each head."""
         while self.epoch < epoch and (active := [at for at, one in enumerate(self.heads) if not one.state.over]):
@@ -83,7 +87,7 @@ class FusedTraining:
         one.optimizer.clear()
         self.stack = None
 
-    def finish(self, number: int, inputs: Inputs) -> tuple[Head, FitResult]:
+    def finish(self, number: int, inputs: RaggedInputs) -> tuple[Head, FitResult]:
         """A copy of a head with the weights of its best epoch, calibrated, in eval mode; and what was done.
 
         Raises ValueError for a head whose loss was not finite.
@@ -99,7 +103,7 @@ class FusedTraining:
         return head, FitResult(list(one.state.history), one.state.best_epoch)
 
     def logits(
-        self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs], rows: Rows
+        self, numbers: Sequence[int], inputs: RaggedInputs, views: Sequence[RaggedInputs], rows: Rows
     ) -> list[list[NDArray[np.float32]]]:
         """Logits (n, K) of `rows` on each of the views by each of these heads, as `finish` returns it."""
         heads = [self.heads[number] for number in numbers]
@@ -114,7 +118,7 @@ class FusedTraining:
         """The epochs of a head; the seconds of each are its share of the time."""
         return self.heads[number].state.history
 
-    def _train_epoch(self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs]) -> None:
+    def _train_epoch(self, numbers: Sequence[int], inputs: RaggedInputs, views: Sequence[RaggedInputs]) -> None:
         started = time.perf_counter()
         active = [self.heads[number] for number in numbers]
         if self.stack is None or self.stack.heads != active:
@@ -125,7 +129,7 @@ class FusedTraining:
         with ExitStack() as averages:
             for one in active:
                 averages.enter_context(one.optimizer.showing_average())
-            valid = self.stack.evaluate(inputs, torch.split(self.valid_rows, EVAL_BATCH))
+            valid = self.stack.evaluate(inputs, eval_batches(self.valid_rows, inputs))
             seconds = (time.perf_counter() - started) / len(active)
             for place, (number, one) in enumerate(zip(numbers, active, strict=True)):
                 try:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...heads.base import Head, Inputs
+from ...heads.base import Head
 from ..config.train_config import TrainConfig
+from ..data.ragged_inputs import RaggedInputs
 from ..data.split import Fold
 from ..training.batches import Rows
 from ..training.checkpointing import Checkpointer
@@ -26,7 +27,7 @@ class SeparateTraining:
     """Trains each head alone, with the methods of `FusedTraining`."""
 
     def __init__(
-        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: Inputs, labels: Tensor, fold: Fold
+        self, heads: Sequence[Head], configs: Sequence[TrainConfig], inputs: RaggedInputs, labels: Tensor, fold: Fold
     ) -> None:
         self.heads: list[Head | None] = list(heads)
         self.configs, self.labels, self.rows = configs, labels, {"train_rows": fold.train, "valid_rows": fold.valid}
@@ -35,7 +36,11 @@ class SeparateTraining:
         self.trained: list[tuple[Head, FitResult] | None] = [None] * len(heads)
 
     def train_to(
-        self, epoch: int, inputs: Inputs, views: Sequence[Inputs] = (), epoch_done: EpochDone = lambda record: None
+        self,
+        epoch: int,
+        inputs: RaggedInputs,
+        views: Sequence[RaggedInputs] = (),
+        epoch_done: EpochDone = lambda record: None,
     ) -> None:
         """Train every head up to an epoch, unless it has stopped; `epoch_done` gets each record of each head."""
         for number, head in enumerate(self.heads):
@@ -60,7 +65,7 @@ class SeparateTraining:
         self.heads[number] = self.trained[number] = None
         self.paused[number] = MemoryCheckpointer()
 
-    def finish(self, number: int, inputs: Inputs) -> tuple[Head, FitResult]:
+    def finish(self, number: int, inputs: RaggedInputs) -> tuple[Head, FitResult]:
         """A head with the weights of its best epoch, calibrated, and what was done. Raises its error."""
         if error := self.errors[number]:
             raise error
@@ -69,7 +74,7 @@ class SeparateTraining:
         return trained
 
     def logits(
-        self, numbers: Sequence[int], inputs: Inputs, views: Sequence[Inputs], rows: Rows
+        self, numbers: Sequence[int], inputs: RaggedInputs, views: Sequence[RaggedInputs], rows: Rows
     ) -> list[list[NDArray[np.float32]]]:
         """Logits (n, K) of `rows` on each of the views by each of these heads."""
         return [view_logits([self.finish(number, inputs)[0]], views, rows) for number in numbers]

@@ -16,10 +16,11 @@ from torch.func import functional_call, vmap
 from ...heads.base import Head, Inputs
 from ...heads.dropout import dropouts, set_dropout
 from ..config.train_config import TrainConfig
+from ..data.ragged_inputs import RaggedInputs
 from ..metrics.scores import score
 from ..training.augment import augment
-from ..training.batches import take
-from ..training.loop import EVAL_BATCH, TrainingState
+from ..training.batches import EVAL_BATCH
+from ..training.loop import TrainingState
 from ..training.losses import Loss, as_targets
 from ..training.optimizer import Step
 from .first_layers import FirstLayers
@@ -67,7 +68,7 @@ class Batch(NamedTuple):
 class Stack:
     """The C heads of one epoch. Each optimizer moves its head's rows of the stacked parameters."""
 
-    def __init__(self, heads: Sequence[FusedHead], inputs: Inputs, labels: Tensor) -> None:
+    def __init__(self, heads: Sequence[FusedHead], inputs: RaggedInputs, labels: Tensor) -> None:
         self.heads, self.labels = heads, labels
         modules = [one.head for one in heads]
         self.classes = modules[0].dims.classes
@@ -82,14 +83,14 @@ class Stack:
             for parameter, row in zip(mine, stacked.unbind(), strict=True):
                 parameter.data = row
             self.parameters[f"head.{name}"] = stacked
-        self.first = FirstLayers(self.skeleton, take(inputs, torch.arange(2, device=labels.device)))
+        self.first = FirstLayers(self.skeleton, inputs.take(torch.arange(2, device=labels.device)))
         self.first_weights = [f"{name}.weight" for name in self.first.names]
         self.loss = {name: torch.stack([one.loss[name] for one in heads]) for name in heads[0].loss}
         self.clip = torch.tensor([one.config.clip or math.inf for one in heads], device=labels.device)
         config = heads[0].config
         self.kind = structure(self.first.rest), config.loss, config.gamma, tuple(self.own_buffers)
 
-    def evaluate(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
+    def evaluate(self, inputs: RaggedInputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
         """Run all heads over batches of row numbers in eval mode: each head's mean loss and metrics."""
         self.skeleton.eval()
         buffers = dict(self.skeleton.named_buffers()) | self.own_buffers
@@ -98,10 +99,10 @@ class Stack:
         with torch.no_grad():
             for rows in batches:
                 targets = as_targets(self.labels[rows], self.classes)
-                seen.append((rows, *together(self.parameters, buffers, self.loss, take(inputs, rows), targets)))
+                seen.append((rows, *together(self.parameters, buffers, self.loss, inputs.take(rows), targets)))
         return self._score(seen)
 
-    def train(self, inputs: Inputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
+    def train(self, inputs: RaggedInputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
         """Take a step of every head on each batch of row numbers: each head's mean loss and metrics."""
         self.skeleton.train()
         one = self.heads[0]
@@ -121,9 +122,9 @@ class Stack:
                 batch = ahead
         return self._score(seen)
 
-    def _batch(self, inputs: Inputs, rows: Tensor, step: int) -> Batch:
+    def _batch(self, inputs: RaggedInputs, rows: Tensor, step: int) -> Batch:
         """A batch as the heads see it in this step, with room for the products."""
-        batch, targets = take(inputs, rows), as_targets(self.labels[rows], self.classes)
+        batch, targets = inputs.take(rows), as_targets(self.labels[rows], self.classes)
         batch, targets = augment(batch, targets, self.heads[0].config, step)
         if not self.first.names:
             return Batch(rows, batch, targets, [], [])
@@ -222,7 +223,7 @@ def clip_gradients(
     return [part.contiguous() * scale.view(-1, *[1] * (part.ndim - 1)) for part in (*gradients, *slopes)]
 
 
-def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs: Inputs, rows: Tensor) -> Tensor:
+def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs: RaggedInputs, rows: Tensor) -> Tensor:
     """Logits (C, n, K) of `rows` (n,) by heads of one architecture with these weights, in eval mode.
 
     Weights are in the order of `parameter_names`.
@@ -240,4 +241,4 @@ def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs
     together = vmap(predict, in_dims=(0, {name: 0 if name in own else None for name in buffers}, None))
     size = max(1, min(EVAL_BATCH, EVAL_ROWS // len(heads))) if rows.device.type == "cpu" else EVAL_BATCH
     with torch.no_grad():
-        return torch.cat([together(parameters, buffers, take(inputs, some)) for some in torch.split(rows, size)], 1)
+        return torch.cat([together(parameters, buffers, inputs.take(some)) for some in torch.split(rows, size)], 1)

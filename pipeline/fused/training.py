@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...heads.base import Head, Inputs
+from ...heads.base import Head
 from ..config.train_config import TrainConfig
+from ..data.ragged_inputs import RaggedInputs
 from ..data.split import Fold
 from .fused_training import FusedTraining
 from .separate_training import SeparateTraining
@@ -18,7 +19,7 @@ Training = FusedTraining | SeparateTraining
 def begin_training(
     heads: Sequence[Head],
     configs: Sequence[TrainConfig],
-    inputs: Inputs,
+    inputs: RaggedInputs,
     labels: Tensor,
     fold: Fold,
     *,

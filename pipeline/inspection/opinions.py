@@ -14,10 +14,11 @@ from ...features.encoders.runtime import pick_device
 from ...features.progress import stage
 from ...features.spec import MODALITIES, Modality
 from ...features.store.durable import write_atomic
-from ...heads.base import Head, Inputs
+from ...heads.base import Head
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
+from ..data.ragged_inputs import RaggedInputs
 from ..metrics.probabilities import log_mean, mean_probabilities
 from ..runs.runs import Run, rounded
 from ..sweeps.ensemble import Ensemble
@@ -60,7 +61,7 @@ def subsets(modalities: Present) -> list[Present]:
     return [one for size in range(len(modalities), -1, -1) for one in combinations(modalities, size)]
 
 
-def logits_from(present: Present, heads: Sequence[Head], views: Sequence[Inputs], rows: Rows) -> Logits:
+def logits_from(present: Present, heads: Sequence[Head], views: Sequence[RaggedInputs], rows: Rows) -> Logits:
     """Logits (n, K) of rows (n,), the mean over heads and views, as if every post lacked the other modalities."""
     shown = list(views)
     for modality in MODALITIES:

@@ -13,7 +13,7 @@ from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.json_files import read_json
 from ...features.store.stored_paths import read_path
 from ..config.data_config import DataConfig, read_split
-from ..config.ensemble_config import EnsembleConfig, Member
+from ..config.ensemble_config import GREEDY, EnsembleConfig, Member
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from .folders import CONFIG
@@ -46,7 +46,9 @@ def read_settings(path: Path) -> Settings:
         training, others = TrainConfig(**stored["training"]), dict(stored.get("others", {}))
         head = read_head(stored["head"])
     if isinstance(head, EnsembleConfig):
-        raise ValueError(f"{path} is the ensemble of a sweep; `msa sweep --ensemble greedy` makes another one")
+        if head.fusion == GREEDY:
+            raise ValueError(f"{path} is the ensemble of a sweep; `msa sweep --ensemble greedy` makes another one")
+        raise ValueError(f"{path} reads an encoder for each fold; give --image, --text and the settings again")
     return Settings(data_config, head, training, others)
 
 

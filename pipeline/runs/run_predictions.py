@@ -69,6 +69,5 @@ def _finite(side: ModalityTable) -> NDArray[np.bool_]:
     finite = np.array(np.isfinite(side.pooled).all(1))
     for one in side.parts or (side,):
         if one.tokens is not None:
-            sums = one.tokens.reshape(len(finite), -1).sum(1, dtype=np.float64)  # NaN and infinity stay in a sum
-            finite &= np.isfinite(sums)
+            finite &= one.tokens.finite()
     return finite

@@ -44,6 +44,9 @@ from .run_config import (
     reading,
 )
 
+WEIGHTS = "head.safetensors"  # of the heads, in a run folder
+SHARED_WEIGHTS = "model.safetensors"  # the same in a folder for a hub, by the name that hubs know
+
 
 @dataclass(frozen=True)
 class Run:
@@ -130,7 +133,7 @@ def save_run(
             for number, result in enumerate(results)
             for modality, basis in result.reductions.items()
         }
-        save_heads(temp / "head.safetensors", [head for result in results for head in result.heads], extras)
+        save_heads(temp / WEIGHTS, [head for result in results for head in result.heads], extras)
 
 
 def load_run(path: Path) -> Run:
@@ -151,7 +154,8 @@ def load_run(path: Path) -> Run:
         with reading(path):
             return build_stored(config, number, dims, towers)
 
-    heads, extras = load_heads(path / "head.safetensors", build)
+    shared = path / SHARED_WEIGHTS
+    heads, extras = load_heads(shared if shared.is_file() else path / WEIGHTS, build)
     names = [name for modality, side in specs.items() for name in reduction_names(modality, len(side))]
     folds = len(heads) // config.ensemble_size
     reductions = [

@@ -68,6 +68,8 @@ class Scored:
         known = ", ".join(f"{self.counts[name]} {words}" for name, words in KNOWN.items() if self.counts.get(name))
         if known:
             lines.append(f"of these posts {known}: accuracy on them is no estimate for new posts")
+        if cut := self.counts.get("cut"):
+            lines.append(f"{cut} new texts are longer than the encoder reads, and their ends were left out")
         if self.errors is not None:
             lines.append(f"{self.counts['bad']} images or texts could not be read: {self.errors}")
         return "\n".join([*lines, f"written: {self.out}"])
@@ -107,6 +109,7 @@ class Scorer:
         counts = {
             "posts": len(predictions.ids),
             "bad": len(bad),
+            "cut": max((report.cut for report in reports), default=0),
             "blind": len(predictions.blind),
             **{f"no {part}": sum(getattr(one, part) is None for one in corpus.samples) for part in MODALITIES},
             **count_known(self.folder, table.posts, self.place / "splits"),

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.blob import content_key
 from ...features.encoders.encoder import Encoded, Encoder
 from ...features.extraction.embed import batches, unstorable
 from ...features.extraction.settings import ExtractSettings
-from ...features.posts.content import content_key, text_key
+from ...features.posts.content import text_key
 from ...features.posts.images import decode_image
 from ...features.posts.text import clean_text, read_text
 from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality
@@ -27,9 +28,9 @@ from ..data.cached_features import (
     ModalityTable,
     fill_view,
     join_encoders,
-    pad_tokens,
 )
 from ..data.patches import coarsen
+from ..data.ragged import Ragged
 from ..data.split import Posts
 from ..explanation.originals import open_splitters
 from ..predict import Predictions, is_blank, predict_table
@@ -210,7 +211,8 @@ def encoder_table(
         return ModalityTable((spec,), present, pooled)
     grid = patches if spec.modality == "image" and not spec.raw else None
     rows = [None if one is None else coarsen(one[1], grid) if grid else one[1] for one in vectors]
-    return ModalityTable((spec,), present, pooled, *pad_tokens(spec, rows))
+    dtype = np.float32 if grid else spec.dtype
+    return ModalityTable((spec,), present, pooled, Ragged.of(rows, width=spec.width, dtype=dtype))
 
 
 def _reading(modality: Modality, read: Any, *given: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 
@@ -30,6 +31,9 @@ class Threads:
     def train_to(self, epoch: int, work: Sequence[Work]) -> Trained:
         """Train every chunk to an epoch; yield the results of each chunk as soon as it has finished."""
         cancelled = threading.Event()
+        groups: dict[Hashable, list[Work]] = defaultdict(list)
+        for one in work:
+            groups[id(one.table), one.chunk.inputs_key].append(one)
         tables = {id(one.table): one.table for one in work}
         caches = {
             name: InputsCache(table, [one.chunk.inputs_key for one in work if one.table is table], self.device)
@@ -47,7 +51,8 @@ class Threads:
         with training_threads(1 if self.device == "cpu" else torch.get_num_threads()):
             pool = ThreadPoolExecutor(self.threads)
             try:
-                running = {pool.submit(train, one): one for one in work}
+                # Those that share inputs follow one another, so that few inputs are in memory at a time.
+                running = {pool.submit(train, one): one for group in groups.values() for one in group}
                 for future in as_completed(running):
                     yield running[future].by_head(future.result())
             finally:

@@ -1,4 +1,4 @@
-"""Batches of rows: shuffled, texts of similar length together, padding cut to the longest."""
+"""Batches of rows: shuffled, texts of similar length together."""
 
 from __future__ import annotations
 
@@ -9,39 +9,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...heads.base import Inputs
+from ..data.ragged_inputs import RaggedInputs
 
 Rows = Tensor | NDArray[np.integer] | Sequence[int]
+EVAL_BATCH = 512
+EVAL_BATCH_TOKENS = 128  # more take most of a training's memory, and are padded to longer texts
 WINDOW = 16  # batches sorted by length together: enough to halve the padding, few enough to stay random
 
 
-def shuffled_batches(rows: Tensor, inputs: Inputs, size: int, shuffle: torch.Generator) -> list[Tensor]:
+def shuffled_batches(rows: Tensor, inputs: RaggedInputs, size: int, shuffle: torch.Generator) -> list[Tensor]:
     """Cut shuffled rows (n,) into batches of texts of similar length; on pooled vectors, into plain batches."""
     rows = rows[torch.randperm(len(rows), generator=shuffle).to(rows.device)]
-    if inputs.text.shape[1] == 1:
+    if inputs.text.longest == 1:
         return list(torch.split(rows, size))
     windows = (window[by_length(window, inputs)] for window in torch.split(rows, size * WINDOW))
     batches = [batch for window in windows for batch in torch.split(window, size)]
     return [batches[k] for k in torch.randperm(len(batches), generator=shuffle).tolist()]
 
 
-def take(inputs: Inputs, rows: Tensor) -> Inputs:
-    """Return some rows in float32, their padding cut to the longest among them."""
-    return Inputs(*_take(*inputs.side("image"), rows), *_take(*inputs.side("text"), rows))
+def eval_batches(rows: Tensor, inputs: RaggedInputs) -> Sequence[Tensor]:
+    """Cut rows (n,) into batches for a pass without gradient."""
+    pooled = inputs.image.longest == inputs.text.longest == 1
+    return torch.split(rows, EVAL_BATCH if pooled else EVAL_BATCH_TOKENS)
 
 
-def by_length(rows: Tensor, inputs: Inputs) -> Tensor:
+def by_length(rows: Tensor, inputs: RaggedInputs) -> Tensor:
     """The order (n,) that sorts these rows by the lengths of their texts."""
-    return inputs.text_mask[rows].sum(1).argsort(stable=True)
-
-
-def _take(vectors: Tensor, mask: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    mask = mask[rows]
-    longest = 1
-    if mask.shape[1] > 1:
-        positions = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-        longest = max(1, int((mask.any(0) * positions).max()))
-    return vectors[:, :longest].index_select(0, rows).float(), mask[:, :longest]
+    return inputs.text.lengths[rows].argsort(stable=True)
 
 
 def as_rows(rows: Rows, device: torch.device) -> Tensor:
@@ -49,7 +43,7 @@ def as_rows(rows: Rows, device: torch.device) -> Tensor:
     return torch.as_tensor(rows, dtype=torch.long, device=device)
 
 
-def check_split(train: Rows, valid: Rows, inputs: Inputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def check_split(train: Rows, valid: Rows, inputs: RaggedInputs, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Training and validation rows as tensors, the latter by length; ValueError where they cannot be used."""
     train, valid = as_rows(train, labels.device), as_rows(valid, labels.device)
     for name, rows in (("training", train), ("validation", valid)):

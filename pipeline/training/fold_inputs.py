@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...features.spec import Modality
-from ...heads.base import Dims, Head, Inputs
+from ...heads.base import Dims, Head
 from ...heads.registry import build_head
 from ...heads.towers import Towers
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views, dims_of, fit_reductions, towers_of
+from ..data.ragged_inputs import RaggedInputs
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class InputsKey:
 class FoldInputs:
     """Inputs of all N posts on the device, their views, the labels (N,), and what the tokens were reduced by."""
 
-    inputs: Inputs
-    views: list[Inputs]
+    inputs: RaggedInputs
+    views: list[RaggedInputs]
     labels: Tensor
     reductions: dict[str, Tensor]
     towers: Towers
@@ -59,14 +60,13 @@ class FoldInputs:
         """Fit the reductions and lay the inputs out."""
         rows = np.frombuffer(key.fitted, np.int64)
         reductions = fit_reductions(table, rows, width=key.width, tokens=key.tokens)
-        inputs = build_inputs(table, tokens=key.tokens, reductions=reductions, without=key.without)
-        inputs = Inputs(*(tensor.to(device) for tensor in inputs))
+        inputs = build_inputs(table, tokens=key.tokens, reductions=reductions, without=key.without).to(device)
         views = build_views(table, inputs, tokens=key.tokens, reductions=reductions) if key.views else []
         labels = torch.from_numpy(table.targets()).to(device)
         towers = towers_of(table.specs, tokens=key.tokens)
         return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table))
 
-    def prediction_views(self, config: HeadConfig) -> list[Inputs]:
+    def prediction_views(self, config: HeadConfig) -> list[RaggedInputs]:
         """The inputs that heads of this config are tested on: the plain ones, and the views where they are averaged."""
         return [self.inputs, *self.views] if config.average_views else [self.inputs]
 

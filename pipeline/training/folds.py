@@ -77,13 +77,14 @@ def train_experiments(
 
     The experiments must read the same table: one grid of patches, and one number of views or none. `epoch_done` gets
     each epoch of each head, from the thread that trains it. By default a CPU runs as many `threads` as it has cores, a
-    GPU one; no result depends on it.
+    GPU one, and so do heads that would wait for one another; no result depends on it.
     """
     grids = {experiment.config.patches for experiment in experiments if experiment.config.tokens}
     if len(grids) > 1 or len({experiment.config.views for experiment in experiments} - {0}) > 1:
         raise ValueError("heads that train together must share --patches and --views; train them one after another")
     jobs = list_jobs(table, folds, experiments)
     cache = InputsCache(table, [job.inputs_key for job in jobs], device)
+    serial = device != "cpu" or all(info.serial for one in experiments for info in one.config.infos)
     counter = EpochCounter(jobs, experiments, len(folds), epoch_done)
     finished: dict[tuple[int, int], dict[int, FoldResult]] = defaultdict(dict)
     results: dict[tuple[int, int], FoldResult] = {}
@@ -93,7 +94,7 @@ def train_experiments(
             return train_member(table, fold_inputs, experiments[job.experiment], job, counter.add)
 
     with training_threads(1 if device == "cpu" else torch.get_num_threads()), threadpool_limits(1):
-        pool = ThreadPoolExecutor(threads or (available_cores() if device == "cpu" else 1))
+        pool = ThreadPoolExecutor(threads or (1 if serial else available_cores()))
         try:
             running = {pool.submit(train, job): job for job in jobs}
             for future in as_completed(running):

@@ -12,21 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...heads.base import Head, Inputs
+from ...heads.base import Head
 from ...heads.dropout import set_dropout
 from ..config.train_config import TrainConfig
 from ..config.tune_config import TuneConfig
 from ..data.inputs import draw_views
+from ..data.ragged_inputs import RaggedInputs
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
 from .augment import augment
-from .batches import Rows, as_rows, by_length, check_split, shuffled_batches, take
+from .batches import Rows, as_rows, by_length, check_split, eval_batches, shuffled_batches
 from .checkpointing import Checkpointer
 from .losses import Loss, as_targets, class_weights, log_frequencies
 from .optimizer import Step, decay_groups
 from .seeds import drawing
-
-EVAL_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,13 @@ class FitResult:
 
 def fit(
     head: Head,
-    inputs: Inputs,
+    inputs: RaggedInputs,
     labels: Tensor,
     *,
     train_rows: Rows,
     valid_rows: Rows,
     config: TrainConfig,
-    views: Sequence[Inputs] = (),
+    views: Sequence[RaggedInputs] = (),
     checkpointer: Checkpointer | None = None,
     until: int | None = None,
     epoch_done: EpochDone = lambda record: None,
@@ -79,12 +78,12 @@ def fit(
 
     Raises ValueError when a split is empty, the two overlap, a label is no class, or the loss is not finite.
     """
-    labels = labels.to(inputs.text.device)
+    labels = labels.to(inputs.device)
     train, valid = check_split(train_rows, valid_rows, inputs, labels, head.dims.classes)
     loss = make_loss(config, labels[train], head.dims.classes)
     if not trainable(head):
         return _fit_at_once(head, inputs, labels, train, valid, loss, config, checkpointer, epoch_done)
-    head.prepare(inputs, labels, train)
+    head.prepare(inputs.pooled(), labels, train)
     step = Step(*decay_groups(head), config, steps_per_epoch=math.ceil(len(train) / config.batch_size))
     state = TrainingState(config)
     best_weights: dict[str, Tensor] = {}
@@ -101,7 +100,7 @@ def fit(
         trained, batch_losses = run_epoch(head, shown, labels, batches, loss, step)
         head.eval()
         with step.showing_average():
-            validated, _ = run_epoch(head, inputs, labels, torch.split(valid, EVAL_BATCH), loss)
+            validated, _ = run_epoch(head, inputs, labels, eval_batches(valid, inputs), loss)
             check_finite(epoch, trained["loss"], validated["loss"], config)
             seconds = time.perf_counter() - started
             if state.add(EpochRecord(epoch, trained, validated, step.lr, seconds, batch_losses)):
@@ -123,7 +122,7 @@ def trainable(head: Head) -> bool:
 
 def _fit_at_once(
     head: Head,
-    inputs: Inputs,
+    inputs: RaggedInputs,
     labels: Tensor,
     train: Tensor,
     valid: Tensor,
@@ -139,9 +138,9 @@ def _fit_at_once(
         head.load_state_dict(saved["head"])
     else:
         started = time.perf_counter()
-        head.prepare(inputs, labels, train)
+        head.prepare(inputs.pooled(), labels, train)
         trained, validated = (
-            run_epoch(head.eval(), inputs, labels, torch.split(rows, EVAL_BATCH), loss)[0] for rows in (train, valid)
+            run_epoch(head.eval(), inputs, labels, eval_batches(rows, inputs), loss)[0] for rows in (train, valid)
         )
         check_finite(1, trained["loss"], validated["loss"], config)
         state.add(EpochRecord(1, trained, validated, 0.0, time.perf_counter() - started))
@@ -203,8 +202,8 @@ def make_loss(config: TrainConfig, labels: Tensor, classes: int) -> Loss:
 
 
 def epoch_batches(
-    inputs: Inputs, views: Sequence[Inputs], labels: Tensor, train: Tensor, epoch: int, config: TrainConfig
-) -> tuple[Inputs, list[Tensor]]:
+    inputs: RaggedInputs, views: Sequence[RaggedInputs], labels: Tensor, train: Tensor, epoch: int, config: TrainConfig
+) -> tuple[RaggedInputs, list[Tensor]]:
     """The inputs of one epoch, views included, and its batches of row numbers."""
     rows = balanced(train, labels, epoch, config) if config.balance == "sampler" else train
     batches = shuffled_batches(rows, inputs, config.batch_size, drawing(config.seed, "order", epoch))
@@ -221,7 +220,7 @@ def balanced(rows: Tensor, labels: Tensor, epoch: int, config: TrainConfig) -> T
 
 
 def run_epoch(
-    head: Head, inputs: Inputs, labels: Tensor, batches: Iterable[Tensor], loss: Loss, step: Step | None = None
+    head: Head, inputs: RaggedInputs, labels: Tensor, batches: Iterable[Tensor], loss: Loss, step: Step | None = None
 ) -> tuple[dict[str, float], list[float]]:
     """Run the head over batches of row numbers; return the mean loss and every metric, and the loss of each batch.
 
@@ -231,7 +230,7 @@ def run_epoch(
     with torch.set_grad_enabled(step is not None):
         for rows in batches:
             truth = labels[rows]
-            batch, targets = take(inputs, rows), as_targets(truth, head.dims.classes)  # (B, K)
+            batch, targets = inputs.take(rows), as_targets(truth, head.dims.classes)  # (B, K)
             if step is not None:
                 set_dropout(head, seed=step.config.seed, step=step.count)
                 batch, targets = augment(batch, targets, step.config, step.count)
@@ -259,10 +258,11 @@ def check_finite(epoch: int, trained: float, validated: float, config: TrainConf
         )
 
 
-def calibrate_head(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
+def calibrate_head(head: Head, inputs: RaggedInputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
     """Fit on the validation rows what no gradient fits: the head's calibration, and thresholds if asked for."""
-    with torch.no_grad():
-        head.calibrate(take(inputs, valid), labels[valid])
+    if type(head).calibrate is not Head.calibrate:  # all of these rows at once take memory
+        with torch.no_grad():
+            head.calibrate(inputs.take(valid), labels[valid])
     if config.tune_thresholds:
         metric = "macro_f1" if config.metric == "loss" else config.metric
         logits = predict_logits(head, inputs, valid).cpu().numpy()
@@ -270,16 +270,16 @@ def calibrate_head(head: Head, inputs: Inputs, labels: Tensor, valid: Tensor, co
         head.offsets.copy_(torch.from_numpy(offsets))
 
 
-def predict_logits(head: Head, inputs: Inputs, rows: Rows, *, batch_size: int = EVAL_BATCH) -> Tensor:
+def predict_logits(head: Head, inputs: RaggedInputs, rows: Rows) -> Tensor:
     """Return logits (n, K) of the given rows, thresholds included, in their order, in eval mode, without gradient."""
-    device = inputs.text.device
+    device = inputs.device
     chosen = as_rows(rows, device)
     logits = torch.empty(len(chosen), head.dims.classes, device=device)
     training = head.training
     head.eval()
     with torch.no_grad():
-        for places in torch.split(by_length(chosen, inputs), batch_size):
-            logits[places] = (head(take(inputs, chosen[places])) + head.offsets).float()
+        for places in eval_batches(by_length(chosen, inputs), inputs):
+            logits[places] = (head(inputs.take(chosen[places])) + head.offsets).float()
     head.train(training)
     return logits
 

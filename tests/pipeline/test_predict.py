@@ -183,7 +183,7 @@ def test_features_that_are_not_finite_are_named_by_their_post(
         table: CachedFeatures = load_features(*given, **options)
         assert table.text is not None
         assert table.text.tokens is not None
-        table.text.tokens[7, 1, 2] = value
+        table.text.tokens.row(7)[1, 2] = value
         return table
 
     monkeypatch.setattr(run_predictions, "load_features", broken)

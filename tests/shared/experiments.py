@@ -10,6 +10,7 @@ from msa.features.spec import EncoderSpec
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Posts, make_folds
 from msa.pipeline.training.jobs import Experiment
 
@@ -24,7 +25,9 @@ def side(spec: EncoderSpec, seed: int) -> ModalityTable:
     vectors = np.random.default_rng(seed).normal(size=(N, 5, spec.width)).astype(np.float32)
     vectors[np.arange(N), :, np.arange(N) % 3] += 1.5
     present = np.arange(N) % 10 != seed
-    return ModalityTable((spec,), present, vectors[:, 0], vectors[:, 1:], np.repeat(present[:, None], 4, 1))
+    return ModalityTable(
+        (spec,), present, vectors[:, 0], Ragged.of_padded(vectors[:, 1:], np.repeat(present[:, None], 4, 1))
+    )
 
 
 def table() -> CachedFeatures:

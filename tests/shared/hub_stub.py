@@ -1,4 +1,4 @@
-"""A model hub on this machine: serves the files of a folder by the routes that huggingface_hub uses."""
+"""A model hub on this machine: serves the files of a folder by the routes of huggingface_hub and of modelscope."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -44,6 +44,10 @@ class HubStub(ThreadingHTTPServer):
         """The files of which content was asked."""
         return [path.rpartition("/")[2] for method, path, _ in self.asked if method == "GET" and "/resolve/" in path]
 
+    def secrets(self) -> list[str]:
+        """The paths that were asked with a secret in a header."""
+        return [path for _, path, headers in self.asked if "secret" in str(headers)]
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -54,6 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub, path = self.server, unquote(urlsplit(self.path).path)
+        asked = parse_qs(urlsplit(self.path).query).get("FilePath", [""])[0]  # by modelscope
         hub.asked.append((self.command, path, {name.lower(): value for name, value in self.headers.items()}))
         head, _, file = path.replace("/resolve/main/", f"/resolve/{REVISION}/").partition(f"/resolve/{REVISION}/")
         if hub.refusal:
@@ -62,6 +67,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps({"id": hub.repo, "sha": REVISION, "siblings": []}).encode())
         elif path == f"/api/models/{hub.repo}/tree/{REVISION}":
             self.answer(200, json.dumps(list(map(self.entry, self.files()))).encode())
+        elif path == f"/api/v1/models/{hub.repo}/repo/files":
+            self.answer(200, json.dumps({"Code": 200, "Data": {"Files": self.listing()}}).encode())
+        elif path == f"/api/v1/models/{hub.repo}/repo" and hub.folder / asked in self.files():
+            self.give(asked)
         elif head == f"/{hub.repo}" and hub.folder / file in self.files():
             self.give(file)
         else:
@@ -77,6 +86,13 @@ class Handler(BaseHTTPRequestHandler):
         entry = {"type": "file", "path": file.relative_to(self.server.folder).as_posix(), "size": len(raw), "oid": oid}
         large = {"oid": hashlib.sha256(raw).hexdigest(), "size": len(raw), "pointerSize": 130}
         return entry | ({"lfs": large} if file.suffix in LARGE else {})
+
+    def listing(self) -> list[dict[str, Any]]:
+        return [
+            {"Type": "blob", "Path": one["path"], "Size": one["size"]}
+            | {"Sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            for file, one in ((file, self.entry(file)) for file in self.files())
+        ]
 
     def give(self, name: str) -> None:
         """A file, or the rest of it from the start of a Range."""

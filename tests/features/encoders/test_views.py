@@ -20,6 +20,7 @@ from torchvision import models
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from msa.features.blob import content_key
 from msa.features.encoders.encoder import Encoder, EncoderOptions, Source
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.views import RATIO, SCALE, Crop, draw_crop, share_loaded, view_source, view_spec
@@ -28,7 +29,6 @@ from msa.features.extraction import embed as extraction
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts import images
-from msa.features.posts.content import content_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.store import Store

@@ -16,12 +16,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision import models
 
+from msa.features.blob import content_key
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
 from msa.features.encoders.sources import EncoderRequest, reopen
 from msa.features.extraction.dry_run import estimate
 from msa.features.extraction.extract import extract
-from msa.features.posts.content import content_key, text_key
+from msa.features.posts.content import text_key
+from msa.features.posts.layouts import read_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import Modality
 from msa.features.store.store import Store, stored_specs
@@ -119,6 +121,16 @@ def test_a_torchvision_cache_equals_torchvision(tmp_path: Path, name: str) -> No
             map_ = features(model, published.transforms()(image)[None])[0]  # (D, 7, 7)
         assert map_.shape[1:] == (7, 7)
         same(row, map_.flatten(1).T, map_.mean((1, 2)))
+
+
+def test_an_extraction_counts_posts_with_several_images(tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
+    (tmp_path / "p.csv").write_text("id,image\n1,red.png;blue.png\n2,blue.png\n")
+    posts = read_corpus(tmp_path / "p.csv")
+    done = extract(posts, EncoderRequest(("pixels",), ()), tmp_path / "cache")
+    assert done.encoders[0].encoded == 2
+    assert "posts with several images, of which the first is used: 1" in done.to_text()
 
 
 def write(folder: Path, model: Any) -> Path:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msa.features.blob import content_key
 from msa.features.posts import content
-from msa.features.posts.content import Contents, content_key, duplicate_groups, hash_corpus, text_key
+from msa.features.posts.content import Contents, duplicate_groups, hash_corpus, text_key
 from msa.features.posts.samples import Corpus, Sample
 
 

@@ -15,9 +15,10 @@ import pytest
 from file_posts import count_reads, write_aged, write_posts
 from source_files import ROOT
 
+from msa.features.blob import content_key
 from msa.features.posts import content_index
 from msa.features.posts.check import check_corpus
-from msa.features.posts.content import content_key, hash_corpus, text_key
+from msa.features.posts.content import hash_corpus, text_key
 from msa.features.posts.content_index import FILE
 from msa.features.posts.samples import Corpus, Sample
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from file_posts import count_reads, write_aged, write_posts
 
+from msa.features.blob import content_key
 from msa.features.posts import content_index
-from msa.features.posts.content import content_key, hash_corpus
+from msa.features.posts.content import hash_corpus
 from msa.features.posts.content_index import FILE
 
 

@@ -215,6 +215,27 @@ def test_what_datasets_saves_is_read_with_the_names_of_its_classes(tmp_path: Pat
         read_corpus(tmp_path / "split")
 
 
+def test_a_data_set_by_its_name_is_read_where_datasets_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "kept")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        rows = [
+            {**post, "image": {"bytes": post["image"], "path": None}, "id": f"{split}-{post['id']}"} for post in POSTS
+        ]
+        (tmp_path / "owner" / "name").mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pa.Table.from_pylist(rows), f"owner/name/{split}.parquet")
+    corpus = read_corpus(Path("hf:owner/name"))
+    assert [one.split for one in corpus.samples] == ["train"] * 6 + ["test"] * 6
+    assert len({*hash_corpus(corpus).image_keys} - {None}) == 4
+    assert corpus.root.is_relative_to(tmp_path / "kept")
+    with pytest.raises(ValueError, match=r"cannot load the data set 'no/such': .*; give hf:OWNER/NAME"):
+        read_corpus(Path("hf:no/such"))
+
+
 def test_members_of_a_shard_that_are_odd_are_reported(tmp_path: Path) -> None:
     members = {
         **{"1.jpg": b"x", "1.json": b'{"caption": "one", "label": 3}', "2.json": b"[1]", "2.txt": b"\0\1"},

@@ -24,6 +24,7 @@ from msa.pipeline.config.data_config import DataConfig
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.jobs import Experiment
@@ -49,7 +50,7 @@ def table(*, views: int = 0, image: bool = True, raw: bool = False) -> CachedFea
         vectors = np.random.default_rng(seed).normal(size=(N, 4, spec.width)).astype(np.float32)
         vectors[:, :, 0] += 4 * (labels == label)[:, None]
         whole = np.ones(N, bool)
-        return ModalityTable((spec,), whole, vectors[:, 0], vectors[:, 1:], np.ones((N, 3), bool))
+        return ModalityTable((spec,), whole, vectors[:, 0], Ragged.of_padded(vectors[:, 1:], np.ones((N, 3), bool)))
 
     posts = Posts([f"p{n}" for n in range(N)], ["abc"[n] for n in labels], rng.permutation(N), [None] * N)
     eye = side(EYE, 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from padded_inputs import padded, ragged
 from torch import Tensor
 
 from msa.features.encoders.views import view_spec
@@ -17,6 +18,7 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.training.folds import train_folds
 from msa.pipeline.training.loop import predict_logits
@@ -43,9 +45,8 @@ def table(*, tokens: bool = False, views: int = 0) -> CachedFeatures:
         vectors[:, :, 0] += 3 * (labels == label)[:, None]
         lengths = rng.integers(1, 5, N)[:, None] if spec is WORDS else np.full((N, 1), 4)
         mask = present[:, None] & (np.arange(4) < lengths)
-        return ModalityTable(
-            (spec,), present, vectors[:, 0], vectors[:, 1:] if tokens else None, mask if tokens else None
-        )
+        ragged = Ragged.of_padded(vectors[:, 1:], mask) if tokens else None
+        return ModalityTable((spec,), present, vectors[:, 0], ragged)
 
     present = np.arange(N) != 3
     image = side(EYE, 0, present)
@@ -64,9 +65,10 @@ def same(one: Inputs, two: Inputs, modality: str) -> bool:
 @pytest.mark.parametrize("how", ["zero", "mean", "shuffle", "null"])
 def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: bool) -> None:
     inputs = build_inputs(table(tokens=tokens), tokens=tokens)
-    shown = Inputs(*(tensor[:10] for tensor in inputs))
+    some = inputs.select(torch.arange(10))
+    shown = padded(some)
     kept = "text" if modality == "image" else "image"
-    less = remove(how, shown, modality, posts=inputs, train=torch.arange(20, 60), seed=(0, 0))  # type: ignore[arg-type]
+    less = padded(remove(how, some, modality, posts=inputs, train=torch.arange(20, 60), seed=(0, 0)))  # type: ignore[arg-type]
     assert same(less, shown, kept)
     assert not same(less, shown, modality)
     vectors, mask = getattr(less, modality), getattr(less, f"{modality}_mask")
@@ -75,14 +77,15 @@ def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: 
         assert not mask.any()
         return
     if how == "zero":
-        assert not vectors.any()
+        assert not vectors[mask].any()
     if how == "mean":
-        wanted = position_means(getattr(inputs, modality), getattr(inputs, f"{modality}_mask"), torch.arange(20, 60))
-        assert all(torch.equal(row, wanted) for row in vectors)
+        wanted = position_means(inputs.side(modality), torch.arange(20, 60))  # type: ignore[arg-type]
+        assert all(torch.equal(row[held], wanted[held]) for row, held in zip(vectors, mask, strict=True))
     if how != "shuffle":
         assert torch.equal(mask, masked)
         return
-    places = [next(row for row in range(10) if torch.equal(before[row], vector)) for vector in vectors]
+    first, found = (torch.where(m[:, :1], v[:, 0], -1.0) for v, m in ((before, masked), (vectors, mask)))
+    places = [next(row for row in range(10) if torch.equal(first[row], vector)) for vector in found]
     assert sorted(places) == list(range(10))
     assert all(place != row for row, place in enumerate(places))
     assert torch.equal(mask, masked[places])
@@ -91,10 +94,8 @@ def test_only_the_modality_is_replaced(how: Replacement, modality: str, tokens: 
 def test_means_are_of_the_training_rows_that_have_something_there() -> None:
     vectors = torch.tensor([[[2.0], [4.0], [9.0]], [[6.0], [8.0], [9.0]], [[100.0], [100.0], [100.0]]])
     mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
-    found = position_means(vectors, mask, torch.tensor([0, 1]))
+    found = position_means(ragged(Inputs(vectors, mask, vectors, mask)).image, torch.tensor([0, 1]))
     assert found.tolist() == [[4.0], [4.0], [4.0]]  # the third place, of no training row, has the mean of all
-    hidden = torch.full_like(vectors, torch.nan)
-    assert position_means(torch.where(mask[..., None], vectors, hidden), mask, torch.tensor([0, 1])).isfinite().all()
 
 
 def test_a_shuffle_is_one_cycle_drawn_by_its_seed() -> None:

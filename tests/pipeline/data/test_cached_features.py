@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from padded_inputs import padded
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.zoo import open_encoder
@@ -45,17 +46,17 @@ def test_rows_meet_their_own_features_duplicates_included(tmp_path: Path) -> Non
     assert table.image is None
     assert table.text is not None
     assert table.text.tokens is not None
-    assert table.text.token_mask is not None
     assert table.text.present.tolist() == [True, False, True, True, False]
-    assert table.text.token_mask.sum(1).tolist() == [5, 0, 3, 5, 0]
-    np.testing.assert_array_equal(table.text.tokens[0], table.text.tokens[3])
-    np.testing.assert_allclose(table.text.pooled[2], table.text.tokens[2, :3].mean(0), atol=2e-3)
+    assert table.text.tokens.lengths.tolist() == [5, 0, 3, 5, 0]
+    assert table.text.tokens.values.dtype == np.float16
+    np.testing.assert_array_equal(table.text.tokens.row(0), table.text.tokens.row(3))
+    np.testing.assert_allclose(table.text.pooled[2], table.text.tokens.row(2).mean(0), atol=2e-3)
     assert table.posts.groups.tolist() == [0, 1, 2, 0, 3]
     assert table.classes == ("a", "b")
-    inputs = build_inputs(table, tokens=True)
+    inputs = padded(build_inputs(table, tokens=True))
     assert inputs.image_mask.any().item() is False
     assert inputs.text_mask.sum(1).tolist() == [6, 0, 4, 6, 0]
-    assert not build_inputs(table, tokens=True, without="text").text_mask.any()
+    assert not padded(build_inputs(table, tokens=True, without="text")).text_mask.any()
 
 
 def test_no_posts_have_no_features(tmp_path: Path) -> None:
@@ -187,10 +188,10 @@ def test_tokens_of_several_encoders_stand_one_after_another(tmp_path: Path) -> N
     posts = corpus("three", None, "one")
     table = load_features(posts, tmp_path, image=[], text=[TEXT, other], tokens=True)
     single = [
-        build_inputs(load_features(posts, tmp_path, image=[], text=[spec], tokens=True), tokens=True)
+        padded(build_inputs(load_features(posts, tmp_path, image=[], text=[spec], tokens=True), tokens=True))
         for spec in (TEXT, other)
     ]
-    inputs = build_inputs(table, tokens=True)
+    inputs = padded(build_inputs(table, tokens=True))
     assert inputs.text.shape == (3, 1 + 6 + 6, 6)
     assert inputs.text_mask.sum(1).tolist() == [13, 0, 9]
     assert torch.equal(inputs.text_mask[:, 1:], torch.cat([one.text_mask for one in single], 1))
@@ -198,16 +199,16 @@ def test_tokens_of_several_encoders_stand_one_after_another(tmp_path: Path) -> N
     assert torch.equal(inputs.text[:, 7:, :4], single[1].text)
     assert not inputs.text[:, 7:, 4:].any()
     torch.testing.assert_close(inputs.text[:, 0], (inputs.text[:, 1] + inputs.text[:, 7]) / 2)
-    assert not build_inputs(table, tokens=True, without="text").text_mask.any()
+    assert not padded(build_inputs(table, tokens=True, without="text")).text_mask.any()
     reductions = fit_reductions(table, np.array([0, 2]), width=3, tokens=True)
     assert {name: tuple(fitted.shape) for name, fitted in reductions.items()} == {
         "text": (6, 3),
         "text.1": (4, 3),
     }
-    reduced = build_inputs(table, tokens=True, reductions=reductions)
+    reduced = padded(build_inputs(table, tokens=True, reductions=reductions))
     assert reduced.text.shape == (3, 13, 3)
     torch.testing.assert_close(reduced.text[:, 7:], single[1].text @ reductions["text.1"])
-    mixed = build_inputs(table, tokens=True, reductions={"text": reductions["text"]})
+    mixed = padded(build_inputs(table, tokens=True, reductions={"text": reductions["text"]}))
     assert mixed.text.shape == (3, 13, 4)
     torch.testing.assert_close(mixed.text[:, 1:7, :3], single[0].text @ reductions["text"])
 
@@ -218,7 +219,7 @@ def test_a_post_that_one_of_several_encoders_lacks_lacks_the_modality(tmp_path: 
     fill(tmp_path, ["one"], other)
     update_errors(tmp_path / other.slug, [], [BadRecord("p1", text_key("three"), "three", "no known word")])
     table = load_features(corpus("one", "three"), tmp_path, image=[], text=[TEXT, other], tokens=True)
-    assert build_inputs(table, tokens=True).text_mask.any(1).tolist() == [True, False]
+    assert padded(build_inputs(table, tokens=True)).text_mask.any(1).tolist() == [True, False]
 
 
 def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:
@@ -229,12 +230,13 @@ def test_reductions_look_at_training_rows_alone(tmp_path: Path) -> None:
     fitted = fit_reductions(one, train, width=3, tokens=True)["text"]
     assert one.text is not None
     assert one.text.tokens is not None
-    one.text.tokens[8:] += 100.0
+    for row in range(8, 12):
+        one.text.tokens.row(row)[:] += 100.0
     one.text.pooled[8:] -= 100.0
     again = fit_reductions(one, train, width=3, tokens=True)["text"]
     assert torch.equal(fitted, again)
     reduced = build_inputs(one, tokens=True, reductions={"text": fitted})
-    assert reduced.text.shape[-1] == 3
+    assert reduced.text.width == 3
     assert fit_reductions(one, train, width=6, tokens=True) == {}
     assert fit_reductions(one, train, width=None, tokens=True) == {}
 

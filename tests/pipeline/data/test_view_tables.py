@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from padded_inputs import padded
 
+from msa.features.blob import content_key
 from msa.features.encoders.views import view_spec
-from msa.features.posts.content import content_key, text_key
+from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
@@ -83,14 +85,15 @@ def test_views_meet_their_posts_and_a_missing_image_is_missing_in_all(posts: Cor
         assert view.pooled[: N - 1, 1].tolist() == list(range(N - 1))
         assert (view.tokens is not None) == tokens
         if view.tokens is not None:
-            assert view.tokens.dtype == np.float16
-            assert (view.tokens[: N - 1, :, 0] == number).all()
+            assert view.tokens.values.dtype == np.float16
+            assert (view.tokens.values[view.tokens.indices(), 0] == number).all()
     inputs = build_inputs(table, tokens=tokens)
     for number, view in enumerate(build_views(table, inputs, tokens=tokens), 1):
-        assert (view.image[: N - 1, :, 0] == number).all()
-        assert view.image_mask is inputs.image_mask
+        shown, plain = padded(view), padded(inputs)
+        assert (shown.image[: N - 1, :, 0] == number).all()
+        assert torch.equal(shown.image_mask, plain.image_mask)
         assert view.text is inputs.text
-    assert not inputs.image_mask[-1].any()
+    assert not padded(inputs).image_mask[-1].any()
 
 
 def test_reductions_are_fitted_on_the_plain_image_and_applied_to_its_views(posts: Corpus, cache: Path) -> None:
@@ -103,9 +106,8 @@ def test_reductions_are_fitted_on_the_plain_image_and_applied_to_its_views(posts
     assert table.image is not None
     view = table.image.views[0]
     assert view.tokens is not None
-    expected = torch.from_numpy(view.tokens[:50].astype(np.float32)) @ reductions["image"]
-    torch.testing.assert_close(first.image[:50, 1:], expected)
-    assert first.image.dtype == torch.float32
+    expected = torch.from_numpy(view.tokens.values[view.tokens[np.arange(50)].indices()].astype(np.float32))
+    torch.testing.assert_close(padded(first).image[:50, 1:].flatten(0, 1), expected @ reductions["image"])
 
 
 def test_a_view_that_could_not_be_embedded_shows_the_plain_image(posts: Corpus, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_view_that_could_not_be_embedded_shows_the_plain_image(posts: Corpus, 
     assert table.image.tokens is not None
     assert table.image.views[0].tokens is not None
     np.testing.assert_array_equal(table.image.views[0].pooled[0], table.image.pooled[0])
-    np.testing.assert_array_equal(table.image.views[0].tokens[0], table.image.tokens[0])
+    np.testing.assert_array_equal(table.image.views[0].tokens.row(0), table.image.tokens.row(0))
     assert (table.image.views[0].pooled[1 : N - 1, 0] == 1).all()
 
 
@@ -157,10 +159,10 @@ def test_each_epoch_draws_a_view_for_each_row_and_leaves_other_rows_plain(posts:
     table = load(posts, cache)
     inputs = build_inputs(table, tokens=False)
     views = build_views(table, inputs, tokens=False)
-    before = inputs.image.clone()
-    draw = torch.Generator().manual_seed(3)
-    epochs = [draw_views(inputs, views, torch.arange(10, 50), draw) for _ in range(60)]
-    assert torch.equal(inputs.image, before)
+    plain, draw = padded(inputs), torch.Generator().manual_seed(3)
+    epochs = [padded(draw_views(inputs, views, torch.arange(10, 50), draw)) for _ in range(60)]
+    assert torch.equal(padded(inputs).image, plain.image)
+    of_views = [plain, *map(padded, views)]
     shown = torch.stack([epoch.image[:, 0, 0] for epoch in epochs])  # (epochs, N)
     assert (shown[:, :10] == 0).all()
     assert (shown[:, 50:] == 0).all()
@@ -170,7 +172,7 @@ def test_each_epoch_draws_a_view_for_each_row_and_leaves_other_rows_plain(posts:
     for epoch in epochs[:3]:
         for row in range(10, 50):
             view = int(epoch.image[row, 0, 0])
-            assert torch.equal(epoch.image[row], [inputs, *views][view].image[row])
+            assert torch.equal(epoch.image[row], of_views[view].image[row])
     assert len({tuple(row.tolist()) for row in shown}) == 60
-    again = draw_views(inputs, views, torch.arange(20, 30), torch.Generator().manual_seed(3))
+    again = padded(draw_views(inputs, views, torch.arange(20, 30), torch.Generator().manual_seed(3)))
     assert torch.equal(again.image[20:30], epochs[0].image[20:30])

@@ -31,7 +31,8 @@ def test_a_table_is_cut_like_an_array() -> None:
     cut = x[[8, 2]].image
     assert cut is not None
     assert cut.tokens is not None
-    np.testing.assert_array_equal(cut.tokens, x.image.tokens[[8, 2]])
+    for place, row in enumerate((8, 2)):
+        np.testing.assert_array_equal(cut.tokens.row(place), x.image.tokens.row(row))
     assert len(list(x)) == 90
     assert repr(x) == "FeatureTable(90 posts: image 12 with tokens, text 10 with tokens)"
     with pytest.raises(IndexError, match="indexed by rows alone"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from padded_inputs import ragged
 from sklearn.exceptions import ConvergenceWarning
 
 from msa.features.spec import EncoderSpec
@@ -60,7 +61,7 @@ def test_pooled_matrix_marks_what_is_missing() -> None:
     image_mask = torch.tensor([[True, True], [False, False]])
     text_mask = torch.tensor([[True], [True]])
     inputs = Inputs(torch.ones(2, 2, 3), image_mask, 2 * torch.ones(2, 1, 2).half(), text_mask)
-    matrix = pooled_matrix(inputs)
+    matrix = pooled_matrix(ragged(inputs))
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, [[1, 1, 1, 2, 2, 0, 0], [np.nan, np.nan, np.nan, 2, 2, 1, 0]])
     assert bool((inputs.image == 1).all())

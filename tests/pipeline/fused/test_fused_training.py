@@ -8,11 +8,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from padded_inputs import padded, ragged
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import HEADS, build_head
 from msa.pipeline.config.train_config import TrainConfig
+from msa.pipeline.data.ragged_inputs import RaggedInputs
 from msa.pipeline.data.split import Fold
 from msa.pipeline.fused import step_replay
 from msa.pipeline.fused.fused_training import SHARED, batch_key
@@ -39,7 +41,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def posts(tokens: int) -> tuple[Inputs, Tensor]:
+def posts(tokens: int) -> tuple[RaggedInputs, Tensor]:
     draw = torch.Generator().manual_seed(0)
     labels = (torch.arange(N) % 5).clamp(max=2)
     image, text = torch.randn(N, tokens, 6, generator=draw), torch.randn(N, tokens, 5, generator=draw)
@@ -48,7 +50,7 @@ def posts(tokens: int) -> tuple[Inputs, Tensor]:
     lengths = torch.randint(1, tokens + 1, (N, 1), generator=draw)
     mask = torch.arange(tokens) < lengths
     missing = torch.rand(N, 1, generator=draw) < 0.1
-    return Inputs(image, torch.ones(N, tokens, dtype=torch.bool) & ~missing, text, mask), labels
+    return ragged(Inputs(image, torch.ones(N, tokens, dtype=torch.bool) & ~missing, text, mask)), labels
 
 
 def build(name: str, dropout: float, seed: int) -> Head:
@@ -215,7 +217,8 @@ def test_heads_predict_together_what_each_predicts_when_it_is_finished(name: str
     fused = begin_training(heads, [job[0] for job in jobs], inputs, labels, FOLD)
     fused.train_to(3, inputs)
     rows = [119, 3, 50, 7]
-    other = inputs._replace(image=inputs.image + 1)
+    shown = padded(inputs)
+    other = ragged(shown._replace(image=shown.image + 1))
     of_heads = fused.logits([2, 0], inputs, [inputs, other], rows)
     for number, (plain, moved) in zip([2, 0], of_heads, strict=True):
         head, _ = fused.finish(number, inputs)

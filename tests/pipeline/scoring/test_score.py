@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_runs import CPU, SOURCES, N, Served, served_run
+from served_runs import CPU, SOURCES, N, Served, Spelled, served_run
 
 from msa.features.extraction.shard import Shard
+from msa.features.messages import Notice
 from msa.features.posts.samples import Corpus
 from msa.pipeline import predict
-from msa.pipeline.predict import predict_corpus
+from msa.pipeline.predict import predict_corpus, predict_post
 from msa.pipeline.scoring import blocks, score
 from msa.pipeline.scoring.score import Scored, score_corpus
 
@@ -54,7 +55,7 @@ def test_the_file_holds_what_predict_gives(served: Served, tmp_path: Path) -> No
     expected = predict_corpus(served.folder, served.corpus, rows="all", settings=CPU)
     found = scored(served, tmp_path / "scores.csv")
     assert (tmp_path / "scores.csv").read_text("utf-8-sig") == expected.to_csv().removeprefix("\ufeff")
-    counted = {"posts": N, "bad": 2, "blind": 0, "no image": 0, "no text": 0, **expected.known}
+    counted = {"posts": N, "bad": 2, "cut": 0, "blind": 0, "no image": 0, "no text": 0, **expected.known}
     assert found.counts == counted
     assert sum(found.labels.values()) == N
     assert found.resumed == 0
@@ -69,6 +70,15 @@ def test_bad_parts_are_listed_with_their_reason(served: Served, tmp_path: Path) 
     assert [(one["id"], one["part"]) for one in listed] == [(f"p{N - 2}", "image"), (f"p{N - 1}", "image")]
     assert all(one["reason"] for one in listed)
     assert "2 images or texts could not be read" in found.to_text()
+
+
+def test_texts_beyond_the_limit_are_counted(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spelled, "is_cut", lambda self, item, prepared: item == served.corpus.samples[0].text)
+    found = scored(served, tmp_path / "scores.csv", keep_features=False)
+    assert found.counts["cut"] == 1
+    assert "1 new texts are longer than the encoder reads, and their ends were left out" in found.to_text()
+    with pytest.warns(Notice, match="1 new texts are longer than what spelled reads"):
+        predict_post(served.folder, image=None, text=str(served.corpus.samples[0].text), settings=CPU)
 
 
 @pytest.mark.parametrize("keep_features", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from msa.pipeline.runs.runs import load_run
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 from msa.pipeline.train_head import train_head
+from msa.pipeline.training import folds
 from msa.pipeline.training.checkpointing import CheckpointDir
 from msa.pipeline.training.folds import train_experiments
 from msa.pipeline.training.jobs import Experiment
@@ -118,6 +120,19 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
         assert one.histories == other.histories
 
 
+def test_networks_train_in_one_thread_so_that_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "available_cores", lambda: 4)
+    names = []
+    for config in (config_of(TABM), HeadConfig(SVC)):
+        threads: set[str] = set()
+        train_experiments(
+            *(TABLE, FOLDS, [Experiment(config, PLAIN)] * 4),
+            epoch_done=lambda epoch, seen=threads: seen.add(threading.current_thread().name),  # type: ignore[misc]
+        )
+        names.append(threads)
+    assert len(names[0]) == 1 < len(names[1])
+
+
 def test_a_learning_curve_and_a_classifier_of_scikit_learn(posts: Corpus, tmp_path: Path) -> None:
     curve = learning_curve(posts, stage(posts), HeadConfig(BAYES), PLAIN, shares=(0.5, 1.0), runs=tmp_path)
     assert curve.fusion == "GaussianNB"
@@ -137,6 +152,21 @@ def test_a_sweep_searches_its_options(posts: Corpus, tmp_path: Path) -> None:
     found = sweep(posts, stage(posts), space, HeadConfig(SVC), PLAIN, Search(inner=2), runs=tmp_path)
     assert found.trials == 6
     assert {row.state for rows in found.rows for row in rows} <= {"complete", "pruned"}
+
+
+def test_networks_are_ablated_searched_and_joined(posts: Corpus, tmp_path: Path) -> None:
+    small = {**small_options(TABM), "n_epochs": 3}
+    ablated = ablate(posts, stage(posts, folds=None), [HeadConfig(TABM, options=small)], PLAIN, runs=tmp_path)
+    assert (len(ablated.rows), ablated.refused) == (3, {})
+    space = read_space(["lr=0.01,0.04"], fusion=TABM, file=None)
+    searched = sweep(
+        posts, stage(posts, folds=2), space, HeadConfig(TABM, options=small), PLAIN, Search(inner=2), runs=tmp_path
+    )
+    assert searched.trials == 2
+    joined = HeadConfig(f"{TABM}+{TABICL}", options=small | small_options(TABICL), ensemble_size=2)
+    run = train_head(posts, stage(posts, folds=None), joined, PLAIN, runs=tmp_path).run
+    assert run.name == "TabM+TabICLClassifier"
+    assert evaluate_run(run, posts).reproduced == 1
 
 
 def test_what_a_classifier_does_not_use_is_pointed_out_and_not_searched(posts: Corpus, tmp_path: Path) -> None:

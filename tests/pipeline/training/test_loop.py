@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from padded_inputs import ragged
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
 from msa.heads.registry import build_head
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.metrics.scores import score
-from msa.pipeline.training.batches import shuffled_batches, take
+from msa.pipeline.training.batches import shuffled_batches
 from msa.pipeline.training.loop import FitResult, fit, predict_logits, run_epoch, training_threads
 from msa.pipeline.training.losses import Loss
 
@@ -47,7 +48,7 @@ def train(
     inputs, truth = posts(tokens)
     head = build_head(name, Dims(6, 5, 3), hidden=16)
     truth = truth if labels is None else labels
-    return head, fit(head, inputs, truth, train_rows=TRAIN, valid_rows=VALID, config=config)
+    return head, fit(head, ragged(inputs), truth, train_rows=TRAIN, valid_rows=VALID, config=config)
 
 
 def same(one: Head, two: Head) -> bool:
@@ -72,7 +73,7 @@ def test_the_loss_falls_and_the_head_learns() -> None:
     head, result = train(dataclasses.replace(CONFIG, epochs=30, patience=0))
     assert result.history[-1].train["loss"] < 0.8 * result.history[0].train["loss"]
     inputs, labels = posts()
-    predictions = predict_logits(head, inputs, VALID).argmax(1)
+    predictions = predict_logits(head, ragged(inputs), VALID).argmax(1)
     assert score(labels[VALID], predictions, range(3))["accuracy"] > 0.55
 
 
@@ -84,7 +85,7 @@ def test_the_best_epoch_is_the_one_that_the_head_keeps(metric: str) -> None:
     assert result.best_epoch < len(result.history)
     assert not head.training
     inputs, labels = posts()
-    again, of_batches = run_epoch(head, inputs, labels, [torch.tensor(VALID)], Loss())
+    again, of_batches = run_epoch(head, ragged(inputs), labels, [torch.tensor(VALID)], Loss())
     assert again == pytest.approx(result.history[result.best_epoch - 1].valid, abs=1e-6)
     assert of_batches == pytest.approx([again["loss"]])
     for record in result.history:
@@ -110,7 +111,7 @@ def test_rows_of_neither_split_are_never_used() -> None:
     heads = []
     for x, y in ((inputs, labels), (poisoned, unlabelled)):
         heads.append(build_head("concat", Dims(6, 5, 3), hidden=16))
-        fit(heads[-1], x, y, train_rows=range(60), valid_rows=torch.arange(60, 80), config=CONFIG)
+        fit(heads[-1], ragged(x), y, train_rows=range(60), valid_rows=torch.arange(60, 80), config=CONFIG)
     assert same(*heads)
 
 
@@ -171,40 +172,41 @@ def test_each_setting_changes_the_training(change: dict[str, float]) -> None:
     assert not same(one, two)
 
 
-def test_predictions_keep_the_order_of_rows_and_the_mode_of_the_head() -> None:
+def test_predictions_keep_the_order_of_rows_and_the_mode_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("msa.pipeline.training.batches.EVAL_BATCH_TOKENS", 3)
     inputs, _ = posts(tokens=4)
     head = build_head("attention", Dims(6, 5, 3), hidden=16).train()
     rows = [40, 3, 77, 3]
-    logits = predict_logits(head, inputs, rows, batch_size=3)
+    logits = predict_logits(head, ragged(inputs), rows)
     assert head.training
     assert not logits.requires_grad
     head.eval()
     torch.testing.assert_close(logits, head(Inputs(*(x[rows] for x in inputs))).detach(), atol=1e-5, rtol=0)
-    assert predict_logits(head, inputs, []).shape == (0, 3)
+    assert predict_logits(head, ragged(inputs), []).shape == (0, 3)
 
 
 def test_taken_rows_are_trimmed_and_in_full_precision() -> None:
     inputs, _ = posts(tokens=4)
     short = torch.nonzero(inputs.text_mask.sum(1) <= 2).flatten()[:5]
-    taken = take(inputs._replace(text=inputs.text.half()), short)
+    taken = ragged(inputs._replace(text=inputs.text.half())).take(short)
     longest = int(inputs.text_mask[short].sum(1).max())
     assert taken.text.shape == (5, longest, 5)
     assert taken.text.dtype == torch.float32
     assert taken.image.shape == (5, 4, 6)
-    nobody = take(inputs._replace(text_mask=inputs.text_mask & False), short)
+    nobody = ragged(inputs._replace(text_mask=inputs.text_mask & False)).take(short)
     assert nobody.text.shape == (5, 1, 5)
 
 
 def test_batches_hold_every_row_once_and_gather_texts_of_similar_length() -> None:
     inputs, _ = posts(tokens=12)
     rows = torch.arange(5, N)
-    batches = shuffled_batches(rows, inputs, 16, torch.Generator().manual_seed(0))
+    batches = shuffled_batches(rows, ragged(inputs), 16, torch.Generator().manual_seed(0))
     assert torch.equal(torch.cat(batches).sort().values, rows)
     assert [len(batch) for batch in sorted(batches, key=len)] == [5, 16, 16, 16, 16, 16]
     lengths = inputs.text_mask.sum(1)
     padded = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
     assert padded < 1.3 * int(lengths[rows].sum())
-    again = shuffled_batches(rows, inputs, 16, torch.Generator().manual_seed(1))
+    again = shuffled_batches(rows, ragged(inputs), 16, torch.Generator().manual_seed(1))
     assert not torch.equal(torch.cat(batches), torch.cat(again))
 
 
@@ -225,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_the_epoch() -> None:
     inputs.image[7] = torch.nan
     head = build_head("concat", Dims(6, 5, 3), hidden=16)
     with pytest.raises(ValueError, match=r"no longer finite in epoch 1 .*look for NaN"):
-        fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=CONFIG)
+        fit(head, ragged(inputs), labels, train_rows=TRAIN, valid_rows=VALID, config=CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_splits_that_cannot_be_trained_on_are_refused(
     labels[89] = -1
     head = build_head("concat", Dims(6, 5, 3), hidden=16)
     with pytest.raises(ValueError, match=message):
-        fit(head, inputs, labels, train_rows=train_rows, valid_rows=valid_rows, config=CONFIG)
+        fit(head, ragged(inputs), labels, train_rows=train_rows, valid_rows=valid_rows, config=CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from padded_inputs import ragged
 from torch import Tensor
 
 from msa.heads.base import Dims, Head, Inputs
@@ -44,7 +45,9 @@ def posts() -> tuple[Inputs, Tensor]:
 def train(config: TrainConfig = CONFIG, checkpointer: Checkpointer | None = None) -> tuple[Head, FitResult]:
     inputs, labels = posts()
     head = build_head("gated", Dims(6, 5, 3), hidden=16)
-    return head, fit(head, inputs, labels, train_rows=TRAIN, valid_rows=VALID, config=config, checkpointer=checkpointer)
+    return head, fit(
+        head, ragged(inputs), labels, train_rows=TRAIN, valid_rows=VALID, config=config, checkpointer=checkpointer
+    )
 
 
 def same(one: Head, two: Head) -> bool:
@@ -149,7 +152,7 @@ def test_tuned_thresholds_move_predictions_and_travel_with_the_head() -> None:
     assert not plain.offsets.any()
     assert tuned.offsets.any()
     assert "offsets" in tuned.state_dict()
-    moved = predict_logits(tuned, inputs, VALID) - predict_logits(plain, inputs, VALID)
+    moved = predict_logits(tuned, ragged(inputs), VALID) - predict_logits(plain, ragged(inputs), VALID)
     torch.testing.assert_close(moved, tuned.offsets.expand_as(moved))
 
 

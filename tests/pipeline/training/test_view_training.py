@@ -16,6 +16,7 @@ from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable
 from msa.pipeline.data.inputs import build_inputs, build_views
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Fold, Posts
 from msa.pipeline.metrics.probabilities import softmax
 from msa.pipeline.training import fold_inputs
@@ -41,7 +42,9 @@ def side(spec: EncoderSpec, view: int, *, tokens: bool) -> ModalityTable:
     present = np.arange(N) < N - 1
     if not tokens:
         return ModalityTable((spec,), present, vectors[:, 0])
-    return ModalityTable((spec,), present, vectors[:, 0], vectors[:, 1:], np.repeat(present[:, None], 4, 1))
+    return ModalityTable(
+        (spec,), present, vectors[:, 0], Ragged.of_padded(vectors[:, 1:], np.repeat(present[:, None], 4, 1))
+    )
 
 
 def table(*, tokens: bool, views: int = 2) -> CachedFeatures:

@@ -1,0 +1,172 @@
+"""Inputs of all posts without padding: `take` pads those of a batch, as heads read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...heads.base import Inputs, Modality
+
+
+class Section(NamedTuple):
+    """Positions of N posts: those of post n are `values[starts[n] : starts[n] + lengths[n]]`, padded to `longest`.
+
+    Shapes: values (S, D) in any number format, starts and lengths (N,). Without `starts` post n has `values[n]` alone,
+    and `longest` is 1.
+    """
+
+    values: Tensor
+    starts: Tensor | None
+    lengths: Tensor
+    longest: int
+
+    def gather(self, rows: Tensor, count: int) -> Tensor:
+        """The first `count` positions of some posts in the stored format: (B, count, D). Any vector fills padding."""
+        if self.starts is None:
+            return self.values.index_select(0, rows)[:, None]
+        positions = torch.arange(count, device=rows.device)
+        inside = positions < self.lengths[rows][:, None]
+        places = torch.where(inside, self.starts[rows][:, None] + positions, 0)
+        return self.values.index_select(0, places.flatten()).view(*places.shape, self.values.shape[1])
+
+    def select(self, rows: Tensor) -> Section:
+        """Those of some posts, which share the values."""
+        return self._replace(starts=rows if self.starts is None else self.starts[rows], lengths=self.lengths[rows])
+
+    def to(self, device: str) -> Section:
+        """The same on a device."""
+        starts = None if self.starts is None else self.starts.to(device)
+        return Section(self.values.to(device), starts, self.lengths.to(device), self.longest)
+
+
+@dataclass(frozen=True)
+class RaggedSide:
+    """One modality of N posts, as sections that follow one another; the first is the pooled vector of position 0.
+
+    Each section has room for the longest post, so that a position means the same in every batch.
+    """
+
+    sections: tuple[Section, ...]
+
+    @property
+    def width(self) -> int:
+        return max(section.values.shape[1] for section in self.sections)
+
+    @property
+    def longest(self) -> int:
+        """The positions that all sections have room for."""
+        return sum(section.longest for section in self.sections)
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many positions each post has (N,)."""
+        return torch.stack([section.lengths for section in self.sections]).sum(0)
+
+    def take(self, rows: Tensor, *, cut: bool = True) -> tuple[Tensor, Tensor]:
+        """Some posts as float32 (B, L, D) and mask (B, L), with `cut` padded to the longest among them only."""
+        lengths = [section.lengths[rows] for section in self.sections]
+        counts = self._counts(lengths) if cut else [section.longest for section in self.sections]
+        parts = list(zip(self.sections, lengths, counts, strict=False))
+        masks = [torch.arange(count, device=rows.device) < own[:, None] for _, own, count in parts]
+        if len(parts) == 1:
+            return self.sections[0].gather(rows, 1).float(), masks[0]
+        vectors = torch.zeros(len(rows), sum(counts), self.width, device=rows.device)
+        start = 0
+        for section, _, count in parts:
+            if count and len(section.values):
+                vectors[:, start : start + count, : section.values.shape[1]] = section.gather(rows, count)
+            start += count
+        return vectors, torch.cat(masks, 1)
+
+    def _counts(self, lengths: Sequence[Tensor]) -> list[int]:
+        """The positions of each section in a batch whose posts have these lengths (B,) there, up to the last one."""
+        if self.longest == 1 or not len(lengths[0]):
+            return [1]
+        most: list[int] = torch.stack(list(lengths)).amax(1).tolist()
+        last = max((number for number, count in enumerate(most) if count), default=0)
+        return [*(section.longest for section in self.sections[:last]), max(1, most[last])]
+
+    def pooled(self) -> tuple[Tensor, Tensor]:
+        """Position 0 of all posts: (N, 1, D) and mask (N, 1)."""
+        first = self.sections[0]
+        vectors = first.values if first.starts is None else first.values[first.starts]
+        return vectors[:, None].float(), first.lengths[:, None] > 0
+
+    def hidden(self) -> RaggedSide:
+        """The same as if every post lacked the modality."""
+        return RaggedSide(tuple(one._replace(lengths=torch.zeros_like(one.lengths)) for one in self.sections))
+
+    def filled(self, vectors: Tensor) -> RaggedSide:
+        """The same positions with these vectors (L, D) in every post."""
+        parts = zip(self.sections, torch.split(vectors, [section.longest for section in self.sections]), strict=True)
+        return RaggedSide(tuple(one._replace(values=own, starts=torch.zeros_like(one.lengths)) for one, own in parts))
+
+    def select(self, rows: Tensor) -> RaggedSide:
+        """Those of some posts, which share the values."""
+        return RaggedSide(tuple(section.select(rows) for section in self.sections))
+
+    def to(self, device: str) -> RaggedSide:
+        """The same on a device."""
+        return RaggedSide(tuple(section.to(device) for section in self.sections))
+
+
+@dataclass(frozen=True)
+class DrawnSide(RaggedSide):
+    """Posts of which each is shown plain or in one of its `views`, by its number in `which` (N,), 0 for plain.
+
+    Views have as many positions as the plain posts.
+    """
+
+    views: tuple[RaggedSide, ...]
+    which: Tensor
+
+    def take(self, rows: Tensor, *, cut: bool = True) -> tuple[Tensor, Tensor]:
+        """As that of the plain posts."""
+        vectors, mask = super().take(rows, cut=cut)
+        drawn = self.which[rows]
+        for number, view in enumerate(self.views, 1):
+            places = torch.nonzero(drawn == number)[:, 0]
+            vectors[places] = view.take(rows[places], cut=False)[0][:, : vectors.shape[1]]
+        return vectors, mask
+
+
+@dataclass(frozen=True)
+class RaggedInputs:
+    """The inputs of N posts. Both modalities are on one device."""
+
+    image: RaggedSide
+    text: RaggedSide
+
+    @property
+    def device(self) -> torch.device:
+        return self.text.sections[0].values.device
+
+    def __len__(self) -> int:
+        return len(self.text.sections[0].lengths)
+
+    def side(self, modality: Modality) -> RaggedSide:
+        return self.image if modality == "image" else self.text
+
+    def with_side(self, modality: Modality, side: RaggedSide) -> RaggedInputs:
+        """The same inputs with another side of one modality."""
+        return replace(self, image=side) if modality == "image" else replace(self, text=side)
+
+    def take(self, rows: Tensor, *, cut: bool = True) -> Inputs:
+        """Some posts in float32, with `cut` padded to the longest among them only."""
+        return Inputs(*self.image.take(rows, cut=cut), *self.text.take(rows, cut=cut))
+
+    def pooled(self) -> Inputs:
+        """Position 0 of all posts."""
+        return Inputs(*self.image.pooled(), *self.text.pooled())
+
+    def select(self, rows: Tensor) -> RaggedInputs:
+        """The inputs of some posts, which share the values."""
+        return RaggedInputs(self.image.select(rows), self.text.select(rows))
+
+    def to(self, device: str) -> RaggedInputs:
+        """The same on a device."""
+        return RaggedInputs(self.image.to(device), self.text.to(device))
