@@ -195,7 +195,7 @@ def test_predict_refuses_another_encoder_than_the_one_it_was_trained_on(
         (["train-head", "--text", "gensim:word2vec"], "msa extract --text gensim:word2vec"),
         (["train-head", "--metric", "acuracy"], "accuracy"),
         (["train-head", "--option", "heads"], "NAME=VALUE"),
-        (["train-head", "--patches", "9x9"], "finer"),
+        (["train-head", "--fusion", "attention", "--patches", "9x9"], "finer"),
         (["train-head", "--folds", "400"], "folds"),
         (["train-heads"], "train-head"),
         (["predict", "runs/none"], "there is no run"),
