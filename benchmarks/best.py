@@ -5,13 +5,14 @@
     done
     msa extract --image efficientnet_lite0 --image efficientnet_lite1@whole --image efficientnet_lite2@whole \
         --text minilm --text minilm@ocr --text lexicon --text lexicon@ocr --no-tokens
-    python benchmarks/best.py --data DIR --cache DIR [--heads]
+    python benchmarks/best.py --data DIR --cache DIR [--head SVC]
 
 Ten folds grouped by duplicates. Kernel machines are solved in closed form (see kernel_machine.py): they are the head
 `kernel` with all posts outside the test fold as landmarks. Settings of the lines marked "inner" are chosen on the other
-nine folds, never on rows of the fold that is tested. `--heads` trains the other heads as `msa train-head` does, which
-takes longest; each line is kept in --out, so that an interrupted run goes on. The difference is to the line "kernel
-head", with the p-value of McNemar's test. The ratio is that of the best accuracy to the target.
+nine folds, never on rows of the fold that is tested. `--head`, repeatable, trains a classifier on the features of `msa
+extract` without options, as `msa train-head` does. Each line is kept in --out, so that an interrupted run goes on. The
+difference is to the line "kernel head", with the p-value of McNemar's test. The ratio is that of the score that misses
+its target most, of the line where it is best.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def library() -> list[Machine]:
     return [Machine(IMAGES, text, gamma, 0.3, balance) for text, gamma, balance in settings]
 
 
-ESTIMATORS = {
+ESTIMATORS = {  # by --head
     "logistic regression": "sklearn.linear_model.LogisticRegression",
     "SVC": "sklearn.svm.SVC",
     "nearest neighbours": "sklearn.neighbors.KNeighborsClassifier",
@@ -98,15 +99,6 @@ ESTIMATORS = {
     "TabM": "pytabkit.TabM",
     "RealMLP": "pytabkit.RealMLP",
 }
-HEADS = {  # on efficientnet_lite0 and minilm, those of `msa extract` without options
-    "gated": HeadConfig("gated"),
-    **{name: HeadConfig(f"estimator:{path}") for name, path in list(ESTIMATORS.items())[:4]},
-    "kernel, 1024 landmarks": HeadConfig("kernel", hidden=1024),
-    "attention": HeadConfig("attention"),
-    "gated, ensemble of 5": HeadConfig("gated", ensemble_size=5),
-    **{name: HeadConfig(f"estimator:{path}") for name, path in list(ESTIMATORS.items())[4:]},
-}
-AT_ONCE = TrainConfig(epochs=1, lr=1e-6)  # a kernel head is solved, not trained
 
 
 def main() -> None:
@@ -114,16 +106,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path, default=Path("best"))
-    parser.add_argument("--heads", action="store_true")
+    parser.add_argument("--head", action="append", default=[], choices=ESTIMATORS)
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
     posts, rows, features, folds = load(given.data, given.cache)
     found = dict(closed_lines(posts, given.out))
-    if given.heads:
-        found |= dict(head_lines(given, rows, features, folds))
+    found |= dict(head_lines(given, rows, features, folds))
     print_lines(found, posts, features.posts.groups[rows])
-    best = max((posts.labels == one).mean() for one in found.values())
-    check_target("best accuracy over the target", float(best) / TARGET["accuracy"], 1.0)
+    ratios = [
+        min(accuracy(posts.labels, one) / TARGET["accuracy"], macro_f1(posts.labels, one) / TARGET["macro_f1"])
+        for one in found.values()
+    ]
+    check_target("accuracy and macro-F1 over their targets", max(ratios), 1.0)
 
 
 def load(data: Path, cache: Path) -> tuple[Posts, NDArray[np.int64], CachedFeatures, list[Fold]]:
@@ -238,15 +232,15 @@ def head_lines(
     given: argparse.Namespace, rows: Predicted, features: CachedFeatures, folds: Sequence[Fold]
 ) -> Iterator[tuple[str, Predicted]]:
     """What other heads predict, trained as `msa train-head` does: they keep a tenth of the rows for validation."""
-    for name, config in HEADS.items():
+    for name in given.head:
+        config = HeadConfig(f"estimator:{ESTIMATORS[name]}")
         file = given.out / f"{name}.json"
         if not file.exists():
             text = spec_of(given.cache, "minilm", "text").slug
             stage = DataConfig(given.cache, IMAGES[:1], (text,), folds=FOLDS, device="cpu")
             table, _, device = prepare(read_corpus(given.data), stage, config, seed=0)
-            training = AT_ONCE if config.fusion == "kernel" else TrainConfig()
             started = time.process_time()
-            results = train_folds(table, folds, config, training, device=device)
+            results = train_folds(table, folds, config, TrainConfig(), device=device)
             predicted = np.full(len(table.posts.ids), -1)
             for fold, result in zip(folds, results, strict=True):
                 predicted[fold.test] = result.logits.argmax(1)
