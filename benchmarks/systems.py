@@ -150,8 +150,8 @@ def line(recipe: Recipe, one: dict[str, Any]) -> list[str]:
 def majority_line(recipe: Recipe, one: dict[str, Any]) -> list[str]:
     """A recipe that trains its encoders, paired with the majority class."""
     majority = one["against"]["majority"]
-    found = [f"{majority['accuracy']:.3f}", f"{majority['difference']:+.3f}", f"{majority['mcnemar']:.1g}"]
-    return [recipe.name, f"{one['metrics']['accuracy']['mean']:.3f}", *found, f"{one['processor'] / 60:.0f}"]
+    found = [f"{majority['accuracy']:.3f}", f"{majority['difference']:+.3f}", f"{majority['mcnemar']:.2g}"]
+    return [recipe.name, f"{one['metrics']['accuracy']['mean']:.3f}", *found, f"{one['processor'] / 60:.1f}"]
 
 
 if __name__ == "__main__":

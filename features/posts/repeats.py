@@ -10,7 +10,7 @@ from .collector import PostCollector
 from .samples import Sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a table, `stem` the name of its file without suffix."""
 

@@ -15,7 +15,7 @@ from ..spec import BadItem, Modality
 MAX_MEGABYTES: dict[Modality, int] = {"image": 64, "text": 4}  # of one file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Sample:
     """One post. `image` is a file, or where else it is; `text` a file that is not decoded yet, or the text itself.
 

@@ -71,21 +71,29 @@ class ColumnarRows(Sequence[NumberedRow]):
         counts = {name: self.opened.count_images(name) for name in images}
         row = 0
         for count, batch in self.opened.batches(columns):
-            for at in range(count):
-                cells = {number[name]: self._named(name, values[at]) for name, values in batch.items()}
-                for name in images:
-                    if found := int(counts[name][row]):
-                        cell = Cell(self.opened.file, name, row)
-                        cells[number[name]] = cell if found == 1 else [cell] * found
+            found = {number[name]: self._named(name, values) for name, values in batch.items()}
+            for name in images:
+                paths = found.get(number[name], [None] * count)
+                held = counts[name][row : row + count].tolist()
+                found[number[name]] = [
+                    self._images(name, row + at, several) if several else path
+                    for at, (several, path) in enumerate(zip(held, paths, strict=True))
+                ]
+            rows = zip(*found.values(), strict=True) if found else ((),) * count
+            for values in rows:
                 row += 1
-                yield row, {column: value for column, value in cells.items() if value is not None}
+                yield row, {column: value for column, value in zip(found, values, strict=True) if value is not None}
 
-    def _named(self, column: str, value: Any) -> Any:
-        """The name of a number where `datasets` keeps names of classes; -1 stands for none."""
-        names = self.opened.class_names.get(column)
-        if names is None or not isinstance(value, int):
-            return value
-        return None if value == -1 else names[value] if 0 <= value < len(names) else value
+    def _images(self, column: str, row: int, count: int) -> Cell | list[Cell]:
+        cell = Cell(self.opened.file, column, row)
+        return cell if count == 1 else [cell] * count
+
+    def _named(self, column: str, values: list[Any]) -> list[Any]:
+        """The names of numbers where `datasets` keeps those of classes; -1 stands for none."""
+        if column not in self.opened.class_names:
+            return values
+        known = dict(enumerate(self.opened.class_names[column])) | {-1: None}
+        return [known.get(value, value) for value in values]
 
 
 def are_parts(files: Sequence[Path]) -> bool:

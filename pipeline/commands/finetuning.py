@@ -30,10 +30,12 @@ def finetune(
     posts: InputPosts,
     config: TuneConfig,
     head: HeadConfig,
-    out: Annotated[Path, Option(help="Folder for the tuned encoder, which `msa extract` then takes as a name.")],
     image: Annotated[str, Option(help="Image encoder to tune.")] = "",
     text: Annotated[str, Option(help="Text encoder to tune; this, --image, or both with --fusion.")] = "",
     fusion: Annotated[str, Option(help="Fusion head that trains both encoders together, as concat.")] = "",
+    out: Annotated[
+        Path, Option(help="Folder for the tuned encoders, which `msa extract` then takes as a name.")
+    ] = Path("tuned"),
     cache: Cache = Path("cache"),
     folds: Annotated[int, Option(min=0, help="Cross-validation folds; 0: one stored 80/20 split.")] = 0,
     fold: Annotated[
@@ -55,7 +57,7 @@ def finetune(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder, or two together, on the training rows of a split.
+    """Fine-tune an encoder or two on the training rows of a split.
 
     The split is that of `msa train-head` with the same folds and seed. Posts that the encoder has seen are not scored.
     """

@@ -18,7 +18,7 @@ from .cached_features import CachedFeatures, ModalityTable
 from .ragged_inputs import DrawnSide, RaggedInputs, RaggedSide, Section
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
-BLOCK = 1 << 13  # vectors that are copied or projected at once
+BLOCK = 1 << 12  # vectors that are copied or projected at once
 Reductions = Mapping[str, Tensor]  # the principal axes (D, W) of an encoder, by the names of `reduction_names`
 
 

@@ -44,17 +44,25 @@ class FeatureInput:
 def feature_inputs(run: Run) -> list[FeatureInput]:
     """The inputs of a run's model: `image`, `image_1` … and `text`, `text_1` …, then views as `image_view1`.
 
-    Raises ValueError for heads that are no torch modules.
+    Raises ValueError for heads that are no torch modules, and for positions that depend on the padding of other posts.
     """
     layers = [layer for head in run.heads for layer in head.modules()]
     fitted = sorted({layer.entry.path for layer in layers if isinstance(layer, EstimatorHead)})
     if fitted:
         raise ValueError(
-            f"{', '.join(fitted)} is a classifier of scikit-learn, which neither torch nor ONNX can run; export a run "
+            f"{', '.join(fitted)} is fitted as a scikit-learn classifier, which cannot be exported; export a run "
             "of another --fusion (`msa heads`), or use `msa serve`"
         )
-    learned = any(isinstance(layer, Positions) and layer.table is not None for layer in layers)
-    found = [one for modality in MODALITIES for one in _inputs_of(run, modality, run.specs[modality], learned)]
+    positions = {layer.kind for layer in layers if isinstance(layer, Positions)} - {"none"}
+    several = [modality for modality in MODALITIES if run.config.tokens and len(run.specs[modality]) > 1]
+    if positions and several:
+        raise ValueError(
+            f"{run.config.label} numbers the tokens of several {several[0]} encoders by the longest post of a data "
+            "set, which a model for single posts does not know; export a run of one encoder, or of another head, or "
+            "train with --option positions=none"
+        )
+    high = LONGEST + 1 if "learned" in positions else None
+    found = [one for modality in MODALITIES for one in _inputs_of(run, modality, run.specs[modality], high)]
     plain = {one.name: one for one in found}
     for number, specs in enumerate(run.views, 1):
         for name, spec in zip(_names("image", len(specs)), specs, strict=True):
@@ -63,14 +71,12 @@ def feature_inputs(run: Run) -> list[FeatureInput]:
     return found
 
 
-def _inputs_of(run: Run, modality: Modality, specs: Sequence[EncoderSpec], learned: bool) -> list[FeatureInput]:
+def _inputs_of(run: Run, modality: Modality, specs: Sequence[EncoderSpec], high: int | None) -> list[FeatureInput]:
     found = []
     for name, spec in zip(_names(modality, len(specs)), specs, strict=True):
         length = None if run.config.tokens or spec.raw else 1
         if spec.raw and modality == "image":
             length = 1 + spec.width // 3  # of a square image, its rows
-        # Learned positions are shared by all encoders of a modality; several have one vector before all others.
-        high = LONGEST + 1 - (len(specs) > 1) - FEWEST * (len(specs) - 1) if learned else None
         found.append(FeatureInput(name, spec, length, high=high))
     return found
 

@@ -17,6 +17,7 @@ from msa.features.store.json_files import write_json
 from msa.pipeline.config.head_config import HeadConfig
 from msa.pipeline.data.cached_features import CachedFeatures, ModalityTable, join_encoders
 from msa.pipeline.data.inputs import build_inputs, dims_of, fit_reductions, towers_of
+from msa.pipeline.data.ragged import Ragged
 from msa.pipeline.data.split import Posts
 from msa.pipeline.exporting.export import describe_model
 from msa.pipeline.exporting.exported_model import Model
@@ -49,7 +50,7 @@ def drawn_table(spec: EncoderSpec, seed: int, *, tokens: bool) -> ModalityTable:
     lengths = draw.integers(1, length + 1, N) if spec.modality == "text" else np.full(N, length)
     mask = present[:, None] & (np.arange(length) < lengths[:, None])
     pooled = np.where(present[:, None], vectors.mean(1), 0).astype(np.float32)
-    return ModalityTable((spec,), present, pooled, np.where(mask[..., None], vectors, 0), mask)
+    return ModalityTable((spec,), present, pooled, Ragged.of_padded(vectors, mask))
 
 
 def drawn_features(sides: dict[Modality, tuple[EncoderSpec, ...]], *, tokens: bool, views: int = 0) -> CachedFeatures:

@@ -23,6 +23,7 @@ from ...spec import BadItem
 
 ROWS = 1024  # of a batch of texts and labels
 IMAGES = 32  # of a batch of images: some megabytes
+BUFFER = 1 << 20  # bytes of a column chunk that are read at a time
 RECENT = 4  # batches of images that are kept, as threads read not quite in order
 OPEN = 64  # files that stay open
 BYTES = "bytes"  # of an image as `datasets` stores it: a struct of bytes and path
@@ -45,7 +46,7 @@ class Columnar:
                 self.parquet, self.mapped = None, _map(pa, file)
                 self.schema, rows, self.starts = self.mapped.schema, self.mapped.num_rows, [0]
             else:
-                self.parquet = parquet.ParquetFile(file, memory_map=True)
+                self.parquet = parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
                 groups = [self.parquet.metadata.row_group(n).num_rows for n in range(self.parquet.num_row_groups)]
                 self.schema, rows = self.parquet.schema_arrow, sum(groups)
                 self.starts = [0, *np.cumsum(groups[:-1]).tolist()]  # the first row of each row group
@@ -83,7 +84,7 @@ class Columnar:
             for batch in self.parquet.iter_batches(ROWS, columns=wanted):
                 found = {name: batch[name] for name in columns if name in batch.schema.names}
                 yield batch.num_rows, {name: _values(one, name in paths) for name, one in found.items()}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise damaged(self.file, error) from error
 
     def count_images(self, column: str) -> NDArray[np.int32]:
@@ -120,12 +121,17 @@ class Columnar:
 
     def _stream(self, column: str, group: int, *, one_group: bool = False) -> Iterator[tuple[int, Any]]:
         """First row and values of each batch of images from a row group on."""
+        import pyarrow as pa
+
         assert self.parquet is not None
         start = self.starts[group]
         groups = range(group, group + 1 if one_group else self.parquet.num_row_groups)
-        for batch in self.parquet.iter_batches(IMAGES, row_groups=list(groups), columns=[column]):
-            yield start, batch.column(0)
-            start += batch.num_rows
+        try:
+            for batch in self.parquet.iter_batches(IMAGES, row_groups=list(groups), columns=[column]):
+                yield start, batch.column(0)
+                start += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self.file, error) from error
 
     def _group(self, row: int) -> int:
         return int(np.searchsorted(self.starts, row, side="right")) - 1
@@ -199,9 +205,11 @@ def damaged(file: Path, error: Exception) -> ValueError:
 def _map(pa: Any, file: Path) -> Any:
     source = pa.memory_map(str(file))
     try:
-        return pa.ipc.open_stream(source).read_all()  # as `datasets` writes it
+        table = pa.ipc.open_stream(source).read_all()  # as `datasets` writes it
     except pa.ArrowInvalid:
-        return pa.ipc.open_file(source).read_all()
+        table = pa.ipc.open_file(source).read_all()
+    table.validate(full=True)  # else damaged offsets would lead outside of the file
+    return table
 
 
 def _element(kind: Any) -> Any:

@@ -230,10 +230,10 @@ def test_a_head_trains_on_it_and_predicts_posts_whose_embeddings_came_along(
     assert msa(capsys, "cache", "ls")[1]["encoders"][0]["tokens"] == 120
     quick = ["--image", "none", "--text", "mine", "--fusion", "text", "--lr", "0.01", "--batch-size", "8"]
     code, trained, err = msa(capsys, "train-head", "posts.csv", *quick)
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert trained["metrics"]["accuracy"]["mean"] > 0.9
     code, predicted, err = msa(capsys, "predict", "runs", "posts.csv")
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert {post["label"] for post in predicted["predictions"]} == {"good"}
     for arguments in (["more.csv"], ["--text", "something new"]):
         code, _, err = msa(capsys, "predict", "runs", *arguments)

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
+from msa.features.blob import Blob
 from msa.features.posts.layouts import read_corpus
 from msa.features.posts.text import clean_text, decode_text, read_text
 from msa.features.spec import BadItem, Clean
@@ -260,7 +261,7 @@ def _read_table(case: Case, folder: Path) -> list[str]:
                 read_text(sample.text)
         except BadItem as error:
             problems.append(str(error))
-        assert sample.image is None or sample.image.is_file()
+        assert sample.image is None or isinstance(sample.image, Blob) or sample.image.is_file()
     return problems
 
 

@@ -256,14 +256,15 @@ def test_a_loop_of_links_in_place_of_a_known_file_is_an_error(tmp_path: Path, na
 
 def test_a_name_that_no_file_can_have_is_reported_by_line(tmp_path: Path) -> None:
     root = write(
-        tmp_path, {"posts.csv": table("a" * 300 + "/0.jpg", "x\0y/0.jpg", "https://host/0.jpg", "a/" * 1500 + "0.jpg")}
+        tmp_path, {"posts.csv": table("a" * 300 + "/0.jpg", "x\0y/0.jpg", "ftp://host/0.jpg", "a/" * 1500 + "0.jpg")}
     )
     corpus = read_corpus(root)
     assert [s.image for s in corpus.samples] == [None] * 4
     reasons = [p.reason for p in corpus.problems]
     assert reasons[0] == f"image refused: '{root / ('a' * 300)}': {os.strerror(errno.ENAMETOOLONG)}"
     assert reasons[1].startswith("image refused: ")
-    assert reasons[2] == "image refused: 'https://host/0.jpg' is a link; download the file, and give its path"
+    kind = "is a link of a kind that is not fetched; http, https, s3, gs, hf are"
+    assert reasons[2] == f"image refused: 'ftp://host/0.jpg' {kind}"
 
 
 def test_id_label_files_of_splits_are_read_with_their_split(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -261,3 +262,26 @@ def test_members_of_a_shard_that_are_odd_are_reported(tmp_path: Path) -> None:
     ]
     assert "train-0.tar: members that are not read: .npy: 1, 'README': 1" in corpus.notes
     assert "posts with several images, of which the first is used: 1" in corpus.notes
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(POSTS)
+    with pa.OSFile(str(tmp_path / "posts.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    folders = as_parquet(tmp_path / "parquet", struct=True), as_tar(tmp_path / "tar")
+    files = [tmp_path / "posts.arrow", *(file for folder in folders for file in folder.iterdir())]
+    draw, refused = random.Random(0), []
+    for number in range(90):
+        file = files[number % 3]
+        raw = bytearray(file.read_bytes())
+        for _ in range(draw.choice([1, 8, 64])):
+            raw[draw.randrange(len(raw))] = draw.randrange(256)
+        damaged = tmp_path / f"{number}{file.suffix}"
+        damaged.write_bytes(raw[: draw.randrange(len(raw))] if number % 5 == 0 else raw)
+        try:
+            corpus = read_corpus(damaged)
+            assert len(hash_corpus(corpus).image_keys) == len(corpus.samples)
+        except ValueError as error:
+            refused.append(str(error))
+    assert refused
+    assert not any("\n" in reason for reason in refused)

@@ -82,6 +82,12 @@ def test_the_members_of_a_greedy_ensemble_are_exported_as_one_head() -> None:
 
 
 def test_learned_positions_bound_the_number_of_tokens() -> None:
-    table = drawn_features(TWO, tokens=True)
+    table = drawn_features(SIDES, tokens=True)
     run = untrained_run(replace(HEAD, options={"positions": "learned"}), table, 1)
-    assert {one.name: one.high for one in feature_inputs(run)} == {"image": 513, "text": 509, "text_1": 509}
+    assert {one.name: one.high for one in feature_inputs(run)} == {"image": 513, "text": 513}
+
+
+def test_positions_that_depend_on_other_posts_are_refused() -> None:
+    run = untrained_run(replace(HEAD, fusion="mult"), drawn_features(TWO, tokens=True), 1)
+    with pytest.raises(ValueError, match=r"mult numbers .* several text encoders .* --option positions=none$"):
+        feature_inputs(run)

@@ -68,10 +68,11 @@ def test_towers_are_exported_with_the_head_on_them(fusion: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 def test_classifiers_of_scikit_learn_are_refused_by_name(name: str) -> None:
-    config = HeadConfig(name)
+    weights = {"model_path": __file__} if "model_path" in head_info(name).options else {}
+    config = HeadConfig(name, options=weights)
     run = untrained_run(config, drawn_features(SIDES, tokens=False), 1)
     path = name.removeprefix("estimator:")
-    with pytest.raises(ValueError, match=f"{path} is a classifier of scikit-learn, .*; export a run of another"):
+    with pytest.raises(ValueError, match=f"{path} is fitted as a scikit-learn classifier, .*; export a run of another"):
         feature_inputs(run)
 
 

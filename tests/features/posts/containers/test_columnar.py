@@ -117,3 +117,15 @@ def test_a_damaged_file_is_an_error_of_one_line(tmp_path: Path, suffix: str) -> 
 
 def test_few_files_stay_open() -> None:
     assert columnar._open.cache_info().maxsize == columnar.OPEN
+
+
+@pytest.mark.parametrize("group", [50, 6000])
+def test_no_more_than_a_few_batches_are_in_memory(tmp_path: Path, group: int) -> None:
+    size, rows = 4000, 6000  # pyarrow writes pages of 1024 rows
+    images = [os.urandom(size) for _ in range(rows)]
+    opened = Columnar(write(tmp_path / "posts.parquet", group, image=images))
+    before, peak = pa.total_allocated_bytes(), 0
+    for row in range(rows):
+        assert opened.read("image", row) == images[row]
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < rows * size / 2
