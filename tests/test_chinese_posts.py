@@ -25,18 +25,18 @@ FONT = Path("/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc")
 GOOD = ("今天真开心", "非常漂亮的风景", "這部電影很精彩", "味道很好很喜欢", "服务热情又周到")
 BAD = ("心情糟糕透了", "這家餐廳太難吃了", "真让人失望", "天气糟糕心情很差", "画面丑陋又无聊")
 PHRASES = (*GOOD, *BAD)
-TEXTS = 30  # posts with a text of their own; after them come those with the text in their image
+TEXTS = 30  # posts with a text of their own, the last ten also with an image; after them come ten with an image alone
 
 
 def draw_posts(folder: Path) -> None:
-    """Posts of the course layout, of a text or an image; texts in UTF-8 and GB18030 in turn."""
+    """Posts of the course layout, of a text, an image or both; texts in UTF-8 and GB18030 in turn."""
     (folder / "data").mkdir(parents=True)
     rows = ["guid,tag"]
     for number in range(TEXTS + len(PHRASES)):
         phrase = PHRASES[number % len(PHRASES)]
         text = phrase + "。" * (number // len(PHRASES)) if number < TEXTS else ""
         (folder / "data" / f"{number}.txt").write_bytes(text.encode("gb18030" if number % 4 < 2 else "utf-8"))
-        if number >= TEXTS:
+        if number >= TEXTS - len(PHRASES):
             picture(phrase).save(folder / "data" / f"{number}.png")
         rows.append(f"{number},{'positive' if phrase in GOOD else 'negative'}")
     (folder / "train.txt").write_text("\n".join(rows) + "\n")
@@ -73,7 +73,7 @@ def test_the_commands_for_chinese_posts_run_without_a_network(
     for arguments in commands():
         assert (run_command(arguments), attempts) == (0, []), f"{arguments}: {capsys.readouterr().err}"
     assert "photo.jpg: positive" in capsys.readouterr().out
-    for name, count in (("lexicon_zh", TEXTS), ("lexicon_zh@ocr", len(PHRASES))):
+    for name, count in (("lexicon_zh", TEXTS), ("lexicon_zh@ocr", 2 * len(PHRASES))):
         table, y, _, _ = msa.load_features("posts", image="none", text=name)
         valence = np.asarray(table)[:, NUMBERS_ZH.index("mean")]  # NaN where a post has no such part
         there = ~np.isnan(valence)

@@ -62,7 +62,7 @@ def test_extract_reports_what_it_did_and_does_it_once(home: Path, capsys: pytest
     first = json.loads((home / "first.json").read_text())
     keys = ["name", "modality", "fingerprint", "path", "encoded", "cached", "duplicate", "missing", "bad"]
     for encoder in first["encoders"]:
-        assert list(encoder) == [*keys, "seconds", "bytes"]
+        assert list(encoder) == [*keys, "cut", "seconds", "bytes"]
     image, text = first["encoders"]
     assert image["bad"] == 1
     assert image["missing"] > 0

@@ -57,7 +57,7 @@ def finetune(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder or two on the training rows of a split.
+    """Fine-tune encoders on the training rows of a split.
 
     The split is that of `msa train-head` with the same folds and seed. Posts that the encoder has seen are not scored.
     """

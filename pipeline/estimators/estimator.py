@@ -52,7 +52,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Rows that an encoder was tuned on may be fitted, but `predict` refuses them: their score would mean nothing.
     """
 
-    def __init__(self, fusion: str = "attention", **settings: Any) -> None:
+    def __init__(self, fusion: str = HeadConfig.fusion, **settings: Any) -> None:
         if unknown := sorted(settings.keys() - DEFAULTS.keys()):
             raise TypeError(f"FusionClassifier has no parameter {unknown[0]!r}; it has {', '.join(DEFAULTS)}")
         for name, value in (DEFAULTS | settings | {"fusion": fusion}).items():

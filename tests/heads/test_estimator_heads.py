@@ -244,7 +244,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         with pytest.raises(ModuleNotFoundError) as error:
             build_small(name)
         assert re.fullmatch(
-            rf"{module} is not installed: `pip install .*tabular.*`", str(explain_import_error(error.value))
+            rf"{module} is not installed: `pip install .*(tabular|pytabkit tabicl).*`",
+            str(explain_import_error(error.value)),
         )
 
 

@@ -13,6 +13,7 @@ import pytest
 from cached_posts import HEAD, QUICK, cached_posts, stage
 
 from msa.cli import run_command
+from msa.features.encoders.sources import EncoderRequest
 from msa.features.posts.samples import Corpus
 from msa.pipeline.ablation import ablation_table
 from msa.pipeline.ablation.ablate import ablate
@@ -21,6 +22,7 @@ from msa.pipeline.config.search_config import Search
 from msa.pipeline.evaluation import curves
 from msa.pipeline.evaluation.curves import learning_curve
 from msa.pipeline.finetuning.finetune import finetune
+from msa.pipeline.finetuning.request import TuneRequest
 from msa.pipeline.predict import predict_corpus
 from msa.pipeline.runs.destination import check_destination, check_writable, free_after_error, free_name, new_run
 from msa.pipeline.sweeps.space import read_space
@@ -63,7 +65,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=r"--out \S*tuned: cannot be written \(Read-only file system\)"):
         check_writable(tmp_path / "not" / "yet" / "tuned", "--out")
     with pytest.raises(ValueError, match="--out"):
-        finetune(Corpus(tmp_path, "table", []), "minilm", "text", tmp_path / "tuned")
+        finetune(Corpus(tmp_path, "table", []), TuneRequest(EncoderRequest((), ("minilm",))), tmp_path / "tuned")
 
 
 def test_predictions_that_cannot_be_written_are_refused_before_posts_are_read(
