@@ -249,10 +249,10 @@ def predict(
     from .. import predict
     from ..runs.destination import check_name, check_writable
     from ..runs.folders import find_run
-    from ..scoring import score
+    from ..scoring import formats, score
 
     run = named_run(run, runs)
-    to_file = out is not None and out.suffix in score.FORMATS
+    to_file = out is not None and out.suffix in formats.FORMATS
     if not to_file and (machines != Machines() or no_cache or block_posts != score.BLOCK_POSTS):
         raise ValueError("--shard, --engine, --block-posts and --no-cache are for a file; add --out scores.csv")
     if image is not None or text is not None:

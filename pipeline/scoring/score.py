@@ -30,9 +30,7 @@ from ..runs.run_encoders import check_imported, compute_of, run_request, run_sou
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, cache_of, load_run
 from .blocks import Blocks, digest_run, digest_samples, replacing
-from .formats import FORMATS, Format, pick_format
-
-__all__ = ["BLOCK_POSTS", "FORMATS", "Scored", "score_corpus"]
+from .formats import Format, pick_format
 
 BLOCK_POSTS = 16_384  # predicted and written together: what a kill costs at most, beside features that are cached
 
