@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hub_stub import HubStub, served, use_endpoint
-from tiny_models import write_bert
+from tiny_models import write_repository
 
 from msa.cli import run_command
 from msa.features.encoders.encoder import EncoderOptions
@@ -30,10 +30,7 @@ EXTRACT = ["extract", "posts.csv", "--image", "none", "--text", REPO, "--device"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with random weights, as save_pretrained writes it, and its weights for other engines."""
-    folder = write_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
-    (folder / "onnx").mkdir()
-    (folder / "onnx" / "model.onnx").write_bytes(b"not wanted")
-    return folder
+    return write_repository(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
+from typing import BinaryIO
 
 from .locks import flush
 
@@ -49,11 +50,18 @@ def rename(temp: Path, final: Path) -> None:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; a crash leaves the old file or the new one, never a mixture."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which replaces `path` at the end of the block as `write_atomic` does."""
     make_folder(path.parent)
     temp = temporary(path.parent)
     try:
-        with naming(path):
-            temp.write_bytes(content)
+        with naming(path), temp.open("wb") as file:
+            yield file
         publish(temp, path)
     finally:
         temp.unlink(missing_ok=True)

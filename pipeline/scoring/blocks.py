@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ...features.posts.samples import Sample
-from ...features.store.durable import make_folder, naming, publish, temporary, write_atomic
+from ...features.store.durable import make_folder, write_atomic
 from ...features.store.json_files import read_json, write_json
 from ...features.store.locks import lock
 from ..runs.folders import CONFIG
@@ -100,18 +100,6 @@ class Blocks:
         differing = [name for name, value in self.plan.items() if stored.get(name) != value]
         if differing:
             raise ValueError(f"{file}: {what} ({', '.join(differing)} differ), or give another --out")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole."""
-    temp = temporary(path.parent)
-    try:
-        with naming(path), temp.open("wb") as file:
-            yield file
-        publish(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
 
 
 def digest_samples(samples: Sequence[Sample]) -> str:

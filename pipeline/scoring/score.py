@@ -19,20 +19,20 @@ from ...features.extraction.shard import Shard
 from ...features.posts.samples import Corpus
 from ...features.progress import detail, keeping, stage
 from ...features.spec import MODALITIES, Modality
+from ...features.store.durable import replacing
 from ...features.store.errors import read_errors
 from ...features.store.json_files import write_json
 from ...features.store.store import Store
 from ...features.store.temporary_folders import TemporaryFolder
+from ..config.values import BLOCK_POSTS
 from ..predict import KNOWN, Predictions, choose_posts, count_known, predict_table
 from ..runs.folders import find_run
 from ..runs.made import describe_command
 from ..runs.run_encoders import check_imported, compute_of, run_request, run_sources
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, cache_of, load_run
-from .blocks import Blocks, digest_run, digest_samples, replacing
+from .blocks import Blocks, digest_run, digest_samples
 from .formats import Format, pick_format
-
-BLOCK_POSTS = 16_384  # predicted and written together: what a kill costs at most, beside features that are cached
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,11 @@ class Scorer:
         reads = {spec.fingerprint: spec.reads for spec in self.run.encoders}
         found: dict[tuple[str, Modality], BadPart] = {}
         for report in reports:
+            if not report.bad:
+                continue
             part = reads[report.fingerprint]
             posts = {(sample.id, sample.file_name(part)) for sample in corpus.samples}
-            for record in read_errors(Path(report.path)) if report.bad else ():
+            for record in read_errors(Path(report.path)):
                 if (record.id, record.file) in posts:
                     found.setdefault((record.id, part), BadPart(record.id, part, record.file, record.reason))
         return list(found.values())

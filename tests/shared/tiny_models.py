@@ -20,3 +20,11 @@ def write_bert(folder: Path) -> Path:
     vocabulary.write_text("\n".join(WORDS))
     hf.BertTokenizer(vocab=str(vocabulary)).save_pretrained(folder)
     return folder
+
+
+def write_repository(folder: Path) -> Path:
+    """The same as a hub has it: with weights for another engine, which nobody here wants."""
+    write_bert(folder)
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"not wanted")
+    return folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hub_stub import HubStub, served, use_endpoint
-from tiny_models import write_bert
+from tiny_models import write_repository
 
 from msa.features.encoders.encoder import EncoderOptions
 from msa.features.encoders.runtime import Runtime
@@ -28,10 +28,7 @@ LOCAL = EncoderOptions(local_files_only=True)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
-    (folder / "onnx").mkdir()
-    (folder / "onnx" / "model.onnx").write_bytes(b"not wanted")
-    return folder
+    return write_repository(tmp_path_factory.mktemp("models") / "tiny-bert")
 
 
 @pytest.fixture
