@@ -27,8 +27,9 @@ from msa.pipeline.data.cached_features import CachedFeatures
 from msa.pipeline.data.inputs import build_inputs
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Fold
-from msa.pipeline.evaluation.baselines import baseline_predictions, pooled_matrix
+from msa.pipeline.evaluation.baselines import baseline_predictions
 from msa.pipeline.evaluation.comparison import by_repeat, score_folds
+from msa.pipeline.evaluation.pooled_rows import pooled_matrix
 from msa.pipeline.metrics.scores import score, summarise
 from msa.pipeline.metrics.statistics import bootstrap
 from msa.pipeline.metrics.tables import metric_cells

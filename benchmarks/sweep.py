@@ -43,7 +43,7 @@ from msa.pipeline.config.train_config import TrainConfig
 from msa.pipeline.data.inputs import build_inputs, dims_of
 from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Fold, inner_folds
-from msa.pipeline.evaluation.baselines import pooled_matrix
+from msa.pipeline.evaluation.pooled_rows import pooled_matrix
 from msa.pipeline.sweeps.space import read_space
 from msa.pipeline.sweeps.sweep import sweep
 

@@ -33,7 +33,7 @@ PANELS = {
     "Training": ("checkpoint_every", "unlabelled"),
     "Folds and evaluation": ("how", "part", "seeds", "fold", "outer"),
     "Search": ("space",),
-    "Compute": ("device", "dry_run"),
+    "Compute": ("device", "memory", "dry_run"),
     "Server": ("host", "port", "token"),
     "Output": ("log", "log_file", "out", "to", "format", "figures", "explore", "language", "max_bad"),
 }

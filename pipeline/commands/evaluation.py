@@ -23,6 +23,7 @@ from .options import (
     Json,
     Language,
     Machines,
+    Memory,
     Offline,
     Run,
     RunCache,
@@ -46,6 +47,7 @@ def evaluate(
     runs: Runs = Path("runs"),
     cache: RunCache = None,
     device: Device = "auto",
+    memory: Memory = "",
     as_json: Json = False,
 ) -> None:
     """Evaluate a stored run again on the test rows of its folds.
@@ -58,7 +60,7 @@ def evaluate(
 
     corpus = posts.read()
     found = reevaluate.evaluate_run(
-        named_run(run, runs), corpus, missing=missing, seed=seed, cache=cache, device=device
+        named_run(run, runs), corpus, missing=missing, seed=seed, cache=cache, device=device, memory=memory
     )
     where = [write_report([found.run], shown=Shown(corpus=corpus)).to_text()] if found.curve else []
     show(found, as_json, *where)

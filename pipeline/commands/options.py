@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from ...features.progress import stage
 from ...features.setting import setting
-from ..config.data_config import CACHE, DEVICE
+from ..config.data_config import CACHE, DEVICE, MEMORY
 from ..config.forms import read_pairs
 from ..config.presets import Preset
 from .declare import generate_options, option_values
@@ -30,6 +30,7 @@ Cache = Annotated[Path, Option(help=CACHE)]
 RunCache = Annotated[Path | None, Option(help="Cache folder; the run's own, or ./cache, if left out.")]
 Runs = Annotated[Path, Option(help="Folder of run folders.")]
 Device = Annotated[str, Option(help=DEVICE)]
+Memory = Annotated[str, Option(help=MEMORY)]
 RunPosts = Annotated[Path | None, Option(help=f"{POSTS} Where the run's own are now, if left out.")]
 Language = Annotated[Literal["auto", "en", "zh"], Option(help="Language of the page; auto: by locale.")]
 Offline = Annotated[bool, Option("--local-files-only", help="Never ask a hub for weights.")]
@@ -60,7 +61,7 @@ def apply_replay(ctx: typer.Context, text: str) -> str:
 
         found = read_replay(text)
         data = option_values(found.data_config)
-        del data["device"]  # this machine's own
+        del data["device"], data["memory"]  # this machine's own
         own = data | option_values(found.head) | option_values(found.training) | dict(found.others)
         ctx.default_map = dict(ctx.default_map or {}) | own
     return text

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...features.setting import check, setting
+from .memory import read_size
 from .values import GroupBy
 
 CACHE = "Folder of cached embeddings."
 SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "hold_out", "max_missing")
+MEMORY = "Memory for features, as 4GB; they are read in blocks where they need more. Half of what is free if empty."
 DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
 
 
@@ -30,6 +32,7 @@ class DataConfig(CachedEncoders):
 
     folds: int | None = setting(None, "Cross-validation folds.", minimum=0, zero="one stored 80/20 split")
     device: str = setting("auto", DEVICE)
+    memory: str = setting("", MEMORY)
     repeats: int = setting(1, "Times that the folds are repeated with another seed.", minimum=1, maximum=1000)
     group_by: GroupBy = setting(
         "both", "Equal content that keeps posts in one part of a split, of the modalities in use."
@@ -47,6 +50,8 @@ class DataConfig(CachedEncoders):
 
     def __post_init__(self) -> None:
         check(self)
+        if self.memory:
+            read_size(self.memory)
 
     @property
     def split(self) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
 from .join import join_posts, tied_by
-from .patches import coarsen
+from .joining import choose_storage, read_rows
 from .ragged import Ragged, choose
 from .seen import Seen, find_seen
 from .split import Posts
+from .storage import Storage
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class CachedFeatures:
     classes: tuple[str, ...]
     image: ModalityTable | None
     text: ModalityTable | None
+    storage: Storage = Storage()
 
     @property
     def sides(self) -> dict[Modality, ModalityTable]:
@@ -138,12 +140,16 @@ def load_features(
     group_by: GroupBy = "both",
     views: Sequence[Sequence[EncoderSpec]] = (),
     near_duplicates: bool = False,
+    memory: int | None = None,
+    whole: Sequence[str] = (),
 ) -> CachedFeatures:
     """Join a corpus with its cached features. The checksums of all parts are verified first.
 
     `patches` pools image tokens to a coarser grid (rows, columns). The inputs of a tower have tokens even where
     `tokens` is False. `views` has, for each augmented view, the specs of `image` in that view. `near_duplicates` puts
-    near copies into one group. Raises ValueError for posts that were never extracted, StoreError for a damaged cache.
+    near copies into one group. Features that take more than `memory` bytes are mapped from files in the cache, which
+    the heads named in `whole` cannot read. Raises ValueError for these, and for posts that were never extracted,
+    StoreError for a damaged cache.
     """
     if not image and not text:
         raise ValueError("at least one encoder is needed; give --image or --text")
@@ -165,7 +171,9 @@ def load_features(
         asked["text"] += f" --long-text {text[0].long_text}"
     if cache != Path("cache"):
         asked = {modality: f"{flags} --cache {quote(str(cache))}" for modality, flags in asked.items()}
-    load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches)
+    every = [spec for specs in (image, text, *views) for spec in specs]
+    storage = choose_storage(contents, cache, every, tokens=tokens, patches=patches, memory=memory, whole=whole)
+    load = partial(_load_modality, contents, cache, tokens=tokens, patches=patches, storage=storage)
     tables = {
         modality: replace(
             load(specs, remedy=f"msa extract {asked[modality]}"), seen=find_seen(specs, cache, contents, posts.groups)
@@ -175,10 +183,11 @@ def load_features(
     }
     if views:
         plain, remedy = tables["image"], f"msa extract {asked['image']} --views {len(views)}"
-        filled = tuple(fill_view(load(specs, remedy=remedy), plain) for specs in views)
+        filled = tuple(fill_view(load(specs, remedy=remedy), plain, storage) for specs in views)
         seconds = plain.seconds + sum(view.seconds for view in filled)
         tables["image"] = replace(plain, views=filled, seconds=seconds)
-    return CachedFeatures(posts, tuple(classes or corpus.labels), tables.get("image"), tables.get("text"))
+    named = tuple(classes or corpus.labels)
+    return CachedFeatures(posts, named, tables.get("image"), tables.get("text"), storage)
 
 
 def _load_modality(
@@ -189,6 +198,7 @@ def _load_modality(
     tokens: bool,
     patches: Grid | None,
     remedy: str,
+    storage: Storage,
 ) -> ModalityTable:
     """The features of one modality, encoders concatenated; `remedy` is the command that extracts missing ones.
 
@@ -202,11 +212,12 @@ def _load_modality(
     stores = [Store.open(cache, spec) for spec in specs]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))
-    load = partial(_load_encoder, tokens=tokens, patches=patches, remedy=remedy)
-    return join_encoders([load(store, contents.keys(store.spec.reads)) for store in stores], tokens=tokens)
+    load = partial(_load_encoder, tokens=tokens, patches=patches, remedy=remedy, storage=storage)
+    loaded = [load(store, contents.keys(store.spec.reads)) for store in stores]
+    return join_encoders(loaded, tokens=tokens, storage=storage)
 
 
-def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool) -> ModalityTable:
+def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool, storage: Storage = Storage()) -> ModalityTable:
     """The tables of one modality's encoders as one, pooled vectors concatenated.
 
     A post is present where it is in all that read its text, or in all that read the text in its image: it may lack one
@@ -218,28 +229,31 @@ def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool) -> ModalityT
     present = np.zeros_like(tables[0].present)
     for read in {spec.reads for spec in specs}:
         present |= np.logical_and.reduce([table.present for table in tables if table.specs[0].reads == read])
-    pooled = np.concatenate([table.pooled for table in tables], 1)
+    width = sum(spec.width for spec in specs)
+    pooled = storage.rows(len(present), width, lambda rows: np.concatenate([table.pooled[rows] for table in tables], 1))
     seconds = sum(table.seconds for table in tables)
     return ModalityTable(specs, present, pooled, parts=tuple(tables) if tokens else (), seconds=seconds)
 
 
-def fill_view(view: ModalityTable, plain: ModalityTable) -> ModalityTable:
+def fill_view(view: ModalityTable, plain: ModalityTable, storage: Storage = Storage()) -> ModalityTable:
     """A view with exactly the posts of the plain table: one that it lacks has its plain image instead."""
     held = view.present & plain.present
-    pooled = np.where(held[:, None], view.pooled, plain.pooled)
+    pooled = storage.rows(
+        *view.pooled.shape, lambda rows: np.where(held[rows, None], view.pooled[rows], plain.pooled[rows])
+    )
     if view.tokens is None or plain.tokens is None:
         pairs = zip(view.parts, plain.parts, strict=True)
-        parts = tuple(fill_view(replace(one, present=view.present), other) for one, other in pairs)
+        parts = tuple(fill_view(replace(one, present=view.present), other, storage) for one, other in pairs)
         return replace(view, present=plain.present, pooled=pooled, parts=parts)
-    return replace(view, present=plain.present, pooled=pooled, tokens=choose(held, view.tokens, plain.tokens))
+    return replace(view, present=plain.present, pooled=pooled, tokens=choose(held, view.tokens, plain.tokens, storage))
 
 
 def _load_encoder(
-    store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str
+    store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str, storage: Storage
 ) -> ModalityTable:
-    """Read one store; distinct keys are read once and then copied to their rows."""
+    """Read one store; distinct keys are read once."""
     tokens = tokens or store.spec.raw
-    distinct = sorted({key for key in keys if key is not None})
+    distinct = list(dict.fromkeys(key for key in keys if key is not None))
     known = store.find(distinct, tokens=tokens)
     failed = {record.key for record in read_errors(store.folder)}
     lacking = [key for key, there in zip(distinct, known, strict=True) if not there and key not in failed]
@@ -258,32 +272,8 @@ def _load_encoder(
     number = {key: index for index, key in enumerate(wanted)}
     row = np.array([number.get(key, -1) if key is not None else -1 for key in keys], np.int64)
     present = row >= 0
-    own, ragged = _read(store, wanted, tokens=tokens, patches=patches)
-    pooled = np.zeros((len(keys), store.spec.width), np.float32)
-    pooled[present] = own[row[present]]
-    spread = None if ragged is None else ragged.spread(row)
-    return ModalityTable((store.spec,), present, pooled, spread, seconds=store.seconds(wanted))
-
-
-def _read(
-    store: Store, keys: Sequence[str], *, tokens: bool, patches: Grid | None
-) -> tuple[NDArray[np.float32], Ragged | None]:
-    """The pooled vectors (n, D) and the tokens of these keys (n,), distinct and all stored."""
-    spec = store.spec
-    pooled = np.zeros((len(keys), spec.width), np.float32)
-    if not tokens:
-        for positions, block in store.read(keys, tokens=False):
-            pooled[positions] = block.pooled
-        return pooled, None
-    grid = patches if spec.modality == "image" and not spec.raw else None
-    lengths = np.full(len(keys), grid[0] * grid[1]) if grid else store.lengths(keys)
-    values = np.empty((int(lengths.sum()), spec.width), np.float32 if grid else np.dtype(spec.dtype))
-    ragged = Ragged.packed(values, lengths)
-    for positions, block in store.read(keys, tokens=True):
-        pooled[positions] = block.pooled
-        for position, item in zip(positions, block.token_rows(), strict=True):
-            ragged.row(position)[:] = coarsen(item, grid) if grid else item
-    return pooled, ragged
+    pooled, ragged = read_rows(store, wanted, row, tokens=tokens, patches=patches, storage=storage)
+    return ModalityTable((store.spec,), present, pooled, ragged, seconds=store.seconds(wanted))
 
 
 def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:

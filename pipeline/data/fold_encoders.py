@@ -17,6 +17,7 @@ from .cached_features import CachedFeatures, ModalityTable, find_spec
 from .leaks import refuse_leaks
 from .prepare import load_and_split
 from .split import Fold, ensemble_folds
+from .storage import Storage
 
 Places = Mapping[Modality, tuple[int, ...]]  # of a fold's encoders among those of a table
 
@@ -69,14 +70,21 @@ def prepare_by_fold(
 
 def select_encoders(table: CachedFeatures, places: Places) -> CachedFeatures:
     """The pooled features of some of a table's encoders."""
-    sides = {modality: _select(side, places[modality]) for modality, side in table.sides.items() if places[modality]}
+    sides = {
+        modality: _select(side, places[modality], table.storage)
+        for modality, side in table.sides.items()
+        if places[modality]
+    }
     return replace(table, image=sides.get("image"), text=sides.get("text"))
 
 
-def _select(side: ModalityTable, places: Sequence[int]) -> ModalityTable:
+def _select(side: ModalityTable, places: Sequence[int], storage: Storage) -> ModalityTable:
     specs = tuple(side.specs[place] for place in places)
     columns = np.split(side.pooled, np.cumsum([spec.width for spec in side.specs])[:-1], axis=1)
-    pooled = np.concatenate([columns[place] for place in places], 1)
+    width = sum(spec.width for spec in specs)
+    pooled = storage.rows(
+        len(side.pooled), width, lambda rows: np.concatenate([columns[place][rows] for place in places], 1)
+    )
     return ModalityTable(specs, side.present, pooled, seen=tuple(one for one in side.seen if one.spec in specs))
 
 

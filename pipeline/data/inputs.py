@@ -16,6 +16,7 @@ from ...heads.base import Dims
 from ...heads.towers import Towers
 from .cached_features import CachedFeatures, ModalityTable
 from .ragged_inputs import DrawnSide, RaggedInputs, RaggedSide, Section
+from .storage import Storage
 
 FIT_VECTORS = 40_000  # vectors that a reduction is fitted on; more change it little
 BLOCK = 1 << 12  # vectors that are copied or projected at once
@@ -33,8 +34,9 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     if not len(rows):
         name = table.specs[0].name
         raise ValueError(f"no training post has features of {name}; leave that modality out")
-    places = table.tokens[rows].indices()
-    places = places[np.linspace(0, len(places) - 1, min(len(places), FIT_VECTORS)).astype(np.int64)]
+    tokens = table.tokens[rows]
+    places = tokens.places(_evenly(int(tokens.lengths.sum())))
+    rows = rows[_evenly(len(rows))]
     vectors = torch.empty(len(rows) + len(places), table.pooled.shape[1])
     vectors[: len(rows)] = torch.from_numpy(table.pooled[rows])
     for start in range(0, len(places), BLOCK):
@@ -48,6 +50,11 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     scale = values.clamp(min=0).mean().sqrt().clamp(min=1e-12)
     reduction: Tensor = (basis / scale).float()
     return reduction
+
+
+def _evenly(count: int) -> NDArray[np.int64]:
+    """At most FIT_VECTORS numbers below `count`, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, FIT_VECTORS)).astype(np.int64)
 
 
 def reduction_names(modality: Modality, encoders: int) -> list[str]:
@@ -95,8 +102,15 @@ def build_inputs(
     """
     image = _side(table, table.image, "image", tokens, reductions or {})
     text = _side(table, table.text, "text", tokens, reductions or {})
-    inputs = RaggedInputs(image, text)
+    inputs = RaggedInputs(image, text, _rows_at_once(table.storage, image, text))
     return mask_modality(inputs, without) if without else inputs
+
+
+def _rows_at_once(storage: Storage, *sides: RaggedSide) -> int:
+    """How many posts fill a buffer of the storage; 0 where all are in memory."""
+    sections = [section for side in sides for section in side.sections]
+    size = sum(section.values.nbytes for section in sections)
+    return max(1, storage.buffer * len(sections[0].lengths) // max(1, size)) if storage.mapped else 0
 
 
 def mask_modality(inputs: RaggedInputs, modality: Modality) -> RaggedInputs:
@@ -143,6 +157,7 @@ def _side(
     table: CachedFeatures, side: ModalityTable | None, modality: Modality, tokens: bool, reductions: Reductions
 ) -> RaggedSide:
     rows = len(table.posts.ids)
+    storage = table.storage
     if side is None:  # no encoder for this modality: one masked column
         return RaggedSide((_pooled_section(torch.zeros(rows, 1), np.zeros(rows, bool)),))
     if not tokens and not side.specs[0].raw:
@@ -155,27 +170,35 @@ def _side(
         own = part.tokens.lengths * side.present
         starts, lengths = torch.from_numpy(part.tokens.starts), torch.from_numpy(own)
         sections += [
-            _pooled_section(_project(part.pooled, basis), side.present & part.present),
-            Section(_project(part.tokens.values, basis), starts, lengths, part.tokens.longest),
+            _pooled_section(_project(part.pooled, basis, storage), side.present & part.present),
+            Section(_project(part.tokens.values, basis, storage), starts, lengths, part.tokens.longest),
         ]
     if len(parts) > 1:  # one position before all others
-        mean = torch.zeros(rows, max(section.values.shape[1] for section in sections))
-        for section in sections[::2]:
-            mean[:, : section.values.shape[1]] += section.values / len(parts)
-        sections.insert(0, _pooled_section(mean, side.present))
+        vectors = [section.values for section in sections[::2]]
+        width = max(one.shape[1] for one in vectors)
+        mean = storage.rows(rows, width, lambda some: _mean([one[some] for one in vectors], width).numpy())
+        sections.insert(0, _pooled_section(torch.from_numpy(mean), side.present))
     return RaggedSide(tuple(sections))
+
+
+def _mean(parts: Sequence[Tensor], width: int) -> Tensor:
+    """The mean (n, width) of vectors (n, at most width), with zeros for further columns."""
+    mean = torch.zeros(len(parts[0]), width)
+    for part in parts:
+        mean[:, : part.shape[1]] += part / len(parts)
+    return mean
 
 
 def _pooled_section(vectors: Tensor, present: NDArray[np.bool_]) -> Section:
     return Section(vectors, None, torch.from_numpy(present.astype(np.int64)), 1)
 
 
-def _project(vectors: NDArray[Any], basis: Tensor | None) -> Tensor:
+def _project(vectors: NDArray[Any], basis: Tensor | None, storage: Storage) -> Tensor:
     """Vectors (S, D) of the table, projected to (S, W) by a basis (D, W) if there is one."""
     own = torch.from_numpy(vectors)
     if basis is None:
         return own
-    projected = torch.empty(len(own), basis.shape[1])
+    projected = torch.from_numpy(storage.empty((len(own), basis.shape[1]), np.float32))
     for start in range(0, len(own), BLOCK):  # in blocks, as float32 may be twice as large as what is stored
         torch.matmul(own[start : start + BLOCK].float(), basis, out=projected[start : start + BLOCK])
     return projected

@@ -11,8 +11,10 @@ from ...features.encoders.views import view_spec
 from ...features.messages import notify
 from ...features.posts.samples import Corpus, absent
 from ...features.spec import EncoderSpec
+from ...heads.registry import ESTIMATORS
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
+from ..config.memory import usable_memory
 from .cached_features import CachedFeatures, find_spec, load_features
 from .classes import select_classes
 from .leaks import refuse_leaks
@@ -59,6 +61,8 @@ def load_and_split(
         group_by=data_config.group_by,
         views=[[view_spec(spec, index) for spec in image] for index in range(1, config.views + 1)],
         near_duplicates=data_config.near_duplicates,
+        memory=usable_memory(data_config.memory),
+        whole=[name for name in config.fusions if name in ESTIMATORS],
     )
     for modality, side in table.sides.items():
         if not side.present.any():

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .storage import Storage
+
+BLOCK = 1 << 12  # vectors that are copied at once
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -56,8 +60,13 @@ class Ragged:
 
     def indices(self) -> NDArray[np.int64]:
         """The place in `values` of every vector of every sequence, in order."""
-        within = np.arange(self.lengths.sum()) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
-        places: NDArray[np.int64] = np.repeat(self.starts, self.lengths) + within
+        return self.places(np.arange(self.lengths.sum()))
+
+    def places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place in `values` of some vectors, by their numbers (n,) among those of all sequences in order."""
+        ends = np.cumsum(self.lengths)
+        of = np.searchsorted(ends, numbers, side="right")
+        places: NDArray[np.int64] = (self.starts - ends + self.lengths)[of] + numbers
         return places
 
     def finite(self) -> NDArray[np.bool_]:
@@ -69,11 +78,17 @@ class Ragged:
         return clean
 
 
-def choose(held: NDArray[np.bool_], one: Ragged, other: Ragged) -> Ragged:
+def choose(held: NDArray[np.bool_], one: Ragged, other: Ragged, storage: Storage = Storage()) -> Ragged:
     """The sequences of `one` where `held` (N,), of `other` elsewhere, in the number format of `one`."""
     rest = other[np.flatnonzero(~held)]
-    values = np.concatenate([one.values, other.values[rest.indices()].astype(one.values.dtype)])
+    own = len(one.values)
+    values = storage.empty((own + int(rest.lengths.sum()), one.values.shape[1]), one.values.dtype)
+    values[:own] = one.values
+    places = rest.indices()
+    for start in range(0, len(places), BLOCK):
+        some = places[start : start + BLOCK]
+        values[own + start :][: len(some)] = other.values[some]
     starts = one.starts.copy()
-    starts[~held] = len(one.values) + np.cumsum(rest.lengths) - rest.lengths
+    starts[~held] = own + np.cumsum(rest.lengths) - rest.lengths
     lengths = np.where(held, one.lengths, other.lengths)
     return Ragged(values, starts, lengths, max(one.longest, other.longest))

@@ -37,6 +37,16 @@ class Section(NamedTuple):
         """Those of some posts, which share the values."""
         return self._replace(starts=rows if self.starts is None else self.starts[rows], lengths=self.lengths[rows])
 
+    def copied(self, rows: Tensor) -> Section:
+        """Those of some posts, with a copy of their values and no others, read in the order of `rows`."""
+        if self.starts is None:
+            return self._replace(values=self.values.index_select(0, rows), lengths=self.lengths[rows])
+        lengths = self.lengths[rows]
+        starts = lengths.cumsum(0) - lengths
+        shift = (self.starts[rows] - starts).repeat_interleave(lengths)
+        places = torch.arange(len(shift), device=rows.device) + shift
+        return self._replace(values=self.values.index_select(0, places), starts=starts, lengths=lengths)
+
     def to(self, device: str) -> Section:
         """The same on a device."""
         starts = None if self.starts is None else self.starts.to(device)
@@ -109,6 +119,10 @@ class RaggedSide:
         """Those of some posts, which share the values."""
         return RaggedSide(tuple(section.select(rows) for section in self.sections))
 
+    def copied(self, rows: Tensor) -> RaggedSide:
+        """Those of some posts, with a copy of their values."""
+        return RaggedSide(tuple(section.copied(rows) for section in self.sections))
+
     def to(self, device: str) -> RaggedSide:
         """The same on a device."""
         return RaggedSide(tuple(section.to(device) for section in self.sections))
@@ -133,13 +147,22 @@ class DrawnSide(RaggedSide):
             vectors[places] = view.take(rows[places], cut=False)[0][:, : vectors.shape[1]]
         return vectors, mask
 
+    def copied(self, rows: Tensor) -> RaggedSide:
+        """Those of some posts, with a copy of the values of each view."""
+        views = tuple(view.copied(rows) for view in self.views)
+        return DrawnSide(super().copied(rows).sections, views, self.which[rows])
+
 
 @dataclass(frozen=True)
 class RaggedInputs:
-    """The inputs of N posts. Both modalities are on one device."""
+    """The inputs of N posts. Both modalities are on one device.
+
+    Where the values are mapped from files, `buffer` is how many posts are to be read at once; 0: they are in memory.
+    """
 
     image: RaggedSide
     text: RaggedSide
+    buffer: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -165,8 +188,13 @@ class RaggedInputs:
 
     def select(self, rows: Tensor) -> RaggedInputs:
         """The inputs of some posts, which share the values."""
-        return RaggedInputs(self.image.select(rows), self.text.select(rows))
+        return replace(self, image=self.image.select(rows), text=self.text.select(rows))
+
+    def copied(self, rows: Tensor) -> RaggedInputs:
+        """The inputs of some posts in memory, with a copy of their values."""
+        return RaggedInputs(self.image.copied(rows), self.text.copied(rows))
 
     def to(self, device: str) -> RaggedInputs:
-        """The same on a device."""
-        return RaggedInputs(self.image.to(device), self.text.to(device))
+        """The same on a device; another one than the CPU holds a copy of all values."""
+        buffer = self.buffer if device == "cpu" else 0
+        return RaggedInputs(self.image.to(device), self.text.to(device), buffer)

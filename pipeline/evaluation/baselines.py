@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...features.encoders.runtime import available_cores
+from ...features.messages import notify
 from ...features.progress import stage, step
-from ...features.spec import MODALITIES
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import build_inputs
-from ..data.ragged_inputs import RaggedInputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
 from ..runs.results import SINGLES
+from .pooled_rows import Matrix, PooledRows, Standardised
 
-Matrix = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 # Strongest penalty first: each fit starts from the previous solution, and the weak penalties, slow to fit, come last.
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
+PROBE_ROWS = 50_000  # training rows of a probe, and of the SVM, where features are mapped: more change little
+SVM_ROWS = 10_000
 PATIENCE = 2  # worse scores on the validation rows before the remaining penalties are skipped
 
 SVM_PENALTIES = (0.3, 1.0, 3.0)  # C
@@ -62,15 +62,18 @@ def baseline_predictions(
 
     stage("fitting baselines")
     labels, classes = table.targets(), len(table.classes)
-    inputs = build_inputs(table, tokens=False)
-    matrix, width = pooled_matrix(inputs), inputs.image.width
-    index = np.arange(matrix.shape[1])
-    image = (index < width) | (index == matrix.shape[1] - 2)
+    matrix, width = PooledRows.of(table)
+    index = np.arange(matrix.width)
+    image = (index < width) | (index == len(index) - 2)
     columns = {"linear": index >= 0}
     if table.image is not None and table.text is not None:
         columns |= {"linear_image": image, "linear_text": ~image}
     predictions = {"majority": [predict_majority(labels[fold.train], len(fold.test)) for fold in folds]}
-    parts = {name: matrix[:, chosen] for name, chosen in columns.items() if name in systems}
+    parts = {name: matrix.select(chosen) for name, chosen in columns.items() if name in systems}
+    fewer = {most: [matrix.fewer(fold, most) for fold in folds] for most in (PROBE_ROWS, SVM_ROWS)}
+    if len(fewer[PROBE_ROWS][0].train) < len(folds[0].train):
+        of = " and ".join(f"{len(cut[0].train)}" for cut in fewer.values())
+        notify(f"linear probes and SVM are fitted on {of} of {len(folds[0].train)} training posts, evenly spaced")
     with (
         # The validation rows also judge a fit that was cut short.
         warnings.catch_warnings(action="ignore", category=ConvergenceWarning),
@@ -79,12 +82,14 @@ def baseline_predictions(
         ThreadPoolExecutor(available_cores()) as pool,
     ):
         running = {
-            name: [pool.submit(linear_probe, part, labels, fold, classes=classes, seed=seed) for fold in folds]
+            name: [
+                pool.submit(linear_probe, part, labels, fold, classes=classes, seed=seed) for fold in fewer[PROBE_ROWS]
+            ]
             for name, part in parts.items()
         }
         if "svm" in systems:
             running["svm"] = [
-                pool.submit(svm_probe, matrix, labels, fold, classes=classes, seed=seed) for fold in folds
+                pool.submit(svm_probe, matrix, labels, fold, classes=classes, seed=seed) for fold in fewer[SVM_ROWS]
             ]
         waiting, total = count(1), sum(map(len, running.values()))
         for name, futures in running.items():
@@ -95,25 +100,8 @@ def baseline_predictions(
     return {name: predictions[name] for name in systems if name in predictions}
 
 
-def pooled_matrix(inputs: RaggedInputs) -> Matrix:
-    """Concatenate the pooled vectors: (N, I + E + 2).
-
-    The last two columns are 1 where the image or the text is missing. A missing vector is NaN, to be imputed from the
-    training rows.
-    """
-    parts, missing = [], []
-    for modality in MODALITIES:
-        vectors, mask = inputs.side(modality).pooled()
-        absent = ~mask.any(1).cpu().numpy()
-        pooled = vectors[:, 0].detach().float().cpu().numpy().copy()
-        pooled[absent] = np.nan
-        parts.append(pooled)
-        missing.append(absent.astype(np.float32)[:, None])
-    return np.concatenate([*parts, *missing], axis=1)
-
-
 def linear_probe(
-    matrix: Matrix,
+    matrix: Matrix | PooledRows,
     labels: Labels,
     fold: Fold,
     *,
@@ -136,7 +124,8 @@ def linear_probe(
         raise ValueError(f"a linear probe needs two classes among {len(y_train)} training rows; label more posts")
     from sklearn.linear_model import LogisticRegression
 
-    train, valid, test = standardised(matrix, fold)
+    scaled = Standardised(PooledRows.over(matrix), fold.train)
+    train, valid = scaled[fold.train], scaled[fold.valid]
     model = LogisticRegression(
         max_iter=100,
         tol=1e-3,
@@ -150,8 +139,8 @@ def linear_probe(
         model.fit(train, y_train)
         value = score(y_valid, model.predict(valid), range(classes))[metric]
         if value > best:
-            probabilities = np.zeros((len(test), classes))
-            probabilities[:, model.classes_] = model.predict_proba(test)
+            probabilities = np.zeros((len(fold.test), classes))
+            probabilities[:, model.classes_] = np.concatenate([*map(model.predict_proba, scaled.blocks(fold.test))])
             best, worse, chosen = value, 0, Probe(probabilities.argmax(1), probabilities, c)
         elif value < best:
             worse += 1
@@ -160,7 +149,7 @@ def linear_probe(
     return chosen
 
 
-def svm_probe(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, seed: int = 0) -> Probe:
+def svm_probe(matrix: Matrix | PooledRows, labels: Labels, fold: Fold, *, classes: int, seed: int = 0) -> Probe:
     """Fit a support vector machine with an RBF kernel on the fold's training rows and predict its test rows.
 
     As `linear_probe`, on SVM_COMPONENTS principal components of the training rows; C maximises the accuracy on the
@@ -171,26 +160,15 @@ def svm_probe(matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, seed:
     from sklearn.decomposition import PCA
     from sklearn.svm import SVC
 
-    train, valid, test = standardised(matrix, fold)
+    scaled = Standardised(PooledRows.over(matrix), fold.train)
+    train, valid = scaled[fold.train], scaled[fold.valid]
     pca = PCA(min(SVM_COMPONENTS, *train.shape), svd_solver="randomized", random_state=seed).fit(train)
-    train, valid, test = (pca.transform(rows) for rows in (train, valid, test))
+    train, valid = pca.transform(train), pca.transform(valid)
     best = -np.inf
     for c in SVM_PENALTIES:
         model = SVC(C=c, random_state=seed).fit(train, labels[fold.train])
         value = score(labels[fold.valid], model.predict(valid), range(classes))["accuracy"]
         if value > best:
             best, chosen, penalty = value, model, c
-    predictions = chosen.predict(test)
+    predictions = np.concatenate([chosen.predict(pca.transform(block)) for block in scaled.blocks(fold.test)])
     return Probe(predictions, np.eye(classes)[predictions], penalty)
-
-
-def standardised(matrix: Matrix, fold: Fold) -> tuple[Matrix, Matrix, Matrix]:
-    """The fold's training, validation and test rows, imputed (NaN: training mean) and scaled as its training rows."""
-    x = matrix[fold.train]
-    counts = (~np.isnan(x)).sum(0)
-    fill = (np.nansum(x, axis=0, dtype=np.float64) / np.maximum(counts, 1)).astype(np.float32)
-    filled = np.where(np.isnan(matrix), fill, matrix)
-    mean, scale = filled[fold.train].mean(0), filled[fold.train].std(0)
-    scale = np.where(scale > 1e-7, scale, np.float32(1.0))  # a constant column keeps its scale
-    train, valid, test = ((filled[rows] - mean) / scale for rows in (fold.train, fold.valid, fold.test))
-    return train, valid, test

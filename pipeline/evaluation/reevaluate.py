@@ -15,6 +15,7 @@ from ...features.progress import stage, step
 from ...features.spec import Modality
 from ...features.store.json_files import read_json
 from ...features.text_table import Part, Report
+from ..config.memory import usable_memory
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import mask_modality
 from ..data.leaks import refuse_leaks
@@ -82,17 +83,19 @@ def evaluate_run(
     cache: Path | None = None,
     device: str = "auto",
     seed: int = 0,
+    memory: str = "",
 ) -> Reevaluation:
     """Test each fold's heads on the test rows of the run's own split; write the curve into its folder.
 
-    `missing` hides that modality from more and more of the test rows; `both` draws a curve for each. Raises ValueError
+    `missing` hides that modality from more and more of the test rows; `both` draws a curve for each. `memory` is what
+    features may take, as `4GB`; half of what is free if empty. Raises ValueError
     where the data no longer hold the run's posts, where any of them is a test post of `msa test` by now, or where the
     features in the cache do not reproduce the stored predictions.
     """
     path = find_run(path)
     run = load_run(path)
     cache = cache_of(run, cache)
-    table = load_run_features(run, corpus, cache)
+    table = load_run_features(run, corpus, cache, memory=usable_memory(memory))
     folds, posts = read_folds(path / "split.json", table.posts)
     table = replace(table, posts=posts)
     refuse_leaks(fold_tables(table, run.config, len(folds)), folds)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..data.cached_features import CachedFeatures
-from ..data.inputs import build_inputs
 from ..data.split import Fold
 from ..metrics.scores import METRICS, Summary, score, summarise
-from .baselines import Labels, Matrix, baseline_predictions, pooled_matrix, standardised
+from .baselines import PROBE_ROWS, SVM_ROWS, Labels, baseline_predictions
 from .comparison import score_folds
+from .pooled_rows import Matrix, PooledRows, Standardised
 
 ALPHAS = (3e3, 1e3, 3e2, 1e2, 3e1, 1e1)  # strongest penalty first, on columns of unit variance
+EVAL_ROWS = 1024  # compared with all training rows at once, where features are mapped
 NEIGHBOURS = (45, 15, 5, 1)
 
 
@@ -24,7 +26,7 @@ def baseline_metrics(
 
     Their settings (k, penalty) are chosen by `metric` on the validation rows.
     """
-    matrix, labels, classes = pooled_matrix(build_inputs(table, tokens=False)), table.targets(), len(table.classes)
+    (matrix, _), labels, classes = PooledRows.of(table), table.targets(), len(table.classes)
     predictions = baseline_predictions(table, folds, seed=seed, systems=("majority", "linear"))
     predictions["ridge"] = ridge_predictions(matrix, labels, folds, classes=classes, metric=metric)
     predictions["knn"] = [neighbour_predictions(matrix, labels, fold, classes=classes, metric=metric) for fold in folds]
@@ -35,7 +37,7 @@ def baseline_metrics(
 
 
 def ridge_predictions(
-    matrix: Matrix,
+    matrix: Matrix | PooledRows,
     labels: Labels,
     folds: Sequence[Fold],
     *,
@@ -46,7 +48,8 @@ def ridge_predictions(
     """Predictions of a ridge classifier for each fold's test rows: class indices (n,).
 
     `matrix` (N, D) as from `pooled_matrix`. Least squares to ±1 per class with an intercept, on standardised columns.
-    The penalty is the one with the best `metric` on the validation rows.
+    The penalty is the one with the best `metric` on the validation rows. Rows that do not fit into memory are added up
+    block by block; the scale of the columns is then that of some of them.
 
     Raises ValueError on an unknown metric.
     """
@@ -55,42 +58,67 @@ def ridge_predictions(
     from scipy.linalg import solve
 
     # Missing vectors become 0, and the last two columns mark them, so their effect is learned from training rows only.
-    filled, signs = np.nan_to_num(matrix), 2 * np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)] - 1
+    filled, signs = (
+        replace(PooledRows.over(matrix), zeros=True),
+        2 * np.eye(classes, dtype=np.float32)[np.maximum(labels, 0)] - 1,
+    )
     found = []
     for fold in folds:
-        train, valid, test = standardised(filled, fold)
+        few = filled.fewer(fold, PROBE_ROWS)
+        scaled = Standardised(filled, few.train)
+        valid = scaled[few.valid]
         intercept = signs[fold.train].mean(0)  # (K,)
-        moments, targets = train.T @ train, train.T @ (signs[fold.train] - intercept)  # (D, D), (D, K)
-        best, chosen = -np.inf, np.empty(0, np.int64)
+        moments, targets = _products(scaled, fold.train, signs - intercept)
+        best, chosen = -np.inf, np.empty(0, np.float32)
         for alpha in alphas:
             weights = solve(moments + alpha * np.eye(len(moments), dtype=np.float32), targets, assume_a="pos")  # (D, K)
-            value = score(labels[fold.valid], (valid @ weights + intercept).argmax(1), range(classes))[metric]
+            value = score(labels[few.valid], (valid @ weights + intercept).argmax(1), range(classes))[metric]
             if value < best:  # weaker penalties rarely score better from here on
                 break
             if value > best:
-                best, chosen = value, (test @ weights + intercept).argmax(1)
-        found.append(chosen)
+                best, chosen = value, weights
+        found.append(np.concatenate([(block @ chosen + intercept).argmax(1) for block in scaled.blocks(fold.test)]))
     return found
 
 
+def _products(scaled: Standardised, rows: Labels, targets: Matrix) -> tuple[Matrix, Matrix]:
+    """XᵀX (D, D) and XᵀY (D, K) of some rows of a matrix and of targets (N, K), added up over blocks."""
+    moments = products = np.float32(0)
+    for some in scaled.matrix.blocks(rows):
+        x = scaled[some]
+        moments, products = moments + x.T @ x, products + x.T @ targets[some]
+    return np.asarray(moments), np.asarray(products)
+
+
 def neighbour_predictions(
-    matrix: Matrix, labels: Labels, fold: Fold, *, classes: int, metric: str = "accuracy"
+    matrix: Matrix | PooledRows, labels: Labels, fold: Fold, *, classes: int, metric: str = "accuracy"
 ) -> Labels:
     """Majority vote of the k nearest training rows by cosine similarity after centring: class indices (n,).
 
-    k is chosen by `metric` on the validation rows.
+    k is chosen by `metric` on the validation rows. Of rows that do not fit into memory some are searched.
     """
-    filled = np.nan_to_num(matrix)
-    filled = filled - filled[fold.train].mean(0)
-    filled /= np.maximum(np.linalg.norm(filled, axis=1, keepdims=True), 1e-12)
-    most = min(max(NEIGHBOURS), len(fold.train))
+    filled = replace(PooledRows.over(matrix), zeros=True)
+    few = filled.fewer(fold, SVM_ROWS)
+    train = filled[few.train]
+    centre = train.mean(0)
+
+    def directions(x: Matrix) -> Matrix:
+        centred = x - centre
+        unit: Matrix = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        return unit
+
+    train = directions(train)
+    most = min(max(NEIGHBOURS), len(train))
 
     def votes(rows: Labels) -> Matrix:
-        similarity = filled[rows] @ filled[fold.train].T
+        similarity = directions(filled[rows]) @ train.T
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
-        return np.eye(classes, dtype=np.float32)[labels[fold.train][nearest]].cumsum(1)  # (n, most, K)
+        return np.eye(classes, dtype=np.float32)[labels[few.train][nearest]].cumsum(1)  # (n, most, K)
 
     counts = [count for count in NEIGHBOURS if count <= most]
-    valid = votes(fold.valid)
-    scores = [score(labels[fold.valid], valid[:, count - 1].argmax(1), range(classes))[metric] for count in counts]
-    return np.asarray(votes(fold.test)[:, counts[int(np.argmax(scores))] - 1].argmax(1), np.int64)
+    valid = votes(few.valid)
+    scores = [score(labels[few.valid], valid[:, count - 1].argmax(1), range(classes))[metric] for count in counts]
+    k = counts[int(np.argmax(scores))]
+    step = len(fold.test) if not filled.at_once else min(filled.at_once, EVAL_ROWS)
+    blocks = (fold.test[start : start + step] for start in range(0, len(fold.test), step))
+    return np.concatenate([votes(some)[:, k - 1].argmax(1) for some in blocks])

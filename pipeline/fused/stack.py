@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from ..config.train_config import TrainConfig
 from ..data.ragged_inputs import RaggedInputs
 from ..metrics.scores import score
 from ..training.augment import augment
-from ..training.batches import EVAL_BATCH
+from ..training.batches import EVAL_BATCH, read_batches
 from ..training.loop import TrainingState
 from ..training.losses import Loss, as_targets
 from ..training.optimizer import Step
@@ -97,9 +97,9 @@ class Stack:
         together = self._together(self.skeleton, buffers)
         seen = []
         with torch.no_grad():
-            for rows in batches:
+            for rows, batch in read_batches(inputs, batches):
                 targets = as_targets(self.labels[rows], self.classes)
-                seen.append((rows, *together(self.parameters, buffers, self.loss, inputs.take(rows), targets)))
+                seen.append((rows, *together(self.parameters, buffers, self.loss, batch, targets)))
         return self._score(seen)
 
     def train(self, inputs: RaggedInputs, batches: Sequence[Tensor]) -> list[dict[str, float]]:
@@ -107,13 +107,14 @@ class Stack:
         self.skeleton.train()
         one = self.heads[0]
         seen = []
-        batch = self._batch(inputs, batches[0], one.optimizer.count)
+        read = read_batches(inputs, batches)
+        batch = self._batch(*next(read), one.optimizer.count)
         for weight, x, products in zip(self.first_weights, batch.read, batch.products, strict=True):
             torch.matmul(x, self.parameters[weight].transpose(1, 2), out=products)
-        for following in [*batches[1:], None]:
+        for following in chain(read, [None]):
             count = one.optimizer.count
             set_dropout(self.first.rest, seed=one.config.seed, step=count)
-            ahead = None if following is None else self._batch(inputs, following, count + 1)
+            ahead = None if following is None else self._batch(*following, count + 1)
             losses, predictions, *gradients = self._step(batch)
             self._update(batch, gradients, ahead)
             del gradients  # before the next step, which then writes where these were in the processor's cache
@@ -122,10 +123,10 @@ class Stack:
                 batch = ahead
         return self._score(seen)
 
-    def _batch(self, inputs: RaggedInputs, rows: Tensor, step: int) -> Batch:
+    def _batch(self, rows: Tensor, inputs: Inputs, step: int) -> Batch:
         """A batch as the heads see it in this step, with room for the products."""
-        batch, targets = inputs.take(rows), as_targets(self.labels[rows], self.classes)
-        batch, targets = augment(batch, targets, self.heads[0].config, step)
+        targets = as_targets(self.labels[rows], self.classes)
+        batch, targets = augment(inputs, targets, self.heads[0].config, step)
         if not self.first.names:
             return Batch(rows, batch, targets, [], [])
         read = replay((self.kind, "first"), lambda *given: self.first.inputs(Inputs(*given)), batch)
@@ -241,4 +242,5 @@ def logits_of(heads: Sequence[Head], weights: Sequence[Sequence[Tensor]], inputs
     together = vmap(predict, in_dims=(0, {name: 0 if name in own else None for name in buffers}, None))
     size = max(1, min(EVAL_BATCH, EVAL_ROWS // len(heads))) if rows.device.type == "cpu" else EVAL_BATCH
     with torch.no_grad():
-        return torch.cat([together(parameters, buffers, inputs.take(some)) for some in torch.split(rows, size)], 1)
+        read = read_batches(inputs, torch.split(rows, size))
+        return torch.cat([together(parameters, buffers, batch) for _, batch in read], 1)

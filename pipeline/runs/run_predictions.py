@@ -11,14 +11,17 @@ from ...features.encoders.runtime import pick_device
 from ...features.posts.samples import Corpus
 from ..config.values import GroupBy
 from ..data.cached_features import CachedFeatures, ModalityTable, load_features
+from ..data.ragged import BLOCK
 from ..metrics.probabilities import log_mean
 from ..training.loop import training_threads
 from ..training.predictions import prediction_views, view_logits
 from .runs import Run
 
 
-def load_run_features(run: Run, corpus: Corpus, cache: Path, *, group_by: GroupBy = "both") -> CachedFeatures:
-    """The features that a run was trained on, for these posts.
+def load_run_features(
+    run: Run, corpus: Corpus, cache: Path, *, group_by: GroupBy = "both", memory: int | None = None
+) -> CachedFeatures:
+    """The features that a run was trained on, for these posts; mapped where they take more than `memory` bytes.
 
     Raises ValueError where the cache lacks any, or holds NaN or infinity.
     """
@@ -32,6 +35,7 @@ def load_run_features(run: Run, corpus: Corpus, cache: Path, *, group_by: GroupB
         classes=run.classes,
         group_by=group_by,
         views=run.views,
+        memory=memory,
     )
     for side in table.sides.values():
         for one in (side, *side.views):
@@ -66,7 +70,8 @@ def run_logits(run: Run, table: CachedFeatures, device: str = "cpu") -> list[NDA
 
 def _finite(side: ModalityTable) -> NDArray[np.bool_]:
     """Mask (N,) of the posts all of whose numbers are finite."""
-    finite = np.array(np.isfinite(side.pooled).all(1))
+    blocks = (side.pooled[start : start + BLOCK] for start in range(0, len(side.pooled), BLOCK))
+    finite = np.concatenate([np.empty(0, bool), *(np.isfinite(block).all(1) for block in blocks)])
     for one in side.parts or (side,):
         if one.tokens is not None:
             finite &= one.tokens.finite()

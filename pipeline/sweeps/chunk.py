@@ -125,9 +125,9 @@ class Work(NamedTuple):
 
     @property
     def pooled(self) -> bool:
-        """Whether inputs are the table's pooled vectors themselves, whose memory all processes share."""
+        """Whether inputs are the table's pooled vectors themselves, in memory that all processes can share."""
         raw = any(spec.raw for specs in self.table.specs.values() for spec in specs)
-        return not self.chunk.inputs_key.tokens and not raw
+        return not (self.chunk.inputs_key.tokens or raw or self.table.storage.mapped)
 
     def by_head(self, results: Sequence[tuple[int, Result]]) -> list[tuple[TrialHead, Result]]:
         """These results with their heads, for the places of the heads in the chunk."""

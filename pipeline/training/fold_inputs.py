@@ -20,6 +20,7 @@ from ...heads.towers import Towers
 from ..config.head_config import HeadConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import build_inputs, build_views, dims_of, fit_reductions, towers_of
+from ..data.joining import refuse_whole
 from ..data.ragged_inputs import RaggedInputs
 
 
@@ -46,7 +47,10 @@ class InputsKey:
 
 @dataclass(frozen=True)
 class FoldInputs:
-    """Inputs of all N posts on the device, their views, the labels (N,), and what the tokens were reduced by."""
+    """Inputs of all N posts on the device, their views, the labels (N,), and what the tokens were reduced by.
+
+    `memory` is what features may take where they are mapped; 0: they are in memory.
+    """
 
     inputs: RaggedInputs
     views: list[RaggedInputs]
@@ -54,6 +58,7 @@ class FoldInputs:
     reductions: dict[str, Tensor]
     towers: Towers
     dims: Dims
+    memory: int = 0
 
     @classmethod
     def build(cls, table: CachedFeatures, key: InputsKey, device: str) -> FoldInputs:
@@ -64,14 +69,19 @@ class FoldInputs:
         views = build_views(table, inputs, tokens=key.tokens, reductions=reductions) if key.views else []
         labels = torch.from_numpy(table.targets()).to(device)
         towers = towers_of(table.specs, tokens=key.tokens)
-        return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table))
+        return cls(inputs, views, labels, reductions, towers, dims_of(inputs, table), table.storage.memory)
 
     def prediction_views(self, config: HeadConfig) -> list[RaggedInputs]:
         """The inputs that heads of this config are tested on: the plain ones, and the views where they are averaged."""
         return [self.inputs, *self.views] if config.average_views else [self.inputs]
 
     def head(self, config: HeadConfig, seed: int) -> Head:
-        """A new head for these inputs: same seed, same weights, whatever other threads do."""
+        """A new head for these inputs: same seed, same weights, whatever other threads do.
+
+        Raises ValueError for one that is fitted to all posts at once where they are mapped.
+        """
+        if self.memory and config.fitted_at_once:
+            refuse_whole(config.fusion, len(self.inputs), self.dims.image + self.dims.text, self.memory)
         return build_head(
             config.fusion,
             self.dims,

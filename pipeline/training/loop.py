@@ -21,7 +21,7 @@ from ..data.ragged_inputs import RaggedInputs
 from ..metrics.scores import score
 from ..metrics.thresholds import tune_offsets
 from .augment import augment
-from .batches import Rows, as_rows, by_length, check_split, eval_batches, shuffled_batches
+from .batches import Rows, as_rows, by_length, check_split, eval_batches, read_batches, shuffled_batches
 from .checkpointing import Checkpointer
 from .losses import Loss, as_targets, class_weights, log_frequencies
 from .optimizer import Step, decay_groups
@@ -228,9 +228,9 @@ def run_epoch(
     """
     losses, sizes, targets_seen, predictions = [], [], [], []
     with torch.set_grad_enabled(step is not None):
-        for rows in batches:
+        for rows, batch in read_batches(inputs, batches):
             truth = labels[rows]
-            batch, targets = inputs.take(rows), as_targets(truth, head.dims.classes)  # (B, K)
+            targets = as_targets(truth, head.dims.classes)  # (B, K)
             if step is not None:
                 set_dropout(head, seed=step.config.seed, step=step.count)
                 batch, targets = augment(batch, targets, step.config, step.count)
@@ -261,8 +261,9 @@ def check_finite(epoch: int, trained: float, validated: float, config: TrainConf
 def calibrate_head(head: Head, inputs: RaggedInputs, labels: Tensor, valid: Tensor, config: TrainConfig) -> None:
     """Fit on the validation rows what no gradient fits: the head's calibration, and thresholds if asked for."""
     if type(head).calibrate is not Head.calibrate:  # all of these rows at once take memory
+        some = valid[:: -(-len(valid) // inputs.buffer)] if inputs.buffer else valid
         with torch.no_grad():
-            head.calibrate(inputs.take(valid), labels[valid])
+            head.calibrate(inputs.take(some), labels[some])
     if config.tune_thresholds:
         metric = "macro_f1" if config.metric == "loss" else config.metric
         logits = predict_logits(head, inputs, valid).cpu().numpy()
@@ -278,8 +279,9 @@ def predict_logits(head: Head, inputs: RaggedInputs, rows: Rows) -> Tensor:
     training = head.training
     head.eval()
     with torch.no_grad():
-        for places in eval_batches(by_length(chosen, inputs), inputs):
-            logits[places] = (head(inputs.take(chosen[places])) + head.offsets).float()
+        batches = eval_batches(by_length(chosen, inputs), inputs)
+        for places, (_, batch) in zip(batches, read_batches(inputs, (chosen[one] for one in batches)), strict=True):
+            logits[places] = (head(batch) + head.offsets).float()
     head.train(training)
     return logits
 

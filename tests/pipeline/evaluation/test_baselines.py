@@ -22,10 +22,10 @@ from msa.pipeline.evaluation.baselines import (
     Probe,
     baseline_predictions,
     linear_probe,
-    pooled_matrix,
     predict_majority,
     svm_probe,
 )
+from msa.pipeline.evaluation.pooled_rows import pooled_matrix
 
 
 def rows_of(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
