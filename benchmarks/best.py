@@ -5,14 +5,15 @@
     done
     msa extract --image efficientnet_lite0 --image efficientnet_lite1@whole --image efficientnet_lite2@whole \
         --text minilm --text minilm@ocr --text lexicon --text lexicon@ocr --no-tokens
-    python benchmarks/best.py --data DIR --cache DIR [--head SVC]
+    python benchmarks/best.py --data DIR --cache DIR [--head SVC] [--run RUN]
 
 Ten folds grouped by duplicates. Kernel machines are solved in closed form (see kernel_machine.py): they are the head
-`kernel` with all posts outside the test fold as landmarks. Settings of the lines marked "inner" are chosen on the other
-nine folds, never on rows of the fold that is tested. `--head`, repeatable, trains a classifier on the features of `msa
-extract` without options, as `msa train-head` does. Each line is kept in --out, so that an interrupted run goes on. The
-difference is to the line "kernel head", with the p-value of McNemar's test. The ratio is that of the score that misses
-its target most, of the line where it is best.
+`kernel` with all posts outside the test fold as landmarks. Settings of the lines marked "inner" are chosen on the
+other nine folds, never on rows of the fold that is tested. `--head`, repeatable, trains a classifier on the features
+of `msa extract` without options, as `msa train-head` does; `--run`, repeatable, adds the predictions of a run that was
+trained with `--folds 10`, as of encoders tuned fold by fold. Each line is kept in --out, so that an interrupted run
+goes on. The difference is to the line "kernel head", with the p-value of McNemar's test. The ratio is that of the
+score that misses its target most, of the line where it is best.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from msa.pipeline.data.prepare import prepare
 from msa.pipeline.data.split import Fold
 from msa.pipeline.metrics.scores import score
 from msa.pipeline.metrics.statistics import bootstrap, mcnemar
+from msa.pipeline.runs.stored_run import read_runs
 from msa.pipeline.sweeps.greedy import greedy_selection
 from msa.pipeline.training.folds import train_folds
 
@@ -107,11 +109,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path, default=Path("best"))
     parser.add_argument("--head", action="append", default=[], choices=ESTIMATORS)
+    parser.add_argument("--run", action="append", default=[], type=Path)
     given = parser.parse_args()
     given.out.mkdir(exist_ok=True)
     posts, rows, features, folds = load(given.data, given.cache)
     found = dict(closed_lines(posts, given.out))
     found |= dict(head_lines(given, rows, features, folds))
+    found |= dict(run_lines(given.run, [features.posts.ids[row] for row in rows]))
     print_lines(found, posts, features.posts.groups[rows])
     ratios = [
         min(accuracy(posts.labels, one) / TARGET["accuracy"], macro_f1(posts.labels, one) / TARGET["macro_f1"])
@@ -248,6 +252,16 @@ def head_lines(
             file.write_text(json.dumps({"predicted": predicted[rows].tolist(), "seconds": seconds}))
         stored = json.loads(file.read_text())
         yield f"pair: {name} ({stored['seconds'] / FOLDS:.0f} s a fold)", np.array(stored["predicted"])
+
+
+def run_lines(runs: Sequence[Path], ids: Sequence[str]) -> Iterator[tuple[str, Predicted]]:
+    """What the heads of stored runs predict for these posts."""
+    for run in read_runs(runs):
+        assert run.predictions
+        predicted = {
+            name: label for (name, _), label in zip(run.predictions.posts, run.predictions.predicted, strict=True)
+        }
+        yield f"run {run.name}", np.array([predicted[name] for name in ids])
 
 
 def print_lines(found: dict[str, Predicted], posts: Posts, groups: Predicted) -> None:

@@ -211,12 +211,16 @@ def _time_source(posts: Corpus, source: Source, folder: Path, settings: ExtractS
 
 
 def _merged_bytes(target: Target, new: int, seconds: float) -> int:
-    """Bytes of the file that `new` bytes of parts and the store's own are merged into, beside them for a moment."""
+    """Bytes of the file that `new` bytes of parts and the store's own are merged into, beside them for a moment.
+
+    Parts of FLUSH_BYTES, which a fast encoder writes, are not merged.
+    """
     if not new:
         return 0
-    parts = max(ceil(new / FLUSH_BYTES), ceil(seconds / FLUSH_SECONDS))
+    parts = max(1, ceil(seconds / FLUSH_SECONDS))
+    written = [new // parts] * parts if new < parts * FLUSH_BYTES else [new % FLUSH_BYTES]
     stored = (part.bytes for part in target.store.parts if part.has_tokens == target.tokens)
-    totals = np.cumsum(sorted([*stored, *[new // parts] * parts]))
+    totals = np.cumsum(sorted([*written, *(size for size in stored if size < FLUSH_BYTES)]))
     small = totals[totals <= MERGE_LIMIT]
     return int(small[-1]) if len(small) > 1 else 0
 

@@ -161,7 +161,7 @@ def finish_target(
     update_errors(store.folder, good, records, posts)
     others_wrote = len(store.parts) > 1 and os.access(store.folder, os.W_OK)
     if merge and (counts["encoded"] or others_wrote):
-        store.merge()
+        store.compact()
     else:
         store.refresh()
     return EncoderReport(

@@ -141,17 +141,24 @@ class Store:
         for part in self.parts:
             verify_part(part.path)
 
-    def merge(self, used: Collection[str] | None = None) -> None:
-        """Rewrite small parts as one without repeated rows; safe to kill, and beside readers and other extractions.
+    def compact(self) -> None:
+        """Merge the parts that are smaller than what an extraction writes at a time; all, where rows are repeated."""
+        self.refresh()
+        self.merge(below=math.inf if sum(map(len, self.parts)) > len(self) else FLUSH_BYTES)
 
-        With `used` keys, all other rows are dropped too, from large parts as well.
+    def merge(self, used: Collection[str] | None = None, *, below: float = math.inf) -> None:
+        """Rewrite parts of less than `below` bytes as one without repeated rows, unless that one would be large.
+
+        Safe to kill, and beside readers and other extractions. With `used` keys, all other rows are dropped too, from
+        large parts as well.
         """
         with lock(self.folder / ".lock"):
             remove_stale_temporaries(self.folder)  # deletes what killed processes left
             self.refresh()
             wanted = np.ones(len(self), bool) if used is None else np.isin(self._keys, np.array(sorted(used), KEY))
             for has_tokens in (True, False):
-                numbers = [number for number, part in enumerate(self.parts) if part.has_tokens == has_tokens]
+                kind = [number for number, part in enumerate(self.parts) if part.has_tokens == has_tokens]
+                numbers = [number for number in kind if self.parts[number].bytes < below]
                 numbers.sort(key=lambda number: self.parts[number].bytes)
                 totals = np.cumsum([self.parts[number].bytes for number in numbers])
                 small = int((totals <= MERGE_LIMIT).sum())

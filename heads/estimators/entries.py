@@ -81,7 +81,7 @@ ESTIMATORS: dict[str, Entry] = {
             "sklearn.linear_model.LogisticRegression",
             "logistic regression",
             "Cox 1958",
-            {"C": 0.01, "max_iter": 1000, **BALANCED},
+            {"C": 0.0003, "max_iter": 1000, **BALANCED},
         ),
         Entry(
             "sklearn.neighbors.KNeighborsClassifier",

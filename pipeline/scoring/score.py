@@ -179,7 +179,7 @@ def score_corpus(
         summary = _join_blocks(blocks, run.classes, form)
         if keep_features and shard is None:
             for spec in run.encoders:
-                Store.open(place, spec).merge()
+                Store.open(place, spec).compact()
     return _scored(blocks, summary, resumed=resumed)
 
 

@@ -87,7 +87,10 @@ def test_merging_is_in_the_peak(tmp_path: Path, posts: Corpus, monkeypatch: pyte
     (old,) = extract(half, request(posts), tmp_path / "cache").encoders
     seen = estimate(posts, request(posts), tmp_path / "cache")
     assert seen.peak_bytes == 2 * seen.bytes + old.bytes
-    monkeypatch.setattr(module, "MERGE_LIMIT", old.bytes - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MERGE_LIMIT", old.bytes - 1)
+        assert estimate(posts, request(posts), tmp_path / "cache").peak_bytes == seen.bytes
+    monkeypatch.setattr(module, "FLUSH_BYTES", seen.bytes)  # parts of that size stay
     assert estimate(posts, request(posts), tmp_path / "cache").peak_bytes == seen.bytes
 
 

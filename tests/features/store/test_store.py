@@ -212,6 +212,21 @@ def test_large_parts_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(len(part) for part in opened.parts) == [2, 200]
 
 
+def test_compacting_merges_the_parts_that_are_smaller_than_a_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for numbers in (list(range(200)), [300], [301]):
+        opened = write(tmp_path, numbers)
+    monkeypatch.setattr(store, "FLUSH_BYTES", max(part.bytes for part in opened.parts))
+    opened.compact()
+    assert sorted(len(part) for part in opened.parts) == [2, 200]
+    assert_whole(opened, [key(n) for n in (*range(200), 300, 301)])
+    write(tmp_path, [7, 300])  # of another process: rows that are there already
+    opened.compact()
+    assert [len(part) for part in opened.parts] == [202]
+    assert_whole(opened, [key(n) for n in (*range(200), 300, 301)])
+
+
 def test_stored_specs_lists_what_is_there_and_names_a_bad_folder(tmp_path: Path) -> None:
     write(tmp_path, [1])
     assert stored_specs(tmp_path) == [SPEC]
