@@ -13,6 +13,7 @@ from ..progress import keeping, stage, step
 from ..spec import Modality
 from ..store.durable import remove_stale_temporaries
 from ..store.errors import read_errors, update_errors
+from ..store.joined import JOINED, folder_bytes, joined_folders, remove_folder
 from ..store.parts import data_bytes
 from ..store.store import Store, no_embeddings, stored_specs
 from ..text_table import TableReport
@@ -38,6 +39,11 @@ def list_cache(cache: Path) -> TableReport:
         shown = [spec.slug, rows, "-" if tokens is None else tokens, spec.width, spec.dtype]
         lines.append([*shown, parts, f"{store.bytes / 1e6:.1f}", bad])
     notes = [f"not listed: {fault}" for fault in faults] or ([] if entries else [no_embeddings(cache)])
+    if joined := joined_folders(cache):
+        size = sum(map(folder_bytes, joined)) / 1e6
+        notes.append(
+            f"{cache / JOINED}: {size:.1f} MB joined to posts beyond --memory; `msa cache gc` frees them"
+        )
     return TableReport(entries, header, lines, notes, facts={"faults": faults} if faults else {})
 
 
@@ -78,9 +84,9 @@ def open_stores(cache: Path) -> list[Store]:
 def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force: bool = False) -> TableReport:
     """Drop every row whose content no post of the corpora has; without `yes` only report what would be dropped.
 
-    `removed`: the whole folder is deleted. `bytes` is approximate before it is done. Raises ValueError for an empty
-    cache or a corpus without posts and, unless `force`, for posts whose content cannot be seen: it may lie on a disk
-    that is not mounted, and its rows would be lost.
+    Copies that are joined to posts go, too. `removed`: the whole folder is deleted. `bytes` is approximate before it is
+    done. Raises ValueError for an empty cache or a corpus without posts and, unless `force`, for posts whose content
+    cannot be seen: it may lie on a disk that is not mounted, and its rows would be lost.
     """
     stores = open_stores(cache)
     held = {store.spec.reads for store in stores if len(store)}
@@ -101,6 +107,10 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
             notes.append(
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
             )
+    for folder in joined_folders(cache):
+        notes.append(f"{folder}: {folder_bytes(folder) / 1e6:.1f} MB joined to posts, made again when needed")
+        if yes:
+            remove_folder(folder)
     stage("removing embeddings" if yes else "looking for unused embeddings")
     entries = [_drop_unused(store, used[store.spec.reads], yes) for store in stores]
     lines = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from pathlib import Path
 
-from .durable import entries
+from .durable import entries, rename
 
 JOINED = "joined"
 
@@ -17,3 +19,10 @@ def joined_folders(cache: Path) -> list[Path]:
 def folder_bytes(folder: Path) -> int:
     """Bytes of the files in a folder."""
     return sum(path.stat().st_size for path in entries(folder))
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder of joined features; a process that has them mapped keeps them until it ends."""
+    gone = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
+    rename(folder, gone)  # never seen with some of its files
+    shutil.rmtree(gone, ignore_errors=True)

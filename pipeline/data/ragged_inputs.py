@@ -45,7 +45,8 @@ class Section(NamedTuple):
         starts = lengths.cumsum(0) - lengths
         shift = (self.starts[rows] - starts).repeat_interleave(lengths)
         places = torch.arange(len(shift), device=rows.device) + shift
-        return self._replace(values=self.values.index_select(0, places), starts=starts, lengths=lengths)
+        values = self.values.index_select(0, places) if len(places) else self.values[:1]  # one to fill padding
+        return self._replace(values=values, starts=starts, lengths=lengths)
 
     def to(self, device: str) -> Section:
         """The same on a device."""

@@ -22,6 +22,7 @@ from msa.features.spec import EncoderSpec
 from msa.features.store import store as store_module
 from msa.features.store.errors import BadRecord, read_errors, update_errors
 from msa.features.store.header import StoreError
+from msa.features.store.joined import JOINED
 from msa.features.store.store import Store, Writer
 
 SPEC = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
@@ -271,3 +272,17 @@ def test_msa_toml_reaches_the_commands_of_the_group(
     code, _, err = msa(capsys, "cache", "verify")
     assert code == 2
     assert "unknown option of [cache-verify] 'samples'; did you mean sample" in err
+
+
+def test_joined_features_are_listed_and_deleted_on_request(tmp_path: Path) -> None:
+    write(tmp_path, ["one"])
+    folder = tmp_path / JOINED / "abc"
+    folder.mkdir(parents=True)
+    (folder / "pooled.npy").write_bytes(b"x" * 2_000_000)
+    assert len(list_cache(tmp_path).entries) == 1
+    assert any("2.0 MB joined to posts" in note for note in list_cache(tmp_path).notes)
+    assert any("made again" in note for note in collect_garbage(tmp_path, [corpus("one")], yes=False).notes)
+    assert folder.exists()
+    collect_garbage(tmp_path, [corpus("one")], yes=True)
+    assert not list((tmp_path / JOINED).iterdir())
+    assert Store.open(tmp_path, SPEC).keys

@@ -79,7 +79,7 @@ def test_every_head_trains_on_mapped_features_as_in_memory(prepared: Prepared, n
 
 def test_baselines_on_mapped_features_are_those_in_memory_where_a_block_holds_all(prepared: Prepared) -> None:
     folds = [prepared.fold]
-    inside, inside_metrics = (
+    inside, metrics = (
         baseline_predictions(prepared.inside, folds, seed=0),
         baseline_metrics(prepared.inside, folds, seed=0),
     )
