@@ -41,9 +41,7 @@ def list_cache(cache: Path) -> TableReport:
     notes = [f"not listed: {fault}" for fault in faults] or ([] if entries else [no_embeddings(cache)])
     if joined := joined_folders(cache):
         size = sum(map(folder_bytes, joined)) / 1e6
-        notes.append(
-            f"{cache / JOINED}: {size:.1f} MB joined to posts beyond --memory; `msa cache gc` frees them"
-        )
+        notes.append(f"{cache / JOINED}: {size:.1f} MB joined to posts beyond --memory; `msa cache gc` frees them")
     return TableReport(entries, header, lines, notes, facts={"faults": faults} if faults else {})
 
 

@@ -26,7 +26,7 @@ Logits = NDArray[np.float32]
 
 # Strongest penalty first: each fit starts from the previous solution, and the weak penalties, slow to fit, come last.
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
-PROBE_ROWS = 50_000  # training rows of a probe, and of the SVM, where features are mapped: more change little
+PROBE_ROWS = 20_000  # training rows of a probe, and of the SVM, where features are mapped: more change little
 SVM_ROWS = 10_000
 PATIENCE = 2  # worse scores on the validation rows before the remaining penalties are skipped
 
