@@ -94,7 +94,7 @@ def embed_missing(
         for key, prepared in _map_ahead(decoders, prepare, index):
             for queue, item in prepared:
                 queue.push(key, item)
-    return [TaskResult(queue.bad, queue.seconds, len(queue.cut)) for queue in queues]
+    return [TaskResult(queue.bad, queue.seconds, queue.cut) for queue in queues]
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -75,11 +75,11 @@ class EncoderTask:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What running a task gave: the reason for each bad item by content key, the seconds, how many texts were cut."""
+    """What running a task gave: the reason for each bad item by content key, the seconds, the keys of cut texts."""
 
     bad: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    cut: int = 0
+    cut: Set[str] = frozenset()
 
 
 def cut_note(name: str, cut: int, texts: str) -> str:
@@ -174,7 +174,7 @@ def finish_target(
         duplicate=counts["duplicate"],
         missing=counts["missing"],
         bad=len(records),
-        cut=result.cut,
+        cut=len(result.cut),
         seconds=round(result.seconds, 3),
         bytes=store.bytes,
     )

@@ -6,7 +6,7 @@ Posts and cache must lie on a file system that all nodes share: only paths, keys
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -87,7 +87,7 @@ class Driver:
         self.corpus = corpus
         self.progress = progress
         self.bad: dict[EncoderTask, dict[str, str]] = {task: {} for task in tasks}
-        self.cut = Counter[EncoderTask]()
+        self.cut: dict[EncoderTask, set[str]] = {task: set() for task in tasks}
         self.done = dict.fromkeys(tasks, 0)
         self.rates: dict[Modality, float] = {}  # items a second of one worker
         self.lacking = {  # key -> row of every item that some spec lacks
@@ -147,7 +147,7 @@ class Driver:
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
-            self.cut[task] += result.cut.get(task.source.spec.fingerprint, 0)
+            self.cut[task] |= result.cut.get(task.source.spec.fingerprint, frozenset()) & task.todo.keys()
             lacking = sum(key in task.todo for key in chunk.keys) if task.reads == chunk.modality else 0
             if lacking:
                 self.done[task] += lacking - len(bad)

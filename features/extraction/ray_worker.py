@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache as keep
@@ -17,9 +17,10 @@ from ..encoders.sources import EncoderRequest, open_sources, reopen
 from ..encoders.word_vectors import load_fitted
 from ..encoders.zoo import ENCODERS
 from ..posts.samples import Corpus, Sample
-from ..spec import EncoderSpec, Modality
+from ..posts.text import clean_text
+from ..spec import BadItem, EncoderSpec, Modality
 from ..store.store import Store
-from .embed import embed_missing
+from .embed import decode, embed_missing
 from .plan import EncoderTask, find_missing
 from .settings import ExtractSettings
 
@@ -95,7 +96,7 @@ class ChunkResult:
     node: str
     seconds: float
     bad: Mapping[str, Mapping[str, str]]  # fingerprint of a source's first spec -> key -> reason
-    cut: Mapping[str, int]  # fingerprint -> texts beyond the encoder's limit
+    cut: Mapping[str, Set[str]]  # fingerprint -> keys of texts beyond the encoder's limit; on a retry, stored ones, too
     unseen: Sequence[Path]  # files of bad items that are not there
 
 
@@ -140,11 +141,30 @@ class EmbedWorker:
         corpus = Corpus(self.request.folder, "table", chunk.samples)
         results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
         bad = {task.source.spec.fingerprint: result.bad for task, result in zip(tasks, results, strict=True)}
-        cut = {task.source.spec.fingerprint: result.cut for task, result in zip(tasks, results, strict=True)}
+        cut = {
+            task.source.spec.fingerprint: result.cut | self._cut_before(chunk, task)
+            for task, result in zip(tasks, results, strict=True)
+        }
         rows = {task.todo[key] for task, result in zip(tasks, results, strict=True) for key in result.bad}
         files = [chunk.samples[row].file(chunk.modality) for row in sorted(rows)]
         unseen = [file for file in files if file is not None and not file.exists()]
         return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, cut, unseen)
+
+    def _cut_before(self, chunk: ItemChunk, task: EncoderTask) -> set[str]:
+        """The texts beyond the encoder's limit among those that are stored: a dead worker could not report them."""
+        spec, cut = task.source.spec, set[str]()
+        if not chunk.attempt or spec.modality != "text":
+            return cut
+        encoder = task.source.load(self.runtime)
+        for key, sample in zip(chunk.keys, chunk.samples, strict=True):
+            if key in task.todo:
+                continue
+            with suppress(BadItem):  # changed since it was stored
+                item = decode(sample, task.reads, key=key)
+                cleaned = clean_text(item, spec.clean) if spec.reads == "text" else item
+                if encoder.is_cut(cleaned, encoder.preprocess(cleaned, key)):
+                    cut.add(key)
+        return cut
 
 
 def _is_fit(name: str) -> bool:

@@ -54,11 +54,6 @@ class WorkerPool:
     def __len__(self) -> int:
         return len(self.nodes)
 
-    @property
-    def capacity(self) -> int:
-        """How many workers the nodes have room for now; at least 1."""
-        return max(1, sum(map(self._wanted, self._alive())))
-
     def start_workers(self) -> None:
         """Start a worker wherever one is lacking. Raises RayRunError where none ever starts."""
         now = time.monotonic()

@@ -16,6 +16,7 @@ from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
 from .fused_training import batch_key
 
 LARGEST = 256  # heads side by side: more gain nothing
+BOUNDED = 16  # the same on the cores of a cluster: a seventh slower, lost at most where a node dies
 SMALLEST = 8  # of fewer the work between the products is more than half
 ROUNDS = 4  # chunks for each thread that are many enough to even out
 T = TypeVar("T")
@@ -23,17 +24,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """Which heads train side by side, in how many threads. No result depends on it beyond the rounding of sums."""
+    """Which heads train side by side, in how many threads. No result depends on it beyond the rounding of sums.
+
+    `threads` None means that workers come and go: then the chunks do not depend on how many there are.
+    """
 
     chunks: list[list[HeadJob]]
-    threads: int
+    threads: int | None
 
     def __str__(self) -> str:
         fused = [len(chunk) for chunk in self.chunks if len(chunk) > 1]
         alone = len(self.chunks) - len(fused)
         parts = [f"fused: {len(fused)} chunks of up to {max(fused)} heads"] if fused else []
         parts += [f"alone: {alone} heads"] if alone else []
-        return f"{'; '.join(parts)}; {self.threads} at a time"
+        parts += [f"{self.threads} at a time"] if self.threads else []
+        return "; ".join(parts)
 
 
 def plan_chunks(
@@ -42,10 +47,10 @@ def plan_chunks(
     experiments: Sequence[Experiment],
     *,
     device: str = "cpu",
-    threads: int,
+    threads: int | None,
     largest: int | None = None,
 ) -> Plan:
-    """Decide what is fused: at most `largest` heads side by side (1: none), in `threads` threads.
+    """Decide what is fused: at most `largest` heads side by side (1: none), in `threads` threads (None: see `Plan`).
 
     Without `largest` it is what was fastest in measurements: on a CPU heads on tokens gain nothing by fusion, since
     their products are large enough alone; on a GPU everything does.
@@ -60,10 +65,10 @@ def plan_chunks(
         at_once = config.of_member(jobs[0].member).fitted_at_once
         if raw or at_once or (device == "cpu" and config.tokens and largest is None):
             return 1
-        return largest or LARGEST
+        return largest or (BOUNDED if threads is None and device == "cpu" else LARGEST)
 
     chunks = make_chunks([(jobs, most(jobs)) for jobs in groups.values()], threads)
-    return Plan(chunks, max(1, min(threads, len(chunks))))
+    return Plan(chunks, threads and max(1, min(threads, len(chunks))))
 
 
 def fusion_key(experiment: Experiment, job: HeadJob) -> Hashable:
@@ -74,17 +79,17 @@ def fusion_key(experiment: Experiment, job: HeadJob) -> Hashable:
     return (*shape, job.inputs_key, job.rows.train.tobytes(), job.rows.valid.tobytes(), batch_key(training))
 
 
-def make_chunks(groups: Sequence[tuple[Sequence[T], int]], threads: int) -> list[list[T]]:
-    """Cut each group into chunks of at most so many, and no larger than one thread's share of all.
+def make_chunks(groups: Sequence[tuple[Sequence[T], int]], threads: int | None) -> list[list[T]]:
+    """Cut each group into chunks of at most so many, and, of `threads`, no larger than one thread's share of all.
 
     Chunks that are left over when each thread has as many others are cut further, so that all threads end together.
     Each chunk gets one of every few neighbours, in an order that never changes: neighbours do alike in successive
     halving, so about as many are left of each chunk.
     """
-    share = -(-sum(len(group) for group, _ in groups) // threads)
+    share = -(-sum(len(group) for group, _ in groups) // (threads or 1))
     chunks = [chunk for group, most in groups for chunk in _split(group, -(-len(group) // min(most, share)))]
-    over = len(chunks) % threads
-    if over and len(chunks) < ROUNDS * threads:
+    over = len(chunks) % threads if threads else 0
+    if threads and over and len(chunks) < ROUNDS * threads:
         parts = threads // gcd(over, threads)
         cut = [_split(chunk, max(1, min(parts, len(chunk) // SMALLEST))) for chunk in chunks[-over:]]
         chunks[-over:] = [part for chunk in cut for part in chunk]

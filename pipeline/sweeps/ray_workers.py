@@ -13,6 +13,8 @@ from .worker import Task, Worker
 class RayPool(WorkerPool):
     """A worker on each GPU of a cluster, or on each core where it has none or `device` is another."""
 
+    capacity = None  # changes with the cluster
+
     def __init__(self, ray: Any, device: str) -> None:
         super().__init__(ray, Worker, (), device=device, single=True)
 

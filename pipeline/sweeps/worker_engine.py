@@ -1,12 +1,13 @@
 """The engine that gives chunks to workers in other processes, here or on a cluster.
 
-A chunk stays with the worker that holds its heads. If that worker dies, another one trains the chunk again.
+A chunk stays with the worker that holds its heads. If that worker dies, or has too many, another one trains the chunk
+again.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -39,8 +40,8 @@ class WorkerEngine:
         self.tables: dict[int, Any] = {}  # where workers find a table, by its identity
 
     @property
-    def threads(self) -> int:
-        """How many chunks train at a time; more as nodes join a cluster."""
+    def threads(self) -> int | None:
+        """How many chunks train at a time; None where workers come and go, so that no result depends on it."""
         return self.pool.capacity
 
     def train_to(self, epoch: int, work: Sequence[Work]) -> Trained:
@@ -49,14 +50,14 @@ class WorkerEngine:
         Raises ValueError where workers die again and again, or one raises.
         """
         self.held = {one.chunk: self.held.get(one.chunk) or Held(next(self.numbers)) for one in work}
-        needed = frozenset(held.number for held in self.held.values())
-        waiting, deaths = deque(work), Counter[Chunk]()
+        waiting, deaths = list(work), Counter[Chunk]()
         while waiting or self.pool.running:
             self.pool.start_workers()
             for worker in list(self.pool.idle):
                 if one := self._next(waiting, worker):
                     held = self.held[one.chunk]
                     new = None if held.worker == worker else one.chunk
+                    needed = frozenset(held.number for held in self.held.values())
                     task = Task(held.number, Rung(epoch, one.active), tuple(held.passed), needed, new)
                     self.pool.send(worker, self._stored(one.table), task, one)
             for worker, one, outcome in self.pool.collect():
@@ -69,21 +70,29 @@ class WorkerEngine:
                             f"{heads[0].trial} is the first; run the same command again to go on, or "
                             "start over with a smaller --batch where memory was short"
                         ) from outcome.error
-                    waiting.appendleft(one)
+                    waiting.insert(0, one)
                     continue
                 held = self.held[one.chunk]
                 held.worker = worker
                 held.passed.append(Rung(epoch, one.active))
                 yield one.by_head(outcome)
 
-    def _next(self, waiting: deque[Work], worker: Any) -> Work | None:
-        """Take the next chunk for a worker: one that it holds, else one that no living worker holds."""
-        own = [one for one in waiting if self.held[one.chunk].worker == worker]
-        found = own or [one for one in waiting if not self.pool.alive(self.held[one.chunk].worker)]
-        if not found:
+    def _next(self, waiting: list[Work], worker: Any) -> Work | None:
+        """Take the next chunk for a worker: one that it holds, one that no living worker holds, or one of another's.
+
+        Training a chunk again from the start costs as much as its next rung, since rungs double. So a worker without
+        chunks, as on a node that joins, takes one over where its holder has more than one to train.
+        """
+        holders = [self.held[one.chunk].worker for one in waiting]
+        own = [at for at, holder in enumerate(holders) if holder == worker]
+        free = [at for at, holder in enumerate(holders) if not self.pool.alive(holder)]
+        queued = [at for at, holder in enumerate(holders) if holders.count(holder) > 1]
+        if not (own or free or queued):
             return None
-        waiting.remove(found[0])
-        return found[0]
+        one = waiting.pop(own[0] if own else free[0] if free else queued[-1])
+        if not own:  # under another number, so that its holder forgets it
+            self.held[one.chunk] = Held(next(self.numbers), None, self.held[one.chunk].passed)
+        return one
 
     def _stored(self, table: CachedFeatures) -> Any:
         """Where workers find a table, which is stored for them once."""

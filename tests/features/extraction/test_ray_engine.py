@@ -81,8 +81,7 @@ def errors(cache: Path) -> list[BadRecord]:
 
 
 def plain(report: EncoderReport) -> dict[str, Any]:
-    # A worker that dies has not reported how many of the texts that it had written were cut.
-    return {k: v for k, v in vars(report).items() if k not in ("path", "seconds", "cut")}
+    return {k: v for k, v in vars(report).items() if k not in ("path", "seconds")}
 
 
 def in_mid_run(cache: Path, act: Callable[[], bool]) -> tuple[threading.Thread, list[int]]:

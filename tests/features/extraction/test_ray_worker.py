@@ -42,16 +42,16 @@ def chunk_of(posts: Corpus) -> ItemChunk:
     return ItemChunk("text", tuple(text_key(str(sample.text)) for sample in posts.samples), tuple(posts.samples))
 
 
-def test_a_retried_chunk_is_not_written_again(tmp_path: Path, fakes: Any) -> None:
+def test_a_retried_chunk_is_not_written_again_but_counts_all_cut_texts(tmp_path: Path, fakes: Any) -> None:
     (tmp_path / "cache").mkdir()
-    posts = corpus(tmp_path, ["one", "two", "unknown", "three"])
+    posts = corpus(tmp_path, ["seven", "two", "unknown", "three"])
     chunk = chunk_of(posts)
     first, second = (worker(fakes.FakeRequest(tmp_path / "cache"), tmp_path / "cache") for _ in range(2))
     first.start()
     second.start()
     first.embed(replace(chunk, keys=chunk.keys[:2], samples=chunk.samples[:2]))
     outcome = second.embed(replace(chunk, attempt=1))
-    assert outcome.cut == {fakes.SPEC.fingerprint: 1}
+    assert outcome.cut == {fakes.SPEC.fingerprint: {chunk.keys[0], chunk.keys[3]}}
     assert list(outcome.bad[fakes.SPEC.fingerprint].values()) == ["no known word"]
     store = Store.open(tmp_path / "cache", fakes.SPEC)
     assert sorted(len(part) for part in store.parts) == [1, 2]

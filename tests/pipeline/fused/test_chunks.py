@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from experiments import EXPERIMENTS, FOLDS, TABLE
 
+from msa.pipeline.fused import chunks as chunks_module
 from msa.pipeline.fused.chunks import make_chunks, plan_chunks
 
 
@@ -17,6 +19,15 @@ def test_the_plan_fuses_what_it_can_and_says_so() -> None:
     assert sorted(len(chunk) for chunk in fused.chunks) == [1] * 12 + [3, 3]
     for chunk in on_gpu.chunks:
         assert len({(job.fold, job.inputs_key) for job in chunk}) == 1
+
+
+def test_of_workers_that_come_and_go_nothing_depends(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_chunks([(list(range(256)), 16)] * 5, None) == make_chunks([(list(range(256)), 16)] * 5, 1)
+    monkeypatch.setattr(chunks_module, "BOUNDED", 2)
+    on_cluster = plan_chunks(TABLE, FOLDS, EXPERIMENTS, threads=None)
+    assert str(on_cluster) == "fused: 2 chunks of up to 2 heads; alone: 14 heads"
+    on_gpus = plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda", threads=None)
+    assert str(on_gpus) == "fused: 4 chunks of up to 3 heads; alone: 8 heads"
 
 
 def test_every_thread_gets_as_many() -> None:

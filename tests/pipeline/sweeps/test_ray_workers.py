@@ -18,7 +18,7 @@ from typing import Any
 import cached_sweeps
 import pytest
 from cached_posts import cached_posts, stage
-from cached_sweeps import CONCAT, TO_THE_END, outcome
+from cached_sweeps import CONCAT, TO_THE_END, outcome, without_times
 from clusters import NODE, two_nodes, workers
 
 from msa.features.extraction import ray_cluster
@@ -28,6 +28,7 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline.commands.options import Cluster
 from msa.pipeline.config.search_config import Search
 from msa.pipeline.data.prepare import prepare
+from msa.pipeline.fused import chunks
 from msa.pipeline.fused.chunks import plan_chunks
 from msa.pipeline.sweeps.chunk import Chunk, HeadResult, TrialHead
 from msa.pipeline.sweeps.leaderboard import SweepResult
@@ -67,19 +68,23 @@ class FakeWorker:
 
 
 class FakePool(RayPool):
-    """Two workers of this process, of which the one dies that has the n-th task, for each n in `deaths`."""
+    """Workers of this process, of which the one dies that has the n-th task, for each n in `deaths`.
 
-    capacity = 2
+    `count` is how many there are once so many tasks are done.
+    """
 
-    def __init__(self, ray: Any, deaths: Callable[[int], bool]) -> None:
+    def __init__(
+        self, ray: Any, deaths: Callable[[int], bool] = lambda task: False, count: Callable[[int], int] = lambda task: 2
+    ) -> None:
         self.ray, self.gpu = ray, False
-        self.deaths, self.tasks, self.removed = deaths, 0, 0
+        self.deaths, self.count, self.tasks, self.removed = deaths, count, 0, 0
+        self.trained: list[Any] = []  # the worker of each task
         self.idle: deque[Any] = deque()
         self.running: dict[Any, Any] = {}
         self.nodes: dict[Any, str] = {}
 
     def start_workers(self) -> None:
-        while len(self.nodes) < 2:
+        while len(self.nodes) < self.count(self.tasks):
             worker = FakeWorker()
             self.nodes[worker] = "here"
             self.idle.append(worker)
@@ -92,6 +97,7 @@ class FakePool(RayPool):
         reference = next(iter(self.running))
         worker, work = self.running.pop(reference)
         self.tasks += 1
+        self.trained.append(worker)
         if self.deaths(self.tasks):
             del self.nodes[worker]
             self.removed += 1
@@ -116,18 +122,21 @@ def fake_ray() -> Any:
     return SimpleNamespace(put=lambda table: puts.append(table) or Placed(table), puts=puts)
 
 
+def use(pool: FakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
+        yield WorkerEngine(pool)
+
+    monkeypatch.setattr(sweep_module, "open_engine", opened)
+
+
 def test_deaths_change_nothing_and_a_table_travels_once(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = search(posts, tmp_path / "local", GREEDY)
     ray = fake_ray()
     pool = FakePool(ray, lambda task: task in (2, 3, 9, 10, 15))
-
-    @contextmanager
-    def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
-        yield WorkerEngine(pool)
-
-    monkeypatch.setattr(sweep_module, "open_engine", opened)
+    use(pool, monkeypatch)
     found = search(posts, tmp_path / "ray", GREEDY, ray="")
     assert outcome(found) == outcome(local)
     assert found.ensemble
@@ -137,14 +146,30 @@ def test_deaths_change_nothing_and_a_table_travels_once(
     assert len(ray.puts) == 1
 
 
+def test_neither_the_number_of_workers_nor_those_that_come_and_go_change_a_byte(
+    posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "BOUNDED", 2)
+    pools = {
+        "one": FakePool(fake_ray(), count=lambda task: 1),
+        "two": FakePool(fake_ray(), lambda task: task in (3, 20)),
+        "four": FakePool(fake_ray(), count=lambda task: 4),
+        "one, then three": FakePool(fake_ray(), count=lambda task: 1 if task < 15 else 3),
+    }
+    written = {}
+    for name, pool in pools.items():
+        use(pool, monkeypatch)
+        written[name] = without_times(search(posts, tmp_path / name, replace(HOW, batch=12)))
+    assert written["two"] == written["four"] == written["one, then three"] == written["one"]
+    joined = pools["one, then three"].trained
+    assert len(set(joined)) == 3
+    assert min(map(joined[15:].count, set(joined))) >= 3  # they take over what the first one holds
+
+
 def test_a_chunk_that_kills_every_worker_ends_the_run(
     posts: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def opened(*given: Any, **more: Any) -> Iterator[WorkerEngine]:
-        yield WorkerEngine(FakePool(fake_ray(), lambda task: True))
-
-    monkeypatch.setattr(sweep_module, "open_engine", opened)
+    use(FakePool(fake_ray(), lambda task: True), monkeypatch)
     with pytest.raises(RayRunError, match=rf"{ATTEMPTS} Ray workers died over the same \d+ heads"):
         search(posts, tmp_path, ray="")
 
