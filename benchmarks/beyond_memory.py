@@ -4,9 +4,9 @@
 
 Synthetic posts (Parquet) with pooled vectors and tokens of 1280 and 384 columns in float16, 49 patches, 1 to 39 words,
 three classes that a head can learn. Each command runs in a process of its own that the kernel keeps below 4 GB of its
-own memory (RLIMIT_DATA), with `--memory 1GB`, a quarter of it. Files are read from the disk, not from the page cache, where the system
-lets a program say so. The joined copy takes as much disk as the store, and reduced tokens a quarter: 2.3 · GB are
-needed. The ratio last is the accuracy on the subset over that in memory.
+own memory (RLIMIT_DATA), with `--memory 1GB`, a quarter of it. Files are read from the disk, not from the page cache,
+where the system lets a program say so. The joined copy takes as much disk as the store, and reduced tokens an eighth:
+2.2 times `--gb` are needed. The ratio last is the accuracy on the subset over that in memory.
 """
 
 from __future__ import annotations

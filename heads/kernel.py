@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ CLIP = 6.0  # standard deviations at which standardised features are clipped
 EPSILON = 1e-6  # share of the largest eigenvalue below which a component is rounding noise
 FEATURE_STD = 10.0  # of a feature, with which one linear map learns as fast as the two of other heads
 ROWS_PER_BLOCK = 1024  # rows whose kernel is computed at once
+ROWS_PER_PIECE = 1 << 15  # rows whose features are in memory at once
 SHARPNESS = 6.0  # logits per unit of the ridge targets, so that their softmax is about calibrated
 
 
@@ -70,25 +72,37 @@ class KernelHead(Head):
 
     @torch.no_grad()
     def prepare(self, inputs: Inputs, labels: Tensor, rows: Tensor) -> None:
-        """Draw the landmarks from these rows, compute their components, and fit the labels (N,) of the rows."""
+        """Draw the landmarks from these rows, compute their components, and fit the labels (N,) of the rows.
+
+        Standardisation is by at most ROWS_PER_PIECE rows, evenly spaced; the regression adds up pieces of rows.
+        """
         order = rows[torch.randperm(len(rows), generator=self._generator()).to(rows.device)]
         chosen = order[torch.arange(len(self.basis), device=order.device) % len(order)]
+        some = rows[:: -(-len(rows) // ROWS_PER_PIECE)]
         for name in MODALITIES:
-            self._kernel(name).prepare(*_pooled(inputs, name, rows), *_pooled(inputs, name, chosen))
+            self._kernel(name).prepare(*_pooled(inputs, name, some), *_pooled(inputs, name, chosen))
         distinct = min(len(self.basis), len(rows))
         factor = self._fit_components(distinct)
-        blocks: tuple[Tensor, ...] = torch.split(rows, ROWS_PER_BLOCK)
-        parts = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
-        features = torch.cat(parts)[:, :distinct].double()  # (n, at most H); further ones are 0
+        pieces = torch.split(torch.arange(len(rows)), ROWS_PER_PIECE)
+
+        @lru_cache(maxsize=1)  # so that those of a single piece are computed once
+        def features(number: int) -> Tensor:
+            blocks: tuple[Tensor, ...] = torch.split(rows[pieces[number]], ROWS_PER_BLOCK)
+            parts = [self._features(*(_pooled(inputs, name, block) for name in MODALITIES)) for block in blocks]
+            return torch.cat(parts)[:, :distinct].double()  # (n, at most H); further ones are 0
+
+        def total(of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            return torch.as_tensor(sum(of(features(number), own) for number, own in enumerate(pieces)))
+
         targets = one_hot(labels[rows], self.dims.classes).double()  # (n, K)
         weights = (targets.mean(0) ** -self.balance)[labels[rows]]
         weights = (weights / weights.mean())[:, None]
-        x_mean, y_mean = (weights * features).mean(0), (weights * targets).mean(0)
-        centred = features - x_mean
-        moments = centred.T @ (weights * centred)  # (H, H)
+        x_mean, y_mean = total(lambda x, own: (weights[own] * x).sum(0)) / len(rows), (weights * targets).mean(0)
+        moments = total(lambda x, own: (x - x_mean).T @ (weights[own] * (x - x_mean)))  # (H, H)
+        products = total(lambda x, own: (x - x_mean).T @ (weights[own] * (targets[own] - y_mean)))  # (H, K)
         jitter = EPSILON * moments.diagonal().mean().clamp(min=EPSILON)  # keeps a penalty of 0 solvable
         penalty = (self.ridge * factor**2 + jitter) * torch.eye(len(x_mean), dtype=torch.float64, device=x_mean.device)
-        slopes = torch.linalg.solve(moments + penalty, centred.T @ (weights * (targets - y_mean)))  # (H, K)
+        slopes = torch.linalg.solve(moments + penalty, products)  # (H, K)
         self.linear.weight.zero_()[:, : len(slopes)] = SHARPNESS * slopes.T
         self.linear.bias.copy_(SHARPNESS * (y_mean - x_mean @ slopes))
 

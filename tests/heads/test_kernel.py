@@ -72,6 +72,13 @@ def test_training_starts_at_the_ridge_regression_of_scikit_learn(balance: float)
     torch.testing.assert_close(head(inputs), expected, atol=2e-2, rtol=0)
 
 
+def test_rows_are_added_up_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, rows = posts(), ROWS.repeat_interleave(3)
+    whole = prepared(inputs, rows)(inputs)
+    monkeypatch.setattr("msa.heads.kernel.ROWS_PER_PIECE", len(ROWS))  # evenly spaced, they are each row once
+    torch.testing.assert_close(prepared(inputs, rows)(inputs), whole, atol=1e-4, rtol=1e-4)
+
+
 def test_only_training_rows_are_used() -> None:
     inputs = posts()
     other = inputs._replace(image=inputs.image.clone(), text=inputs.text.clone())
