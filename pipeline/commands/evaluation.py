@@ -290,13 +290,7 @@ def predict(
     check_writable(out or parent, "--out")
     corpus = posts.read()
     predictions = predict.predict_corpus(
-        run,
-        corpus,
-        rows=rows,
-        cache=cache,
-        settings=compute,
-        local_files_only=local_files_only,
-        raw=raw,
+        run, corpus, rows=rows, cache=cache, settings=compute, local_files_only=local_files_only, raw=raw
     )
     folder = out or predict.folder_of(predictions, parent)
     show(predict.write_predictions(predictions, folder, course=corpus.layout == "course"), as_json)

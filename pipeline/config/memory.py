@@ -7,7 +7,7 @@ from pathlib import Path
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 CGROUPS = Path("/sys/fs/cgroup")
-SHARE = 0.5  # of the free memory that features may take where nothing is said
+SHARE = 0.5  # of the free memory that features may take by default
 
 
 def read_size(text: str) -> int:

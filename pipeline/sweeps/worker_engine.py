@@ -95,7 +95,9 @@ class WorkerEngine:
         return one
 
     def _stored(self, table: CachedFeatures) -> Any:
-        """Where workers find a table, which is stored for them once."""
+        """Where workers find a table, which is stored for them once. Raises ValueError for one that is mapped."""
+        if table.storage.mapped:
+            raise ValueError("features beyond --memory are not sent to Ray; give a larger --memory, or --engine local")
         if id(table) not in self.tables:
             self.tables[id(table)] = self.pool.store(table)
             weakref.finalize(table, self.tables.pop, id(table), None)
