@@ -42,7 +42,7 @@ def explain(error: Exception) -> str | None:
     usage = getattr(error, "format_message", None)
     if callable(usage):  # click's usage errors, whichever click typer brings
         return one_line(usage()) + "; see `msa --help`"
-    if isinstance(error, MemoryError) or any(sign in _text(error) for sign in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         asked = ALLOCATION.search(_text(error))
         return f"out of memory ({asked.group().lower() if asked else 'no size is known'}); {LOWER}"
     if isinstance(error, OSError) and error.filename is not None:
@@ -50,6 +50,11 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, (ValueError, OSError)):
         return _text(error) or type(error).__name__
     return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is short, of the machine or of its GPU."""
+    return isinstance(error, MemoryError) or any(sign in _text(error) for sign in OUT_OF_MEMORY)
 
 
 def unexpected(error: Exception) -> str:

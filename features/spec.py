@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 Modality = Literal["image", "text"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
+Reads = Literal["image", "text", "post"]  # what of a post an encoder reads; post: image and text together
+READS: tuple[Reads, ...] = (*MODALITIES, "post")
 Clean = Literal["none", "social", "strict", "strict_zh", "tweet"]
 LongText = Literal["truncate", "windows"]
 SourceKind = Literal[
@@ -20,6 +22,7 @@ SourceKind = Literal[
 Dtype = Literal["float16", "float32", "uint8", "int32"]  # integers are for pass-through encoders
 
 OCR = "ocr"  # in the preprocessing of an encoder that reads the text inside images
+JOINT = "joint"  # in that of one that reads image and text together
 TYPES = {"width": (int,), "max_length": (int, type(None))}  # of the fields of a spec; of all others, str
 CHOICES = {"modality": get_args(Modality), "source": get_args(SourceKind), "dtype": get_args(Dtype)}
 
@@ -72,9 +75,16 @@ class EncoderSpec:
         return "windows" if json.loads(self.preprocess).get("truncation") == "windows" else "truncate"
 
     @property
-    def reads(self) -> Modality:
-        """The part of a post that it reads: its modality, but of `@ocr` the image."""
+    def reads(self) -> Reads:
+        """The part of a post that it reads: its modality, but of `@ocr` the image, of `@joint` both together."""
+        if f'"{JOINT}":true' in self.preprocess:
+            return "post"
         return "image" if f'"{OCR}":{{' in self.preprocess else self.modality
+
+    @property
+    def batched_by(self) -> Modality:
+        """What its batches are counted in: images, or the word pieces of texts."""
+        return "image" if self.reads == "post" else self.modality
 
     @property
     def raw(self) -> bool:

@@ -164,7 +164,7 @@ def predict_post(
     """Predict one post from its file and its text; either may be missing. Nothing is cached.
 
     `cache` knows how encoders were opened, as the run's own does. Raises ValueError as `predict_corpus`, for a file
-    that is not there, and for a blank text.
+    that is not there, for a blank text, and where no encoder of the run reads what is given.
     """
     sample = check_post(image, text)
     run = load_run(run_folder)
@@ -175,7 +175,11 @@ def predict_post(
         reports = embed_corpus(post, sources, folder, compute_of(run, settings))
         refuse_bad(reports)
         notify_cut(reports)
-        return predict_table(run, load_run_features(run, post, folder), settings.device, raw)
+        found = predict_table(run, load_run_features(run, post, folder), settings.device, raw)
+    if found.blind:
+        names = ", ".join(spec.name for spec in run.encoders)
+        raise ValueError(f"the run reads nothing of this post; its encoders are {names}; give the other part, too")
+    return found
 
 
 def check_post(image: Path | None, text: str | None) -> Sample:

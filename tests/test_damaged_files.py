@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +16,21 @@ from msa.features.cache.imported_arrays import read_arrays
 from msa.features.encoders.families import read_config
 from msa.features.encoders.sources import reopen
 from msa.features.encoders.tuned import RECORD, read_record
-from msa.features.model_files.weights import shards
+from msa.features.model_files.weights import sha256_file, shards
+from msa.features.posts.layouts import read_corpus
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import read_errors
 from msa.features.store.store import read_spec
+from msa.features.words.vector_files import sniff
 from msa.pipeline.commands.config_file import read_default_map
 from msa.pipeline.commands.recipes import read_recipe
 from msa.pipeline.data.split import Posts, read_folds
 from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.evaluation.test_set import RECORD as EVALUATIONS
 from msa.pipeline.evaluation.test_set import record_evaluation
+from msa.pipeline.runs.checkpoint import load_heads
 from msa.pipeline.runs.runs import seen_contents
+from msa.pipeline.runs.stored_run import read_run
 from msa.pipeline.sweeps.replay import read_replay
 from msa.pipeline.sweeps.space import read_space
 
@@ -147,6 +153,47 @@ def test_toml_of_another_shape_is_refused(tmp_path: Path, name: str, content: st
             TOML[name](tmp_path / name)
     else:
         refuse(tmp_path / name, content, TOML[name])
+
+
+OTHERS: dict[str, Callable[[Path], object]] = {  # files that are neither JSON nor TOML
+    "metrics.json": lambda file: read_run(write_config(file.parent)),
+    "head.safetensors": lambda file: load_heads(file, lambda number: pytest.fail("it was read")),
+    "vectors.txt": sniff,
+    "vectors.txt.gz": sniff,
+    "tokenizer.json": sha256_file,
+    "ids.txt": lambda file: read_arrays(file, file),
+    "posts.csv": read_corpus,
+    "posts.parquet": read_corpus,
+    "posts.tar": read_corpus,
+    "train.jsonl": lambda file: read_corpus(file.parent),
+}
+
+
+def write_config(folder: Path) -> Path:
+    """A run folder, as far as it is read before its metrics."""
+    (folder / "config.json").write_text('{"head": {}, "training": {}, "encoders": {}, "classes": []}')
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes in folders")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("name", [*READERS, *TOML, *OTHERS])
+def test_a_pipe_or_device_is_refused_without_waiting(tmp_path: Path, name: str, kind: str) -> None:
+    file = tmp_path / name.partition(" ")[0]
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"a device, a pipe or a socket|no posts found|unknown recipe") as caught:
+        (READERS | TOML | OTHERS)[name](file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
+    for name in ("split.json", "config.json", "model.safetensors.index.json"):
+        (tmp_path / name).symlink_to(name)
+        with pytest.raises(ValueError, match=rf"{name}: not .*it is a link that leads to itself"):
+            READERS[name](tmp_path / name)
 
 
 def test_about_of_a_recipe_is_a_table(tmp_path: Path) -> None:

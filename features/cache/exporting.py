@@ -104,9 +104,12 @@ def export_embeddings(
 
 
 def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[str]]:
-    """Keys and ids of a row per post that is stored, and notes; posts without good content are left out and counted."""
-    modality = store.spec.reads
-    keys = hash_corpus(corpus, store.folder.parent).keys(modality)
+    """Keys and ids of a row per post that is stored, and notes; posts without good content are left out and counted.
+
+    A post with several images has a row for each.
+    """
+    contents, items = hash_corpus(corpus, store.folder.parent), corpus.items(store.spec.reads)
+    keys = contents.keys(store.spec.reads)
     known = {key: bool(there) for key, there in zip(keys, store.find([key or "" for key in keys]), strict=True)}
     failed = {record.key for record in read_errors(store.folder)}
     lacking = sum(key is not None and not there and key not in failed for key, there in known.items())
@@ -115,9 +118,13 @@ def _select(store: Store, corpus: Corpus) -> tuple[dict[str, list[str]], list[st
             f"{lacking} items have no embedding of {store.spec.name}; run `msa extract --{store.spec.modality} "
             f"{store.spec.name}`"
         )
-    rows = [(key, post.id) for key, post in zip(keys, corpus.samples, strict=True) if key is not None and known[key]]
-    left = len(corpus.samples) - len(rows)
-    notes = [f"{left} posts without a readable {modality} are left out"] if left else []
+    rows = [(key, post.id) for key, post in zip(keys, items, strict=True) if key is not None and known[key]]
+    left, further = len(items) - len(rows), len(items) - len(corpus.samples)
+    read = "image and text" if store.spec.reads == "post" else store.spec.reads
+    whose = f"posts without a readable {read}" + ", or further images that are not," * bool(further)
+    notes = [f"{left} {whose} are left out"] if left else []
+    if further:
+        notes.append(f"a row is one image: {further} further images of posts with several come last, with their ids")
     return {"keys": [key for key, _ in rows], "ids": [name for _, name in rows]}, notes
 
 

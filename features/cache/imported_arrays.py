@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regular_files import regular
+
 CHUNK_BYTES = 64 << 20
 
 
@@ -85,8 +87,8 @@ def _not_finite(path: Path | None, row: int, count: int, names: Sequence[str]) -
 
 def _names(path: Path) -> list[str]:
     try:
-        names = path.read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
+        names = regular(path).read_text("utf-8-sig").split("\n")
+    except ValueError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error}); write one id per line") from error
     names = names[:-1] if names[-1] == "" else names
     if not names:
@@ -114,6 +116,6 @@ def _floats(path: Path, wanted: str) -> NDArray[Any]:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(regular(path), mode="r")
     except (OverflowError, ValueError) as error:
         raise ValueError(f"{path}: is not an array of numbers ({error}); write it with numpy.save") from error

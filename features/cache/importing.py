@@ -100,9 +100,11 @@ def import_embeddings(
 
 
 def _keys(corpus: Corpus, contents: Contents, ids: Sequence[str], modality: Modality) -> list[str | None]:
-    """Content key of each row's post; None where the post has no such content."""
+    """Content key of each row's post, of several images the first readable; None where it has no such content."""
     by_id: dict[str, str | None] = {}
-    for post, key in zip(corpus.samples, contents.keys(modality), strict=True):
+    keys = contents.keys(modality)
+    for post, number in zip(corpus.samples, contents.readable(modality), strict=True):
+        key = None if number is None else keys[number]
         if by_id.setdefault(post.id, key) != key:
             raise ValueError(f"id {post.id!r} belongs to several posts of {corpus.root}; ids must be unique")
     unknown = [name for name in ids if name not in by_id]

@@ -10,7 +10,7 @@ from ..encoders.word_vectors import FITTED_FILE
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
 from ..progress import keeping, stage, step
-from ..spec import Modality
+from ..spec import READS, Reads
 from ..store.durable import remove_stale_temporaries
 from ..store.errors import read_errors, update_errors
 from ..store.joined import JOINED, folder_bytes, joined_folders, remove_folder
@@ -88,7 +88,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
     """
     stores = open_stores(cache)
     held = {store.spec.reads for store in stores if len(store)}
-    used: dict[Modality, set[str]] = {"image": set(), "text": set()}
+    used: dict[Reads, set[str]] = {reads: set() for reads in READS}
     notes = []
     for corpus in corpora:
         if not corpus.samples:
@@ -98,9 +98,9 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
         if unseen and not force:
             raise ValueError(f"{unseen}, so the rows of these would be dropped; see to it, or add --force to drop them")
         notes += [unseen] if unseen else []
-        for modality, keys in used.items():
-            keys.update(key for key in contents.keys(modality) if key is not None)
-            keys.update(bad.key for bad in contents.bad if bad.modality == modality and bad.key is not None)
+        for reads, keys in used.items():
+            keys.update(key for key in contents.keys(reads) if key is not None)
+            keys.update(bad.key for bad in contents.bad if bad.modality == reads and bad.key is not None)
         if corpus.problems:
             notes.append(
                 f"{len(corpus.problems)} problems in {corpus.root}: their posts count as absent; see `msa check`"
@@ -120,7 +120,7 @@ def collect_garbage(cache: Path, corpora: Sequence[Corpus], *, yes: bool, force:
     return TableReport(entries, header, lines, shown, facts={"done": yes, "notes": notes})
 
 
-def _unseen(corpus: Corpus, contents: Contents, held: Collection[Modality]) -> str:
+def _unseen(corpus: Corpus, contents: Contents, held: Collection[Reads]) -> str:
     """What a corpus lists but does not show, of the modalities that the cache holds; empty where it shows all.
 
     An empty text is no reason, unless the reader met problems: a post without any file may truly be empty.
@@ -128,13 +128,14 @@ def _unseen(corpus: Corpus, contents: Contents, held: Collection[Modality]) -> s
     unreadable = [bad for bad in contents.bad if bad.key is None]
     if unreadable:
         return f"{len(unreadable)} files cannot be read, the first is {unreadable[0].file} ({unreadable[0].reason})"
-    missing: dict[Modality, list[bool]] = {modality: contents.missing(modality) for modality in ("image", "text")}
+    missing = {reads: contents.missing(reads) for reads in READS}
     bare = sum(both for both in map(min, missing["image"], missing["text"]))
     if bare and (corpus.problems or bare == len(corpus.samples)):
         return f"{bare} posts of {corpus.root} have neither image nor text that is found (see `msa check`)"
-    for modality in sorted(held):
-        if corpus.problems and all(missing[modality]):
-            return f"the {modality} of no post of {corpus.root} is found (see `msa check`)"
+    for reads in sorted(held):
+        if corpus.problems and all(missing[reads]):
+            what = "image and text" if reads == "post" else reads
+            return f"the {what} of no post of {corpus.root} is found (see `msa check`)"
     return ""
 
 

@@ -163,7 +163,8 @@ def _draw(corpus: Corpus, contents: Contents, store: Store, sample: int, seed: i
     distinct = sorted(first)
     stored = [key for key, there in zip(distinct, store.find(distinct), strict=True) if there]
     drawn = np.random.default_rng(seed).permutation(len(stored))[:sample]
-    return {stored[at]: corpus.samples[first[stored[at]]] for at in sorted(drawn.tolist())}
+    items = corpus.items(store.spec.reads)
+    return {stored[at]: items[first[stored[at]]] for at in sorted(drawn.tolist())}
 
 
 def _compare(check: StoreCheck, store: Store, posts: Mapping[str, Sample], again: Store) -> None:

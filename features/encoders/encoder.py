@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from ..installation import install_line
 from ..spec import Clean, Dtype, EncoderSpec, LongText
 from ..words.word_pieces import Splitter
 from .runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,24 @@ class EncoderOptions:
     pools: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()  # for `@prompts`: what each embedding is compared with
     whole: bool = False  # resize the whole picture to the model's square instead of cropping it
+    joint: bool = False  # embed image and text together
     clean: Clean = "none"
     long_text: LongText = "truncate"  # what is done with a text beyond `max_length`
     prompt: str | None = None  # words before each text, or the name of one of the model's prompts; "": none
     max_length: int | None = None
     cache: Path | None = None  # the folder that keeps the texts of images, for `@ocr`
     corpus: Sequence[str] = ()  # cleaned texts, for encoders that are fitted on them (gensim)
+
+
+class WholePost(NamedTuple):
+    """What an encoder of image and text together is given: a uint8 RGB tensor (3, H, W), and the text."""
+
+    image: Tensor
+    text: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.image.nbytes
 
 
 class Encoded(NamedTuple):
@@ -52,7 +67,9 @@ class Encoder(Protocol):
     specs: tuple[EncoderSpec, ...]
 
     def preprocess(self, item: Any, key: str = "") -> Any:
-        """Turn one decoded item (uint8 RGB tensor (3, H, W), or cleaned text) into the model's input, on the CPU.
+        """Turn one decoded item into the model's input, on the CPU.
+
+        An image is a uint8 RGB tensor (3, H, W), a text is cleaned, both together are a WholePost, not cleaned yet.
 
         `key` is the item's content key, which seeds an augmented view. Raises BadItem for an item that cannot be
         embedded, such as a text without a known word.

@@ -33,14 +33,16 @@ def open_tower_engine(tower: nn.Module, runtime: Runtime, *, half: bool) -> Towe
 
 
 class TorchEngine:
-    """One copy of the weights on the device, in the channels-last memory format."""
+    """One copy of the weights on the device, in the channels-last memory format; a 3-D convolution has none."""
 
     def __init__(self, tower: nn.Module, runtime: Runtime, *, half: bool) -> None:
         import torch
 
         self.device = torch.device(runtime.device)
         self.half = half and self.device.type in ("cuda", "mps")
-        self.tower: Any = tower.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        volumes = any(weight.ndim == 5 for weight in tower.parameters())
+        layout = torch.preserve_format if volumes else torch.channels_last
+        self.tower: Any = tower.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         if runtime.compile:
             self.tower = torch.compile(self.tower)  # shapes that vary become dynamic
         self.local = local()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,12 @@ from .variants import Stage
 SEQUENCE = ("mean", "cls", "max", "last")
 PATCHES = ("mean", "max")
 CLASSED = ("cls", *PATCHES)
+OWN_ATTENTION = (None, "eager", "sdpa")  # implementations that are part of torch and transformers
+FOREIGN = (
+    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+    "quantization_config",
+)
+MAX_LABELS = 1_000_000  # of which transformers makes names
 
 
 CARD_PROMPTS = (  # prompts that the cards of models ask for, but their files do not make the default
@@ -96,7 +104,6 @@ def read_whole_config(folder: Path, task: str = "") -> tuple[Any, Any]:
     The class is None where the model has none for the task. Raises ValueError.
     """
     import transformers
-    from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto import modeling_auto
 
     mappings = {
@@ -104,13 +111,34 @@ def read_whole_config(folder: Path, task: str = "") -> tuple[Any, Any]:
         "ForImageClassification": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         "ForSequenceClassification": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     }
-    try:
+    _refuse_foreign(folder / "config.json")
+    with read_by_transformers(f"{str(folder / 'config.json')!r}"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (*MALFORMED, OSError, StrictDataclassError) as error:
-        raise ValueError(
-            f"{str(folder / 'config.json')!r} cannot be read by transformers: {first_line(error)}"
-        ) from error
     return config, mappings[task].get(type(config), None)
+
+
+@contextmanager
+def read_by_transformers(what: str) -> Iterator[None]:
+    """Inside, whatever a file of a model that lies makes go wrong is a ValueError in one line."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        yield
+    except (*MALFORMED, AssertionError, MemoryError, OSError, RuntimeError, StrictDataclassError) as error:
+        reason = first_line(error).removesuffix(":")
+        raise ValueError(f"{what} cannot be read by transformers: {reason}; download the model again") from error
+
+
+def _refuse_foreign(file: Path) -> None:
+    """Raise ValueError for a config that asks for kernels, which are programs of the hub, or for packed weights."""
+    config = read_object(file, *MODEL_FILE)
+    for part in (config, *(one for one in config.values() if isinstance(one, dict))):
+        for name in FOREIGN:
+            if part.get(name) not in OWN_ATTENTION:
+                raise ValueError(f"{str(file)!r} asks for {name} {str(part[name])[:80]!r}; remove that entry from it")
+        labels = part.get("num_labels")
+        if isinstance(labels, int) and labels > MAX_LABELS:
+            raise ValueError(f"{str(file)!r} has {labels} labels, at most {MAX_LABELS} are read; correct that entry")
 
 
 def _model_type(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..model_files.hub import Repo, config_digest, fetch_hub, find_repo, tokenizer_digests, tokenizer_settings
 from ..model_files.weights import MODEL_FILE, load_state, quiet_transformers, refuse_keys, weights_id
+from ..regular_files import regular
 from ..spec import EncoderSpec, Modality
-from ..store.json_files import malformed, read_object
+from ..store.json_files import MALFORMED, malformed, read_object
 from ..words.word_pieces import Splitter, after_prompt, tokenizer_splitter
 from .encoder import Encoder, EncoderOptions, Source, choose_length
-from .families import Family, choose_prompt, find_stages, read_config
+from .families import Family, choose_prompt, find_stages, read_by_transformers, read_config
 from .runtime import Runtime
 from .variants import Stage, layer_names, make_specs, only_last_layer, safe_base_name
 
@@ -38,6 +39,7 @@ POOLINGS = {  # names in sentence-transformers, now and in earlier versions -> o
 }
 Features = Callable[..., "tuple[list[Tensor], Any]"]  # tokens (B, T, D) of each layer, and the model's own vector
 PRETRAINING = "mask_token"  # learned for masked pre-training only
+SPARE_NUMBERS, SPARE_NAMES = 1 << 24, 1000  # of a model that its files may lack, or hold in excess
 
 
 def open_huggingface(name: str, modality: Modality, options: EncoderOptions) -> Source:
@@ -161,7 +163,8 @@ def open_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     extra = {"normalization": True} if _normalization(folder) else {}
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
+    with read_by_transformers(f"the tokenizer in {str(folder)!r}"):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **extra)
 
 
 def _tokenizer_id(name: str, repo: Repo) -> dict[str, str]:
@@ -181,7 +184,7 @@ def _own_pool(repo: Repo, pools: Sequence[str], *, asked: bool) -> str:
     """
     listing = repo.folder / "modules.json"
     with malformed(listing, *MODEL_FILE):
-        modules = json.loads(listing.read_text("utf-8")) if listing.exists() else []
+        modules = json.loads(regular(listing).read_text("utf-8")) if listing.exists() else []
         inside = next((module["path"] for module in modules if module["type"].endswith("Pooling")), None)
     if inside is None or not re.fullmatch(r"[\w.-]+", inside):
         return pools[0]
@@ -228,7 +231,7 @@ def _image_processor(folder: Path) -> Any:
         return AutoImageProcessor.from_pretrained(
             folder, backend="torchvision", local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except (*MALFORMED, OSError) as error:
         raise ValueError(
             f"{str(folder)!r} has no image processor that runs on torchvision; "
             "save one there with image_processor.save_pretrained"
@@ -244,12 +247,28 @@ def read_state(files: Sequence[Path], family: Family | None = None) -> dict[str,
     return {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)} or state
 
 
+def _refuse_larger(model_class: Any, config: Any, state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a config describes far more than the weights are: building that could take all memory."""
+    import torch
+
+    layers = max(getattr(config, "num_hidden_layers", 0), sum(getattr(config, "depths", ())))
+    if layers > len(state):
+        raise ValueError(f"it has {layers} layers, but there are weights of {len(state)} names")
+    with torch.device("meta"):  # shapes alone
+        blank = model_class(config)
+    names, wanted = len(blank.state_dict()), sum(one.numel() for one in blank.parameters())
+    found = sum(one.numel() for one in state.values())
+    if wanted > 2 * found + SPARE_NUMBERS or len(state) > 4 * names + SPARE_NAMES:
+        raise ValueError(f"it has {wanted} weights of {names} names, but the files hold {found} of {len(state)} names")
+
+
 def load_model(model_class: Any, config: Any, state: dict[str, Tensor], *, spare: Sequence[str] = ()) -> Any:
     """The model in fp32 with exactly these weights, of which `spare` parts may be missing. Raises ValueError."""
     import torch
 
     config.use_cache = False  # keys and values would be kept for a next word
-    with quiet_transformers():
+    with quiet_transformers(), read_by_transformers("the model of this config.json"):
+        _refuse_larger(model_class, config, state)
         model, found = model_class.from_pretrained(
             None,
             config=config,

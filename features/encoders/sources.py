@@ -15,7 +15,7 @@ from ..messages import notify
 from ..model_files.modelscope import PREFIX as MODELSCOPE
 from ..posts.samples import Corpus
 from ..posts.text import clean_text, is_chinese, read_text
-from ..spec import BadItem, Clean, EncoderSpec, Modality
+from ..spec import MODALITIES, BadItem, Clean, EncoderSpec, Modality
 from ..store.json_files import read_json, write_json
 from ..store.store import Store
 from ..store.stored_paths import read_path, stored_path
@@ -83,7 +83,8 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
     if request.options.sentences and "prompts" not in asked:
         raise ValueError(f"--sentence is for an encoder NAME@prompts; got {', '.join(name for _, name in pairs)}")
     for modality, name in pairs:
-        corpus.require("image" if parse_encoder_name(name).ocr else modality)
+        for read in _parts_read(name, modality):
+            corpus.require(read)
     _point_out_language(corpus, pairs)
     texts = _texts(corpus, request.options.clean) if any(name.startswith("gensim:") for _, name in pairs) else ()
     sources = []
@@ -96,6 +97,11 @@ def open_sources(request: EncoderRequest, corpus: Corpus, cache: Path) -> list[S
         for index in range(1, request.views + 1 if modality == "image" else 1):
             sources.append(_record_origin(view_source(plain, index), cache, base, file))
     return sources
+
+
+def _parts_read(name: str, modality: Modality) -> Sequence[Modality]:
+    parsed = parse_encoder_name(name)
+    return MODALITIES if parsed.joint else ("image",) if parsed.ocr else (modality,)
 
 
 def _record_origin(source: Source, cache: Path, base: str, weights: str | None) -> Source:

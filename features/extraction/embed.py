@@ -17,17 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blob import content_key
-from ..encoders.encoder import Encoded, Encoder, Source
+from ..encoders.encoder import Encoded, Encoder, Source, WholePost
 from ..encoders.runtime import Runtime, available_cores
 from ..encoders.word_vectors import load_fitted, save_fitted
-from ..posts.content import forget_keys, hash_corpus, text_key
+from ..messages import notify
+from ..posts.content import Contents, forget_keys, hash_corpus, post_key, text_key
 from ..posts.samples import Corpus, Sample, read_file
 from ..posts.text import clean_text, read_text
 from ..progress import detail, stage, step
-from ..spec import BadItem, EncoderSpec, Modality
+from ..spec import READS, BadItem, EncoderSpec, Reads
 from ..store.durable import make_folder
 from ..store.locks import lock
 from ..store.store import FLUSH_SECONDS, Writer
+from .batches import batches, encode_in_halves
 from .cost import CostMeter
 from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_tasks
 from .settings import ExtractSettings
@@ -65,31 +67,32 @@ def embed_corpus(
     results: dict[EncoderTask, TaskResult] = {}
     if any(task.todo for task in tasks):  # else torch need not even be imported
         runtime = settings.choose_runtime()
-        for modality in ("image", "text"):
-            group = [task for task in tasks if task.reads == modality and task.todo]
+        for reads in READS:
+            group = [task for task in tasks if task.reads == reads and task.todo]
             if group:
-                stage(f"embedding {modality}s")
+                stage(f"embedding {reads}s")
                 results |= zip(group, embed_missing(corpus, group, settings, runtime, progress), strict=True)
     stage("writing the cache")
-    forget_changed(corpus, cache, [result.bad for result in results.values()])
+    forget_changed(corpus, contents, cache, [result.bad for result in results.values()])
     return finish_tasks(corpus, contents, tasks, results, merge=merge)
 
 
 def embed_missing(
     corpus: Corpus, tasks: Sequence[EncoderTask], settings: ExtractSettings, runtime: Runtime, progress: Progress
 ) -> list[TaskResult]:
-    """Write what tasks of one modality lack, as parts; each item is decoded once. Returns one result per task."""
-    index = {key: row for task in tasks for key, row in task.todo.items()}
+    """Write what tasks that read the same lack, as parts; each item is decoded once. Returns one result per task."""
+    index = {key: item for task in tasks for key, item in task.todo.items()}
+    items = corpus.items(tasks[0].reads)
     meter = CostMeter()
     with ExitStack() as stack:
-        streams = stack.enter_context(ThreadPoolExecutor(runtime.streams))
+        streams = stack.enter_context(ThreadPoolExecutor(runtime.streams, "encode"))
         queues = [
             stack.enter_context(EncoderQueue(task, settings, runtime, streams, meter, progress)) for task in tasks
         ]
-        decoders = stack.enter_context(ThreadPoolExecutor(settings.workers or available_cores()))
+        decoders = stack.enter_context(ThreadPoolExecutor(settings.workers or available_cores(), "decode"))
 
         def prepare(key: str) -> Prepared:
-            return key, _prepare(corpus.samples[index[key]], key, queues)
+            return key, _prepare(items[index[key]], key, queues)
 
         for key, prepared in _map_ahead(decoders, prepare, index):
             for queue, item in prepared:
@@ -115,7 +118,7 @@ class EncoderQueue:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.budget = self.settings.budget(self.task.source.spec.modality, self.runtime)
+        self.budget = self.settings.budget(self.task.source.spec.batched_by, self.runtime)
         images = self.settings.budget("image", self.runtime)
         self.window = TEXT_WINDOW if self.task.reads == "text" else images
         self.waiting: list[tuple[str, Any]] = []
@@ -123,7 +126,7 @@ class EncoderQueue:
         self.writers = [
             Writer(target.store, tokens=target.tokens, flush_seconds=flush_seconds) for target in self.task.targets
         ]
-        self.pool = ThreadPoolExecutor(1)  # writes while the next batches are computed
+        self.pool = ThreadPoolExecutor(1, "write")  # writes while the next batches are computed
         self.writes: deque[Future[None]] = deque()
         self.loading = Lock()
         self.loaded: Encoder | None = None
@@ -159,7 +162,14 @@ class EncoderQueue:
 
     def encode(self, prepared: Sequence[Any]) -> tuple[Encoded, ...]:
         with self.meter.computing(self):
-            return self.encoder.encode(prepared)
+            return encode_in_halves(self.encoder, prepared, self.shrink)
+
+    def shrink(self, batch: Sequence[Any]) -> None:
+        """Make no more batches that are larger than this one."""
+        cost = len(batch) * max(map(self.encoder.length, batch))
+        if cost < self.budget:
+            self.budget = cost
+            notify(f"not enough memory for {self.task.source.spec.name}: goes on with batches of {len(batch)}")
 
     def write(self, keys: Sequence[str], encoded: Future[tuple[Encoded, ...]]) -> None:
         results = encoded.result()
@@ -210,15 +220,6 @@ def load_once(source: Source, cache: Path, runtime: Runtime) -> Encoder:
             return encoder
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[range]:
-    """Cut items sorted by descending length into runs whose padded cost, items x longest, stays within the budget."""
-    start = 0
-    while start < len(lengths):
-        stop = start + max(1, budget // max(1, lengths[start]))
-        yield range(start, min(stop, len(lengths)))
-        start = stop
-
-
 def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[Any]) -> str | None:
     """Why an embedding in its stored format is refused: NaN, infinity, beyond half precision; None if it is fine."""
     if tokens.dtype == np.float16:  # numpy computes on halves 20 times slower than on their bits
@@ -231,31 +232,29 @@ def unstorable(spec: EncoderSpec, pooled: NDArray[np.float32], tokens: NDArray[A
     return f"{spec.name} gave values beyond {spec.dtype}; use --dtype float32" if beyond else None
 
 
-def decode(sample: Sample, modality: Modality, *, key: str | None = None, using: ExitStack | None = None) -> Any:
-    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text. Raises BadItem.
+def decode(sample: Sample, reads: Reads, *, key: str | None = None, using: ExitStack | None = None) -> Any:
+    """Read one part of a post: uint8 RGB tensor (3, H, W), or raw text, or both. Raises BadItem.
 
     With its content `key`, a file that has changed since it was hashed is refused. `using` as in `decode_image`.
     """
-    if modality == "text":
-        assert sample.text is not None
-        text = read_text(sample.text)
-        if key not in (None, text_key(text)):
-            raise BadItem(CHANGED)
+    text = read_text(sample.text) if reads != "image" and sample.text is not None else None
+    image = read_file(sample.image, "image") if reads != "text" and sample.image is not None else None
+    parts = None if image is None else content_key(image), None if text is None else text_key(text)
+    if key not in (None, post_key(*parts) or parts[0] or parts[1]):
+        raise BadItem(CHANGED)
+    if image is None:
         return text
     from ..posts.images import decode_image
 
-    assert sample.image is not None
-    raw = read_file(sample.image, "image")
-    if key not in (None, content_key(raw)):
-        raise BadItem(CHANGED)
-    return decode_image(raw, using)
+    pixels = decode_image(image, using)
+    return pixels if text is None else WholePost(pixels, text)
 
 
-def forget_changed(corpus: Corpus, cache: Path, bad: Iterable[Mapping[str, str]]) -> None:
+def forget_changed(corpus: Corpus, contents: Contents, cache: Path, bad: Iterable[Mapping[str, str]]) -> None:
     """Drop items whose content was not that of their key from the indexes, in case these were wrong."""
     keys = {key for reasons in bad for key, reason in reasons.items() if reason == CHANGED}
     if keys:
-        forget_keys(corpus.root, cache, keys)
+        forget_keys(corpus.root, cache, contents.parts(keys))
 
 
 def _prepare(sample: Sample, key: str, queues: Sequence[EncoderQueue]) -> list[tuple[EncoderQueue, Any]]:

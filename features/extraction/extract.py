@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ..encoders.sources import EncoderRequest, open_sources
-from ..posts.cells import SEVERAL_IMAGES
 from ..posts.samples import Corpus, Problem
 from ..progress import keeping, stage
 from ..store.durable import in_use
 from ..text_table import Part, Report, Table, paragraph
 from .embed import Progress, embed_corpus, show_items
-from .plan import EncoderReport, cut_note
+from .plan import EncoderReport, cut_note, several_notes
 from .settings import ExtractSettings
 from .shard import Shard
 
 
 @dataclass(frozen=True)
 class Extraction(Report):
-    """The result of an extraction: rows read, one report per encoder, the problems and notes of the reader."""
+    """The result of an extraction: posts read, one report per encoder, the reader's problems and some of its notes."""
 
     rows: int
     encoders: Sequence[EncoderReport]
@@ -32,13 +31,13 @@ class Extraction(Report):
     @property
     def bad_share(self) -> float:
         """Bad items over present items, of the worst encoder."""
-        there = [(report.bad, self.rows - report.missing) for report in self.encoders]
+        there = [(report.bad, report.rows - report.missing) for report in self.encoders]
         return max((bad / items for bad, items in there if items), default=0.0)
 
     @property
     def empty(self) -> list[str]:
         """The encoders that had nothing to read; a shard may have nothing by chance."""
-        return [] if self.shard else [report.name for report in self.encoders if report.missing == self.rows]
+        return [] if self.shard else [report.name for report in self.encoders if report.missing == report.rows]
 
     def to_dict(self) -> dict[str, Any]:
         shard = {"shard": str(self.shard)} if self.shard else {}
@@ -48,14 +47,18 @@ class Extraction(Report):
         header = ["encoder", "read", "cached", "encoded", "dup.", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:
-            counts = self.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
+            counts = r.rows, r.cached, r.encoded, r.duplicate, r.missing, r.bad
             lines.append([r.name, *counts, f"{r.seconds:.1f}", f"{r.bytes / 1e6:.1f}"])
         bad = [report for report in self.encoders if report.bad]
         notes = [f"{r.bad} bad items of {r.name} are listed in {Path(r.path) / 'errors.jsonl'}" for r in bad]
         notes += [f"{cut_note(r.name, r.cut, 'encoded')}; see --long-text" for r in self.encoders if r.cut]
-        lacking = [report for report in self.encoders if 2 * report.missing > self.rows]
-        notes += [f"{r.missing} of {self.rows} posts have nothing for {r.name}; `msa check` shows why" for r in lacking]
-        notes += [note for note in self.notes if note.startswith(SEVERAL_IMAGES)]
+        lacking = [report for report in self.encoders if 2 * report.missing > report.rows]
+        further = {r.name: " and further images" * (r.rows > self.rows) for r in lacking}
+        notes += [
+            f"{r.missing} of {r.rows} posts{further[r.name]} have nothing for {r.name}; `msa check` shows why"
+            for r in lacking
+        ]
+        notes += self.notes
         if self.problems:
             notes.append(f"{len(self.problems)} problems in the data; `msa check` lists them")
         if self.shard:
@@ -97,7 +100,7 @@ def extract(
 
             remote = OpenRequest.of(request, sources, cache)
             reports = extract_on_ray(corpus, sources, remote, cache, settings, address=ray, progress=advance)
-            return Extraction(len(corpus.samples), reports, corpus.problems, notes=corpus.notes)
+            return Extraction(len(corpus.samples), reports, corpus.problems, notes=several_notes(corpus))
         share = shard.take(corpus) if shard else corpus
         reports = embed_corpus(share, sources, cache, settings, merge=shard is None, progress=advance)
-        return Extraction(len(share.samples), reports, corpus.problems, shard, corpus.notes)
+        return Extraction(len(share.samples), reports, corpus.problems, shard, several_notes(corpus))

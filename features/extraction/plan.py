@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..encoders.encoder import Source
 from ..messages import notify
+from ..posts.cells import SEVERAL_IMAGES
 from ..posts.content import Contents
 from ..posts.samples import Corpus
-from ..spec import EncoderSpec, Modality
+from ..spec import EncoderSpec, Modality, Reads
 from ..store.durable import require_writable
 from ..store.errors import BadRecord, update_errors
 from ..store.parts import data_bytes
@@ -24,13 +25,15 @@ from ..store.store import Store
 class EncoderReport:
     """Where each row went: rows = encoded + cached + duplicate + missing + bad. `bytes` on disk, all data sets.
 
-    `cut` of the encoded texts are longer than the encoder's limit, so that their end was left out.
+    Rows are posts, and of images also the further ones of posts with several. `cut` of the encoded texts are longer
+    than the encoder's limit, so that their end was left out.
     """
 
     name: str
     modality: Modality
     fingerprint: str
     path: str
+    rows: int
     encoded: int
     cached: int
     duplicate: int
@@ -43,7 +46,7 @@ class EncoderReport:
 
 @dataclass(frozen=True)
 class Target:
-    """The store of one spec and the items it lacks: content key -> index of the first post with that content."""
+    """The store of one spec and the items it lacks: content key -> number of the first item with that content."""
 
     store: Store
     tokens: bool  # store token vectors beside the pooled ones
@@ -62,7 +65,7 @@ class EncoderTask:
     targets: list[Target]
 
     @property
-    def reads(self) -> Modality:
+    def reads(self) -> Reads:
         """The part of a post that it embeds."""
         return self.source.spec.reads
 
@@ -85,6 +88,11 @@ class TaskResult:
 def cut_note(name: str, cut: int, texts: str) -> str:
     """The note on texts beyond the limit of an encoder."""
     return f"{cut} {texts} texts are longer than what {name} reads, and their ends were left out"
+
+
+def several_notes(corpus: Corpus) -> list[str]:
+    """The reader's notes on posts with several images, each of which is read."""
+    return [note for note in corpus.notes if note.startswith(SEVERAL_IMAGES)]
 
 
 def notify_cut(reports: Iterable[EncoderReport]) -> None:
@@ -136,17 +144,18 @@ def finish_target(
 ) -> EncoderReport:
     """The same for one spec."""
     spec, store = target.spec, target.store
-    unreadable = {found.index: found for found in contents.bad if found.modality == spec.reads}
+    unreadable = contents.unreadable(spec.reads)
     counts: Counter[str] = Counter()
     records: list[BadRecord] = []
     seen: set[str] = set()
     posts: set[tuple[str, str]] = set()
-    for index, (sample, key) in enumerate(zip(corpus.samples, contents.keys(spec.reads), strict=True)):
+    for index, (sample, key) in enumerate(zip(corpus.items(spec.reads), contents.keys(spec.reads), strict=True)):
         file = sample.file_name(spec.reads)
         posts.add((sample.id, file))
         if (problem := unreadable.get(index)) is not None:
-            key = problem.key
-            records.append(BadRecord(sample.id, key, file, problem.reason))
+            key = problem.key if spec.reads != "post" else None
+            reason = problem.reason if spec.reads != "post" else f"its {problem.modality}: {problem.reason}"
+            records.append(BadRecord(sample.id, key, file, reason))
         elif key is None:
             counts["missing"] += 1
         elif key in result.bad:
@@ -169,6 +178,7 @@ def finish_target(
         modality=spec.modality,
         fingerprint=spec.fingerprint,
         path=str(store.folder),
+        rows=len(contents.keys(spec.reads)),
         encoded=counts["encoded"],
         cached=counts["cached"],
         duplicate=counts["duplicate"],

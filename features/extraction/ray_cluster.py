@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from types import FrameType
 from typing import Any
 
 from ..encoders.runtime import available_cores
@@ -42,19 +45,53 @@ def connected(address: str, *, store: int | None = SMALL_STORE) -> Iterator[Any]
     if store is not None:
         own["object_store_memory"] = store
     host, _, port = where.rpartition(":")
+    with _own_signals() as keep_signals:
+        try:
+            if port.isdecimal() and "://" not in where:  # without a listener, Ray waits for minutes and exits
+                if host in LOOPBACK:
+                    host = ray.util.get_node_ip_address()  # as Ray does
+                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+            ray.init(where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RayRunError(
+                f"no Ray cluster answers at {where!r} ({error}); give its --ray-address, or neither that nor "
+                "RAY_ADDRESS for a cluster of this machine alone"
+            ) from error
+        keep_signals()
+        try:
+            with redirect_stdout(sys.stderr):  # Ray prints to stdout, where the result goes
+                yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[Callable[[], None]]:
+    """Call the result once Ray has set its handlers: SIGTERM and SIGINT do again what they did before.
+
+    Ray's handler of SIGTERM aborts the process, and where ours raises SystemExit, Ray's calls raise another one.
+    """
+    main = threading.current_thread() is threading.main_thread()  # others may set no handler
+    known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: handler for number, handler in known.items() if main and callable(handler)}
+    raised: list[BaseException] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        try:
+            handlers[signal.Signals(number)](number, frame)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    def keep_signals() -> None:
+        for number in handlers:
+            signal.signal(number, handle)
+
     try:
-        if port.isdecimal() and "://" not in where:  # without a listener, Ray waits for minutes and exits
-            if host in LOOPBACK:
-                host = ray.util.get_node_ip_address()  # as Ray does
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        ray.init(where, log_to_driver=False, logging_level="ERROR", **(own if where == "local" else {}))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RayRunError(
-            f"no Ray cluster answers at {where!r} ({error}); give its --ray-address, or neither that nor RAY_ADDRESS "
-            "for a cluster of this machine alone"
-        ) from error
-    try:
-        with redirect_stdout(sys.stderr):  # Ray prints to stdout, where the result goes
-            yield ray
+        yield keep_signals
+    except SystemExit as error:
+        raise (raised[0] if raised else error) from None
     finally:
-        ray.shutdown()
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, handler)

@@ -18,7 +18,7 @@ from ..encoders.runtime import Runtime
 from ..posts.content import hash_corpus
 from ..posts.samples import Corpus
 from ..progress import stage
-from ..spec import MODALITIES, Modality
+from ..spec import READS, Reads
 from ..store.durable import make_folder, temporary
 from .embed import Progress, forget_changed, load_once, show_items
 from .plan import EncoderReport, EncoderTask, Target, TaskResult, finish_tasks, plan_tasks
@@ -72,7 +72,7 @@ def extract_on_ray(
                 bad = driver.run()
         finally:
             mark.unlink(missing_ok=True)
-        forget_changed(corpus, cache, bad.values())
+        forget_changed(corpus, contents, cache, bad.values())
         _wait_for_files(bad)
         seconds = time.perf_counter() - started
         results = {task: TaskResult(found, seconds, driver.cut[task]) for task, found in bad.items()}
@@ -89,10 +89,10 @@ class Driver:
         self.bad: dict[EncoderTask, dict[str, str]] = {task: {} for task in tasks}
         self.cut: dict[EncoderTask, set[str]] = {task: set() for task in tasks}
         self.done = dict.fromkeys(tasks, 0)
-        self.rates: dict[Modality, float] = {}  # items a second of one worker
-        self.lacking = {  # key -> row of every item that some spec lacks
-            modality: {key: row for task in tasks if task.reads == modality for key, row in task.todo.items()}
-            for modality in MODALITIES
+        self.rates: dict[Reads, float] = {}  # items a second of one worker
+        self.lacking = {  # key -> number of every item that some spec lacks
+            reads: {key: item for task in tasks if task.reads == reads for key, item in task.todo.items()}
+            for reads in READS
         }
         self.left = sum(map(len, self.lacking.values()))
         self.new_chunks = self._make_chunks()
@@ -131,7 +131,7 @@ class Driver:
 
     def _retry(self, chunk: ItemChunk, error: Exception) -> None:
         if chunk.attempt + 1 >= ATTEMPTS:
-            first = chunk.samples[0].file_name(chunk.modality)
+            first = chunk.samples[0].file_name(chunk.reads)
             raise RayRunError(
                 f"{ATTEMPTS} Ray workers died over the same {len(chunk.samples)} items, of which {first} is the first; "
                 "where memory was short, take smaller batches; what was written stays, run the command again"
@@ -143,26 +143,26 @@ class Driver:
         for file in result.unseen:
             if file.exists():
                 raise RayRunError(f"node {result.node} does not see {file}; {SHARED}")
-        self.rates[chunk.modality] = len(chunk.samples) / max(result.seconds, 1e-3)
+        self.rates[chunk.reads] = len(chunk.samples) / max(result.seconds, 1e-3)
         for task in self.bad:
             bad = result.bad.get(task.source.spec.fingerprint, {})
             self.bad[task].update(bad)
             self.cut[task] |= result.cut.get(task.source.spec.fingerprint, frozenset()) & task.todo.keys()
-            lacking = sum(key in task.todo for key in chunk.keys) if task.reads == chunk.modality else 0
+            lacking = sum(key in task.todo for key in chunk.keys) if task.reads == chunk.reads else 0
             if lacking:
                 self.done[task] += lacking - len(bad)
                 self.progress(task.source.spec.name, self.done[task], len(task.todo) - len(self.bad[task]))
 
     def _make_chunks(self) -> Iterator[ItemChunk]:
         """Chunks of about CHUNK_SECONDS, smaller towards the end so that no worker is left alone with the rest."""
-        for modality in MODALITIES:
-            items = iter(self.lacking[modality].items())
-            while some := dict(islice(items, self._size(modality))):
+        for reads in READS:
+            keys, items = iter(self.lacking[reads].items()), self.corpus.items(reads)
+            while some := dict(islice(keys, self._size(reads))):
                 self.left -= len(some)
-                yield ItemChunk(modality, tuple(some), tuple(self.corpus.samples[row] for row in some.values()))
+                yield ItemChunk(reads, tuple(some), tuple(items[item] for item in some.values()))
 
-    def _size(self, modality: Modality) -> int:
-        fitting = int(self.rates[modality] * CHUNK_SECONDS) if modality in self.rates else FIRST_ITEMS
+    def _size(self, reads: Reads) -> int:
+        fitting = int(self.rates[reads] * CHUNK_SECONDS) if reads in self.rates else FIRST_ITEMS
         return max(FEWEST, min(fitting, MOST, self.left // (2 * max(1, len(self.pool)))))
 
 

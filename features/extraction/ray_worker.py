@@ -18,7 +18,7 @@ from ..encoders.word_vectors import load_fitted
 from ..encoders.zoo import ENCODERS
 from ..posts.samples import Corpus, Sample
 from ..posts.text import clean_text
-from ..spec import BadItem, EncoderSpec, Modality
+from ..spec import BadItem, EncoderSpec, Reads
 from ..store.store import Store
 from .embed import decode, embed_missing
 from .plan import EncoderTask, find_missing
@@ -81,9 +81,9 @@ class ReopenRequest:
 
 @dataclass(frozen=True)
 class ItemChunk:
-    """Some items of one modality: their content keys, and a post for each. `attempt` counts the workers it killed."""
+    """Some items, read alike: their content keys, and a post for each. `attempt` counts the workers it killed."""
 
-    modality: Modality
+    reads: Reads
     keys: tuple[str, ...]
     samples: tuple[Sample, ...]
     attempt: int = 0
@@ -136,7 +136,7 @@ class EmbedWorker:
                 source, [find_missing(self.stores[spec], items, tokens=self.settings.tokens) for spec in source.specs]
             )
             for source in self.sources
-            if source.spec.reads == chunk.modality
+            if source.spec.reads == chunk.reads
         ]
         corpus = Corpus(self.request.folder, "table", chunk.samples)
         results = embed_missing(corpus, tasks, self.settings, self.runtime, lambda name, done, total: None)
@@ -146,7 +146,7 @@ class EmbedWorker:
             for task, result in zip(tasks, results, strict=True)
         }
         rows = {task.todo[key] for task, result in zip(tasks, results, strict=True) for key in result.bad}
-        files = [chunk.samples[row].file(chunk.modality) for row in sorted(rows)]
+        files = [chunk.samples[row].file(chunk.reads) for row in sorted(rows)]
         unseen = [file for file in files if file is not None and not file.exists()]
         return ChunkResult(socket.gethostname(), time.perf_counter() - started, bad, cut, unseen)
 

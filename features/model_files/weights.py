@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..messages import first_line
+from ..regular_files import regular
 from ..store.json_files import read_object
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ SHOWN_KEYS = 5
 def sha256_file(path: Path) -> str:
     """Hex digest of a file. Raises ValueError when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"weights file {str(path)!r} cannot be read: {error.strerror}; check the path") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"weights file {str(path)!r} cannot be read: {reason}; check the path") from error
 
 
 def weights_id(files: Sequence[Path]) -> str:

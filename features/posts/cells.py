@@ -19,7 +19,7 @@ MISSING = frozenset(
     ]
 )
 
-SEVERAL_IMAGES = "posts with several images, of which the first is used"
+SEVERAL_IMAGES = "posts with several images"
 
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
@@ -49,10 +49,10 @@ class Tally(Counter[tuple[str, str]]):
 def read_cell(name: str, value: Any, tally: Tally) -> str | None:
     """The cell of a canonical column as text; None where it is missing.
 
-    A list of words is a text, a list of one label that label; of several images the first is taken. Raises ValueError
-    for any other list, for an object, and for half a surrogate pair, which no file can store.
+    A list of words is a text, a list of one label that label. Raises ValueError for any other list, for an object, and
+    for half a surrogate pair, which no file can store.
     """
-    if isinstance(value, str) and name in ("label", "image"):
+    if isinstance(value, str) and name == "label":
         value = _read_list(value)
     if isinstance(value, list):
         value = _one_of(name, value, tally)
@@ -70,13 +70,19 @@ def read_cell(name: str, value: Any, tally: Tally) -> str | None:
     return None if missing else cell
 
 
-def read_image(value: Any, tally: Tally) -> str | Blob | None:
-    """The cell of an image: its path, or where else it is, as `read_cell`; of several, the first."""
-    several = isinstance(value, list) and len(value) > 1 and isinstance(value[0], Blob)
-    if several:
-        count_images(tally)
-    first = value[0] if several else value
-    return first if isinstance(first, Blob) else read_cell("image", first, tally)
+def read_images(value: Any, tally: Tally) -> tuple[list[str | Blob], list[str]]:
+    """The images of a cell, the paths of one or of a list or where else they are; and the faults of those left out."""
+    value = _read_list(value) if isinstance(value, str) else value
+    found: list[str | Blob] = []
+    faults = []
+    for one in value if isinstance(value, list) else [value]:
+        try:
+            image = one if isinstance(one, Blob) else read_cell("image", one, tally)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        found += [] if image is None else [image]
+    return found, faults
 
 
 def is_missing(cell: str) -> bool:
@@ -101,10 +107,6 @@ def count_missing(name: str, cell: str, tally: Tally) -> None:
     tally[f"{name}s read as missing{cure}", repr(cell)] += 1
 
 
-def count_images(tally: Tally) -> None:
-    tally[SEVERAL_IMAGES, ""] += 1
-
-
 def _one_of(name: str, values: list[Any], tally: Tally) -> Any:
     if not values:
         return None
@@ -114,10 +116,6 @@ def _one_of(name: str, values: list[Any], tally: Tally) -> Any:
         text = " ".join(filter(None, map(_scalar, values)))
         tally["texts that are lists of words, joined by spaces", ""] += 1
         return text
-    if name == "image":
-        if len(values) > 1:
-            count_images(tally)
-        return values[0]
     distinct = dict.fromkeys(map(_scalar, values))
     if len(distinct) > 1:
         raise ValueError(f"the {name} is a list of {len(distinct)} different values: {shorten(values)}; write one")

@@ -95,7 +95,7 @@ def check_corpus(corpus: Corpus, cache: Path | None = None) -> CheckReport:
         missing_image=sum(contents.missing("image")),
         missing_text=sum(contents.missing("text")),
         problems=[*corpus.problems, *_undecodable(corpus, contents, hashes["image"].bad)],
-        duplicates={"text": _duplicates(contents.text_keys, labels), "image": _duplicates(contents.image_keys, labels)},
+        duplicates={name: _duplicates(contents, name, contents.keys(name), labels) for name in ("text", "image")},
         groups=_groups(contents, corpus),
         near_copies={name: _near_copies(contents, name, hashes[name], labels) for name in ("text", "image")},
         notes=[*corpus.notes, *_encodings(contents)],
@@ -120,7 +120,8 @@ def _encodings(contents: Contents) -> list[str]:
 
 
 def _groups(contents: Contents, corpus: Corpus) -> Groups:
-    numbers = duplicate_groups(contents.image_keys, contents.text_keys, [sample.group for sample in corpus.samples])
+    own = [sample.group for sample in corpus.samples]
+    numbers = duplicate_groups(own, contents.image_keys, contents.text_keys, owners=contents.owners)
     sizes = [size for size in Counter(numbers).values() if size > 1]
     return Groups(len(sizes), sum(sizes), max(sizes, default=0))
 
@@ -130,7 +131,7 @@ def _undecodable(corpus: Corpus, contents: Contents, reasons: Mapping[str, str])
     found = {(b.index, b.modality): (b.file, b.reason) for b in contents.bad}
     for index, key in enumerate(contents.image_keys):
         if key is not None and key in reasons:
-            found[index, "image"] = (str(corpus.samples[index].image), reasons[key])
+            found[index, "image"] = (str(corpus.items("image")[index].image), reasons[key])
     return [Problem(_below(file, corpus.root), None, why) for _, (file, why) in sorted(found.items())]
 
 
@@ -139,13 +140,16 @@ def _below(file: str, root: Path) -> str:
     return Path(file).relative_to(root).as_posix() if Path(file).is_relative_to(root) and not is_link(file) else file
 
 
-def _duplicates(keys: Sequence[str | None], labels: Sequence[str | None]) -> Duplicates:
-    labels_of: dict[str, list[str | None]] = {}
-    for key, label in zip(keys, labels, strict=True):
+def _duplicates(
+    contents: Contents, modality: Modality, keys: Sequence[str | None], labels: Sequence[str | None]
+) -> Duplicates:
+    """The posts that share the key of an item; `keys` are of all items, `labels` of the posts."""
+    posts_of: dict[str, set[int]] = {}
+    for row, key in zip(contents.rows(modality), keys, strict=True):
         if key is not None:
-            labels_of.setdefault(key, []).append(label)
-    groups = [group for group in labels_of.values() if len(group) > 1]
-    across_labels = sum(len(set(group) - {None}) > 1 for group in groups)
+            posts_of.setdefault(key, set()).add(row)
+    groups = [rows for rows in posts_of.values() if len(rows) > 1]
+    across_labels = sum(len({labels[row] for row in rows} - {None}) > 1 for rows in groups)
     return Duplicates(len(groups), sum(map(len, groups)), across_labels)
 
 
@@ -158,4 +162,5 @@ def _near_copies(
     for group, key in zip(groups, contents.keys(modality), strict=True):
         if group is not None:
             members.setdefault(group, set()).add(key)
-    return _duplicates([group if group and len(members[group]) > 1 else None for group in groups], labels)
+    several = [group if group and len(members[group]) > 1 else None for group in groups]
+    return _duplicates(contents, modality, several, labels)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shlex
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..blob import Blob
+from .cells import SEVERAL_IMAGES, split_images
 from .directory import absolute
 from .folder import Folder, find_elsewhere
 from .remote.link import Link, is_link, make_link
 from .remote.settings import Remote
-from .samples import Problem, Sample
+from .samples import MOST_IMAGES, Problem, Sample
 from .text import read_lines
 
 
@@ -73,6 +77,19 @@ class PostCollector:
             roots.append(Path())
         return Folder(*roots, foreign=self.images is not None)
 
+    def find_images(self, folder: Folder, images: Sequence[str | Blob], file: str, line: int) -> list[Path | Blob]:
+        """The files, links and blobs of a post's images; what is refused, absent or too many is reported."""
+        found: list[Path | Blob] = []
+        for one in images:
+            if isinstance(one, Blob):
+                found.append(one)
+            else:
+                named = (self.find_image(folder, name, file, line) for name in _names(folder, one))
+                found += [image for image in named if image is not None]
+        if len(found) > MOST_IMAGES:
+            self.report(file, line, f"{len(found)} images: the first {MOST_IMAGES} are used; make it several posts")
+        return found[:MOST_IMAGES]
+
     def find_image(self, folder: Folder, name: str, file: str, line: int) -> Path | Link | None:
         """The image of a row; None, and a report, where its path leads to none."""
         if is_link(name):
@@ -95,6 +112,12 @@ class PostCollector:
             return None
         self._hosts[link.host] += 1
         return link
+
+    def note_several(self) -> None:
+        """Note how many posts have several images."""
+        further = [len(sample.more_images) for sample in self.samples if sample.more_images]
+        if further:
+            self.notes.append(f"{SEVERAL_IMAGES}: {len(further)}, with {sum(further)} images beyond the first")
 
     def note_links(self) -> None:
         """Note how many images are links, and to which hosts."""
@@ -123,3 +146,12 @@ class PostCollector:
             cure = f"add --images {shlex.quote(str(place))}" if place else "--images DIR names another folder"
             roots = " or ".join(map(str, folder.roots))
             self.notes.append(f"{len(folder.lost)} images not found, with paths counted from {roots}; {cure}")
+
+
+def _names(folder: Folder, cell: str) -> list[str]:
+    """The names in a cell: of several images, unless the whole is the name of one."""
+    if (several := split_images(cell)) and (not is_link(cell) or all(map(is_link, several))):
+        with suppress(ValueError):
+            return [cell] if folder.find(cell) else several
+        return several
+    return [cell]

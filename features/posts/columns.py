@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 from ..blob import Blob
@@ -31,15 +32,19 @@ class Table:
     has_header: bool = True
 
 
-def known_names(asked: Mapping[str, str], usual: Mapping[str, str]) -> frozenset[str]:
+def known_names(asked: Mapping[str, str], usual: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """The names of columns that are looked for, case-folded."""
-    return frozenset(name.casefold() for name in (*CANONICAL, *usual.values(), *asked.values()))
+    return frozenset(name.casefold() for name in (*CANONICAL, *chain(*usual.values()), *asked.values()))
 
 
 def find_columns(
-    file: str, table: Table, asked: Mapping[str, str], usual: Mapping[str, str], elsewhere: Collection[str] = ()
+    file: str,
+    table: Table,
+    asked: Mapping[str, str],
+    usual: Mapping[str, Sequence[str]],
+    elsewhere: Collection[str] = (),
 ) -> dict[str, int]:
-    """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's name for it.
+    """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's names for it.
 
     A choice is a name, or a position as #4 (1-based). Where it is a column `elsewhere`, in another table of the data
     set, a table may lack it; the labels of that may stand in a table of ids and labels. Raises ValueError for any other
@@ -56,7 +61,7 @@ def find_columns(
         if canonical in asked:
             number = _find_asked(file, table, canonical, asked[canonical], elsewhere)
         if number is None:
-            names = (canonical, usual.get(canonical, canonical)) if table.has_header else ()
+            names = (canonical, *usual.get(canonical, ())) if table.has_header else ()
             numbers = (_find_usual(file, table.columns, canonical, name) for name in names)
             number = next((number for number in numbers if number is not None), None)
         if number is not None:

@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from ..blob import content_key
 from ..progress import step
-from ..spec import MODALITIES, BadItem, Modality
+from ..spec import MODALITIES, BadItem, Modality, Reads
 from .containers.columnar import Cell
 from .content_index import ContentIndex
 from .formats import detect_format
@@ -24,11 +25,14 @@ WORKERS = 4  # threads that read files
 _CHUNK = 500  # posts per task of a thread pool, and per query of the content index
 
 
+AND = "+"  # between the keys of several images of a post
+
+
 @dataclass(frozen=True)
 class BadContent:
     """An image that cannot be read, or a text that cannot be read or decoded; with the key of its bytes, if any."""
 
-    index: int
+    index: int  # of the item, see `Corpus.items`
     modality: Modality
     key: str | None
     file: str
@@ -37,33 +41,94 @@ class BadContent:
 
 @dataclass(frozen=True)
 class Contents:
-    """The keys of each post's image and text; None where there is none, or where it is listed in `bad`."""
+    """The key of each image and text; None where there is none, or where it is listed in `bad`.
+
+    Images are those of `Corpus.items`: the first of each post, then the further ones, of the posts `owners`.
+    """
 
     image_keys: list[str | None]
     text_keys: list[str | None]
     bad: list[BadContent]
     encodings: list[str] = field(default_factory=list, compare=False)  # of each text file; empty for other posts
+    owners: list[int] = field(default_factory=list)
 
-    def keys(self, modality: Modality) -> list[str | None]:
-        return self.image_keys if modality == "image" else self.text_keys
+    def keys(self, reads: Reads) -> list[str | None]:
+        """The key of each item: of an image or a text, or of both together; None where it lacks that, or one of both.
 
-    def first(self, modality: Modality) -> dict[str, int]:
-        """Each distinct key -> index of the first post that has it, in the order of the posts."""
+        Items of both together are the images, each with the text of its post.
+        """
+        if reads == "post":
+            return [post_key(*both) for both in self._pairs()]
+        return self.image_keys if reads == "image" else self.text_keys
+
+    def rows(self, reads: Reads) -> list[int]:
+        """The post of each item."""
+        return [*range(len(self.text_keys)), *(() if reads == "text" else self.owners)]
+
+    def joined(self, modality: Modality) -> list[str | None]:
+        """What identifies each post's content: the key of its text or image, those of several images with + between."""
+        posts = self.keys(modality)[: len(self.text_keys)]
+        if modality == "image":
+            for row, key in zip(self.owners, self.image_keys[len(posts) :], strict=True):
+                posts[row] = AND.join(dict.fromkeys(filter(None, [*split_keys(posts[row]), key]))) or None
+        return posts
+
+    def readable(self, modality: Modality) -> list[int | None]:
+        """The number of the first item of each post that has a key."""
+        keys = self.keys(modality)
+        found = [None if key is None else number for number, key in enumerate(keys[: len(self.text_keys)])]
+        if modality == "image":
+            for number, row in enumerate(self.owners, len(found)):
+                if found[row] is None and keys[number] is not None:
+                    found[row] = number
+        return found
+
+    def first(self, reads: Reads) -> dict[str, int]:
+        """Each distinct key -> number of the first item that has it, in the order of the items."""
         found: dict[str, int] = {}
-        for index, key in enumerate(self.keys(modality)):
+        for index, key in enumerate(self.keys(reads)):
             if key is not None:
                 found.setdefault(key, index)
         return found
 
-    def missing(self, modality: Modality) -> list[bool]:
-        """Whether each post has no such content: no file, or an empty text. Bad content is not missing."""
-        bad = {b.index for b in self.bad if b.modality == modality}
-        return [key is None and index not in bad for index, key in enumerate(self.keys(modality))]
+    def unreadable(self, reads: Reads) -> dict[int, BadContent]:
+        """The bad content of each item that has some; of image and text together, of either."""
+        found = {bad.index: bad for bad in self.bad if reads in (bad.modality, "post")}
+        if reads == "post":
+            texts = {bad.index: bad for bad in self.bad if bad.modality == "text"}
+            further = {
+                number: texts[row] for number, row in enumerate(self.owners, len(self.text_keys)) if row in texts
+            }
+            found = further | found
+        return found
+
+    def missing(self, reads: Reads) -> list[bool]:
+        """Whether each item is a post without such content: no file, or an empty text. Bad content is not missing."""
+        bad = self.unreadable(reads)
+        return [key is None and index not in bad for index, key in enumerate(self.keys(reads))]
+
+    def parts(self, keys: Collection[str]) -> set[str]:
+        """These keys, and of image and text together those of each."""
+        return {*keys, *(part for both in self._pairs() if post_key(*both) in keys for part in both if part)}
+
+    def _pairs(self) -> list[tuple[str | None, str | None]]:
+        """The keys of each image and of the text that goes with it."""
+        return [(key, self.text_keys[row]) for key, row in zip(self.image_keys, self.rows("image"), strict=True)]
+
+
+def split_keys(joined: str | None) -> list[str]:
+    """The keys in what `Contents.joined` gives for a post."""
+    return joined.split(AND) if joined else []
 
 
 def text_key(text: str) -> str:
     """Digest of a decoded text, 32 hex digits, the same whatever its encoding."""
     return content_key(text.encode("utf-8", "surrogatepass"))
+
+
+def post_key(image: str | None, text: str | None) -> str | None:
+    """Digest of the keys of an image and a text, which are embedded together; None where either is."""
+    return None if image is None or text is None else content_key(f"{image} {text}".encode())
 
 
 def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = True) -> Contents:
@@ -73,23 +138,23 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
     `update` is False. Links are fetched if they may be, see `resolve_links`.
     """
     linked = resolve_links(
-        (one.image for one in corpus.samples if isinstance(one.image, Link)),
+        (one.image for one in corpus.items("image") if isinstance(one.image, Link)),
         cache,
         limit=MAX_MEGABYTES["image"] * 1_000_000,
         check=detect_format,
         rehash=corpus.rehash,
         update=update,
     )
-    count = len(corpus.samples)
-    contents = Contents([None] * count, [None] * count, [], [""] * count)
+    count, images = len(corpus.samples), len(corpus.items("image"))
+    contents = Contents([None] * images, [None] * count, [], [""] * count, corpus.owners)
 
     def hash_chunk(chunk: range) -> list[BadContent]:
         bad: list[BadContent] = []
         for modality in MODALITIES:
-            keys, posts = contents.keys(modality), corpus.samples[chunk.start : chunk.stop]
+            keys, posts = contents.keys(modality), corpus.items(modality)[chunk.start : chunk.stop]
             states = index.states(source for post in posts if (source := post.source(modality)))
             known = index.find(modality, states.values())
-            for row, post in zip(chunk, posts, strict=True):
+            for row, post in zip(chunk, posts, strict=False):  # beyond the posts there are images alone
                 source = post.source(modality)
                 state = states.get(source) if source else None
                 try:
@@ -109,13 +174,13 @@ def hash_corpus(corpus: Corpus, cache: Path | None = None, *, update: bool = Tru
 
     with (
         ContentIndex(cache, corpus.root, rehash=corpus.rehash, update=update) as index,
-        ThreadPoolExecutor(1 if any(isinstance(one.image, Cell) for one in corpus.samples) else WORKERS) as pool,
+        ThreadPoolExecutor(1 if any(isinstance(one.image, Cell) for one in corpus.items("image")) else WORKERS) as pool,
     ):
-        rows = range(count)
+        rows = range(images)
         chunks = [rows[start : start + _CHUNK] for start in rows[::_CHUNK]]
         for chunk, bad in zip(chunks, pool.map(hash_chunk, chunks), strict=True):
             contents.bad.extend(bad)
-            step("contents", chunk.stop, count, "posts")
+            step("contents", chunk.stop, images, "posts" if images == count else "images")
     contents.bad.sort(key=lambda found: (found.index, found.modality))
     return contents
 
@@ -149,10 +214,11 @@ def hash_content(sample: Sample, modality: Modality) -> tuple[str, str]:
     return text_key(text) if text else "", encoding
 
 
-def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:
+def duplicate_groups(*keys: Sequence[str | None], owners: Sequence[int] = ()) -> list[int]:
     """Group number of each post: posts that share a key of one kind, as an image or a text, directly or through others.
 
-    Groups are numbered from 0 in order of first appearance; None is shared with no post.
+    The first kind has a key for each post; another may have more, of the posts `owners`. Groups are numbered from 0 in
+    order of first appearance; None is shared with no post.
     """
     parent = list(range(len(keys[0])))
 
@@ -163,7 +229,7 @@ def duplicate_groups(*keys: Sequence[str | None]) -> list[int]:
 
     for kind in keys:
         first: dict[str, int] = {}
-        for post, key in enumerate(kind):
+        for post, key in zip(chain(range(len(parent)), owners), kind, strict=False):
             if key is not None:
                 older, newer = sorted((root(first.setdefault(key, post)), root(post)))
                 parent[newer] = older

@@ -69,7 +69,7 @@ class ImageTexts:
 
     def _take_new(self) -> None:
         """Take in the whole lines that were appended to the file since, by any process; broken ones are left out."""
-        if self.file is None or not self.file.exists():
+        if self.file is None or not self.file.is_file():
             return
         with self.file.open("rb") as file:
             file.seek(self.taken)

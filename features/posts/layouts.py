@@ -122,6 +122,8 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
         data = load_hub(str(data).removeprefix(HUB))
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
+    if not data.is_dir() and not data.is_file():
+        raise ValueError(f"{str(data)!r} is a device, a pipe or a socket; give the folder of posts or a table file")
     if layout != "auto" and layout not in LAYOUTS:
         near = get_close_matches(layout, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
         raise ValueError(f"unknown layout {layout!r}; did you mean {', '.join(near)}? (or auto)")
@@ -144,6 +146,7 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
     posts = PostCollector(options.images, options.remote)
     LAYOUTS[name].read(data, posts, options)
     posts.note_links()
+    posts.note_several()
     samples, spellings = merge_spellings(posts.samples)
     root, table = (data, "") if data.is_dir() else (data.parent, data.name)
     return Corpus(root, name, samples, posts.problems, [*posts.notes, *spellings], table=table)

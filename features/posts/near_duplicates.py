@@ -62,14 +62,14 @@ def text_hash(text: str) -> str:
 
 def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: Path | None = None) -> NearHashes:
     """The hash of each distinct image or text; those that the content index of the cache lacks are computed."""
-    first = contents.first(modality)
+    first, items = contents.first(modality), corpus.items(modality)
     compute: Callable[[Sample, str], str] = _hash_image if modality == "image" else _hash_text
     bad: dict[str, str] = {}
     not_here: list[str] = []
 
     def hash_one(key: str) -> str | None:
         try:
-            found = compute(corpus.samples[first[key]], key)
+            found = compute(items[first[key]], key)
         except NotKept:
             not_here.append(key)
             return None
@@ -98,7 +98,7 @@ def near_hashes(corpus: Corpus, contents: Contents, modality: Modality, cache: P
 
 
 def near_groups(contents: Contents, modality: Modality, hashes: NearHashes) -> list[str | None]:
-    """A name for each post, the same for all posts whose image or text are near copies, directly or through others."""
+    """A name for each item, the same for all images or texts that are near copies, directly or through others."""
     names = {found: found for found in hashes.hashes.values() if found}
     if modality == "image":
         distinct = sorted(names)

@@ -65,7 +65,8 @@ def _place(row: Row) -> str:
 
 def _complete(sample: Sample, other: Sample) -> Sample:
     """A sample with the image and the text of another where it has none, as of a table that holds labels alone."""
-    return replace(sample, image=sample.image or other.image, text=sample.text or other.text)
+    first, *more = sample.images or other.images or (None,)
+    return replace(sample, image=first, more_images=tuple(filter(None, more)), text=sample.text or other.text)
 
 
 def _is_same_post(one: Sample, other: Sample) -> bool:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..blob import Blob
-from ..spec import BadItem, Modality
+from ..regular_files import refuse_special
+from ..spec import BadItem, Modality, Reads
 
 MAX_MEGABYTES: dict[Modality, int] = {"image": 64, "text": 4}  # of one file
+MOST_IMAGES = 64  # of one post: heads read the tokens of all
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
 class Sample:
     """One post. `image` is a file, or where else it is; `text` a file that is not decoded yet, or the text itself.
 
-    None where absent.
+    None where absent. Of a post with several images `image` is the first.
     """
 
     id: str
@@ -28,20 +30,26 @@ class Sample:
     label: str | None = None
     split: str | None = None
     group: str | None = None
+    more_images: tuple[Path | Blob, ...] = ()  # after the first
+
+    @property
+    def images(self) -> tuple[Path | Blob, ...]:
+        """All its images."""
+        return () if self.image is None else (self.image, *self.more_images)
 
     def source(self, modality: Modality) -> Path | Blob | None:
         """Where its image or text is read from; None where there is none, or the text stands in a table."""
         content = self.image if modality == "image" else self.text
         return None if isinstance(content, str) else content
 
-    def file(self, modality: Modality) -> Path | None:
-        """The file that holds its image or text; None where that is no file here."""
-        source = self.source(modality)
+    def file(self, reads: Reads) -> Path | None:
+        """The file that holds its image or text; None where that is no file here. Of both together, the image's."""
+        source = self.source("image" if reads == "post" else reads)
         return source.file if isinstance(source, Blob) else source
 
-    def file_name(self, modality: Modality) -> str:
+    def file_name(self, reads: Reads) -> str:
         """Where that is, in an error record; the id of the post where it is no file."""
-        source = self.source(modality)
+        source = self.source("image" if reads == "post" else reads)
         return self.id if source is None else source.name
 
 
@@ -57,22 +65,18 @@ def read_file(source: Path | Blob, modality: Modality) -> bytes:
 def _read(path: Path, limit: int) -> tuple[bytes, int]:
     """The content of a regular file and its size; nothing of one over the limit. Raises BadItem."""
     try:
-        _refuse_special(path.stat())  # before it is opened: opening a device can act on it
+        refuse_special(path.stat())  # before it is opened: opening a device can act on it
         with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
-            _refuse_special(found)
+            refuse_special(found)
             content = file.read(limit + 1) if found.st_size <= limit else b""
     except OSError as error:
         raise BadItem(f"unreadable: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BadItem(f"unreadable: {error}") from error
     except MemoryError as error:
         raise BadItem(f"not enough memory to read its {found.st_size / 1e6:.1f} MB") from error
     return content, found.st_size
-
-
-def _refuse_special(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, a pipe or a socket"
-        raise BadItem(f"unreadable: it is {kind}, not a regular file")
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -118,6 +122,25 @@ class Corpus:
     def labels(self) -> list[str]:
         """The distinct labels, sorted: the order of every class axis."""
         return sorted({s.label for s in self.samples if s.label is not None})
+
+    def items(self, reads: Reads) -> Sequence[Sample]:
+        """What encoders read one by one: the posts and, of images, after all posts their further images, a sample each.
+
+        Item n is of post n, an item after the posts of the post in `owners`. A further image comes with the text.
+        """
+        return self.samples if reads == "text" else self._images
+
+    @cached_property
+    def owners(self) -> list[int]:
+        """The post of each further image, in the order of the items."""
+        return [row for row, post in enumerate(self.samples) for _ in post.more_images]
+
+    @cached_property
+    def _images(self) -> Sequence[Sample]:
+        if not self.owners:
+            return self.samples
+        first = [replace(post, more_images=()) if post.more_images else post for post in self.samples]
+        return first + [Sample(post.id, image, post.text) for post in self.samples for image in post.more_images]
 
     def require(self, modality: Modality) -> None:
         """Raise ValueError where none of the posts has this modality: more likely its files were not found."""

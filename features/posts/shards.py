@@ -12,6 +12,7 @@ from typing import Any, overload
 
 from ..blob import Blob
 from ..messages import first_line
+from ..regular_files import regular
 from ..spec import BadItem
 from .cells import known_split
 from .columns import Table
@@ -85,8 +86,8 @@ class ColumnarRows(Sequence[NumberedRow]):
                 yield row, {column: value for column, value in zip(found, values, strict=True) if value is not None}
 
     def _images(self, column: str, row: int, count: int) -> Cell | list[Cell]:
-        cell = Cell(self.opened.file, column, row)
-        return cell if count == 1 else [cell] * count
+        cells = [Cell(self.opened.file, column, row, number) for number in range(count)]
+        return cells[0] if count == 1 else cells
 
     def _named(self, column: str, values: list[Any]) -> list[Any]:
         """The names of numbers where `datasets` keeps those of classes; -1 stands for none."""
@@ -208,7 +209,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 def _list_of(file: Path, name: str) -> list[Any]:
     try:
-        found = json.loads(file.read_bytes())[name]
+        found = json.loads(regular(file).read_bytes())[name]
         return [*found]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"cannot read {file}: {error}; save the data set again by save_to_disk") from error

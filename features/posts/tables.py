@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ..blob import Blob
-from .cells import SPLITS, Tally, count_images, known_split, read_cell, read_image, split_images
+from .cells import SPLITS, Tally, known_split, read_cell, read_images
 from .collector import PostCollector
 from .columns import Table, find_columns, known_names, note_unread
 from .directory import TEXT_SUFFIXES, is_leftover
 from .folder import Folder, find_by_id
 from .records import load_json
-from .remote.link import Link, is_link
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
 from .separated import load_separated
@@ -37,10 +37,10 @@ LOADERS: dict[str, Callable[[Path, frozenset[str]], Table]] = {
 }
 GROUPS = ((".csv", ".tsv", ".jsonl"), (".parquet",), (".arrow",), (".json",), (".xlsx", ".xls", ".ods"))
 
-# What two layouts call the canonical columns.
-IMAGEFOLDER_NAMES = {"image": "file_name", "text": "caption"}
-MEMES_NAMES = {"image": "img"}
-SHARD_NAMES = {"text": "caption"}
+# What layouts call the canonical columns.
+IMAGEFOLDER_NAMES = {"image": ("file_name", "file_names"), "text": ("caption",)}
+MEMES_NAMES = {"image": ("img",)}
+SHARD_NAMES = {"text": ("caption",)}
 
 
 def find_tables(path: Path) -> list[Path]:
@@ -85,7 +85,7 @@ def find_memes(path: Path) -> list[Path]:
     if path.is_file():
         files = [path] if path.suffix.lower() == ".jsonl" else []
     else:
-        files = [p for p in path.glob("*.jsonl") if known_split(p.stem) and not p.name.startswith(".")]
+        files = [p for p in path.glob("*.jsonl") if known_split(p.stem) and p.name[0] != "." and p.is_file()]
     return _in_order(files) if any("img" in _first_keys(file) for file in files) else []
 
 
@@ -153,7 +153,7 @@ def _read(
     root: Path,
     posts: PostCollector,
     asked: Mapping[str, str],
-    usual: Mapping[str, str],
+    usual: Mapping[str, Sequence[str]],
     *,
     by_image: bool = False,
 ) -> None:
@@ -180,7 +180,7 @@ def _read(
         posts.note_files(folder)
     if by_image:
         images = {image for folder in folders.values() for image in folder.images()}
-        if unlisted := images.difference(row.sample.image for row in rows if row.sample.image):
+        if unlisted := images.difference(image for row in rows for image in row.sample.images):
             posts.notes.append(f"{len(unlisted)} images are in no metadata file and are left out")
     if rows and not any("image" in columns for columns in found):
         _note_images_by_id(rows[0].sample.id, loaded[0][2].columns, found[0].get("id"), root, posts)
@@ -207,51 +207,36 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         posts.report(shown, line, reason)
     for number, (line, row) in enumerate(source.table.rows, start=1):
         cells: dict[str, str | None] = dict.fromkeys(source.columns)
-        named: str | Blob | None = None
-        faults = {}
+        named: list[str | Blob] = []
+        faults: dict[str, list[str]] = {}
         for name, column in source.columns.items():
             try:
                 if name != "image":
                     cells[name] = read_cell(name, row.get(column), tally)
-                elif isinstance(named := read_image(row.get(column), tally), str):
-                    cells[name] = named
+                else:
+                    named, faults[name] = read_images(row.get(column), tally)
+                    cells[name] = next((one for one in named if isinstance(one, str)), None)
             except ValueError as error:
-                faults[name] = str(error)
+                faults[name] = [str(error)]
         id = cells["id"] if "id" in cells else (source.by_image and cells.get("image")) or str(number)
         if id is None:
-            posts.report(shown, line, faults.get("id", "the id is empty"))
+            posts.report(shown, line, *faults.get("id", ["the id is empty"]))
             continue
-        for fault in faults.values():
+        for fault in chain(*faults.values()):
             posts.report(shown, line, fault)
-        image = named if isinstance(named, Blob) else _find_image(folder, named, shown, line, posts, tally)
+        image, *more = posts.find_images(folder, named, shown, line) or [None]
         split = _read_split(source, cells, tally)
         if split is not None and split not in SPLITS:
             unknown.setdefault(split, []).append(line)
         id = id if "id" in cells else source.prefix + id
         text = _find_text(folder, cells.get("text"), tally)
-        sample = Sample(id, image, text, cells.get("label"), split, cells.get("group"))
+        sample = Sample(id, image, text, cells.get("label"), split, cells.get("group"), tuple(filter(None, more)))
         yield Row(shown, line, stem, sample)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]
         more = ", …" if len(unknown) > 5 else ""
         wanted = "a split is one of train, val, test, or an empty cell; rename it in the file"
         posts.report(shown, min(map(min, unknown.values())), f"splits {', '.join(names)}{more}: {wanted}")
-
-
-def _find_image(
-    folder: Folder, name: str | None, file: str, line: int, posts: PostCollector, tally: Tally
-) -> Path | Link | None:
-    """The file or link of an image, or of the first of several; what is refused or absent is reported."""
-    if name is None:
-        return None
-    if (several := split_images(name)) and (not is_link(name) or all(map(is_link, several))):
-        whole = None
-        with suppress(ValueError):
-            whole = folder.find(name)
-        if whole is None:
-            count_images(tally)
-            name = several[0]
-    return posts.find_image(folder, name, file, line)
 
 
 def _find_text(folder: Folder, cell: str | None, tally: Tally) -> Path | str | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from ..regular_files import regular
 from ..spec import BadItem, Clean
 from ..words.chinese import CJK, STOP_WORDS_ZH, split_chinese
 from .samples import read_file
@@ -52,11 +53,13 @@ _WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No
 def read_lines(path: Path) -> tuple[list[str | None], list[str]]:
     """The lines of a label file or table, as `decode_lines` returns them, and notes of encodings. Raises ValueError."""
     try:
-        lines, encodings = decode_lines(path.read_bytes())
+        lines, encodings = decode_lines(regular(path).read_bytes())
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
     except BadItem as error:
         raise ValueError(f"cannot read {path}: {error}; save it as UTF-8") from error
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}; give the table or label file itself") from error
     return lines, [
         f"{count} lines read as {name}; save it as UTF-8 if that is wrong" for name, count in encodings.items()
     ]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..regular_files import regular
 from .durable import write_atomic
 from .json_files import dump_json, load_json
 from .locks import lock
@@ -27,7 +28,7 @@ def read_errors(folder: Path) -> list[BadRecord]:
     if not path.exists():
         return []
     try:
-        return [BadRecord(**load_json(line)) for line in path.read_text("utf-8").splitlines()]
+        return [BadRecord(**load_json(line)) for line in regular(path).read_text("utf-8").splitlines()]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run `msa extract` again") from error
 

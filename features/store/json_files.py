@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..regular_files import regular
 from .durable import write_atomic
 
 FORMAT = 1  # of these files and of fitted vectors; parts have their own
@@ -63,7 +64,7 @@ def read_json(path: Path, what: str, remedy: str, **kinds: Kind) -> dict[str, An
     Raises ValueError where it differs: one line with `what` the file should be and a `remedy`.
     """
     with malformed(path, what, remedy):
-        fields = load_json(path.read_text("utf-8"))
+        fields = load_json(regular(path).read_text("utf-8"))
         _check_kinds(fields, kinds)
     return fields
 
@@ -71,7 +72,7 @@ def read_json(path: Path, what: str, remedy: str, **kinds: Kind) -> dict[str, An
 def read_object(path: Path, what: str, remedy: str, **kinds: Kind) -> dict[str, Any]:
     """The same for a file of another program, which has no format version."""
     with malformed(path, what, remedy):
-        fields = parse_object(path.read_text("utf-8"))
+        fields = parse_object(regular(path).read_text("utf-8"))
         _check_kinds(fields, kinds)
     return fields
 
@@ -86,7 +87,7 @@ def _check_kinds(fields: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
 def read_toml(path: Path, what: str, remedy: str) -> dict[str, Any]:
     """The content of a TOML file. Raises ValueError as `read_json` does."""
     with malformed(path, what, remedy):
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return tomllib.loads(regular(path).read_text("utf-8-sig"))
 
 
 @contextmanager
@@ -96,6 +97,8 @@ def malformed(path: Path, what: str, remedy: str) -> Iterator[None]:
         yield
     except ABSENT as error:
         raise ValueError(f"{path}: not {what} ({error.strerror}); {remedy}") from error
+    except MemoryError as error:
+        raise ValueError(f"{path}: not {what} (there is not enough memory to read it); {remedy}") from error
     except MALFORMED as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         reason = f"{error} is missing" if isinstance(error, KeyError) else reason
@@ -107,6 +110,6 @@ def write_json(path: Path, fields: Mapping[str, Any]) -> None:
     """Write a file, unless it holds these fields already: a read-only cache must not be written to."""
     text = json.dumps({"format": FORMAT, **fields}, indent=2, ensure_ascii=False)
     with suppress(OSError, *MALFORMED):
-        if load_json(path.read_text("utf-8")) == load_json(text):
+        if load_json(regular(path).read_text("utf-8")) == load_json(text):
             return
     write_atomic(path, f"{text}\n".encode())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regular_files import regular
 from ..spec import EncoderSpec
 from .durable import entries, make_folder, remove_stale_temporaries, writing
 from .header import StoreError
@@ -295,7 +296,7 @@ def read_spec(folder: Path) -> EncoderSpec:
     """The spec of one encoder's folder. Raises StoreError where it is damaged or belongs to another folder."""
     description = folder / "spec.json"
     try:
-        spec = EncoderSpec(**load_json(description.read_text("utf-8")))
+        spec = EncoderSpec(**load_json(regular(description).read_text("utf-8")))
         if spec.slug != folder.name:
             raise ValueError(f"fingerprint {spec.fingerprint} in folder {folder.name!r}")
     except (TypeError, ValueError, RecursionError) as error:

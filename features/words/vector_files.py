@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..regular_files import regular
+
 VectorFormat = Literal["binary", "text", "bare"]
 HEAD_BYTES = 1 << 16
 
@@ -61,7 +63,7 @@ def sniff(path: Path) -> tuple[VectorFormat, int]:
     try:
         with _open(path) as file:
             head = file.read(HEAD_BYTES)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"vectors file {str(path)!r} cannot be read: {error}; check the path") from error
     if head.startswith(b"\x80"):
         raise ValueError(
@@ -115,4 +117,4 @@ def _read_bare(path: Path, width: int) -> WordVectors:
 
 
 def _open(path: Path) -> BufferedIOBase:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(regular(path)) if path.suffix == ".gz" else regular(path).open("rb")

@@ -73,10 +73,13 @@ def remove(
 
     "mean" is the mean of the training rows at each position. Masks stay as they are, except that "null" masks the
     modality and "shuffle" takes the other post's mask with its features. The two modalities are shuffled independently.
+    What embeds both together stands with the text; without the image it is zeros, whatever replaces the image.
     Raises ValueError where fewer than two rows are to be shuffled.
     """
     if how == "null":
         return mask_modality(inputs, modality)
+    if modality == "image":
+        inputs = inputs.without_joint()
     side = inputs.side(modality)
     if how == "zero":
         side = side.filled(torch.zeros(side.longest, side.width, device=inputs.device))

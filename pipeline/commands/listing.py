@@ -10,7 +10,7 @@ from .recipes import Recipe, read_recipes
 ENCODERS_NOTE = (
     "Also: any timm:NAME model with a feature map, any Hugging Face id or local folder of an image or "
     "text model, st:NAME of a Sentence Transformers model, gensim:PATH of word vectors, "
-    "any text encoder as NAME@ocr for the text inside images."
+    "any text encoder as NAME@ocr for the text inside images, st:NAME@joint for image and text together."
 )
 RECIPES_NOTE = (
     "`msa extract --recipe NAME` caches a recipe's encoders, `msa train-head --recipe NAME` trains it; "

@@ -15,19 +15,21 @@ from shlex import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.encoders.sources import import_line, pick_form
+from ...features.encoders.sources import pick_form
 from ...features.encoders.tuned import tuned_name
 from ...features.encoders.variants import EncoderName, parse_encoder_name, safe_base_name
+from ...features.messages import notify
 from ...features.posts.content import Contents
 from ...features.posts.samples import Corpus
 from ...features.progress import stage
 from ...features.spec import EncoderSpec, Modality
-from ...features.store.errors import read_errors
 from ...features.store.header import StoreError
 from ...features.store.store import Store, stored_specs
 from ..config.values import Grid, GroupBy
+from .image_sets import find_items
 from .join import join_posts, tied_by
 from .joining import choose_storage, read_rows
+from .lacking import refuse_lacking
 from .ragged import Ragged, choose
 from .seen import Seen, find_seen
 from .split import Posts
@@ -42,6 +44,9 @@ class ModalityTable:
     several encoders are concatenated, and `parts` are the encoders one by one where there are tokens. `views` are the
     same posts in augmented views of their images: present alike, with as many tokens. `seen` says which posts an
     encoder was tuned on. `seconds` is what extracting all this took, NaN if unknown.
+
+    Of a post with several images, pooled is the mean over those that are embedded, and their tokens follow one another;
+    `images` (N,) is the number of these, None where no post has several.
     """
 
     specs: tuple[EncoderSpec, ...]
@@ -52,6 +57,7 @@ class ModalityTable:
     parts: tuple[ModalityTable, ...] = ()
     seen: tuple[Seen, ...] = ()
     seconds: float = math.nan
+    images: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def _matches(spec: EncoderSpec, asked: EncoderName) -> bool:
         _short(safe_base_name(asked.base)) == _short(own.base)
         and (asked.layer or -1) == (own.layer or -1)
         and asked.pool in (own.pool, spec.pool)
-        and (asked.whole, asked.ocr, asked.view) == (own.whole, own.ocr, own.view)
+        and (asked.whole, asked.ocr, asked.joint, asked.view) == (own.whole, own.ocr, own.joint, own.view)
     )
 
 
@@ -158,10 +164,14 @@ def load_features(
             raise ValueError(f"{' and '.join(spec.name for spec in specs)} cannot be joined; leave one of them out")
     if views and not image:
         raise ValueError("views are of images; give --image, or leave --views out")
+    if tokens and (joint := [spec.name for spec in text if spec.reads == "post"]):
+        raise ValueError(f"{joint[0]} is one vector of a post, without tokens; add --inputs pooled, or leave it out")
     sides: tuple[tuple[Modality, Sequence[EncoderSpec]], ...] = (("image", image), ("text", text))
     tied = tied_by(group_by, {spec.reads for _, specs in sides for spec in specs})
     stage("loading embeddings")
     contents, posts = join_posts(corpus, cache, tied, near_duplicates=near_duplicates)
+    if contents.owners and any(spec.raw for spec in image):
+        notify(f"{len({*contents.owners})} posts have several images; of each the first that can be read is used")
     asked = {modality: " ".join(f"--{modality} {quote(spec.name)}" for spec in specs) for modality, specs in sides}
     if text and text[0].clean != "none":
         asked["text"] += f" --clean {text[0].clean}"
@@ -202,7 +212,8 @@ def _load_modality(
 ) -> ModalityTable:
     """The features of one modality, encoders concatenated; `remedy` is the command that extracts missing ones.
 
-    A post has them where all encoders of its texts do, or all of the texts in images; those of the others are zeros.
+    A post has them where all encoders of its text do, or all of the text in its image, or all of both together; those
+    of the others are zeros.
     """
     for spec in specs:
         if not (cache / spec.slug).is_dir():
@@ -213,15 +224,14 @@ def _load_modality(
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda store: store.verify(), stores))
     load = partial(_load_encoder, tokens=tokens, patches=patches, remedy=remedy, storage=storage)
-    loaded = [load(store, contents.keys(store.spec.reads)) for store in stores]
-    return join_encoders(loaded, tokens=tokens, storage=storage)
+    return join_encoders([load(store, contents) for store in stores], tokens=tokens, storage=storage)
 
 
 def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool, storage: Storage = Storage()) -> ModalityTable:
     """The tables of one modality's encoders as one, pooled vectors concatenated.
 
-    A post is present where it is in all that read its text, or in all that read the text in its image: it may lack one
-    of the two. What is absent there is zeros.
+    A post is present where it is in all that read its text, or in all that read the text in its image, or in all that
+    read image and text together: it may lack the others. What is absent there is zeros.
     """
     if len(tables) == 1:
         return tables[0]
@@ -238,6 +248,8 @@ def join_encoders(tables: Sequence[ModalityTable], *, tokens: bool, storage: Sto
 def fill_view(view: ModalityTable, plain: ModalityTable, storage: Storage = Storage()) -> ModalityTable:
     """A view with exactly the posts of the plain table: one that it lacks has its plain image instead."""
     held = view.present & plain.present
+    if view.tokens is not None and plain.tokens is not None:
+        held &= view.tokens.lengths == plain.tokens.lengths  # a view may lack one of several images
     pooled = storage.rows(
         *view.pooled.shape, lambda rows: np.where(held[rows, None], view.pooled[rows], plain.pooled[rows])
     )
@@ -249,35 +261,15 @@ def fill_view(view: ModalityTable, plain: ModalityTable, storage: Storage = Stor
 
 
 def _load_encoder(
-    store: Store, keys: Sequence[str | None], *, tokens: bool, patches: Grid | None, remedy: str, storage: Storage
+    store: Store, contents: Contents, *, tokens: bool, patches: Grid | None, remedy: str, storage: Storage
 ) -> ModalityTable:
     """Read one store; distinct keys are read once."""
     tokens = tokens or store.spec.raw
-    distinct = list(dict.fromkeys(key for key in keys if key is not None))
+    distinct = list(dict.fromkeys(key for key in contents.keys(store.spec.reads) if key is not None))
     known = store.find(distinct, tokens=tokens)
-    failed = {record.key for record in read_errors(store.folder)}
-    lacking = [key for key, there in zip(distinct, known, strict=True) if not there and key not in failed]
-    if lacking:
-        imported = store.spec.source == "import"
-        remedy = f"run `{import_line(store) if imported else remedy}` first"
-        if tokens and not store.spec.raw and store.find(lacking).all():
-            other = "add --inputs pooled, or choose a head on pooled vectors (`msa heads`)"
-            remedy = other if imported else f"{remedy}, or {other}"
-        what = "features with tokens" if tokens else "features"
-        raise ValueError(
-            f"{len(lacking)} of {len(distinct)} items have no {what} of {store.spec.name} in {store.folder.parent}; "
-            f"{remedy}{_limit(keys, set(lacking))}"
-        )
     wanted = [key for key, there in zip(distinct, known, strict=True) if there]
-    number = {key: index for index, key in enumerate(wanted)}
-    row = np.array([number.get(key, -1) if key is not None else -1 for key in keys], np.int64)
-    present = row >= 0
-    pooled, ragged = read_rows(store, wanted, row, tokens=tokens, patches=patches, storage=storage)
-    return ModalityTable((store.spec,), present, pooled, ragged, seconds=store.seconds(wanted))
-
-
-def _limit(keys: Sequence[str | None], lacking: set[str]) -> str:
-    """How to work on the first posts alone, where these and no others have features."""
-    first = next(row for row, key in enumerate(keys) if key in lacking)
-    later = {key for key in keys[first:] if key is not None} - lacking - set(keys[:first])
-    return f", or add --limit {first}: the first {first} posts have them" if first and not later else ""
+    refuse_lacking(store, contents, set(distinct).difference(wanted), tokens=tokens, remedy=remedy)
+    items = find_items(store.spec, contents, wanted)
+    pooled, ragged = read_rows(store, wanted, items, tokens=tokens, patches=patches, storage=storage)
+    seconds = store.seconds(wanted)
+    return ModalityTable((store.spec,), items.row >= 0, pooled, ragged, seconds=seconds, images=items.images)

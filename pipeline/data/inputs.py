@@ -102,8 +102,14 @@ def build_inputs(
     """
     image = _side(table, table.image, "image", tokens, reductions or {})
     text = _side(table, table.text, "text", tokens, reductions or {})
-    inputs = RaggedInputs(image, text, _rows_at_once(table.storage, image, text))
+    inputs = RaggedInputs(image, text, _rows_at_once(table.storage, image, text), joint_columns(table))
     return mask_modality(inputs, without) if without else inputs
+
+
+def joint_columns(table: CachedFeatures) -> Tensor | None:
+    """Which columns (E,) of the text's pooled vectors embed the image as well; None where none do."""
+    joint = [spec.reads == "post" for spec in table.specs["text"] for _ in range(spec.width)]
+    return torch.tensor(joint) if any(joint) else None
 
 
 def _rows_at_once(storage: Storage, *sides: RaggedSide) -> int:
@@ -114,7 +120,9 @@ def _rows_at_once(storage: Storage, *sides: RaggedSide) -> int:
 
 
 def mask_modality(inputs: RaggedInputs, modality: Modality) -> RaggedInputs:
-    """The inputs as if every post lacked that modality."""
+    """The inputs as if every post lacked that modality, and with it what embeds both together."""
+    if modality == "image":
+        inputs = inputs.without_joint()
     return inputs.with_side(modality, inputs.side(modality).hidden())
 
 

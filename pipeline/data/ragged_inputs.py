@@ -16,22 +16,27 @@ class Section(NamedTuple):
     """Positions of N posts: those of post n are `values[starts[n] : starts[n] + lengths[n]]`, padded to `longest`.
 
     Shapes: values (S, D) in any number format, starts and lengths (N,). Without `starts` post n has `values[n]` alone,
-    and `longest` is 1.
+    and `longest` is 1. Columns that `zeroed` (D,) marks are read as zeros.
     """
 
     values: Tensor
     starts: Tensor | None
     lengths: Tensor
     longest: int
+    zeroed: Tensor | None = None
 
     def gather(self, rows: Tensor, count: int) -> Tensor:
         """The first `count` positions of some posts in the stored format: (B, count, D). Any vector fills padding."""
         if self.starts is None:
-            return self.values.index_select(0, rows)[:, None]
+            return self.read(self.values.index_select(0, rows))[:, None]
         positions = torch.arange(count, device=rows.device)
         inside = positions < self.lengths[rows][:, None]
         places = torch.where(inside, self.starts[rows][:, None] + positions, 0)
-        return self.values.index_select(0, places.flatten()).view(*places.shape, self.values.shape[1])
+        return self.read(self.values.index_select(0, places.flatten())).view(*places.shape, self.values.shape[1])
+
+    def read(self, values: Tensor) -> Tensor:
+        """Some of the values (n, D) as they are read."""
+        return values if self.zeroed is None else torch.where(self.zeroed, 0.0, values)
 
     def select(self, rows: Tensor) -> Section:
         """Those of some posts, which share the values."""
@@ -50,8 +55,8 @@ class Section(NamedTuple):
 
     def to(self, device: str) -> Section:
         """The same on a device."""
-        starts = None if self.starts is None else self.starts.to(device)
-        return Section(self.values.to(device), starts, self.lengths.to(device), self.longest)
+        starts, zeroed = (None if one is None else one.to(device) for one in (self.starts, self.zeroed))
+        return Section(self.values.to(device), starts, self.lengths.to(device), self.longest, zeroed)
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,15 @@ class RaggedSide:
         """Position 0 of all posts: (N, 1, D) and mask (N, 1)."""
         first = self.sections[0]
         vectors = first.values if first.starts is None else first.values[first.starts]
-        return vectors[:, None].float(), first.lengths[:, None] > 0
+        return first.read(vectors)[:, None].float(), first.lengths[:, None] > 0
 
     def hidden(self) -> RaggedSide:
         """The same as if every post lacked the modality."""
         return RaggedSide(tuple(one._replace(lengths=torch.zeros_like(one.lengths)) for one in self.sections))
+
+    def without(self, columns: Tensor) -> RaggedSide:
+        """The same with zeros in these columns (D,) of every position."""
+        return RaggedSide(tuple(one._replace(zeroed=columns) for one in self.sections))
 
     def filled(self, vectors: Tensor) -> RaggedSide:
         """The same positions with these vectors (L, D) in every post."""
@@ -159,11 +168,13 @@ class RaggedInputs:
     """The inputs of N posts. Both modalities are on one device.
 
     Where the values are mapped from files, `buffer` is how many posts are to be read at once; 0: they are in memory.
+    `joint` (E,) marks the columns of the text's pooled vector that embed the image as well; None where none do.
     """
 
     image: RaggedSide
     text: RaggedSide
     buffer: int = 0
+    joint: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -193,9 +204,17 @@ class RaggedInputs:
 
     def copied(self, rows: Tensor) -> RaggedInputs:
         """The inputs of some posts in memory, with a copy of their values."""
-        return RaggedInputs(self.image.copied(rows), self.text.copied(rows))
+        return RaggedInputs(self.image.copied(rows), self.text.copied(rows), joint=self.joint)
 
     def to(self, device: str) -> RaggedInputs:
         """The same on a device; another one than the CPU holds a copy of all values."""
         buffer = self.buffer if device == "cpu" else 0
-        return RaggedInputs(self.image.to(device), self.text.to(device), buffer)
+        joint = None if self.joint is None else self.joint.to(device)
+        return RaggedInputs(self.image.to(device), self.text.to(device), buffer, joint)
+
+    def without_joint(self) -> RaggedInputs:
+        """The same as if no post had its image and its text together: zeros, or no text where that was all of it."""
+        if self.joint is None:
+            return self
+        text = self.text.hidden() if self.joint.all() else self.text.without(self.joint)
+        return replace(self, text=text)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.encoders.tuned import TunedRecord, record_of
-from ...features.posts.content import Contents
+from ...features.posts.content import Contents, split_keys
 from ...features.spec import EncoderSpec
 
 
@@ -39,8 +39,8 @@ def find_seen(
     for spec in specs:
         record = record_of(spec, cache)
         if record is not None:
-            pairs = list(zip(contents.image_keys, contents.text_keys, strict=True))
+            pairs = list(zip(contents.joined("image"), contents.text_keys, strict=True))
             both = map(set, (record.trained, record.selected))
-            here = [[image in keys or text in keys for image, text in pairs] for keys in both]
+            here = [[text in keys or not keys.isdisjoint(split_keys(image)) for image, text in pairs] for keys in both]
             found.append(Seen(spec, record, *(np.isin(groups, groups[np.array(rows, bool)]) for rows in here)))
     return tuple(found)

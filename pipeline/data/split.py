@@ -24,7 +24,7 @@ TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
 VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
 DRAW = 2  # the way in which folds are drawn: another number where the same rows and seed get other folds
-Content = tuple[str | None, str | None]  # the content keys of an image and a text
+Content = tuple[str | None, str | None]  # the content keys of an image (of several, with + between) and a text
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Fold:
 class Posts:
     """What a split depends on, per row: id, label (None: unlabelled), duplicate group, and the user's own split.
 
-    `contents` are the content keys of each post's image and text; without them the id identifies the post. `tied` are
-    the modalities whose equal content ties posts into one group.
+    `contents` are the content keys of each post's images and text; without them the id identifies the post. `tied` are
+    the modalities whose equal content ties posts into one group, as an image that two posts have.
     """
 
     ids: Sequence[str]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 
+from ...features.posts.content import split_keys
 from ...features.spec import Modality
 from .split import TEST_PARTS, Fold, Posts
 
@@ -28,9 +29,9 @@ def describe_split(posts: Posts, folds: Sequence[Fold], used: Set[Modality]) -> 
     if left_out.any():
         yield f"{left_out.sum()} training posts share content with a post of split 'val' and are left out"
     for modality in sorted(used - set(posts.tied)):
-        keys = posts.content(modality)
-        known = [{keys[row] for row in fold.rest} - {None} for fold in folds]
-        leaked = sum(keys[row] in here for fold, here in zip(folds, known, strict=True) for row in fold.test)
+        keys = [{*split_keys(joined)} for joined in posts.content(modality)]
+        known = [set().union(*(keys[row] for row in fold.rest)) for fold in folds]
+        leaked = sum(bool(keys[row] & here) for fold, here in zip(folds, known, strict=True) for row in fold.test)
         if leaked:
             yield f"{leaked} of the scored posts share their {modality} with a training post, as --group-by allows"
     yield from _test_classes(posts, folds)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.messages import notify
+from ...features.posts.content import split_keys
 from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import read_json, write_json
 from .split import Posts, take_share
@@ -34,7 +35,10 @@ class TestSet:
 
     def rows(self, posts: Posts) -> NDArray[np.bool_]:
         """Mask (N,) of the posts that have an image or a text of the test set: an edited text leaves the image."""
-        sides = [[key in self.keys[modality] for key in posts.content(modality)] for modality in MODALITIES]
+        sides = [
+            [not self.keys[modality].isdisjoint(split_keys(joined)) for joined in posts.content(modality)]
+            for modality in MODALITIES
+        ]
         return np.asarray(np.array(sides, bool).any(0))
 
     def write(self) -> None:
@@ -89,9 +93,13 @@ def _set_aside(posts: Posts, folder: Path, share: float) -> TestSet:
     inside = np.isin(posts.groups, posts.groups[rows])
     keys: dict[Modality, frozenset[str]] = {}
     for modality in MODALITIES:
-        found = list(zip(posts.content(modality), inside, strict=True))
+        found = [
+            (key, here)
+            for joined, here in zip(posts.content(modality), inside, strict=True)
+            for key in split_keys(joined)
+        ]
         # Content that an open post has, too, identifies no test post: a picture that stands for a missing one.
-        mine, others = ({key for key, here in found if key and here == wanted} for wanted in (True, False))
+        mine, others = ({key for key, here in found if here == wanted} for wanted in (True, False))
         keys[modality] = frozenset(mine - others)
     name = hashlib.blake2b(json.dumps(_sorted(keys)).encode(), digest_size=8).hexdigest()
     made = TestSet(folder / f"test-set-{name}.json", share, 0, keys)

@@ -16,6 +16,7 @@ from ...features.encoders.runtime import available_cores
 from ...features.messages import notify
 from ...features.progress import stage, step
 from ..data.cached_features import CachedFeatures
+from ..data.inputs import joint_columns
 from ..data.split import Fold
 from ..metrics.scores import METRICS, score
 from ..runs.results import SINGLES
@@ -33,7 +34,7 @@ PATIENCE = 2  # worse scores on the validation rows before the remaining penalti
 SVM_PENALTIES = (0.3, 1.0, 3.0)  # C
 SVM_COMPONENTS = 64  # principal components: the score of all columns in a twentieth of the time
 
-SYSTEMS = ("majority", "linear", *SINGLES, "svm")
+SYSTEMS = ("majority", "linear", *SINGLES, "linear_joint", "svm")
 
 
 class Probe(NamedTuple):
@@ -56,6 +57,8 @@ def baseline_predictions(
 ) -> dict[str, list[Labels]]:
     """Predictions of the given SYSTEMS for each fold's test rows; one-modality probes only if the table has both.
 
+    What embeds image and text together is in neither of these, and has a probe of its own.
+
     A probe, and the SVM, are trained on the fold's training rows and tuned on its validation rows.
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -63,11 +66,7 @@ def baseline_predictions(
     stage("fitting baselines")
     labels, classes = table.targets(), len(table.classes)
     matrix, width = PooledRows.of(table)
-    index = np.arange(matrix.width)
-    image = (index < width) | (index == len(index) - 2)
-    columns = {"linear": index >= 0}
-    if table.image is not None and table.text is not None:
-        columns |= {"linear_image": image, "linear_text": ~image}
+    columns = _probed_columns(table, width, matrix.width)
     predictions = {"majority": [predict_majority(labels[fold.train], len(fold.test)) for fold in folds]}
     parts = {name: matrix.select(chosen) for name, chosen in columns.items() if name in systems}
     fewer = {most: [matrix.fewer(fold, most) for fold in folds] for most in (PROBE_ROWS, SVM_ROWS)}
@@ -98,6 +97,20 @@ def baseline_predictions(
                 predictions[name].append(one.result().predictions)
                 step("baselines", next(waiting), total, "probes")
     return {name: predictions[name] for name in systems if name in predictions}
+
+
+def _probed_columns(table: CachedFeatures, images: int, width: int) -> dict[str, NDArray[np.bool_]]:
+    """Which of the `width` columns of `pooled_matrix` each probe reads; the first `images` are those of the images."""
+    joint = joint_columns(table)
+    image, both = np.zeros(width, bool), np.zeros(width, bool)
+    image[:images] = image[-2] = True
+    if joint is not None:
+        both[images:-2] = joint.numpy()
+    text = ~image & ~both
+    columns = {"linear": np.ones_like(image)} | ({"linear_joint": both} if joint is not None else {})
+    if table.image is not None and table.text is not None:
+        columns |= {"linear_image": image} | ({"linear_text": text} if text[:-2].any() else {})
+    return columns
 
 
 def linear_probe(

@@ -16,6 +16,7 @@ import numpy as np
 from ...features.messages import notify
 from ...features.posts.samples import Corpus
 from ...features.progress import stage
+from ...features.regular_files import regular
 from ...features.store.durable import make_folder, naming
 from ...features.store.json_files import malformed, parse_object, read_json
 from ...features.store.locks import flush
@@ -125,7 +126,7 @@ def record_evaluation(record: Path, run: Path, keys: Sequence[str], metrics: dic
     make_folder(record.parent)
     names = {hashlib.blake2b(key.encode(), digest_size=6).hexdigest() for key in keys}
     with malformed(record, "a record of evaluations on test posts", "restore it from a copy"):
-        before = record.read_text("utf-8").splitlines() if record.exists() else []
+        before = regular(record).read_text("utf-8").splitlines() if record.exists() else []
         count = 1 + sum(not names.isdisjoint(parse_object(line)["posts"]) for line in before)
     time = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {

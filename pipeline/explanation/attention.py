@@ -16,7 +16,7 @@ from .geometry import seen_box
 from .originals import Original
 from .positions import EncoderTokens, Patches, TextPieces, encoder_tokens, patches_of, pieces_of
 from .recorded import LayerWeights
-from .remarks import NO_BOX, NO_GRID, Remark
+from .remarks import FIRST_IMAGE, NO_BOX, NO_GRID, Remark
 
 
 class PostAttention(NamedTuple):
@@ -47,6 +47,8 @@ def post_attention(
         notes += [note] if note else []
     images = [_image(one, layers, original) for one in pictures if one.grid]
     notes += [Remark(NO_GRID, {"encoder": one.spec.name}) for one in pictures if not one.grid]
+    several = [one for one in pictures if one.grid and one.images > 1]
+    notes += [Remark(FIRST_IMAGE, {"encoder": one.spec.name, "images": one.images}) for one in several]
     notes += [Remark(NO_BOX, {"encoder": one.encoder}) for one in images if one.size and not one.box]
     return PostAttention(
         tuple(_layer(one, pictures, texts) for one in layers),
@@ -93,7 +95,7 @@ def _share(weights: Mapping[str, Array]) -> Array:
 def _layer(one: LayerWeights, pictures: Sequence[Patches], texts: Sequence[TextPieces]) -> LayerAttention:
     shares: dict[str, float] = {}
     if (image := one.side("image")) is not None:
-        inside = [place for picture in pictures for place in picture.positions]
+        inside = [place for picture in pictures for place in (*picture.positions, *picture.rest)]
         shares |= _split(image.mean(0), {"patches": inside}, "image vector")
     if (text := one.side("text")) is not None:
         inside = [place for found in texts for word in found.words for place in word.positions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .remarks import (
     ALL_FOLDS,
+    FIRST_IMAGE,
     HELD_OUT,
     LIMITS,
     NO_BOX,
@@ -22,6 +23,7 @@ CHINESE = {
     "Weights of the modalities by true class": "各真实类别的模态权重",
     "Mean weight in the fused vector, or in the combined decision.": "在融合向量或合并判定中的平均权重。",
     "Post {id}, {kind}": "帖子 {id}（{kind}）",
+    FIRST_IMAGE: "{encoder}：共 {images} 张图片，显示第一张的图块",
     RIGHT: "最有把握的正确预测",
     WRONG: "最有把握的错误预测",
     "predicted {label} with probability {p}, true class {truth}": "预测为 {label}，概率 {p}；真实类别为 {truth}",

@@ -18,19 +18,25 @@ Ints = Sequence[int]
 
 @dataclass(frozen=True)
 class EncoderTokens:
-    """The tokens of one encoder for one post: the positions of all of them, and of the first patch or word piece."""
+    """The tokens of one encoder for one post: the positions of all of them, those of `images` one after another."""
 
     spec: EncoderSpec
     positions: Ints
+    images: int = 1
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of one image encoder, row by row from `first`; their grid is None where they form none."""
+    """The patches of one image encoder, row by row; their grid is None where they form none.
+
+    Of a post with several `images` they are those of the first; `rest` are the positions of the others' patches.
+    """
 
     spec: EncoderSpec
     positions: Ints
     grid: Grid | None
+    images: int = 1
+    rest: Ints = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ def encoder_tokens(side: ModalityTable, row: int, length: int) -> list[EncoderTo
         assert part.tokens is not None
         raw, image = part.specs[0].raw, part.specs[0].modality == "image"
         count = length - 1 if raw and image else int(part.tokens.lengths[row])  # a tower has a grid of its own
-        found.append(EncoderTokens(part.specs[0], range(start + 1, start + 1 + count)))
+        images = 1 if part.images is None else max(1, int(part.images[row]))
+        found.append(EncoderTokens(part.specs[0], range(start + 1, start + 1 + count), images))
         start += 1 + part.tokens.longest
     return found
 
@@ -63,9 +70,11 @@ def encoder_tokens(side: ModalityTable, row: int, length: int) -> list[EncoderTo
 def patches_of(tokens: EncoderTokens, pooled: Grid | None) -> Patches:
     """The patches among an image encoder's tokens, which were pooled to a grid, if any; class tokens are none."""
     most = {"prefixes": 1} if tokens.spec.source == "import" else {}  # as where they are pooled
-    grid = token_grid(len(tokens.positions), None if tokens.spec.raw else pooled, **most)
+    each = len(tokens.positions) // tokens.images
+    grid = token_grid(each, None if tokens.spec.raw else pooled, **most)
     prefix, shape = grid or (0, None)
-    return Patches(tokens.spec, tokens.positions[prefix:], shape)
+    first, *others = (tokens.positions[each * n + prefix : each * (n + 1)] for n in range(tokens.images))
+    return Patches(tokens.spec, first, shape, tokens.images, [place for other in others for place in other])
 
 
 def pieces_of(

@@ -11,6 +11,7 @@ LIMITS = (
 )
 NO_WEIGHTS = "{fusion} has neither attention nor weights of the modalities"
 NO_GRID = "{encoder}: its tokens form no grid"
+FIRST_IMAGE = "{encoder}: of {images} images the patches of the first are shown"
 NO_BOX = "{encoder}: where its patches lie in the picture is not known"
 NO_WORDS = "{encoder}: tokens are numbered, as its words are not known"
 OTHER_WORDS = "{encoder}: tokens are numbered, as the text gives {here} tokens here and the features have {stored}"

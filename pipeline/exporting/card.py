@@ -125,7 +125,12 @@ def _loading(run: Run, inputs: Sequence[FeatureInput], files: Sequence[str]) -> 
 
 def _inputs(inputs: Sequence[FeatureInput]) -> str:
     lines = [
-        [one.name, one.spec.name, one.spec.modality, f"(batch, {one.length or 'positions'}, {one.spec.width}) float32"]
+        [
+            one.name,
+            one.spec.name,
+            "image and text" if one.spec.reads == "post" else one.spec.modality,
+            f"(batch, {one.length or 'positions'}, {one.spec.width}) float32",
+        ]
         for one in inputs
     ]
     return (

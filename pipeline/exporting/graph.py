@@ -164,7 +164,7 @@ def log_mean(logits: Sequence[Tensor]) -> Tensor:
 
 
 def _present(specs: Sequence[EncoderSpec], masks: Sequence[Tensor]) -> Tensor:
-    """Mask (B, 1) of the posts that have a modality: in all encoders that read its text, or all that read its image."""
+    """Mask (B, 1) of the posts that have a modality: in all encoders that read its text, or all its image, or both."""
     found = []
     for read in dict.fromkeys(spec.reads for spec in specs):
         own = [mask[:, :1] for spec, mask in zip(specs, masks, strict=True) if spec.reads == read]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from ...features.spec import EncoderSpec
+from ...features.spec import EncoderSpec, Reads
 from .graph import FEWEST, ExportedModel, FeatureInput
 
 ONNX, TORCH = "model.onnx", "model.pt2"
@@ -129,12 +129,13 @@ def draw_features(inputs: Sequence[FeatureInput], *, rows: int, positions: int) 
         features[one.name] = _draw_vectors(one.spec, (rows, length, one.spec.width), draw)
         lengths = torch.randint(1, length + 1, (rows, 1), generator=draw) if one.length is None else length
         mask = torch.arange(length).expand(rows, -1) < lengths
-        missing = torch.arange(rows) % 4
-        features.setdefault(one.mask, mask & ~(missing == 3)[:, None] & ~(missing == _GAP[one.spec.modality])[:, None])
+        lacking = _LACKING["post" if one.spec.reads == "post" else one.spec.modality]
+        missing = torch.isin(torch.arange(rows) % 4, torch.tensor(lacking))
+        features.setdefault(one.mask, mask & ~missing[:, None])
     return features
 
 
-_GAP = {"image": 1, "text": 2}
+_LACKING: dict[Reads, tuple[int, ...]] = {"image": (1, 3), "text": (2, 3), "post": (1, 2, 3)}  # rows of every four
 
 
 def _draw_vectors(spec: EncoderSpec, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:

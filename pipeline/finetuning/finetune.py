@@ -19,7 +19,7 @@ from ...features.encoders.tuned import MARK, TunedRecord
 from ...features.encoders.variants import parse_encoder_name
 from ...features.encoders.zoo import open_encoder
 from ...features.messages import notify
-from ...features.posts.content import Contents
+from ...features.posts.content import Contents, split_keys
 from ...features.posts.samples import Corpus
 from ...features.progress import keeping, stage
 from ...features.spec import MODALITIES, Modality
@@ -93,6 +93,8 @@ class FoldTunings:
         check_encodable(corpus)
         for modality in request.names:
             corpus.require(modality)
+        if "image" in request.names and corpus.owners:
+            notify(f"{len({*corpus.owners})} posts have several images; of each the first that can be read is used")
         sources = _open_sources(request)
         tied, splits = tied_by(request.group_by, MODALITIES), request.cache / "splits"
         contents, posts = join_posts(corpus, request.cache, tied, near_duplicates=request.near_duplicates)
@@ -150,8 +152,8 @@ class FoldTunings:
         """Content keys of both modalities of these rows and of every copy of them."""
         groups, contents = self.posts.groups, self.contents
         whole = np.flatnonzero(np.isin(groups, groups[rows]))
-        found = {keys[row] for row in whole for keys in (contents.image_keys, contents.text_keys)}
-        return tuple(sorted(key for key in found if key is not None))
+        sides = [contents.joined(modality) for modality in MODALITIES]
+        return tuple(sorted({key for row in whole for side in sides for key in split_keys(side[row])}))
 
 
 def _open_sources(request: TuneRequest) -> dict[Modality, Source]:

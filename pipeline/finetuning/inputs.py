@@ -52,29 +52,35 @@ class Batch:
 
 
 class PostInputs:
-    """Posts as the inputs of one encoder or two, decoded on demand. `unreadable` collects what cannot be embedded."""
+    """Posts as the inputs of one encoder or two, decoded on demand. `unreadable` collects what cannot be embedded.
+
+    Of a post with several images the first readable one is used.
+    """
 
     def __init__(
         self, corpus: Corpus, contents: Contents, encoders: Mapping[Modality, Tunable], clean: Clean = "none"
     ) -> None:
         self.corpus, self.encoders, self.clean = corpus, encoders, clean
         self.keys = {modality: contents.keys(modality) for modality in encoders}
+        self.numbers = {modality: contents.readable(modality) for modality in encoders}  # of items
         self.unreadable: set[tuple[int, Modality]] = set()
 
     def present(self, rows: Rows) -> Rows:
         """The rows that have what one of the encoders reads."""
-        return rows[[any(keys[row] is not None for keys in self.keys.values()) for row in rows]]
+        return rows[[any(numbers[row] is not None for numbers in self.numbers.values()) for row in rows]]
 
     def prepare(self, row: int) -> dict[Modality, Any]:
         """What each encoder reads of one post, prepared; without what is missing or cannot be embedded."""
         found: dict[Modality, Any] = {}
         for modality, encoder in self.encoders.items():
-            key = self.keys[modality][row]
-            if key is None:
+            number = self.numbers[modality][row]
+            if number is None:
                 continue
+            key = self.keys[modality][number]
+            assert key is not None
             try:
                 with ExitStack() as using:
-                    item = decode(self.corpus.samples[row], modality, key=key, using=using)
+                    item = decode(self.corpus.items(modality)[number], modality, key=key, using=using)
                     item = clean_text(item, self.clean) if modality == "text" else item
                     found[modality] = encoder.preprocess(item, key)
             except BadItem:
@@ -84,7 +90,7 @@ class PostInputs:
     def sample(self, modality: Modality, rows: Rows, device: str) -> tuple[Tensor | None, ...]:
         """What a tower reads of the first of these rows that it can read. Raises ValueError where there is none."""
         encoder = self.encoders[modality]
-        items = (self.prepare(int(row)).get(modality) for row in rows if self.keys[modality][row] is not None)
+        items = (self.prepare(int(row)).get(modality) for row in rows if self.numbers[modality][row] is not None)
         item = next((item for item in items if item is not None), None)
         if item is None:
             raise ValueError(f"no {modality} of {len(rows)} training rows can be read; `msa check` shows why")

@@ -9,7 +9,10 @@ from math import gcd
 from typing import TypeVar
 
 import numpy as np
+import torch
 
+from ..config.head_config import HeadConfig
+from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.split import Fold
 from ..training.jobs import Experiment, HeadJob, list_jobs, member_training
@@ -18,6 +21,7 @@ from .fused_training import batch_key
 LARGEST = 256  # heads side by side: more gain nothing
 BOUNDED = 16  # the same on the cores of a cluster: a seventh slower, lost at most where a node dies
 SMALLEST = 8  # of fewer the work between the products is more than half
+KEPT = 64  # numbers for each position and unit of the width that a head keeps for its gradient: the most are 62
 ROUNDS = 4  # chunks for each thread that are many enough to even out
 T = TypeVar("T")
 
@@ -53,22 +57,46 @@ def plan_chunks(
     """Decide what is fused: at most `largest` heads side by side (1: none), in `threads` threads (None: see `Plan`).
 
     Without `largest` it is what was fastest in measurements: on a CPU heads on tokens gain nothing by fusion, since
-    their products are large enough alone; on a GPU everything does.
+    their products are large enough alone; on a GPU everything does, as far as its memory goes.
     """
+    free = free_bytes(device)
     raw = any(spec.raw for side in table.specs.values() for spec in side)
     groups: dict[Hashable, list[HeadJob]] = defaultdict(list)
     for job in list_jobs(table, folds, experiments):
         groups[fusion_key(experiments[job.experiment], job)].append(job)
 
     def most(jobs: Sequence[HeadJob]) -> int:
-        config = experiments[jobs[0].experiment].config
+        config, training = experiments[jobs[0].experiment].config, experiments[jobs[0].experiment].training
         at_once = config.of_member(jobs[0].member).fitted_at_once
         if raw or at_once or (device == "cpu" and config.tokens and largest is None):
             return 1
-        return largest or (BOUNDED if threads is None and device == "cpu" else LARGEST)
+        usual = largest or (BOUNDED if threads is None and device == "cpu" else LARGEST)
+        if free is None:
+            return usual
+        return min(usual, heads_that_fit(free, batch_positions(table, config, training), config.hidden))
 
     chunks = make_chunks([(jobs, most(jobs)) for jobs in groups.values()], threads)
     return Plan(chunks, threads and max(1, min(threads, len(chunks))))
+
+
+def free_bytes(device: str) -> int | None:
+    """Bytes that are free on a GPU. None on a CPU, whose chunks are small, and where the GPU is another machine's."""
+    return torch.cuda.mem_get_info(device)[0] if device != "cpu" and torch.cuda.is_available() else None
+
+
+def batch_positions(table: CachedFeatures, config: HeadConfig, training: TrainConfig) -> int:
+    """Positions of a batch of the longest posts, of both modalities."""
+    lengths = [
+        1 + part.tokens.longest if config.tokens and part.tokens else 1
+        for side in table.sides.values()
+        for part in side.parts or [side]
+    ]
+    return training.batch_size * sum(lengths)
+
+
+def heads_that_fit(free: int, positions: int, hidden: int) -> int:
+    """Heads whose forward passes on so many positions fit side by side into half of the free bytes; at least 1."""
+    return max(1, free // (2 * 4 * KEPT * positions * hidden))
 
 
 def fusion_key(experiment: Experiment, job: HeadJob) -> Hashable:

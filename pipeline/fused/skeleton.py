@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...heads.base import Head, Inputs
 from ..training.optimizer import decay_groups
+from ..training.precision import run_head
 
 
 class Parts(nn.Module):
@@ -21,8 +22,7 @@ class Parts(nn.Module):
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Map inputs to parts (M, B, K) and logits (B, K)."""
-        parts = self.head.parts(inputs)
-        return parts, parts[0] if parts.shape[0] == 1 else self.head(inputs)
+        return run_head(self.head, inputs)
 
 
 def copy_of(head: Head) -> Head:

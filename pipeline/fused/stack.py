@@ -69,7 +69,7 @@ class Stack:
     """The C heads of one epoch. Each optimizer moves its head's rows of the stacked parameters."""
 
     def __init__(self, heads: Sequence[FusedHead], inputs: RaggedInputs, labels: Tensor) -> None:
-        self.heads, self.labels = heads, labels
+        self.heads, self.labels, self.joint = heads, labels, inputs.joint
         modules = [one.head for one in heads]
         self.classes = modules[0].dims.classes
         self.skeleton = Parts(copy_of(modules[0])).train()  # the module that is run for all of them
@@ -126,7 +126,7 @@ class Stack:
     def _batch(self, rows: Tensor, inputs: Inputs, step: int) -> Batch:
         """A batch as the heads see it in this step, with room for the products."""
         targets = as_targets(self.labels[rows], self.classes)
-        batch, targets = augment(inputs, targets, self.heads[0].config, step)
+        batch, targets = augment(inputs, targets, self.heads[0].config, step, self.joint)
         if not self.first.names:
             return Batch(rows, batch, targets, [], [])
         read = replay((self.kind, "first"), lambda *given: self.first.inputs(Inputs(*given)), batch)

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ...features.regular_files import regular
 from ...features.store.durable import write_atomic
 from ...heads.base import Head
 
@@ -36,8 +37,8 @@ def load_heads(path: Path, build: Callable[[int], Head]) -> tuple[list[Head], di
     Raises ValueError when the file cannot be read, holds NaN or infinity, or does not fit the head that `build` gives.
     """
     try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
+        tensors = safetensors.torch.load_file(regular(path))
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"cannot read the trained heads in {str(path)!r} ({error}); train again") from error
     folds: dict[int, dict[str, Tensor]] = {}
     extras: dict[str, Tensor] = {}

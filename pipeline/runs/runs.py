@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...features.csv_text import class_columns, to_csv
 from ...features.messages import notify
+from ...features.posts.content import split_keys
 from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
 from ...features.store.json_files import malformed, read_json, write_json
@@ -196,9 +197,9 @@ def seen_contents(path: Path) -> tuple[set[Content], set[Content]]:
     stored = read_json(file, what, REMEDY, folds=list, contents=dict, tied=list)
     with malformed(file, what, REMEDY):
         image, text = (modality in stored["tied"] for modality in MODALITIES)
-        parts: dict[str, tuple[Content, Content]] = {
-            name: ((key if image else None, None), (None, other if text else None))
-            for name, (key, other) in stored["contents"].items()
+        parts: dict[str, list[Content]] = {
+            name: [*((key, None) for key in split_keys(joined) if image), (None, other if text else None)]
+            for name, (joined, other) in stored["contents"].items()
         }
         trained, tested = (  # pairs of one modality each
             {pair for fold in stored["folds"] for part in names for name in fold[part] for pair in parts[name]}
@@ -209,7 +210,13 @@ def seen_contents(path: Path) -> tuple[set[Content], set[Content]]:
 
 def rows_with(posts: Posts, contents: set[Content]) -> NDArray[np.bool_]:
     """Mask (N,) of the posts that have one of these images or texts."""
-    return np.array([(image, None) in contents or (None, text) in contents for image, text in posts.contents], bool)
+    return np.array(
+        [
+            (None, text) in contents or any((key, None) in contents for key in split_keys(image))
+            for image, text in posts.contents
+        ],
+        bool,
+    )
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.csv_text import read_cell
+from ...features.regular_files import regular
 from ...features.store.json_files import malformed, read_json
 from ..data.split import Content
 from ..metrics.scores import METRICS, Summary
@@ -244,11 +245,11 @@ def _intervals(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Interval]:
 def _lines(file: Path, what: str) -> Iterator[tuple[list[str], list[list[str]]]]:
     """The header and the lines of a CSV file; what goes wrong with them inside is a ValueError that names the file."""
     with malformed(file, what, REMEDY):
-        with file.open(encoding="utf-8-sig", newline="") as opened:
+        with regular(file).open(encoding="utf-8-sig", newline="") as opened:
             header, *lines = csv.reader(opened)
         yield header, lines
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8-sig", newline="") as opened:
+    with regular(file).open(encoding="utf-8-sig", newline="") as opened:
         return list(csv.DictReader(opened))

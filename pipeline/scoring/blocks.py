@@ -106,7 +106,8 @@ def digest_samples(samples: Sequence[Sample]) -> str:
     """16 hexadecimal digits of the ids, image paths and texts of posts, in their order; no file is read."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for sample in samples:
-        digest.update("\0".join((sample.id, str(sample.image), str(sample.text), "")).encode("utf-8", "surrogatepass"))
+        images = "\1".join(map(str, sample.images or [None]))
+        digest.update("\0".join((sample.id, images, str(sample.text), "")).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

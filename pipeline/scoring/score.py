@@ -18,7 +18,7 @@ from ...features.extraction.settings import ExtractSettings
 from ...features.extraction.shard import Shard
 from ...features.posts.samples import Corpus
 from ...features.progress import detail, keeping, stage
-from ...features.spec import MODALITIES, Modality
+from ...features.spec import MODALITIES, Reads
 from ...features.store.durable import replacing
 from ...features.store.errors import read_errors
 from ...features.store.json_files import write_json
@@ -68,6 +68,8 @@ class Scored:
             lines.append(f"of these posts {known}: accuracy on them is no estimate for new posts")
         if cut := self.counts.get("cut"):
             lines.append(f"{cut} new texts are longer than the encoder reads, and their ends were left out")
+        if further := self.counts.get("further images"):
+            lines.append(f"{further} images beyond the first of their post")
         if self.errors is not None:
             lines.append(f"{self.counts['bad']} images or texts could not be read: {self.errors}")
         return "\n".join([*lines, f"written: {self.out}"])
@@ -75,10 +77,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class BadPart:
-    """The image or the text of a post that could not be read."""
+    """What of a post could not be read: its image, its text, or one of both where they are embedded together."""
 
     id: str
-    part: Modality
+    part: Reads
     file: str
     reason: str
 
@@ -110,21 +112,23 @@ class Scorer:
             "cut": max((report.cut for report in reports), default=0),
             "blind": len(predictions.blind),
             **{f"no {part}": sum(getattr(one, part) is None for one in corpus.samples) for part in MODALITIES},
+            "further images": len(corpus.owners),
             **count_known(self.folder, table.posts, self.place / "splits"),
         }
         return predictions, bad, counts
 
     def _bad_parts(self, corpus: Corpus, reports: Sequence[EncoderReport]) -> list[BadPart]:
         reads = {spec.fingerprint: spec.reads for spec in self.run.encoders}
-        found: dict[tuple[str, Modality], BadPart] = {}
+        found: dict[tuple[str, Reads, str], BadPart] = {}
         for report in reports:
             if not report.bad:
                 continue
             part = reads[report.fingerprint]
-            posts = {(sample.id, sample.file_name(part)) for sample in corpus.samples}
+            posts = {(item.id, item.file_name(part)) for item in corpus.items(part)}
             for record in read_errors(Path(report.path)):
                 if (record.id, record.file) in posts:
-                    found.setdefault((record.id, part), BadPart(record.id, part, record.file, record.reason))
+                    bad = BadPart(record.id, part, record.file, record.reason)
+                    found.setdefault((record.id, part, record.file), bad)
         return list(found.values())
 
 
@@ -169,14 +173,15 @@ def score_corpus(
         blocks.open()
         sources = [replace(one, load=keep(one.load)) for one in run_sources(run, place, local_files_only)]
         scorer = Scorer(run, folder, sources, place, place if keep_features else None, settings, raw)
+        reports: list[EncoderReport] = []
         if ray is not None:
             from ...features.extraction.ray_engine import extract_on_ray
 
             request = run_request(run, place, local_files_only)
-            extract_on_ray(chosen, sources, request, place, compute_of(run, settings), address=ray)
+            reports = extract_on_ray(chosen, sources, request, place, compute_of(run, settings), address=ray)
         resumed = _predict_blocks(blocks, chosen, scorer, form)
         stage("writing the file")
-        summary = _join_blocks(blocks, run.classes, form)
+        summary = _join_blocks(blocks, run.classes, form, cut=max((report.cut for report in reports), default=0))
         if keep_features and shard is None:
             for spec in run.encoders:
                 Store.open(place, spec).compact()
@@ -206,9 +211,12 @@ def _predict_blocks(blocks: Blocks, corpus: Corpus, scorer: Scorer, form: Format
     return resumed
 
 
-def _join_blocks(blocks: Blocks, classes: Sequence[str], form: Format) -> dict[str, Any]:
-    """Write the file, the list of what could not be read, and the summary, which is returned; forget the blocks."""
-    totals: dict[str, Counter[str]] = {"counts": Counter(), "labels": Counter()}
+def _join_blocks(blocks: Blocks, classes: Sequence[str], form: Format, *, cut: int) -> dict[str, Any]:
+    """Write the file, the list of what could not be read, and the summary, which is returned; forget the blocks.
+
+    `cut` texts were cut before the blocks were predicted.
+    """
+    totals: dict[str, Counter[str]] = {"counts": Counter(cut=cut), "labels": Counter()}
     for described in blocks.counts():
         for name, total in totals.items():
             total.update(described[name])

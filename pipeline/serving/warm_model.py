@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.blob import content_key
-from ...features.encoders.encoder import Encoded, Encoder
-from ...features.extraction.embed import batches, unstorable
+from ...features.encoders.encoder import Encoded, Encoder, WholePost
+from ...features.extraction.batches import batches
+from ...features.extraction.embed import unstorable
 from ...features.extraction.settings import ExtractSettings
-from ...features.posts.content import text_key
+from ...features.posts.content import post_key, text_key
 from ...features.posts.images import decode_image
 from ...features.posts.text import clean_text, read_text
-from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality
+from ...features.spec import MODALITIES, BadItem, EncoderSpec, Modality, Reads
 from ...features.words.word_pieces import Splitter
 from ..data.cached_features import (
     CachedFeatures,
@@ -85,19 +86,17 @@ class WarmModel:
     @cached_property
     def reads(self) -> tuple[Modality, ...]:
         """The parts of a post that the run's encoders read: of the text inside images, the image."""
-        return tuple(part for part in MODALITIES if any(spec.reads == part for spec in self.run.encoders))
+        return tuple(part for part in MODALITIES if any(spec.reads in (part, "post") for spec in self.run.encoders))
 
     def warm(self) -> None:
         """Predict one drawn post, so that the first that counts need not wait for what happens once."""
         import torch
 
-        drawn: dict[Modality, Any] = {
-            "image": torch.full((3, WARM_SIDE, WARM_SIDE), 128, dtype=torch.uint8),
-            "text": WARM_TEXT,
-        }
+        image = torch.full((3, WARM_SIDE, WARM_SIDE), 128, dtype=torch.uint8)
+        drawn: dict[Reads, Any] = {"image": image, "text": WARM_TEXT, "post": WholePost(image, WARM_TEXT)}
         inputs: dict[str, Any] = {}
-        for modality in self.reads:
-            inputs |= self._inputs(modality, drawn[modality], "0" * 32, optional=True)
+        for reads, item in drawn.items():
+            inputs |= self._inputs(reads, item, "0" * 32, optional=True)
         self.predict([PreparedPost(inputs)])
 
     def prepare(self, image: bytes | None, text: str | None) -> PreparedPost:
@@ -112,7 +111,7 @@ class WarmModel:
             wanted = " or ".join({"image": "an image", "text": "a text"}[one] for one in self.reads)
             raise ValueError(f"the post has {' and '.join(given) or 'neither image nor text'}; the run reads {wanted}")
         inputs: dict[str, Any] = {}
-        size = None
+        size = pixels = None
         with ExitStack() as using:
             if image is not None and "image" in self.reads:
                 pixels = _reading("image", decode_image, image, using)
@@ -121,6 +120,11 @@ class WarmModel:
             if text is not None and "text" in self.reads:
                 text = _reading("text", read_text, text)
                 inputs |= self._inputs("text", text, text_key(text))
+            if image is not None and text is not None and pixels is not None:
+                key = post_key(content_key(image), text_key(text))
+                inputs |= self._inputs("post", WholePost(pixels, text), key or "")
+        if not inputs:
+            raise ValueError(f"the post has {' and '.join(given)} alone; the run reads image and text together")
         return PreparedPost(inputs, text, size, tuple(name for name in given if name not in self.reads))
 
     def features(self, posts: Sequence[PreparedPost]) -> tuple[CachedFeatures, dict[int, str]]:
@@ -150,14 +154,14 @@ class WarmModel:
     def close(self) -> None:
         self.streams.shutdown()
 
-    def _inputs(self, modality: Modality, item: Any, key: str, *, optional: bool = False) -> dict[str, Any]:
-        """The input of each encoder of a modality; `optional` leaves out an encoder that refuses the item."""
+    def _inputs(self, reads: Reads, item: Any, key: str, *, optional: bool = False) -> dict[str, Any]:
+        """The input of each encoder that reads this; `optional` leaves out an encoder that refuses the item."""
         inputs = {}
         for spec in self.run.encoders:
-            if spec.reads == modality:
-                cleaned = _reading("text", clean_text, item, spec.clean) if modality == "text" else item
+            if spec.reads == reads:
+                cleaned = _reading("text", clean_text, item, spec.clean) if reads == "text" else item
                 try:
-                    inputs[spec.slug] = _reading(modality, self.encoders[spec.slug].preprocess, cleaned, key)
+                    inputs[spec.slug] = _reading(spec.modality, self.encoders[spec.slug].preprocess, cleaned, key)
                 except ValueError:
                     if not optional:
                         raise
@@ -171,7 +175,7 @@ class WarmModel:
             rows = [row for row, post in enumerate(posts) if spec.slug in post.inputs]
             lengths = {row: encoder.length(posts[row].inputs[spec.slug]) for row in rows}
             rows.sort(key=lambda row: -lengths[row])
-            budget = self.settings.budget(spec.modality, self.runtime)
+            budget = self.settings.budget(spec.batched_by, self.runtime)
             for batch in batches([lengths[row] for row in rows], budget):
                 chosen = [rows[at] for at in batch]
                 given = [posts[row].inputs[spec.slug] for row in chosen]

@@ -41,8 +41,11 @@ class ProcessPool:
         self.numbers = count()
         if sys.platform == "linux":  # torch is loaded while features are read
             _context()
+            # The server and its copies never see Ctrl-C, which they would answer with a traceback while they load.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             with _no_main():
                 forkserver.ensure_running()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         else:
             self.start_workers()
 

@@ -11,10 +11,12 @@ from ..config.train_config import TrainConfig
 from .seeds import draw_seed, drawing
 
 
-def augment(inputs: Inputs, targets: Tensor, config: TrainConfig, step: int) -> tuple[Inputs, Tensor]:
-    """A batch and its targets (B, K), augmented as `config` says for this step."""
+def augment(
+    inputs: Inputs, targets: Tensor, config: TrainConfig, step: int, joint: Tensor | None = None
+) -> tuple[Inputs, Tensor]:
+    """A batch and its targets (B, K), augmented as `config` says for this step. `joint` as in RaggedInputs."""
     if config.modality_dropout:
-        inputs = hide_modality(inputs, config.modality_dropout, drawing(config.seed, "hide", step))
+        inputs = hide_modality(inputs, config.modality_dropout, drawing(config.seed, "hide", step), joint)
     if config.mixup:
         share = float(np.random.default_rng(draw_seed(config.seed, "share", step)).beta(config.mixup, config.mixup))
         order = torch.randperm(len(targets), generator=drawing(config.seed, "blend", step))
@@ -22,13 +24,19 @@ def augment(inputs: Inputs, targets: Tensor, config: TrainConfig, step: int) -> 
     return inputs, targets
 
 
-def hide_modality(inputs: Inputs, share: float, draw: torch.Generator) -> Inputs:
-    """Hide one modality, either as likely, of a share of the rows; a row that has only one keeps it."""
+def hide_modality(inputs: Inputs, share: float, draw: torch.Generator, joint: Tensor | None = None) -> Inputs:
+    """Hide one modality, either as likely, of a share of the rows; a row that has only one keeps it.
+
+    Where an image is hidden, the `joint` columns of the text are zeros.
+    """
     number = len(inputs.image)
     drawn = torch.rand(number, generator=draw).to(inputs.image.device)
     both = inputs.image_mask.any(1) & inputs.text_mask.any(1)
     image = both & (drawn < share / 2)  # (B,)
     text = both & (drawn >= share / 2) & (drawn < share)
+    if joint is not None:
+        inputs = inputs._replace(text=torch.where(image[:, None, None] & joint, 0.0, inputs.text))
+        text = text | image & joint.all()  # nothing is left of a text without columns of its own
     return inputs._replace(image_mask=inputs.image_mask & ~image[:, None], text_mask=inputs.text_mask & ~text[:, None])
 
 

@@ -78,10 +78,16 @@ class FoldInputs:
     def head(self, config: HeadConfig, seed: int) -> Head:
         """A new head for these inputs: same seed, same weights, whatever other threads do.
 
-        Raises ValueError for one that is fitted to all posts at once where they are mapped.
+        Raises ValueError for one that is fitted to all posts at once where they are mapped, and for one of the text
+        alone where an encoder of it embeds the image as well.
         """
         if self.memory and config.fitted_at_once:
             refuse_whole(config.fusion, len(self.inputs), self.dims.image + self.dims.text, self.memory)
+        if config.fusion == "text" and self.inputs.joint is not None:
+            raise ValueError(
+                "--fusion text is the text alone, and an encoder NAME@joint embeds the image as well; leave the "
+                "encoder out, or take another --fusion (`msa heads`)"
+            )
         return build_head(
             config.fusion,
             self.dims,

@@ -25,6 +25,7 @@ from .batches import Rows, as_rows, by_length, check_split, eval_batches, read_b
 from .checkpointing import Checkpointer
 from .losses import Loss, as_targets, class_weights, log_frequencies
 from .optimizer import Step, decay_groups
+from .precision import run_head
 from .seeds import drawing
 
 
@@ -233,10 +234,9 @@ def run_epoch(
             targets = as_targets(truth, head.dims.classes)  # (B, K)
             if step is not None:
                 set_dropout(head, seed=step.config.seed, step=step.count)
-                batch, targets = augment(batch, targets, step.config, step.count)
-            parts = head.parts(batch)  # (M, B, K)
+                batch, targets = augment(batch, targets, step.config, step.count, inputs.joint)
+            parts, logits = run_head(head, batch)  # (M, B, K) and (B, K)
             value = loss(parts.flatten(0, 1), targets.repeat(len(parts), 1))
-            logits = parts[0] if len(parts) == 1 else head(batch)  # (B, K)
             if step is not None:
                 step(value)
             losses.append(value.detach())

@@ -102,10 +102,10 @@ class Columnar:
                 counts += [_count(values) for _, values in self._stream(column, group, one_group=True)]
         return np.concatenate([np.zeros(0, np.int32), *counts])
 
-    def read(self, column: str, row: int) -> bytes | None:
-        """The image in a cell, of a list the first; None where there is none. Fast for rows in order."""
+    def read(self, column: str, row: int, number: int = 0) -> bytes | None:
+        """The image in a cell, of a list that of this number; None where there is none. Fast for rows in order."""
         if self.parquet is None:
-            return _image(self.mapped[column][row].as_py())
+            return _image(self.mapped[column][row], number)
         with self.lock:
             recent = self.recent.setdefault(column, deque(maxlen=RECENT))
             while not any(start <= row < start + len(values) for start, values in recent):
@@ -117,7 +117,7 @@ class Columnar:
                 recent.append((start, values))
                 self.next_row[column] = min(start + len(values), self.rows - 1)
             start, values = next(one for one in recent if one[0] <= row < one[0] + len(one[1]))
-            return _image(values[row - start].as_py())
+            return _image(values[row - start], number)
 
     def _stream(self, column: str, group: int, *, one_group: bool = False) -> Iterator[tuple[int, Any]]:
         """First row and values of each batch of images from a row group on."""
@@ -153,15 +153,16 @@ class Columnar:
 
 @dataclass(frozen=True, slots=True)
 class Cell(Blob):
-    """The image in a row, counted from 0, of a Parquet or Arrow file."""
+    """The image in a row, counted from 0, of a Parquet or Arrow file; of a list that of this number, from 0."""
 
     table: Path
     column: str
     row: int
+    number: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.table.name}:{self.row + 1}"
+        return f"{self.table.name}:{self.row + 1}" + f" image {self.number + 1}" * bool(self.number)
 
     @property
     def file(self) -> Path:
@@ -169,17 +170,18 @@ class Cell(Blob):
 
     @property
     def place(self) -> str:
-        return f"{self.column}:{self.row}"
+        return f"{self.column}:{self.row}" + f":{self.number}" * bool(self.number)
 
     def read(self, limit: int) -> bytes:
         from pyarrow import ArrowException
 
         try:
-            found = open_columnar(self.table).read(self.column, self.row)
+            found = open_columnar(self.table).read(self.column, self.row, self.number)
         except (ArrowException, OSError, ValueError, LookupError, StopIteration) as error:
             raise BadItem(f"unreadable: {first_line(error)}") from error
         if found is None:
-            raise BadItem(f"unreadable: there is no image in row {self.row + 1} any more")
+            which = f"image {self.number + 1}" if self.number else "image"
+            raise BadItem(f"unreadable: there is no {which} in row {self.row + 1}")
         return found
 
 
@@ -264,7 +266,9 @@ def _count(values: Any) -> NDArray[np.int32]:
     return np.asarray(counts.to_numpy(zero_copy_only=False), np.int32)
 
 
-def _image(value: Any) -> bytes | None:
-    value = value[0] if isinstance(value, list) and value else value
+def _image(cell: Any, number: int) -> bytes | None:
+    if _is_list(cell.type):
+        cell = cell.values[number] if cell.is_valid and number < len(cell.values) else None
+    value = None if cell is None else cell.as_py()
     value = value.get(BYTES) if isinstance(value, dict) else value
     return value if isinstance(value, bytes) else None

@@ -114,6 +114,8 @@ def test_a_model_of_texts_and_images_embeds_both(tmp_path: Path) -> None:
     assert (image.spec.width, text.spec.width) == (12, 12)
     np.testing.assert_allclose(embed(image, IMAGES).pooled, model.encode(list(map(to_pil_image, IMAGES))), atol=1e-5)
     np.testing.assert_allclose(embed(text, TEXTS).pooled, model.encode(TEXTS), atol=1e-5)
+    with pytest.raises(ValueError, match="this model takes no image and text together; leave @joint out"):
+        open_encoder(f"{name}@joint", "text")
 
 
 def test_openvino_gives_the_numbers_of_torch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -129,8 +129,8 @@ def test_an_extraction_counts_posts_with_several_images(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,image\n1,red.png;blue.png\n2,blue.png\n")
     posts = read_corpus(tmp_path / "p.csv")
     done = extract(posts, EncoderRequest(("pixels",), ()), tmp_path / "cache")
-    assert done.encoders[0].encoded == 2
-    assert "posts with several images, of which the first is used: 1" in done.to_text()
+    assert (done.encoders[0].rows, done.encoders[0].encoded, done.encoders[0].duplicate) == (3, 2, 1)
+    assert "posts with several images: 1, with 1 images beyond the first" in done.to_text()
 
 
 def write(folder: Path, model: Any) -> Path:

@@ -84,17 +84,18 @@ def test_other_names_of_splits_are_counted_and_unknown_ones_reported_once(tmp_pa
     assert "train, val, test" in problem.reason
 
 
-def test_the_first_of_several_images_is_used_and_counted(tmp_path: Path) -> None:
+def test_several_images_in_a_cell_are_used_and_counted(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c, d.jpg"):
         (tmp_path / name).write_bytes(b"")
     cells = ["a.jpg;b.jpg", '"a.jpg, b.jpg"', "\"['a.jpg', 'b.jpg']\"", '"[""b.jpg""]"', '"c, d.jpg"', "a.jpg"]
     corpus = read(tmp_path, "image\n" + "\n".join(cells))
     assert [s.image and s.image.name for s in corpus.samples] == [*["a.jpg"] * 3, "b.jpg", "c, d.jpg", "a.jpg"]
-    assert corpus.notes == ["posts with several images, of which the first is used: 3"]
+    assert [[file.name for file in s.images] for s in corpus.samples[:3]] == [["a.jpg", "b.jpg"]] * 3  # type: ignore[union-attr]
+    assert corpus.notes == ["posts with several images: 3, with 3 images beyond the first"]
     assert corpus.problems == []
     (tmp_path / "p.jsonl").write_text(json.dumps({"id": 7, "image": ["b.jpg", "a.jpg"]}))
     listed = read_corpus(tmp_path / "p.jsonl")
-    assert (listed.samples[0].image, len(listed.notes)) == (tmp_path / "b.jpg", 1)
+    assert (listed.samples[0].images, len(listed.notes)) == ((tmp_path / "b.jpg", tmp_path / "a.jpg"), 1)
 
 
 def test_a_list_of_one_label_in_a_cell_is_that_label(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_several_images_in_a_cell_are_counted(tmp_path: Path) -> None:
     parquet.write_table(pa.table(rows), tmp_path / "posts.parquet")
     corpus = read_corpus(tmp_path / "posts.parquet")
     assert [isinstance(one.image, Cell) for one in corpus.samples] == [True, True, False]
-    assert "posts with several images, of which the first is used: 1" in corpus.notes
+    assert "posts with several images: 1, with 1 images beyond the first" in corpus.notes
 
 
 def test_a_path_stands_in_for_bytes_and_leads_out_of_no_folder(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_members_of_a_shard_that_are_odd_are_reported(tmp_path: Path) -> None:
         "'2.txt': binary, not",
     ]
     assert "train-0.tar: members that are not read: .npy: 1, 'README': 1" in corpus.notes
-    assert "posts with several images, of which the first is used: 1" in corpus.notes
+    assert "posts with several images: 1, with 1 images beyond the first" in corpus.notes
 
 
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:

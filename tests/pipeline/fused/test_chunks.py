@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from experiments import EXPERIMENTS, FOLDS, TABLE
 
+from msa.heads.base import Dims, Inputs
+from msa.heads.registry import HEADS, build_head
 from msa.pipeline.fused import chunks as chunks_module
-from msa.pipeline.fused.chunks import make_chunks, plan_chunks
+from msa.pipeline.fused.chunks import heads_that_fit, make_chunks, plan_chunks
 
 
 def test_the_plan_fuses_what_it_can_and_says_so() -> None:
@@ -19,6 +22,39 @@ def test_the_plan_fuses_what_it_can_and_says_so() -> None:
     assert sorted(len(chunk) for chunk in fused.chunks) == [1] * 12 + [3, 3]
     for chunk in on_gpu.chunks:
         assert len({(job.fold, job.inputs_key) for job in chunk}) == 1
+
+
+def test_on_a_gpu_no_more_heads_are_fused_than_its_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions = 16 * 2 * 5  # a batch of posts with a pooled vector and four tokens in each modality
+    room = 2 * 2 * 4 * chunks_module.KEPT * positions * 8  # twice that of two heads of width 8
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (room, 80 << 30))
+    tight = plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda", threads=1)
+    tokens = [len(chunk) for chunk in tight.chunks if EXPERIMENTS[chunk[0].experiment].config.tokens]
+    assert max(tokens) == 2
+    assert max(map(len, tight.chunks)) == 3  # heads on pooled vectors keep a fifth of that
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1 << 10, 80 << 30))
+    assert {len(chunk) for chunk in plan_chunks(TABLE, FOLDS, EXPERIMENTS, device="cuda", threads=1).chunks} == {1}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_no_head_keeps_more_for_its_gradient_than_is_reckoned_with(name: str) -> None:
+    head, hidden = build_head(name, Dims(96, 48, 3), hidden=64, dropout=0.3, seed=0).train(), 64
+    image, text = torch.randn(4, 40, 96), torch.randn(4, 20, 48)
+    inputs = Inputs(image, torch.ones(4, 40, dtype=torch.bool), text, torch.ones(4, 20, dtype=torch.bool))
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*inputs, *head.parameters(), *head.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        parts = head.parts(inputs)
+    assert parts.shape[1:] == (4, 3)
+    assert heads_that_fit(2 * sum(kept.values()), 4 * 60, hidden) == 1
 
 
 def test_of_workers_that_come_and_go_nothing_depends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,8 @@ def test_a_cell_of_several_links_and_a_link_with_commas(tmp_path: Path) -> None:
         'id,image\n1,"https://a.b/1.jpg,https://a.b/2.jpg"\n2,"https://a.b/x.jpg,y.jpg"\n'
     )
     corpus = read_corpus(tmp_path / "posts.csv", options=ReadOptions(remote=OFF))
-    assert [str(one.image) for one in corpus.samples] == ["https://a.b/1.jpg", "https://a.b/x.jpg,y.jpg"]
-    assert "posts with several images, of which the first is used: 1" in corpus.notes
+    links = [[*map(str, one.images)] for one in corpus.samples]
+    assert links == [["https://a.b/1.jpg", "https://a.b/2.jpg"], ["https://a.b/x.jpg,y.jpg"]]
+    assert "posts with several images: 1, with 1 images beyond the first" in corpus.notes
     with pytest.raises(BadItem, match="no copy is kept here"):
         read_file(corpus.samples[0].image or tmp_path, "image")
