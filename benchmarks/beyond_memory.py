@@ -25,31 +25,6 @@ from synthetic_store import write_features, write_posts
 POST_BYTES = 49 * 1280 * 2 + 1280 * 4 + 20 * 384 * 2 + 384 * 4
 HEAD = ("--fusion", "attention", "--inputs", "tokens", "--patches", "none", "--token-width", "64", "--epochs", "2")
 READ_BLOCK = 16 << 20
-EPOCH = """
-import sys, time
-from pathlib import Path
-import numpy as np, torch
-from msa.features.posts.layouts import read_corpus
-from msa.pipeline.config.data_config import DataConfig
-from msa.pipeline.config.head_config import HeadConfig
-from msa.pipeline.data.prepare import prepare
-from msa.pipeline.training.batches import read_batches, shuffled_batches
-from msa.pipeline.training.fold_inputs import FoldInputs, InputsKey
-posts, cache = sys.argv[1:3]
-data = DataConfig(Path(cache), ("synthetic-image",), ("synthetic-text",), device="cpu", memory=sys.argv[3])
-head = HeadConfig("attention", inputs="tokens", patches=None, token_width=64)
-table, (fold, *_), _ = prepare(read_corpus(Path(posts)), data, head, seed=0)
-started = time.perf_counter()
-inputs = FoldInputs.build(table, InputsKey.of(head, fold.train, None), "cpu").inputs
-reduced = time.perf_counter() - started
-torch.set_num_threads(1)
-started, seen = time.perf_counter(), 0
-for rows, batch in read_batches(inputs, shuffled_batches(torch.from_numpy(fold.train), inputs, 64, torch.Generator())):
-    seen += len(rows)
-seconds = time.perf_counter() - started
-size = sum(s.values.nbytes for side in (inputs.image, inputs.text) for s in side.sections) * seen / len(inputs)
-print(reduced, seconds, seen, size)
-"""
 
 
 def main() -> None:
@@ -92,14 +67,14 @@ def run(home: Path, table: Path, cache: Path, subset: int, plain: float, limit: 
         found = msa(name, *command)
         return float(json.loads(found.output)["metrics"]["accuracy"]["mean"])
 
-    found = measure(["-c", EPOCH, str(table), str(cache), memory], limit=limit)
-    reduced, seconds, rows, size = map(float, found.output.split())
-    show("join, reduce, one epoch read without a head", found)
-    print(
-        f"  reduced in {reduced:.0f} s; the epoch: {rows / seconds:.0f} rows/s, {size / seconds / 1e6:.0f} MB/s, ",
-        end="",
-    )
-    print(f"{plain * size / seconds:.2f} of the speed of a plain read", flush=True)
+    script = str(Path(__file__).with_name("mapped_epoch.py"))
+    found = measure([script, str(table), str(cache), memory], limit=limit)
+    show("join, reduce, one epoch", found)
+    took = json.loads(found.output)
+    seconds, size = took["epoch without a head"], took["bytes"]
+    print(f"  joined in {took['join']:.0f} s, reduced in {took['reduce']:.0f} s, trained in {took['epoch']:.0f} s")
+    print(f"  read without a head: {took['rows'] / seconds:.0f} rows/s, {size / seconds / 1e6:.0f} MB/s, ", end="")
+    print(f"{plain * size / seconds:.2f} of the speed of a plain sequential read", flush=True)
     drop(cache)
     accuracy = train("all", "--memory", memory)
     msa("evaluate", "evaluate", str(home / "runs" / "all"), str(table), "--cache", str(cache), "--memory", "1GB")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike, NDArray
 
 from ...features.encoders.runtime import available_cores
@@ -85,6 +84,8 @@ class Storage:
             if not folder.exists():
                 with new_folder(folder) as temp:
                     _fill_files(temp, fill)
+        import torch
+
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch says once that it is not writable
             found = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
             for array in found.values():
