@@ -250,9 +250,8 @@ def fill_view(view: ModalityTable, plain: ModalityTable, storage: Storage = Stor
     held = view.present & plain.present
     if view.tokens is not None and plain.tokens is not None:
         held &= view.tokens.lengths == plain.tokens.lengths  # a view may lack one of several images
-    pooled = storage.rows(
-        *view.pooled.shape, lambda rows: np.where(held[rows, None], view.pooled[rows], plain.pooled[rows])
-    )
+    count, width = view.pooled.shape
+    pooled = storage.rows(count, width, lambda rows: np.where(held[rows, None], view.pooled[rows], plain.pooled[rows]))
     if view.tokens is None or plain.tokens is None:
         pairs = zip(view.parts, plain.parts, strict=True)
         parts = tuple(fill_view(replace(one, present=view.present), other, storage) for one, other in pairs)

@@ -72,7 +72,7 @@ class PooledRows:
             return int(self.columns.sum())
         if isinstance(self.source, RaggedInputs):
             return self.source.image.width + self.source.text.width + len(MODALITIES)
-        return self.source.shape[1]
+        return int(self.source.shape[1])
 
     def select(self, columns: NDArray[np.bool_]) -> PooledRows:
         """Some of the columns; a matrix in memory is copied, so that each baseline reads no more than it needs."""

@@ -83,11 +83,13 @@ def ridge_predictions(
 
 def _products(scaled: Standardised, rows: Labels, targets: Matrix) -> tuple[Matrix, Matrix]:
     """XᵀX (D, D) and XᵀY (D, K) of some rows of a matrix and of targets (N, K), added up over blocks."""
-    moments = products = np.float32(0)
+    width = scaled.matrix.width
+    moments, products = np.zeros((width, width), np.float32), np.zeros((width, targets.shape[1]), np.float32)
     for some in scaled.matrix.blocks(rows):
         x = scaled[some]
-        moments, products = moments + x.T @ x, products + x.T @ targets[some]
-    return np.asarray(moments), np.asarray(products)
+        moments += x.T @ x
+        products += x.T @ targets[some]
+    return moments, products
 
 
 def neighbour_predictions(

@@ -56,7 +56,7 @@ def read_batches(inputs: RaggedInputs, batches: Iterable[Tensor]) -> Iterator[tu
         return
 
     def read(group: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor, RaggedInputs]:
-        rows = torch.cat(list(group)).unique()  # sorted: in the order of the file
+        rows = torch.unique(torch.cat(list(group)))  # sorted: in the order of the file
         return group, rows, inputs.copied(rows)
 
     with ThreadPoolExecutor(1) as pool:
