@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from msa.cli import app, run_command
 from msa.pipeline.demo.demo import write_demo_corpus
@@ -19,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh.md")
 COMMANDS = ("docs/commands.md", "docs/commands.zh.md")
 ENCODER_PAGES = ("docs/encoders.md", "docs/encoders.zh.md")
+SCALE = ("docs/scale.md", "docs/scale.zh.md")
 DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
 TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/", "docs/"}
@@ -35,7 +39,7 @@ def blocks(page: str) -> list[list[str]]:
 
 
 def inline_commands(page: str) -> list[str]:
-    return re.findall(r"`(msa [a-z][^`]*)`", read(page))
+    return [" ".join(found.split()) for found in re.findall(r"`(msa [a-z][^`]*)`", read(page))]
 
 
 def structure(page: str) -> list[str]:
@@ -48,9 +52,10 @@ def test_both_languages_give_the_same_commands() -> None:
     assert len(chinese) == 1
     assert blocks("README.md") == [block for block in blocks("README.zh.md") if block not in chinese]
     assert inline_commands(COMMANDS[0]) == inline_commands(COMMANDS[1])
+    assert inline_commands(SCALE[0]) == inline_commands(SCALE[1])
 
 
-@pytest.mark.parametrize(("english", "chinese"), [READMES, COMMANDS, ENCODER_PAGES])
+@pytest.mark.parametrize(("english", "chinese"), [READMES, COMMANDS, ENCODER_PAGES, SCALE])
 def test_both_languages_have_the_same_headings_and_rows(english: str, chinese: str) -> None:
     assert structure(english) == structure(chinese)
 
@@ -125,17 +130,43 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_commands_in_the_text_are_ones_that_msa_understands(page: str) -> None:
     """Words in capitals stand for a user's own; everything else is parsed as typed, without being run."""
     found = [line for line in inline_commands(page) if "--from" not in line]  # it needs a sweep
-    lines = [shlex.split(line)[1:] for line in found]
-    assert len(lines) >= (45 if page in COMMANDS else 0)
-    group: Any = typer.main.get_command(app)
-    root = group.make_context("msa", [], resilient_parsing=True)
-    for words in lines:
-        command = group
-        while hasattr(command, "commands") and words:
-            command, words = command.commands[words[0]], words[1:]
-        if words:  # else the page only names the command
-            context = command.make_context(command.name, words, parent=root)
-            assert context.command is command
+    assert len(found) >= (45 if page in COMMANDS else 0)
+    for line in found:
+        parse(line)
+
+
+def parse(line: str) -> None:
+    """Fail unless msa understands this command, of which nothing is run."""
+    command: Any = typer.main.get_command(app)
+    root, words = command.make_context("msa", [], resilient_parsing=True), shlex.split(line)[1:]
+    while hasattr(command, "commands") and words:
+        command, words = command.commands[words[0]], words[1:]
+    if words:  # else it only names the command
+        context = command.make_context(command.name, words, parent=root)
+        assert context.command is command
+
+
+def test_the_examples_for_clusters_are_well_formed() -> None:
+    slurm, sky = (ROOT / "docs" / "examples" / name for name in ("slurm.sh", "skypilot.yaml"))
+    subprocess.run(["bash", "-n", slurm], check=True)
+    task = yaml.safe_load(sky.read_text())
+    assert {"name", "num_nodes", "resources", "file_mounts", "setup", "run"} <= task.keys()
+    subprocess.run(["bash", "-n"], input=task["setup"] + task["run"], text=True, check=True)
+    own = re.findall(r"^\s*(?:--wrap=')?(msa [^'\n]*)", slurm.read_text() + task["run"], re.MULTILINE)
+    assert len(own) == 5
+    for line in own:
+        filled = re.sub(r"\$\(\(.*?\)\)|\$\w+", "2", line)
+        parse(f"{filled}8" if filled.endswith("/") else filled)
+
+
+@pytest.mark.parametrize("page", SCALE)
+def test_the_arithmetic_is_what_the_script_prints(page: str) -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "scale.py"], capture_output=True, text=True, check=True
+    )
+    rows = [line for line in printed.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) > 15
+    assert [line for line in rows if line not in read(page).splitlines()] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

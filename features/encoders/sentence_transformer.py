@@ -17,7 +17,7 @@ from ..messages import first_line
 from ..model_files.hub import Repo, find_whole_repo, whole_repo_id
 from ..model_files.weights import quiet_transformers
 from ..posts.text import clean_text
-from ..spec import JOINT, EncoderSpec, Modality, Reads
+from ..spec import JOINT, BadItem, EncoderSpec, Modality, Reads
 from ..words.word_pieces import is_cut
 from .encoder import (
     Encoded,
@@ -37,6 +37,7 @@ from .variants import Stage, make_specs, safe_base_name
 
 PREFIX = "st:"
 BOTH = ("image", "text")
+MEDIA = ("image", "video", "audio")
 SIDE = 32  # pixels of a sample image
 NO_LIMIT = 10**9  # word pieces; a tokenizer without a limit names more
 SPECIAL = 4  # special pieces of a text at most
@@ -112,14 +113,21 @@ class SentenceEncoder(Encoder):
         self.model, self.prompt = model, prompt
         self.lock = Lock()  # a fast tokenizer is not thread-safe
         self.joint = specs[0].reads == "post"
+        processor = getattr(model[0], "processor", None)
+        self.marks = [mark for kind in MEDIA if (mark := getattr(processor, f"{kind}_token", None))]
         self.tower = SentenceTower(model, self._features([_sample(specs[0].reads)]))
         if self.joint:  # many models take the patches of all images in one row, which OpenVINO's batches are not
             runtime = replace(runtime, engine="torch")
         self.engine = open_tower_engine(self.tower, runtime, half=specs[0].dtype == "float16")
 
     def preprocess(self, item: Any, key: str = "") -> Any:
-        """The item itself, cleaned: the package reads whole batches."""
-        return item._replace(text=clean_text(item.text, self.specs[0].clean)) if self.joint else item
+        """The item itself, cleaned: the package reads whole batches. Raises BadItem for a text that marks a picture."""
+        if self.joint:
+            item = item._replace(text=clean_text(item.text, self.specs[0].clean))
+        text = item.text if self.joint else item if isinstance(item, str) else ""
+        if found := next((mark for mark in self.marks if mark in text), None):
+            raise BadItem(f"its text holds {found}, which stands for a picture or a sound in this model")
+        return item
 
     def length(self, prepared: Any) -> int:
         """About the number of word pieces of a text; 1 for an image."""

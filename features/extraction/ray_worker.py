@@ -153,7 +153,7 @@ class EmbedWorker:
     def _cut_before(self, chunk: ItemChunk, task: EncoderTask) -> set[str]:
         """The texts beyond the encoder's limit among those that are stored: a dead worker could not report them."""
         spec, cut = task.source.spec, set[str]()
-        if not chunk.attempt or spec.modality != "text":
+        if not chunk.attempt or spec.modality == "image":
             return cut
         encoder = task.source.load(self.runtime)
         for key, sample in zip(chunk.keys, chunk.samples, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -120,6 +121,12 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
     """
     if str(data).startswith(HUB):
         data = load_hub(str(data).removeprefix(HUB))
+    if (scheme := re.match(r"([a-z0-9+]+):/", str(data))) and not data.exists():  # Path has dropped a slash
+        link = str(data).replace(":/", "://", 1)
+        raise ValueError(
+            f'posts are read from a disk, not from {link!r}; copy them: `python -c "import fsspec; '
+            f"fsspec.filesystem({scheme[1]!r}).get({link!r}, 'posts/', recursive=True)\"`; images may stay links"
+        )
     if not data.exists():
         raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
     if not data.is_dir() and not data.is_file():

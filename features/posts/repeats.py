@@ -65,8 +65,9 @@ def _place(row: Row) -> str:
 
 def _complete(sample: Sample, other: Sample) -> Sample:
     """A sample with the image and the text of another where it has none, as of a table that holds labels alone."""
-    first, *more = sample.images or other.images or (None,)
-    return replace(sample, image=first, more_images=tuple(filter(None, more)), text=sample.text or other.text)
+    with_image = sample if sample.images else other
+    image, more = with_image.image, with_image.more_images
+    return replace(sample, image=image, more_images=more, text=sample.text or other.text)
 
 
 def _is_same_post(one: Sample, other: Sample) -> bool:

@@ -224,13 +224,14 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
             continue
         for fault in chain(*faults.values()):
             posts.report(shown, line, fault)
-        image, *more = posts.find_images(folder, named, shown, line) or [None]
+        images = posts.find_images(folder, named, shown, line)
         split = _read_split(source, cells, tally)
         if split is not None and split not in SPLITS:
             unknown.setdefault(split, []).append(line)
         id = id if "id" in cells else source.prefix + id
         text = _find_text(folder, cells.get("text"), tally)
-        sample = Sample(id, image, text, cells.get("label"), split, cells.get("group"), tuple(filter(None, more)))
+        first, further = images[0] if images else None, tuple(images[1:])
+        sample = Sample(id, first, text, cells.get("label"), split, cells.get("group"), further)
         yield Row(shown, line, stem, sample)
     if unknown:
         names = [f"{name!r} ({len(lines)} posts)" for name, lines in list(unknown.items())[:5]]

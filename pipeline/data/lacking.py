@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from ...features.encoders.sources import import_line
 from ...features.posts.content import Contents
-from ...features.spec import Modality
+from ...features.spec import Reads
 from ...features.store.errors import read_errors
 from ...features.store.store import Store
 
@@ -32,7 +32,7 @@ def refuse_lacking(store: Store, contents: Contents, absent: Collection[str], *,
     )
 
 
-def _limit(contents: Contents, reads: Modality, lacking: set[str]) -> str:
+def _limit(contents: Contents, reads: Reads, lacking: set[str]) -> str:
     """How to work on the first posts alone, where these and no others have features."""
     items = [(row, key) for row, key in zip(contents.rows(reads), contents.keys(reads), strict=True) if key is not None]
     first = min(row for row, key in items if key in lacking)

@@ -53,6 +53,8 @@ class KnownPosts:
     def __init__(self, corpus: Corpus, run_folder: Path, run: Run, cache: Path | None = None) -> None:
         """Join the posts with the run's stored predictions. Raises ValueError where one of both is damaged."""
         self.samples, self.classes = corpus.samples, run.classes
+        if corpus.owners:
+            notify(f"{len({*corpus.owners})} posts have several images; the page shows, and explains, the first alone")
         place = cache_of(run, cache)
         table = _pooled_features(corpus, run, place)
         posts = mark_test_posts(table.posts if table else join_posts(corpus, place)[1], place / "splits")

@@ -1,10 +1,10 @@
-"""A Ray cluster of two nodes on the loopback interface, and the processes of its workers."""
+"""A Ray cluster of some nodes on the loopback interface, and the processes of its workers."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ NODE = {
 
 
 @contextmanager
-def two_nodes() -> Iterator[Any]:
-    """Two nodes of one core each."""
+def cluster_of(count: int) -> Iterator[Any]:
+    """So many nodes of one core each."""
     pytest.importorskip("ray", reason="needs the extra ray")
     from ray.cluster_utils import Cluster
 
@@ -32,10 +32,16 @@ def two_nodes() -> Iterator[Any]:
             patch.setenv("RAY_TMPDIR", folder)
             started = Cluster(initialize_head=True, head_node_args=head | NODE)
             try:
-                started.add_node(**NODE)
+                for _ in range(count - 1):
+                    started.add_node(**NODE)
                 yield started
             finally:
                 started.shutdown()
+
+
+def two_nodes() -> AbstractContextManager[Any]:
+    """Two nodes of one core each."""
+    return cluster_of(2)
 
 
 def workers(cluster: Any, name: str) -> list[int]:

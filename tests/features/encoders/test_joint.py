@@ -30,6 +30,7 @@ from msa.features.extraction.ray_worker import EmbedWorker, ItemChunk, OpenReque
 from msa.features.extraction.settings import ExtractSettings
 from msa.features.posts.content import post_key, text_key
 from msa.features.posts.samples import Corpus, Sample
+from msa.features.spec import BadItem
 from msa.features.store.errors import read_errors
 from msa.pipeline.data.cached_features import load_features
 
@@ -128,6 +129,14 @@ def test_texts_are_cleaned_and_prompted(model: tuple[str, Any]) -> None:
     expected = own.encode(as_inputs([prepared]), prompt="this is ")
     np.testing.assert_allclose(encoder.encode([prepared])[0].pooled, expected, atol=1e-5)
     assert np.abs(expected - own.encode(as_inputs([prepared]))).max() > 1e-4
+
+
+def test_a_text_with_a_mark_of_pictures_is_bad(model: tuple[str, Any]) -> None:
+    for name in (model[0], model[0].removesuffix("@joint")):
+        encoder = open_encoder(name, "text", LOCAL).load(Runtime())
+        text = "a <|image_pad|> day"
+        with pytest.raises(BadItem, match=r"its text holds <\|image_pad\|>, which stands for a picture"):
+            encoder.preprocess(WholePost(IMAGES[0], text) if "@joint" in name else text)
 
 
 def test_every_post_is_counted_and_embedded_once(model: tuple[str, Any], posts: Corpus, tmp_path: Path) -> None:

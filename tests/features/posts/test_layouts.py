@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -247,3 +248,18 @@ def test_annotators_that_gave_no_label_at_the_end_of_a_line(tmp_path: Path) -> N
     corpus = read_corpus(root)
     assert [(sample.id, sample.label) for sample in corpus.samples] == [("1", "positive")]
     assert [problem.line for problem in corpus.problems] == [3]
+
+
+def test_a_table_behind_a_link_is_refused_with_the_line_that_copies_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
+    fsspec.filesystem("memory").pipe("/posts.csv", b"id,text,label\n1,good,a\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"not from 'memory://posts.csv'; copy them: `python -c ") as error:
+        read_corpus(Path("memory://posts.csv"))
+    (line,) = re.findall(r'python -c "(.*)"`', str(error.value))
+    exec(line)
+    assert [one.text for one in read_corpus(tmp_path / "posts").samples] == ["good"]
+    with pytest.raises(ValueError, match=re.escape("filesystem('s3').get('s3://bucket/p', 'posts/', recursive=True)")):
+        read_corpus(Path("s3://bucket/p"))

@@ -73,6 +73,7 @@ def test_a_post_without_its_image_has_its_own_text_alone(plain: bool) -> None:
         assert torch.equal(mask, inputs_of().text.take(ROWS)[1])
     else:
         assert not mask.any()
+    assert torch.equal(inputs.copied(ROWS).text.pooled()[0], vectors)  # also of values that are mapped from files
     chosen = torch.tensor([7, 3])
     some = mask_modality(inputs_of(plain=plain).select(chosen), "image")
     assert torch.equal(

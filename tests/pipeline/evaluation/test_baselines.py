@@ -156,7 +156,7 @@ def test_each_baseline_uses_only_its_columns_and_its_fold() -> None:
     rows = draw.permutation(n)
     folds = [Fold(rows[:140], rows[140:170], rows[170:]), Fold(rows[100:], rows[70:100], rows[:70])]
     predictions = baseline_predictions(table, folds, seed=0)
-    assert list(predictions) == list(SYSTEMS)
+    assert list(predictions) == [name for name in SYSTEMS if name != "linear_joint"]
     for number, fold in enumerate(folds):
         right = {name: found[number] == labels[fold.test] for name, found in predictions.items()}
         half = first[fold.test]
