@@ -23,7 +23,7 @@ BLOCK = 1 << 12  # vectors that are copied or projected at once
 Reductions = Mapping[str, Tensor]  # the principal axes (D, W) of an encoder, by the names of `reduction_names`
 
 
-def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> Tensor:
+def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int, storage: Storage = Storage()) -> Tensor:
     """Principal axes (D, W) of the tokens and pooled vectors of these rows about the origin, in units of their spread.
 
     Not about the mean: a head begins with a LayerNorm, which would magnify the small differences from it. Fitted on at
@@ -35,9 +35,11 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
         name = table.specs[0].name
         raise ValueError(f"no training post has features of {name}; leave that modality out")
     tokens = table.tokens[rows]
-    places = tokens.places(_evenly(int(tokens.lengths.sum())))
-    rows = rows[_evenly(len(rows))]
-    vectors = torch.empty(len(rows) + len(places), table.pooled.shape[1])
+    columns = table.pooled.shape[1]
+    most = min(FIT_VECTORS, max(4 * columns, storage.memory // (16 * columns))) if storage.mapped else FIT_VECTORS
+    places = tokens.places(_evenly(int(tokens.lengths.sum()), most))
+    rows = rows[_evenly(len(rows), most)]
+    vectors = torch.empty(len(rows) + len(places), columns)
     vectors[: len(rows)] = torch.from_numpy(table.pooled[rows])
     for start in range(0, len(places), BLOCK):
         some = places[start : start + BLOCK]
@@ -52,9 +54,9 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int) -> 
     return reduction
 
 
-def _evenly(count: int) -> NDArray[np.int64]:
-    """At most FIT_VECTORS numbers below `count`, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, FIT_VECTORS)).astype(np.int64)
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` numbers below `count`, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def reduction_names(modality: Modality, encoders: int) -> list[str]:
@@ -72,7 +74,7 @@ def fit_reductions(
     if not tokens or width is None:
         return {}
     return {
-        name: fit_reduction(part, rows, width)
+        name: fit_reduction(part, rows, width, table.storage)
         for modality, side in table.sides.items()
         if not side.specs[0].raw
         for name, part in zip(reduction_names(modality, len(side.specs)), side.parts or (side,), strict=True)
