@@ -17,7 +17,8 @@ from ..posts.content import Contents, hash_corpus
 from ..posts.samples import Corpus
 from ..progress import stage, step
 from ..spec import EncoderSpec, Modality
-from ..store.store import Store, Writer, stored_specs
+from ..store.store import Store, stored_specs
+from ..store.writer import Writer
 from .imported_arrays import ImportedArrays
 from .verify import cosines
 

@@ -22,8 +22,9 @@ from ..posts.samples import Corpus, Sample
 from ..spec import READS, BadItem, Modality, Reads
 from ..store.durable import existing
 from ..store.parts import data_bytes
-from ..store.store import FLUSH_BYTES, FLUSH_SECONDS, MERGE_LIMIT, Store
+from ..store.store import FLUSH_BYTES, MERGE_LIMIT, Store
 from ..store.temporary_folders import TemporaryFolder
+from ..store.writer import FLUSH_SECONDS
 from ..text_table import Part, Report, Table, paragraph
 from .embed import decode, embed_corpus
 from .plan import Target, cut_note, find_missing, several_notes

@@ -28,7 +28,7 @@ from ..progress import detail, stage, step
 from ..spec import READS, BadItem, EncoderSpec, Reads
 from ..store.durable import make_folder
 from ..store.locks import lock
-from ..store.store import FLUSH_SECONDS, Writer
+from ..store.writer import FLUSH_SECONDS, Writer
 from .batches import batches, encode_in_halves
 from .cost import CostMeter
 from .plan import EncoderReport, EncoderTask, TaskResult, finish_tasks, plan_tasks

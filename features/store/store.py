@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +18,7 @@ from .json_files import load_json, write_json
 from .locks import lock
 from .parts import KEY, EmbeddingBlock, Part, open_part, part_files, read_part, token_lengths, verify_part, write_part
 
-FLUSH_SECONDS = 30.0
-FLUSH_BYTES = 64 << 20
-BLOCK_ROWS = 64
-NO_TOKENS: NDArray[Any] = np.empty(0)
+FLUSH_BYTES = 64 << 20  # of a part that an extraction writes at a time
 MERGE_LIMIT = 16 << 30  # larger parts are left alone: rewriting them would cost more than opening a few files
 
 
@@ -222,52 +217,6 @@ class Store:
         if tokens:
             found &= np.array([part.has_tokens for part in self.parts])[self._part[at]]
         return at, found
-
-
-class Writer:
-    """Collects embeddings and publishes them as parts, at the latest every `flush_seconds`."""
-
-    def __init__(self, store: Store, *, tokens: bool, flush_seconds: float = FLUSH_SECONDS) -> None:
-        self.store = store
-        self.tokens = tokens
-        self.flush_seconds = flush_seconds
-        self._clear()
-
-    def _clear(self) -> None:
-        self._rows: list[tuple[bytes, NDArray[np.float32], NDArray[Any]]] = []
-        self._bytes = 0
-        self._seconds = 0.0
-        self._since = time.monotonic()
-
-    def add(
-        self, key: str, pooled: NDArray[np.float32], tokens: NDArray[Any] | None, *, seconds: float = math.nan
-    ) -> None:
-        """Add one embedding: pooled (D,), tokens (T, D); and the `seconds` that extracting it took, if known."""
-        if not self.tokens:
-            tokens = NO_TOKENS
-        assert tokens is not None
-        self._rows.append((key.encode(), pooled, tokens))
-        self._bytes += pooled.nbytes + tokens.nbytes
-        self._seconds += seconds
-        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= self.flush_seconds:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._rows:
-            store, rows, seconds = self.store, len(self._rows), self._seconds
-            count = sum(len(tokens) for _, _, tokens in self._rows) if self.tokens else None
-            write_part(store.folder, store.spec, self._blocks(), rows=rows, token_rows=count, seconds=seconds)
-        self._clear()
-
-    def _blocks(self) -> Iterator[EmbeddingBlock]:
-        """The collected rows, a few at a time, so that they are never in memory twice."""
-        for start in range(0, len(self._rows), BLOCK_ROWS):
-            keys, pooled, tokens = zip(*self._rows[start : start + BLOCK_ROWS], strict=True)
-            rows = EmbeddingBlock(np.array(keys, KEY), np.stack(pooled))
-            if self.tokens:
-                offsets = np.cumsum([0, *map(len, tokens)]).astype(np.int64)
-                rows = replace(rows, tokens=np.concatenate(tokens), offsets=offsets)
-            yield rows
 
 
 def no_embeddings(cache: Path) -> str:

@@ -156,6 +156,7 @@ def _cut(side: ModalityTable, rows: NDArray[np.int64]) -> ModalityTable:
         views=(),
         parts=tuple(_cut(part, rows) for part in side.parts),
         seen=tuple(seen[rows] for seen in side.seen),
+        images=None if side.images is None else side.images[rows],
     )
 
 

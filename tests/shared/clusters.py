@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,12 @@ def two_nodes() -> AbstractContextManager[Any]:
     return cluster_of(2)
 
 
-def workers(cluster: Any, name: str) -> list[int]:
-    """Process ids of the cluster's workers whose title begins so: `Worker` for all, `Worker.train` for busy ones."""
-    nodes = [cluster.head_node, *cluster.worker_nodes]
+def workers(cluster: Any, name: str, *, nodes: Sequence[Any] = ()) -> list[int]:
+    """Process ids of workers whose title begins so, of all nodes if none is given.
+
+    The title is `Worker` for all of a class, `Worker.train` for busy ones.
+    """
+    nodes = nodes or [cluster.head_node, *cluster.worker_nodes]
     raylets = {entry.process.pid for node in nodes for entry in node.all_processes["raylet"]}
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -11,7 +11,8 @@ from msa.features.blob import content_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 EYE = EncoderSpec("eye", "image", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")
 

@@ -26,7 +26,8 @@ from msa.features.spec import EncoderSpec
 from msa.features.store import parts
 from msa.features.store.errors import BadRecord, update_errors
 from msa.features.store.header import StoreError
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("owner/words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
 Row = tuple[np.ndarray, np.ndarray]

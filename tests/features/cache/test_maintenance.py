@@ -23,7 +23,8 @@ from msa.features.store import store as store_module
 from msa.features.store.errors import BadRecord, read_errors, update_errors
 from msa.features.store.header import StoreError
 from msa.features.store.joined import JOINED
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("words", "text", "gensim", "fake", "sha256:0", "last", "mean", "{}", 3, "float16")
 

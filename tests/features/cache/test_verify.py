@@ -20,7 +20,8 @@ from msa.features.extraction.embed import embed_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec
 from msa.features.store.header import HEADER_BYTES
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 TEXTS = [f"{'word ' * (n % 7)}{n}" for n in range(40)]
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float16")

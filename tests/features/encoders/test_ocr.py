@@ -110,6 +110,21 @@ def test_every_image_has_one_embedding_that_of_its_text(reading: list[str], post
             np.testing.assert_array_equal(side.pooled[row], encoder.preprocess(word))
 
 
+def test_the_texts_of_several_images_are_averaged(reading: list[str], posts: Corpus, tmp_path: Path) -> None:
+    good, bad, blank = (tmp_path / f"{name}.png" for name in ("good", "bad", "blank"))
+    several = [Sample("two", good, "t", more_images=(bad,)), Sample("three", bad, None, more_images=(blank, good, bad))]
+    corpus = Corpus(tmp_path, "table", several)
+    (report,) = run(corpus, tmp_path / "cache", "lexicon@ocr").encoders
+    assert (report.rows, report.encoded, report.duplicate, report.missing, report.bad) == (6, 3, 3, 0, 0)
+    assert sorted(reading) == ["", "bad", "good"], "each image is read once"
+    side = features(corpus, tmp_path / "cache", "lexicon@ocr").text
+    assert side is not None
+    encoder = open_encoder("lexicon", "text").load(Runtime())
+    own = {word: np.asarray(encoder.preprocess(word)) for word in SHADES}
+    np.testing.assert_allclose(side.pooled[0], (own["good"] + own["bad"]) / 2, atol=1e-6)
+    np.testing.assert_allclose(side.pooled[1], sum(own.values()) / 3, atol=1e-6)
+
+
 def test_posts_without_a_text_have_that_of_their_image(reading: list[str], posts: Corpus, tmp_path: Path) -> None:
     run(posts, tmp_path / "cache", "lexicon", "lexicon@ocr")
     side = features(posts, tmp_path / "cache", "lexicon", "lexicon@ocr").text

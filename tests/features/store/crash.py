@@ -22,7 +22,8 @@ import numpy as np
 from msa.features.store.errors import read_errors
 from msa.features.store.header import StoreError
 from msa.features.store.parts import read_part
-from msa.features.store.store import Store, Writer, stored_specs
+from msa.features.store.store import Store, stored_specs
+from msa.features.store.writer import Writer
 
 WRONG = ("lost", "doubled", "misaligned", "misreported", "refused", "failed", "unexplained", "littered")
 

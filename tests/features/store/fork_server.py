@@ -78,9 +78,9 @@ def posts(folder: Path, count: int) -> Corpus:
 
 def run(folder: Path, cache: Path, *, count: int, slow: float, flush_bytes: int) -> None:
     """The run that is killed, starved or cut off: the real extract with two fake encoders."""
-    from msa.features.store import store
+    from msa.features.store import writer
 
-    store.FLUSH_BYTES = flush_bytes  # by size, not by time, so that each run does the same operations
+    writer.FLUSH_BYTES = flush_bytes  # by size, not by time, so that each run does the same operations
     fakes = (Fake("image", slow), Fake("text", slow, ("1", "2")))
     sources = [Source(fake.specs, lambda runtime, fake=fake: fake) for fake in fakes]
     settings = ExtractSettings(device="cpu", batch_images=4, batch_tokens=80, streams=2, workers=2)

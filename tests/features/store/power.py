@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from msa.features.store.store import Writer
+from msa.features.store.writer import Writer
 
 BLOCK = 512  # bytes that a disk writes as one
 WRITES = os.O_WRONLY | os.O_RDWR

@@ -16,7 +16,8 @@ from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, read_errors, update_errors
 from msa.features.store.header import FORMAT, HEADER_BYTES
 from msa.features.store.json_files import load_json, read_json, write_json
-from msa.features.store.store import Store, Writer, read_spec
+from msa.features.store.store import Store, read_spec
+from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")
 RECORD_OF = TunedRecord("base", "text", "0123", None, 0, 0, ("a", "b"), ("k1",), ("k2",))

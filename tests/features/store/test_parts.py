@@ -18,7 +18,8 @@ from msa.features.spec import EncoderSpec
 from msa.features.store import header as header_module
 from msa.features.store.header import HEADER_BYTES, StoreError, checksum, index_checksum
 from msa.features.store.parts import all_finite, open_part, read_part, verify_part
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("made", "text", "transformers", "made", "sha256:0", "last", "mean", "{}", 3, "float16")
 ROWS, TOKENS = 4, 6

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from msa.features.spec import EncoderSpec
 from msa.features.store import parts, store
 from msa.features.store.header import StoreError
-from msa.features.store.store import Store, Writer, stored_specs
+from msa.features.store.store import Store, stored_specs
+from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("fake", "text", "transformers", "fake", "sha256:0", "last", "mean", "{}", 3, "float32")
 

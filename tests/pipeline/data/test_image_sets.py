@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from padded_inputs import padded
+from served_runs import Colours, picture
 from several_images import EYE, embed_drawn, several_images, vectors_of
 
 from msa.features.blob import content_key
@@ -18,7 +19,8 @@ from msa.features.encoders.tuned import TunedRecord
 from msa.features.messages import Notice
 from msa.features.posts.content import hash_corpus, post_key, split_keys, text_key
 from msa.features.posts.samples import Corpus, Sample
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 from msa.pipeline.data import seen
 from msa.pipeline.data.cached_features import CachedFeatures, load_features
 from msa.pipeline.data.image_sets import find_sets
@@ -28,6 +30,8 @@ from msa.pipeline.data.patches import coarsen
 from msa.pipeline.data.split import load_or_make_folds, make_folds
 from msa.pipeline.data.split_notices import describe_split
 from msa.pipeline.data.test_posts import mark_test_posts
+from msa.pipeline.estimators.feature_table import FeatureTable
+from msa.pipeline.finetuning.inputs import PostInputs
 
 NAMES = "abcdef"
 DRAWN = st.lists(st.lists(st.sampled_from([*NAMES, "bad", ""]), max_size=4), min_size=1, max_size=6)
@@ -264,3 +268,24 @@ def test_image_and_text_together_are_read_once_for_each_image(tmp_path: Path) ->
     assert side.pooled[:, 0].tolist() == [1.5, 1.0, 4.0]
     assert contents.parts([str(keys[3])]) == {keys[3], images[3], texts[3]}
     assert [one.text for one in corpus.items("post")] == [f"words p{n}" for n in (0, 1, 2, 0, 2)]
+
+
+def test_some_rows_of_a_feature_table_keep_their_number_of_images(tmp_path: Path) -> None:
+    corpus = several_images(tmp_path, {"p0": ["a"], "p1": ["a", "b", "c"], "p2": ["b", "c"]})
+    embed_drawn(tmp_path / "cache", dict.fromkeys("abc", 2))
+    side = FeatureTable.of(load(corpus, tmp_path / "cache").image, None)[np.array([2, 0])].image
+    assert side is not None
+    assert side.tokens is not None
+    assert side.images is not None
+    assert (side.images.tolist(), side.tokens.lengths.tolist()) == ([2, 1], [4, 2])
+
+
+def test_tuning_reads_the_first_image_that_is_there(tmp_path: Path) -> None:
+    corpus = several_images(tmp_path, {"p0": ["", "b", "c"], "p1": ["a"], "p2": []})
+    (tmp_path / "p0-1.jpg").write_bytes(picture((9, 9, 9)))
+    contents = hash_corpus(corpus)
+    inputs = PostInputs(corpus, contents, {"image": Colours()})  # type: ignore[dict-item]
+    assert inputs.present(np.arange(3)).tolist() == [0, 1]
+    assert inputs.prepare(0)["image"].shape == (4, 3)
+    assert inputs.prepare(1) == inputs.prepare(2) == {}
+    assert inputs.unreadable == {(1, "image")}

@@ -18,7 +18,8 @@ from msa.features.posts.content import text_key
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, update_errors
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 from msa.pipeline.data.cached_features import CachedFeatures, load_features
 from msa.pipeline.data.inputs import build_inputs, build_views, draw_views, fit_reductions
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import threading
@@ -10,10 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from clusters import two_nodes, workers
-from tiny_models import write_bert
 
 from msa.features.encoders.sources import EncoderRequest
 from msa.features.extraction.extract import extract
@@ -26,7 +23,7 @@ from msa.pipeline.scoring.score import score_corpus
 from msa.pipeline.train_head import train_head
 
 WORDS = ["what", "a", "lovely", "day"]
-CPU = ExtractSettings(device="cpu", runtime="torch", batch_tokens=64)
+CPU = ExtractSettings(device="cpu", batch_tokens=64, flush_seconds=0.05)
 
 
 def texts(count: int, first: int = 0) -> list[str]:
@@ -34,39 +31,40 @@ def texts(count: int, first: int = 0) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_file_of_one_process(tmp_path: Path) -> None:
+def test_a_cluster_that_loses_a_worker_and_a_node_gives_the_file_of_one_process(tmp_path: Path) -> None:
+    """Byte for byte: the numbers of OpenVINO do not depend on what else is in a batch."""
     cache = tmp_path / "cache"
-    bert = write_bert(tmp_path / "bert")
     known = Corpus(tmp_path, "table", [Sample(f"k{n}", None, text, "ab"[n % 2]) for n, text in enumerate(texts(40))])
-    extract(known, EncoderRequest((), (str(bert),)), cache, CPU)
-    data = DataConfig(cache, ("none",), (str(bert),), folds=2, device="cpu")
+    extract(known, EncoderRequest((), ("minilm",)), cache, CPU)
+    data = DataConfig(cache, ("none",), ("minilm",), folds=2, device="cpu")
     run = train_head(known, data, HeadConfig("text", hidden=8), TrainConfig(epochs=2), runs=tmp_path / "runs").run
-    posts = Corpus(tmp_path, "table", [Sample(f"p{n}", None, text) for n, text in enumerate(texts(400, first=100))])
+    new = [*texts(900, first=100), *(f"{n} " + "what a lovely day " * 100 for n in range(60))]
+    posts = Corpus(tmp_path, "table", [Sample(f"p{n}", None, text) for n, text in enumerate(new)])
     alone = score_corpus(run, posts, tmp_path / "alone.csv", block_posts=150, keep_features=False, settings=CPU)
-    killed: list[int] = []
+    assert alone.counts["cut"] == 60
+    killed: list[str] = []
     with two_nodes() as cluster:
 
-        def kill_one() -> None:
+        def kill() -> None:
             until = time.monotonic() + 300
-            while time.monotonic() < until and not killed:
-                for process in workers(cluster, "EmbedWorker.embed")[:1]:
-                    os.kill(process, signal.SIGKILL)
-                    killed.append(process)
+            while time.monotonic() < until and len(killed) < 2:
                 time.sleep(0.005)
+                nodes = cluster.worker_nodes if killed else [cluster.head_node]
+                for process in workers(cluster, "EmbedWorker.embed", nodes=nodes)[:1]:
+                    if killed:
+                        cluster.remove_node(*nodes, allow_graceful=False)
+                    else:
+                        os.kill(process, signal.SIGKILL)
+                    killed.append("a node" if killed else "a worker")
 
-        killer = threading.Thread(target=kill_one)
+        killer = threading.Thread(target=kill)
         killer.start()
         options: dict[str, Any] = {"block_posts": 150, "settings": CPU, "ray": cluster.address}
         found = score_corpus(run, posts, tmp_path / "ray.csv", **options)
         killer.join()
-    assert killed
+    assert killed == ["a worker", "a node"]
     assert found.counts == alone.counts
-    rows, expected = (
-        list(csv.DictReader((tmp_path / f"{one}.csv").read_text().splitlines())) for one in ("ray", "alone")
-    )
-    assert [(row["id"], row["label"]) for row in rows] == [(row["id"], row["label"]) for row in expected]
-    for one in "ab":  # workers batch texts otherwise, which may change the last digit
-        np.testing.assert_allclose([float(row[one]) for row in rows], [float(row[one]) for row in expected], atol=1e-5)
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
 
 
 def test_a_cluster_keeps_its_embeddings(tmp_path: Path) -> None:
