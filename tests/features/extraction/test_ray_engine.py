@@ -242,11 +242,11 @@ def test_a_command_that_is_interrupted_says_what_is_kept_and_goes_on(
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": cluster.address}
     first = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     killer, seen = in_mid_run(tmp_path / "ray", lambda: first.send_signal(number) is None)
-    said = first.communicate(timeout=120)[1]
+    printed = first.communicate(timeout=120)[1]
     killer.join()
-    assert (first.returncode, bool(seen)) == (code, True), said
-    assert "msa: interrupted; " in said
-    assert "Traceback" not in said
+    assert (first.returncode, bool(seen)) == (code, True), printed
+    assert "msa: interrupted; " in printed
+    assert "Traceback" not in printed
     assert not list((tmp_path / "ray").glob(".*.tmp"))
     again = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
     (report,) = json.loads(again.stdout)["encoders"]

@@ -150,7 +150,7 @@ def test_predictions_of_other_posts_are_refused(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
 ) -> None:
     if not finished:
-        monkeypatch.setattr(score, "_join_blocks", lambda *given: pytest.fail("the end"))
+        monkeypatch.setattr(score, "_join_blocks", lambda *given, cut: pytest.fail("the end"))
         with pytest.raises(BaseException, match="the end"):
             scored(served, tmp_path / "scores.csv")
     else:

@@ -246,12 +246,29 @@ def test_workers_killed_during_a_sweep_change_nothing(
 
 
 @pytest.mark.slow
-def test_a_node_lost_between_two_rungs_changes_nothing(posts: Corpus, tmp_path: Path, cluster: Any) -> None:
-    local = search(posts, tmp_path / "local")
+def test_a_node_lost_over_a_chunk_and_those_that_join_change_no_byte(
+    posts: Corpus, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two nodes, then on one, then on three."""
+    quiet = search(posts, tmp_path / "quiet", ray=cluster.address)
+    lost: list[Any] = []
+    send = RayPool.send
 
-    def swap(name: str, number: int, total: int) -> None:
-        if number == 1:
-            cluster.remove_node(*cluster.worker_nodes, allow_graceful=False)
+    def send_and_lose(pool: RayPool, worker: Any, *given: Any) -> None:
+        process = 0 if lost else pool.ray.get(worker.__ray_call__.remote(lambda worker: os.getpid()))
+        nodes = list(cluster.worker_nodes)
+        if process not in workers(cluster, "Worker", nodes=nodes):
+            send(pool, worker, *given)
+            return
+        os.kill(process, signal.SIGSTOP)  # a chunk takes milliseconds: it must not be done before the node is lost
+        send(pool, worker, *given)
+        cluster.remove_node(*nodes, allow_graceful=False)
+        lost.extend(nodes)
+        for _ in range(2):
             cluster.add_node(**NODE)
 
-    assert outcome(search(posts, tmp_path / "ray", ray=cluster.address, done=swap)) == outcome(local)
+    monkeypatch.setattr(RayPool, "send", send_and_lose)
+    found = search(posts, tmp_path / "ray", ray=cluster.address)
+    assert len(lost) == 1
+    assert without_times(found) == without_times(quiet)
+    assert outcome(found) == outcome(search(posts, tmp_path / "local"))
