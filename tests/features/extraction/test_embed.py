@@ -22,7 +22,6 @@ from msa.features.extraction import embed
 from msa.features.extraction.embed import embed_corpus
 from msa.features.extraction.plan import EncoderReport
 from msa.features.extraction.settings import ExtractSettings
-from msa.features.messages import Notice
 from msa.features.posts.content import Contents, hash_corpus
 from msa.features.posts.samples import Corpus, Sample
 from msa.features.spec import BadItem, EncoderSpec, Modality
@@ -244,25 +243,6 @@ def test_what_was_encoded_before_a_failure_is_kept(tmp_path: Path) -> None:
         run(corpus, tmp_path / "cache", Failing(spec("text")), batch_tokens=80, streams=1)
     report = run(corpus, tmp_path / "cache", Fake(spec("text")))
     assert (report.encoded, report.cached) == (10, 20)
-
-
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
-def test_a_batch_that_is_too_large_for_the_memory_is_halved(tmp_path: Path, error: Exception) -> None:
-    class Short(Fake):
-        def encode(self, batch: Sequence[np.ndarray]) -> tuple[Encoded, ...]:
-            if len(batch) > 3:
-                raise error
-            return super().encode(batch)
-
-    corpus = posts(tmp_path, [f"text {n:03d}" for n in range(60)])
-    short = Short(spec("text"))
-    with pytest.warns(Notice, match="not enough memory for fake-text: goes on with batches of [53]") as notices:
-        report = run(corpus, tmp_path / "short", short, batch_tokens=80, streams=1)
-    assert (report.encoded, report.bad) == (60, 0)
-    assert len(notices) == 2
-    assert {len(batch) for batch in short.batches} <= {2, 3}
-    run(corpus, tmp_path / "enough", Fake(spec("text")), batch_tokens=80, streams=1)
-    assert content(tmp_path / "short") == content(tmp_path / "enough")
 
 
 def content(cache: Path) -> dict[str, tuple[bytes, bytes]]:
