@@ -108,9 +108,7 @@ def tensors(*offsets: tuple[int, int]) -> dict[str, Any]:
     ],
     ids=["10 GB", "64 bits", "overlap", "beyond", "overflow", "object", "names"],
 )
-def test_headers_of_safetensors_that_lie_are_refused(
-    folder: Path, header: Any, length: int | None, message: str
-) -> None:
+def test_headers_that_lie_are_refused(folder: Path, header: Any, length: int | None, message: str) -> None:
     text = json.dumps(header).encode()
     size = struct.pack("<Q", len(text) if length is None else length)
     data = bytes(12) if "0" in header and "2" not in header else bytes(8) if "a" in header else b""

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -177,3 +179,24 @@ def test_rows_of_two_tables_are_used_united_or_reported(
     assert all("is already in" in problem.reason for problem in corpus.problems)
     assert len(corpus.samples) + united + len(corpus.problems) == len(train) + len(test)
     assert len({sample.id for sample in corpus.samples}) == len(corpus.samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "most"),
+    [
+        ("posts.csv", b"id,text,label\nr1," + b"x" * 4_000_000 + b",a\n", 8),
+        ("posts.csv", b"id,text,label\nr1," + "\u4e2d".encode() * 1_000_000 + b",a\n", 8),
+        ("posts.csv", b"id,text,label\n" + b"\n" * 50_000, 120),
+        ("posts.csv", b"id,text,label\n" + b"a\n" * 20_000, 480),
+        ("posts.jsonl", b'{"id": "a", "label": "x", "text": "' + b"x" * 4_000_000 + b'"}\n', 8),
+    ],
+    ids=["a line", "a Chinese line", "empty lines", "lines that are no rows", "a line of JSON"],
+)
+def test_memory_is_bounded_by_a_multiple_of_the_table(tmp_path: Path, name: str, table: bytes, most: int) -> None:
+    (tmp_path / name).write_bytes(table)
+    tracemalloc.start()
+    try:
+        read_corpus(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < most * len(table)
+    finally:
+        tracemalloc.stop()
