@@ -80,7 +80,16 @@ def run(home: Path, table: Path, cache: Path, subset: int, plain: float, limit: 
     msa("evaluate", "evaluate", str(home / "runs" / "all"), str(table), "--cache", str(cache), "--memory", "1GB")
     scores = home / "scores.csv"
     scored = msa(
-        "predict", "predict", str(home / "runs" / "all"), str(table), "--cache", str(cache), "--out", str(scores)
+        "predict",
+        "predict",
+        str(home / "runs" / "all"),
+        str(table),
+        "--cache",
+        str(cache),
+        "--out",
+        str(scores),
+        "--block-posts",
+        "2048",
     )
     lines = sum(1 for _ in scores.open()) - 1
     print(f"  {lines} posts scored, {lines / scored.seconds:.0f} rows/s", flush=True)
