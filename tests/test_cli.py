@@ -60,7 +60,7 @@ def as_json(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -
 
 def test_extract_reports_what_it_did_and_does_it_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = json.loads((home / "first.json").read_text())
-    keys = ["name", "modality", "fingerprint", "path", "encoded", "cached", "duplicate", "missing", "bad"]
+    keys = ["name", "modality", "fingerprint", "path", "rows", "encoded", "cached", "duplicate", "missing", "bad"]
     for encoder in first["encoders"]:
         assert list(encoder) == [*keys, "cut", "seconds", "bytes"]
     image, text = first["encoders"]

@@ -12,7 +12,8 @@ import pytest
 
 from msa.features.posts.content import text_key
 from msa.features.spec import EncoderSpec
-from msa.features.store.store import Store, Writer
+from msa.features.store.store import Store
+from msa.features.store.writer import Writer
 
 POSTS, WORDS, WIDTH = 1200, 96, 1280
 BYTES = POSTS * WORDS * WIDTH * 2  # 295 MB of tokens
