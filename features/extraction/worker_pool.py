@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-ATTEMPTS = 4  # workers that may die while they start, or over one chunk, before the run ends
+ATTEMPTS = 4  # workers that may die while they start on a node, or over one chunk, before it is given up
 CHECK_SECONDS = 1.0  # between two looks at the cluster's nodes
 STARTING_SECONDS = 600.0  # without any worker
 POLL_SECONDS = 1.0
@@ -41,7 +41,7 @@ class WorkerPool:
         self.starting: dict[Any, Any] = {}  # reference -> worker
         self.running: dict[Any, tuple[Any, Any]] = {}  # reference -> worker, and the item it works on
         self.idle: deque[Any] = deque()
-        self.failed_starts = 0  # one after another
+        self.failed_starts: Counter[str] = Counter()  # one after another, by node
         self.checked_at = 0.0
         self.empty_since = time.monotonic()
         gpus = any(_count(node, "GPU") for node in self._alive())
@@ -69,6 +69,8 @@ class WorkerPool:
         self.checked_at = now
         for node in self._alive():
             name, wanted = node["NodeID"], self._wanted(node)
+            if self.failed_starts[name] >= ATTEMPTS:
+                continue
             for _ in range(wanted - list(self.nodes.values()).count(name)):
                 self._start(name, 1 if self.single else max(1, _count(node, "CPU") // wanted))
 
@@ -89,6 +91,7 @@ class WorkerPool:
         for reference in ready:
             started = reference in self.starting
             worker, item = (self.starting.pop(reference), None) if started else self.running.pop(reference)
+            node = self.nodes.get(worker, "")
             try:
                 outcome = self.ray.get(reference)
             except self.ray.exceptions.RayTaskError as error:
@@ -99,7 +102,7 @@ class WorkerPool:
             else:
                 self.idle.append(worker)
             if started:
-                self._count_start(outcome)
+                self._count_start(node, outcome)
             else:
                 yield worker, item, outcome
 
@@ -124,10 +127,15 @@ class WorkerPool:
         self.nodes[worker] = node
         self.starting[worker.start.remote()] = worker
 
-    def _count_start(self, outcome: Any) -> None:
-        """Raise RayRunError where worker after worker died while it started."""
-        self.failed_starts = self.failed_starts + 1 if isinstance(outcome, WorkerDied) else 0
-        if self.failed_starts >= ATTEMPTS:
+    def _count_start(self, node: str, outcome: Any) -> None:
+        """Give up a node on which worker after worker died while it started. Raises RayRunError if no other is left.
+
+        The cluster may call a node alive for half a minute after its death.
+        """
+        self.failed_starts[node] = self.failed_starts[node] + 1 if isinstance(outcome, WorkerDied) else 0
+        nodes = {one["NodeID"] for one in self._alive() if self._wanted(one)} | {node}
+        given_up = all(self.failed_starts[name] >= ATTEMPTS for name in nodes)
+        if given_up and not self.nodes:
             error = outcome.error
             raise RayRunError(f"{ATTEMPTS} Ray workers died while they started: {_line(error)}") from error
 
