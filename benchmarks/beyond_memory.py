@@ -88,8 +88,6 @@ def run(home: Path, table: Path, cache: Path, subset: int, plain: float, limit: 
         str(cache),
         "--out",
         str(scores),
-        "--block-posts",
-        "2048",
     )
     lines = sum(1 for _ in scores.open()) - 1
     print(f"  {lines} posts scored, {lines / scored.seconds:.0f} rows/s", flush=True)

@@ -14,7 +14,6 @@ from ...features.messages import printable
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from ..config.values import BLOCK_POSTS
 from .console import note, say, show, to_json
 from .declare import HEADS, command
 from .options import (
@@ -236,7 +235,10 @@ def predict(
             help="FILE.csv, .jsonl or .parquet, written in blocks that a kill spares; or a folder, instead of --name."
         ),
     ] = None,
-    block_posts: Annotated[int, Option(help="Posts predicted and written together for --out FILE.")] = BLOCK_POSTS,
+    block_posts: Annotated[
+        int,
+        Option(min=0, help="--out FILE: posts predicted and written together; 0: 16,384, of heads on tokens 2,048."),
+    ] = 0,
     no_cache: Annotated[
         bool, Option("--no-cache", help="With --out FILE: forget the embeddings of each block.")
     ] = False,
@@ -256,7 +258,7 @@ def predict(
 
     run = named_run(run, runs)
     to_file = out is not None and out.suffix in formats.FORMATS
-    if not to_file and (machines != Machines() or no_cache or block_posts != BLOCK_POSTS):
+    if not to_file and (machines != Machines() or no_cache or block_posts):
         raise ValueError("--shard, --engine, --block-posts and --no-cache are for a file; add --out scores.csv")
     if image is not None or text is not None:
         if out is not None or rows != "auto":

@@ -6,7 +6,8 @@ from typing import Literal
 
 Grid = tuple[int, int]  # rows and columns of image tokens
 GroupBy = Literal["both", "image", "text", "none"]  # the content by which posts are duplicates of each other
-BLOCK_POSTS = 16_384  # predicted and written together by `msa predict --out FILE`: what a kill costs at most
+BLOCK_POSTS = 16_384  # predicted and written together by `msa predict --out FILE`: what a kill costs at most,
+TOKEN_BLOCK_POSTS = 2048  # and where heads read tokens, of which a post may have 150 kB
 
 
 def read_value(text: str) -> int | float | bool | str:

@@ -24,7 +24,7 @@ from ...features.store.errors import read_errors
 from ...features.store.json_files import write_json
 from ...features.store.store import Store
 from ...features.store.temporary_folders import TemporaryFolder
-from ..config.values import BLOCK_POSTS
+from ..config.values import BLOCK_POSTS, TOKEN_BLOCK_POSTS
 from ..predict import KNOWN, Predictions, choose_posts, count_known, predict_table
 from ..runs.folders import find_run
 from ..runs.made import describe_command
@@ -140,7 +140,7 @@ def score_corpus(
     rows: str = "auto",
     shard: Shard | None = None,
     ray: str | None = None,
-    block_posts: int = BLOCK_POSTS,
+    block_posts: int = 0,
     cache: Path | None = None,
     keep_features: bool = True,
     settings: ExtractSettings = ExtractSettings(),
@@ -149,14 +149,15 @@ def score_corpus(
 ) -> Scored:
     """Predict the posts of a corpus in blocks of `block_posts`, and write them to `out` in the order of the corpus.
 
+    By default (0) a block has 16,384 posts, and 2,048 where the heads read tokens.
     Finished blocks stay in the folder `OUT.blocks`, and the same call continues after them; an `out` that is finished
     is left as it is. `rows` as in `predict_corpus`; with a `shard`, its rows alone go to a file that bears its number.
     `ray` is the address of a cluster that embeds the posts first, as for `extract`. Without `keep_features` embeddings
     are forgotten block by block. The size of the blocks changes the probabilities by less than 1e-5. Raises ValueError
     as `predict_corpus`, and where `out` or its blocks hold other predictions.
     """
-    if block_posts < 1:
-        raise ValueError(f"--block-posts must be 1 or more, got {block_posts}")
+    if block_posts < 0:
+        raise ValueError(f"--block-posts must be 1 or more, or 0 for the default; got {block_posts}")
     if ray is not None and not keep_features:
         raise ValueError("--engine ray keeps embeddings in the cache, where its workers meet; leave out --no-cache")
     out = numbered(out, shard) if shard else out
@@ -164,6 +165,7 @@ def score_corpus(
     chosen = choose_posts(corpus, rows)
     chosen = shard.take(chosen) if shard else chosen
     run, folder = load_run(run_folder), find_run(run_folder)
+    block_posts = block_posts or (TOKEN_BLOCK_POSTS if run.config.tokens else BLOCK_POSTS)
     blocks = Blocks(out, _plan(folder, chosen, block_posts, raw), block_posts, len(chosen.samples))
     with blocks.held():
         if (summary := blocks.finished()) is not None:

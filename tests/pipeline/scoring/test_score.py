@@ -23,6 +23,7 @@ from msa.features.messages import Notice
 from msa.features.posts.samples import Corpus
 from msa.pipeline import predict
 from msa.pipeline.predict import predict_corpus, predict_post
+from msa.pipeline.runs.runs import load_run
 from msa.pipeline.scoring import blocks, score
 from msa.pipeline.scoring.score import Scored, score_corpus
 
@@ -170,8 +171,20 @@ def test_a_file_of_unknown_origin_is_not_overwritten(served: Served, tmp_path: P
     assert (tmp_path / "scores.csv").read_text() == "mine"
 
 
-def test_blocks_of_no_posts_are_refused(served: Served, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--block-posts must be 1 or more, got 0"):
+def test_blocks_of_less_than_no_posts_are_refused(served: Served, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--block-posts must be 1 or more, or 0 for the default; got -1"):
+        scored(served, tmp_path / "scores.csv", block_posts=-1)
+
+
+@pytest.mark.parametrize(("inputs", "posts"), [("pooled", 16_384), ("tokens", 2048)])
+def test_blocks_of_heads_on_tokens_are_smaller(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Any, posts: int
+) -> None:
+    run = load_run(served.folder)
+    run = replace(run, config=replace(run.config, fusion="attention", inputs=inputs))
+    monkeypatch.setattr(score, "load_run", lambda folder: run)
+    monkeypatch.setattr(score, "_plan", lambda run, corpus, block_posts, raw: pytest.fail(f"of {block_posts} posts"))
+    with pytest.raises(BaseException, match=f"of {posts} posts"):
         scored(served, tmp_path / "scores.csv", block_posts=0)
 
 
