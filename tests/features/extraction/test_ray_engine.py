@@ -233,22 +233,23 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_command_that_is_interrupted_says_what_is_kept_and_goes_on(
-    tmp_path: Path, cluster: Any, number: signal.Signals, code: int
+    tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     posts = [{"id": str(n), "image": None, "text": f"such a lovely day {n}", "label": "a"} for n in range(3000)]
     (tmp_path / "posts.jsonl").write_text("\n".join(map(json.dumps, posts)))
     call = [sys.executable, "-m", "msa.cli", "extract", "posts.jsonl", "--image", "none", "--text", "minilm", "--json"]
     call += ["--cache", "ray", "--engine", "ray"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": cluster.address}
-    first = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    killer, seen = in_mid_run(tmp_path / "ray", lambda: first.send_signal(number) is None)
-    printed = first.communicate(timeout=120)[1]
-    killer.join()
-    assert (first.returncode, bool(seen)) == (code, True), printed
-    assert "msa: interrupted; " in printed
-    assert "Traceback" not in printed
-    assert not list((tmp_path / "ray").glob(".*.tmp"))
-    again = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    with two_nodes() as cluster:  # none of whose nodes another test has killed
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": cluster.address}
+        first = subprocess.Popen(call, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        killer, seen = in_mid_run(tmp_path / "ray", lambda: first.send_signal(number) is None)
+        printed = first.communicate(timeout=120)[1]
+        killer.join()
+        assert (first.returncode, bool(seen)) == (code, True), printed
+        assert "msa: interrupted; " in printed
+        assert "Traceback" not in printed
+        assert not list((tmp_path / "ray").glob(".*.tmp"))
+        again = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
     (report,) = json.loads(again.stdout)["encoders"]
     assert report["encoded"] + report["cached"] == 3000
     assert report["cached"] > 0
