@@ -88,9 +88,9 @@ def evaluate_run(
     """Test each fold's heads on the test rows of the run's own split; write the curve into its folder.
 
     `missing` hides that modality from more and more of the test rows; `both` draws a curve for each. `memory` is what
-    features may take, as `4GB`; half of what is free if empty. Raises ValueError
-    where the data no longer hold the run's posts, where any of them is a test post of `msa test` by now, or where the
-    features in the cache do not reproduce the stored predictions.
+    features may take, as `4GB`; half of what is free if empty. Raises ValueError where the data no longer hold the
+    run's posts, where any of them is a test post of `msa test` by now, or where the features in the cache do not
+    reproduce the stored predictions.
     """
     path = find_run(path)
     run = load_run(path)
