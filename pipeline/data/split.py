@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -24,6 +24,7 @@ TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
 PARTS = ("train", "valid", "test")
 VALID_PARTS = 10  # one tenth of the rows that are not tested are validation rows
 DRAW = 2  # the way in which folds are drawn: another number where the same rows and seed get other folds
+DIGESTED = 10_000  # values that are written out at once: there may be millions
 Content = tuple[str | None, str | None]  # the content keys of an image (of several, with + between) and a text
 
 
@@ -63,7 +64,10 @@ class Posts:
     @property
     def keys(self) -> list[str]:
         """What identifies a row from one command to the next, whatever its id where its content is known."""
-        return [f"{image or ''}:{text or ''}" for image, text in self.contents] or list(self.ids)
+        return list(self._keys())
+
+    def _keys(self) -> Iterable[str]:
+        return (f"{image or ''}:{text or ''}" for image, text in self.contents) if self.contents else self.ids
 
     def content(self, modality: Modality) -> list[str | None]:
         """The content keys of one modality, None where a post has none; all None where no content is known."""
@@ -79,8 +83,16 @@ class Posts:
 
     def digest(self, folds: int | None, seed: int) -> str:
         """The name of the stored split: the same rows, labels and groups always get the same folds."""
-        rows = [list(self.ids), self.keys, list(self.labels), self.groups.tolist(), list(self.splits)]
-        return hashlib.blake2b(json.dumps([DRAW, rows, folds, seed]).encode(), digest_size=8).hexdigest()
+        found = hashlib.blake2b(f"[{DRAW}, [".encode(), digest_size=8)
+        for number, column in enumerate((self.ids, self._keys(), self.labels, map(int, self.groups), self.splits)):
+            found.update(b", [" if number else b"[")
+            values, before = iter(column), ""
+            while some := list(islice(values, DIGESTED)):
+                found.update(f"{before}{json.dumps(some)[1:-1]}".encode())
+                before = ", "
+            found.update(b"]")
+        found.update(f"], {json.dumps(folds)}, {seed}]".encode())
+        return found.hexdigest()
 
 
 def load_or_make_folds(posts: Posts, folder: Path, *, folds: int | None, seed: int, repeats: int = 1) -> list[Fold]:
