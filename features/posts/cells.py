@@ -118,7 +118,10 @@ def _one_of(name: str, values: list[Any], tally: Tally) -> Any:
         return text
     distinct = dict.fromkeys(map(_scalar, values))
     if len(distinct) > 1:
-        raise ValueError(f"the {name} is a list of {len(distinct)} different values: {shorten(values)}; write one")
+        each = ", or give each a column, see --column label=NAME" if name == "label" else ""
+        raise ValueError(
+            f"the {name} is a list of {len(distinct)} different values: {shorten(values)}; write one{each}"
+        )
     tally[f"{name}s that are lists of one value", ""] += 1
     return values[0]
 

@@ -41,7 +41,7 @@ def _note_joined(counts: Counter[str], known: Container[str]) -> list[str]:
     ]
     listed = ", ".join(f"{label!r}: {counts[label]}" for label in joined[:5]) + (", …" if len(joined) > 5 else "")
     total = sum(counts[label] for label in joined)
-    cure = "each such list is a class of its own; --drop-label leaves it out"
+    cure = "each such list is a class; give each label a column, see --column label=NAME, or --drop-label lists"
     return [f"labels that list several others: {total} ({listed}); {cure}"] if joined else []
 
 

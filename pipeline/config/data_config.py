@@ -12,7 +12,7 @@ from .memory import read_size
 from .values import GroupBy
 
 CACHE = "Folder of cached embeddings."
-SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "hold_out", "max_missing")
+SPLIT = ("group_by", "near_duplicates", "min_per_class", "drop_label", "class_order", "hold_out", "max_missing")
 MEMORY = "Memory for features, as 4GB; they are read in blocks where they need more. Half of what is free if empty."
 DEVICE = "Where to compute: auto, cpu, cuda, cuda:N or mps."
 
@@ -39,6 +39,7 @@ class DataConfig(CachedEncoders):
     )
     min_per_class: int = setting(0, "Leave out classes with fewer posts.", minimum=0)
     drop_label: tuple[str, ...] = setting((), "Leave out the posts of this label; repeatable.")
+    class_order: str = setting("", "Ordinal labels, lowest first, as negative,neutral,positive.")
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
     near_duplicates: bool = setting(False, "Keep near copies of images and of texts on one side of each split.")
     max_missing: float = setting(
@@ -52,6 +53,11 @@ class DataConfig(CachedEncoders):
         check(self)
         if self.memory:
             read_size(self.memory)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The classes from the lowest to the highest; none where they have no order."""
+        return tuple(label.strip() for label in self.class_order.split(",")) if self.class_order else ()
 
     @property
     def split(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class TrainConfig:
     `restart_every` epochs (Loshchilov & Hutter, 2017), "onecycle" rises for three tenths of the training and falls to
     almost 0 (Smith, 2018; it needs no warm-up of its own), "constant" stays.
 
-    `loss` "focal" is the sigmoid focal loss with `gamma`. `logit_adjustment` is τ of Menon et al., 2021; 0: off.
+    `loss` "focal" is the sigmoid focal loss with `gamma`, "emd" the squared earth mover's distance between levels.
+    `logit_adjustment` is τ of Menon et al., 2021; 0: off.
     `balance` "weights" weights each class by its inverse frequency among the training rows, "sampler" samples rows so
     that classes are equally frequent. `tune_thresholds` moves the decision thresholds to where `metric` (macro-F1 if
     that is the loss) is best on the validation rows.
@@ -51,7 +52,9 @@ class TrainConfig:
     restart_every: int = setting(10, "Epochs between warm restarts.", minimum=1, unit="epochs")
     min_lr: float = setting(0.0, "Lowest learning rate of cosine and restarts.", minimum=0)
     clip: float = setting(1.0, "Largest norm of the gradient.", minimum=0, zero="no limit")
-    loss: Literal["cross-entropy", "focal"] = setting("cross-entropy", "Loss; focal is sigmoid focal loss.")
+    loss: Literal["cross-entropy", "focal", "emd"] = setting(
+        "cross-entropy", "Loss; focal is sigmoid focal loss, emd is for ordinal labels (--class-order)."
+    )
     gamma: float = setting(2.0, "Focal loss: how much easy posts are down-weighted.", minimum=0)
     label_smoothing: float = setting(0.0, "Share of a label spread over all classes.", minimum=0, below=1)
     logit_adjustment: float = setting(0.0, "Logit adjustment for rare classes; 1: full.", minimum=0, zero="off")

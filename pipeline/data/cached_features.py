@@ -62,13 +62,17 @@ class ModalityTable:
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """All posts of a data set with their cached features; either modality may be absent as a whole."""
+    """All posts of a data set with their cached features; either modality may be absent as a whole.
+
+    `ordered` says that the classes are levels, from the lowest to the highest.
+    """
 
     posts: Posts
     classes: tuple[str, ...]
     image: ModalityTable | None
     text: ModalityTable | None
     storage: Storage = Storage()
+    ordered: bool = False
 
     @property
     def sides(self) -> dict[Modality, ModalityTable]:

@@ -32,6 +32,20 @@ def select_classes(corpus: Corpus, *, min_per_class: int = 0, drop: Sequence[str
     return replace(corpus, samples=[sample for sample in corpus.samples if sample.label not in left_out])
 
 
+def order_classes(labels: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
+    """These labels in the order that the user gave, from the lowest to the highest. Raises ValueError if others."""
+    if repeated := [label for label, count in Counter(order).items() if count > 1]:
+        raise ValueError(f"--class-order names {repeated[0]!r} twice; name each class once")
+    if set(order) == set(labels):
+        return tuple(order)
+    lacking, unknown = sorted(set(labels) - set(order)), sorted(set(order) - set(labels))
+    wrong = f"no post has the label {unknown[0]!r}" if unknown else f"it lacks the label {lacking[0]!r}"
+    raise ValueError(
+        f"--class-order must name all classes once, lowest first, with commas between; {wrong}; the labels are "
+        f"{','.join(labels)} (--drop-label leaves the posts of one out)"
+    )
+
+
 def need_two_classes(labels: Collection[str | None], remedy: str) -> None:
     """Raise ValueError, with the remedy, where training rows with these labels are all of one class."""
     if len(set(labels)) < 2:

@@ -16,7 +16,7 @@ from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.memory import usable_memory
 from .cached_features import CachedFeatures, find_spec, load_features
-from .classes import select_classes
+from .classes import order_classes, select_classes
 from .leaks import refuse_leaks
 from .missing import refuse_missing
 from .split import Fold, ensemble_folds, load_or_make_folds
@@ -64,6 +64,8 @@ def load_and_split(
         memory=usable_memory(data_config.memory),
         whole=[name for name in config.fusions if name in ESTIMATORS],
     )
+    if order := data_config.order:
+        table = replace(table, classes=order_classes(table.classes, order), ordered=True)
     for modality, side in table.sides.items():
         if not side.present.any():
             raise ValueError(absent(modality, len(side.present), corpus.root))

@@ -47,8 +47,11 @@ def evaluate_folds(
     stage("bootstrap intervals and tests")
     labels, classes, baselines = table.targets(), table.classes, baselines or {}
     predictions = [one.argmax(1) for one in logits]
-    per_fold = score_folds(labels, folds, predictions, classes)
-    others = {name: summarise(score_folds(labels, folds, other, classes)) for name, other in baselines.items()}
+    per_fold = score_folds(labels, folds, predictions, classes, ordered=table.ordered)
+    others = {
+        name: summarise(score_folds(labels, folds, other, classes, ordered=table.ordered))
+        for name, other in baselines.items()
+    }
     rows = by_repeat(folds, [fold.test for fold in folds])[0]
     truth = labels[rows]
     repeats = by_repeat(folds, predictions)  # (R, n)
@@ -83,10 +86,17 @@ def evaluate_folds(
 
 
 def score_folds(
-    labels: Labels, folds: Sequence[Fold], predictions: Sequence[Labels], classes: Sequence[str]
+    labels: Labels,
+    folds: Sequence[Fold],
+    predictions: Sequence[Labels],
+    classes: Sequence[str],
+    *,
+    ordered: bool = False,
 ) -> list[dict[str, float]]:
     """Every metric of each fold's predictions (n,) of its test rows; `labels` (N,) are those of all rows."""
-    return [score(labels[fold.test], one, classes) for fold, one in zip(folds, predictions, strict=True)]
+    return [
+        score(labels[fold.test], one, classes, ordered=ordered) for fold, one in zip(folds, predictions, strict=True)
+    ]
 
 
 def by_repeat(folds: Sequence[Fold], values: Sequence[NDArray[Any]]) -> NDArray[Any]:

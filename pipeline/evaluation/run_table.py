@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ...features.csv_text import BOM, to_csv
 from ...features.messages import near_or_all
 from ...features.text_table import Part, Report
-from ..metrics.scores import METRICS
+from ..metrics.scores import LOWER_IS_BETTER, METRICS, ORDINAL_METRICS
 from ..metrics.statistics import MIN_GROUPS, Interval
 from ..metrics.tables import SWEEP_METRICS, mean_sd, metric_title
 from ..runs.results import p_text, stars
@@ -109,8 +109,11 @@ class RunTable(Report):
         return PaperTable(header, rows, self._caption(), [*self._legend(bool(tested)), *self.remarks])
 
     def _metric(self, row: TableRow, name: str) -> Cell:
-        means = [round(one.metrics[name]["mean"], 3) for one in self.rows]
-        best = self.comparable and len(means) > 1 and round(row.metrics[name]["mean"], 3) == max(means)
+        if name not in row.metrics:
+            return Cell("-")
+        means = [round(one.metrics[name]["mean"], 3) for one in self.rows if name in one.metrics]
+        top = min(means) if name in LOWER_IS_BETTER else max(means)
+        best = self.comparable and len(means) > 1 and round(row.metrics[name]["mean"], 3) == top
         text, bounds = mean_sd(row.metrics[name]).replace("±", "± "), row.intervals.get(name)
         if self.intervals and bounds and bounds.reliable:
             text += f" [{bounds.low:.3f}, {bounds.high:.3f}]"
@@ -162,8 +165,8 @@ def tabulate_runs(
     unknown metric, and where there is no run or a damaged one.
     """
     for name in metrics:
-        if name not in METRICS:
-            raise ValueError(f"--metric {name}: not a metric{near_or_all(name, METRICS)}")
+        if name not in (known := METRICS | ORDINAL_METRICS):
+            raise ValueError(f"--metric {name}: not a metric{near_or_all(name, known)}")
     runs, other = run_rows(paths, against)
     rows = [*runs, *(baseline_rows(runs, other) if baselines else ())]
     table = RunTable(rows, tuple(dict.fromkeys(metrics or SWEEP_METRICS)), other.name if other else None, intervals, [])
@@ -199,7 +202,7 @@ def _remarks(table: RunTable) -> Iterator[str]:
 
 def heading(metric: str) -> str:
     """`Macro F1` for `macro_f1`."""
-    title = metric_title(metric).replace("f1", "F1").replace("mcc", "MCC")
+    title = metric_title(metric).replace("f1", "F1").replace("mcc", "MCC").replace("mae", "MAE").replace("qwk", "QWK")
     return title[0].upper() + title[1:]
 
 

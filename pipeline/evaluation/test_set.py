@@ -105,7 +105,7 @@ def evaluate_test_set(path: Path, corpus: Corpus, *, cache: Path | None = None, 
     truth = targets[rows]
     logits = [one[rows] for one in run_logits(run, features, device)]  # (n, K) each
     labels = mean_probabilities(logits).argmax(1)
-    metrics = score(truth, labels, features.classes)
+    metrics = score(truth, labels, features.classes, ordered=features.ordered)
     record = place / "splits" / RECORD
     evaluations = record_evaluation(record, path, [posts.keys[int(row)] for row in rows], metrics)
     return TestResult(

@@ -72,6 +72,27 @@ METRICS: dict[str, Callable[[Counts], float | Floats]] = {
 }
 
 
+def _mae(counts: Counts) -> float:
+    return float((counts * _distance(len(counts))).sum() / counts.sum())
+
+
+def _qwk(counts: Counts) -> float:
+    squared, rows = _distance(len(counts)) ** 2, counts.sum()
+    expected = float((np.outer(counts.sum(1), counts.sum(0)) / rows * squared).sum())
+    return 1 - float((counts * squared).sum()) / expected if expected else 0.0
+
+
+def _distance(classes: int) -> Counts:
+    """The steps between two classes: (K, K)."""
+    return np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
+
+
+# Only of classes that have an order: the mean absolute error in steps, 0 at best, and the quadratic weighted kappa of
+# Cohen (1968), 1 at best and 0 where predictions do not depend on the truth.
+ORDINAL_METRICS: dict[str, Callable[[Counts], float]] = {"mae": _mae, "qwk": _qwk}
+LOWER_IS_BETTER = frozenset({"mae"})
+
+
 def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -> Counts:
     """Count rows by true class (first axis) and predicted class (second): (K, K).
 
@@ -89,10 +110,12 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -
     return np.bincount(true * k + pred, minlength=k * k).reshape(k, k).astype(np.int64)
 
 
-def score(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -> dict[str, float]:
-    """Return every metric of METRICS; arguments and errors as in `confusion`."""
+def score(
+    y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object], *, ordered: bool = False
+) -> dict[str, float]:
+    """Return every metric of METRICS, of `ordered` classes also those of ORDINAL_METRICS; errors as in `confusion`."""
     counts = confusion(y_true, y_pred, classes)
-    return {name: float(metric(counts)) for name, metric in METRICS.items()}
+    return {name: float(metric(counts)) for name, metric in (METRICS | (ORDINAL_METRICS if ordered else {})).items()}
 
 
 def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> list[ClassScore]:

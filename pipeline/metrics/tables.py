@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...features.text_table import Table
-from .scores import METRICS, Summary
+from .scores import METRICS, ORDINAL_METRICS, Summary
 from .statistics import Interval
 
 SWEEP_METRICS = ("accuracy", "macro_f1", "weighted_f1")
 PRINTED = (*SWEEP_METRICS, "mcc")  # balanced accuracy is the mean recall of the table by class
+PRINTED_ORDINAL = ("accuracy", "macro_f1", *ORDINAL_METRICS)
 Cells = tuple[list[str], list[list[str]]]  # header and rows
 
 
@@ -50,7 +51,8 @@ def metric_cells(systems: Mapping[str, Summary], names: Sequence[str] = tuple(ME
 
 def system_table(systems: Mapping[str, Summary], title: str) -> Table:
     """The metrics that are printed, a row per system; the row of the highest accuracy is bold."""
-    header, lines = metric_cells(systems, PRINTED)
+    ordered = all(metrics.keys() >= ORDINAL_METRICS.keys() for metrics in systems.values())
+    header, lines = metric_cells(systems, PRINTED_ORDINAL if ordered else PRINTED)
     means = [round(metrics["accuracy"]["mean"], 3) for metrics in systems.values()]
     best = [row for row, mean in enumerate(means) if len(means) > 1 and mean == max(means)]
     return Table(header, lines, title, best)

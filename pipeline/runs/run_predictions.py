@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def load_run_features(
                     f"{folder}: the {one.specs[0].modality} features of post {table.posts.ids[int(rows[0])]!r} "
                     f"({len(rows)} posts in all) hold NaN or infinity; extract or import them into a new --cache"
                 )
-    return table
+    return replace(table, ordered=run.ordered)
 
 
 def run_logits(run: Run, table: CachedFeatures, device: str = "cpu") -> list[NDArray[np.float32]]:

@@ -55,7 +55,7 @@ class Run:
 
     `views` are the image encoders of each augmented view that predictions are averaged over; none without averaging.
     `temperatures` divide the logits of each fold; there are none in runs of earlier versions. `test_sets` are the files
-    of the posts that were set aside.
+    of the posts that were set aside. `ordered` says that the classes are levels.
     """
 
     config: HeadConfig
@@ -67,6 +67,7 @@ class Run:
     views: tuple[tuple[EncoderSpec, ...], ...] = ()
     temperatures: tuple[float, ...] = ()
     test_sets: tuple[str, ...] = ()
+    ordered: bool = False
 
     @property
     def folds(self) -> list[tuple[list[Head], dict[str, Tensor]]]:
@@ -150,6 +151,7 @@ def load_run(path: Path) -> Run:
         classes, temperatures = read_classes(stored["classes"]), read_temperatures(stored.get("temperatures", ()))
         cache, test_sets = find_cache(path, stored["cache"], specs), tuple(map(str, stored.get("test_sets", ())))
         towers = towers_of(specs, tokens=config.tokens)
+        ordered = bool(stored.get("split", {}).get("class_order"))
 
     def build(number: int) -> Head:
         with reading(path):
@@ -171,7 +173,7 @@ def load_run(path: Path) -> Run:
             f"{path / CONFIG}: {len(classes)} classes, {len(temperatures)} temperatures and ensembles of "
             f"{config.ensemble_size} do not fit the {len(heads)} heads of {dims.classes} classes beside it; {REMEDY}"
         )
-    return Run(config, classes, specs, cache, heads, reductions, views, temperatures, test_sets)
+    return Run(config, classes, specs, cache, heads, reductions, views, temperatures, test_sets, ordered)
 
 
 def cache_of(run: Run, given: Path | None) -> Path:

@@ -18,7 +18,7 @@ from ...features.csv_text import read_cell
 from ...features.regular_files import regular
 from ...features.store.json_files import malformed, read_json
 from ..data.split import Content
-from ..metrics.scores import METRICS, Summary
+from ..metrics.scores import METRICS, ORDINAL_METRICS, Summary
 from ..metrics.statistics import Bin, Interval
 from .folders import CONFIG, find_run
 from .results import AblationRow, Calibration, Comparison, CurvePoint, Evaluation
@@ -234,7 +234,8 @@ def _read_curve(file: Path) -> tuple[str, list[CurvePoint]]:
 
 
 def _summary(stored: Summary) -> Summary:
-    return {name: {part: float(stored[name][part]) for part in ("mean", "std")} for name in METRICS}
+    names = [*METRICS, *(name for name in ORDINAL_METRICS if name in stored)]
+    return {name: {part: float(stored[name][part]) for part in ("mean", "std")} for name in names}
 
 
 def _intervals(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Interval]:

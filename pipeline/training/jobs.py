@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,15 @@ class HeadJob(NamedTuple):
 
 
 def list_jobs(table: CachedFeatures, folds: Sequence[Fold], experiments: Sequence[Experiment]) -> list[HeadJob]:
-    """Every head of every experiment on every fold. An ensemble's heads have different validation rows."""
+    """Every head of every experiment on every fold. An ensemble's heads have different validation rows.
+
+    Raises ValueError for a loss over levels where the classes have no order.
+    """
+    if not table.ordered and any(one.training.loss == "emd" for one in experiments):
+        raise ValueError(
+            "--loss emd is for ordinal labels; give their order, lowest first, as "
+            f"--class-order {quote(','.join(table.classes))}, or --loss cross-entropy"
+        )
 
     @cache
     def member_folds(fold: int, count: int, seed: int) -> tuple[list[Fold], NDArray[np.int64]]:

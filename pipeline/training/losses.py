@@ -1,4 +1,4 @@
-"""Losses on logits: cross-entropy, sigmoid focal loss, label smoothing, logit adjustment; all accept soft targets."""
+"""Losses on logits: cross-entropy, focal, ordinal; label smoothing, logit adjustment; all accept soft targets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class Loss:
     """A loss over K classes.
 
     `kind` is "cross-entropy" or "focal": the sigmoid focal loss of each class against the rest, summed; easy rows are
-    down-weighted by (1 - p) ** `gamma`, positives weighted by `alpha` and negatives by 1 - alpha (Lin et al., 2017).
+    down-weighted by (1 - p) ** `gamma`, positives weighted by `alpha` and negatives by 1 - alpha (Lin et al., 2017);
+    or "emd": the squared earth mover's distance to the target over classes that are levels (Hou et al., 2016).
     `smoothing` is the label smoothing (Szegedy et al., 2016). `weight` (K,) weights rows by their class. `shift` (K,)
     is added to the logits in training only: τ log π of class frequencies π is logit adjustment (Menon et al., 2021).
     """
 
-    kind: Literal["cross-entropy", "focal"] = "cross-entropy"
+    kind: Literal["cross-entropy", "focal", "emd"] = "cross-entropy"
     gamma: float = 2.0
     alpha: float = 0.25
     smoothing: float | Tensor = 0.0
@@ -36,6 +37,8 @@ class Loss:
             targets = targets * (1 - self.smoothing) + self.smoothing / targets.shape[-1]
         if self.kind == "focal":
             return focal(logits, targets, gamma=self.gamma, alpha=self.alpha), weights
+        if self.kind == "emd":
+            return (logits.softmax(-1) - targets).cumsum(-1).square().sum(-1), weights
         return -(targets * log_softmax(logits, -1)).sum(-1), weights
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:

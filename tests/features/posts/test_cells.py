@@ -149,5 +149,5 @@ def test_labels_that_list_several_others_are_counted(tmp_path: Path) -> None:
     corpus = read(tmp_path, 'text,label\na,joy\nb,"Joy, sad"\nc,sad\nd,sad|joy\ne,"well, joy"\n')
     assert corpus.notes == [
         "labels that list several others: 2 ('Joy, sad': 1, 'sad|joy': 1); "
-        "each such list is a class of its own; --drop-label leaves it out"
+        "each such list is a class; give each label a column, see --column label=NAME, or --drop-label lists"
     ]

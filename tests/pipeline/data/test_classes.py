@@ -9,7 +9,7 @@ import pytest
 
 from msa.features.messages import Notice
 from msa.features.posts.samples import Corpus, Sample
-from msa.pipeline.data.classes import select_classes
+from msa.pipeline.data.classes import order_classes, select_classes
 from msa.pipeline.data.split import Posts, make_folds
 
 LABELS = [*["good"] * 5, *["bad"] * 4, *["love"] * 2, None]
@@ -39,6 +39,23 @@ def test_a_label_that_no_post_has_is_refused_with_the_near_one() -> None:
 def test_leaving_out_every_class_is_refused() -> None:
     with pytest.raises(ValueError, match=r"all 11 labelled posts .*--min-per-class 99 .*largest has 5"):
         select_classes(CORPUS, min_per_class=99)
+
+
+def test_classes_take_the_order_that_is_given() -> None:
+    assert order_classes(("bad", "good", "love"), ("bad", "love", "good")) == ("bad", "love", "good")
+
+
+@pytest.mark.parametrize(
+    ("order", "wrong"),
+    [
+        (("bad", "good"), "it lacks the label 'love'"),
+        (("bad", "good", "love", "hate"), "no post has the label 'hate'"),
+        (("bad", "good", "love", "bad"), "names 'bad' twice"),
+    ],
+)
+def test_an_order_of_other_classes_is_refused(order: tuple[str, ...], wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"--class-order .*{wrong}"):
+        order_classes(("bad", "good", "love"), order)
 
 
 def test_one_class_among_the_training_rows_is_refused_before_training() -> None:

@@ -114,6 +114,7 @@ SETTINGS: list[dict[str, object]] = [
     {"average": "swa", "schedule": "restarts", "restart_every": 1},
     {"mixup": 0.4, "modality_dropout": 0.3},
     {"balance": "sampler", "loss": "focal", "gamma": 1.0},
+    {"loss": "emd"},
     {"tune_thresholds": True, "metric": "macro_f1"},
     {"patience": 1, "epochs": 8, "lr": 3e-2},
 ]

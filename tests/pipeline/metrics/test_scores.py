@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from msa.pipeline.metrics.scores import METRICS, confusion, per_class, score, summarise
+from msa.pipeline.metrics.scores import METRICS, ORDINAL_METRICS, confusion, per_class, score, summarise
 
 CLASSES = ["negative", "neutral", "positive"]
 TRUE = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
@@ -36,6 +36,12 @@ def test_scores_equal_scikit_learn_whichever_class_is_absent(rows: list[tuple[in
     true, pred = np.array(rows).T
     assert score(true, pred, CLASSES) == pytest.approx(by_scikit_learn(true, pred), abs=1e-12)
     precision, recall, f1, support = sk.precision_recall_fscore_support(true, pred, labels=[0, 1, 2], zero_division=0)
+    levels = {name: value for name, value in score(true, pred, CLASSES, ordered=True).items() if name not in METRICS}
+    assert levels.keys() == ORDINAL_METRICS.keys()
+    assert levels["mae"] == pytest.approx(sk.mean_absolute_error(true, pred))
+    if len({*true, *pred}) > 1:  # else scikit-learn divides by 0
+        kappa = sk.cohen_kappa_score(true, pred, labels=[0, 1, 2], weights="quadratic")
+        assert levels["qwk"] == pytest.approx(kappa, abs=1e-12)
     table = per_class(true, pred, CLASSES)
     assert [row["precision"] for row in table] == pytest.approx(precision.tolist())
     assert [row["recall"] for row in table] == pytest.approx(recall.tolist())

@@ -107,7 +107,7 @@ def test_a_point_becomes_settings() -> None:
         (["hidden=1.5,2"], "", "hidden must be a whole number; got 1.5"),
         (["hidden=0.5..2"], "", "hidden has no range"),
         (["loss=1..2"], "", "loss has no range"),
-        (["loss=hinge"], "", "loss must be one of cross-entropy, focal"),
+        (["loss=hinge"], "", "loss must be one of cross-entropy, focal, emd"),
         (["lr=1,,2"], "", "choices of lr must be there and differ"),
         (["hidden=8,8"], "", "choices of hidden must be there and differ"),
         (["epochs=0,2"], "", "epochs must be from 1"),

@@ -153,6 +153,7 @@ def test_the_schedules_move_the_learning_rate_as_they_say() -> None:
         {"optimizer": "adam"},
         {"optimizer": "sgd"},
         {"loss": "focal"},
+        {"loss": "emd"},
         {"loss": "focal", "gamma": 1.0},
         {"logit_adjustment": 1.0},
         {"modality_dropout": 0.5},

@@ -30,7 +30,20 @@ def test_focal_loss_is_torchvisions_summed_over_classes(gamma: float) -> None:
     torch.testing.assert_close(Loss("focal", gamma=gamma)(LOGITS, LABELS), expected)
 
 
-@pytest.mark.parametrize("kind", ["cross-entropy", "focal"])
+def test_the_earth_movers_distance_grows_with_the_steps_between_levels() -> None:
+    probabilities = LOGITS.softmax(1)
+    by_hand = torch.stack(
+        [
+            ((row.cumsum(0) - (torch.arange(len(row)) >= label).float()) ** 2).sum()
+            for row, label in zip(probabilities, LABELS)
+        ]
+    )
+    torch.testing.assert_close(Loss("emd")(LOGITS, LABELS), by_hand.mean())
+    certain = torch.eye(4)[:1] * 100  # the lowest of four levels
+    assert [round(float(Loss("emd")(certain, torch.tensor([level])))) for level in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["cross-entropy", "focal", "emd"])
 def test_one_hot_targets_equal_class_indices(kind: str) -> None:
     loss = Loss(kind, weight=WEIGHT, smoothing=0.1)  # type: ignore[arg-type]
     torch.testing.assert_close(loss(LOGITS, LABELS), loss(LOGITS, as_targets(LABELS, 3)))
