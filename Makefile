@@ -6,6 +6,11 @@ DEMO ?= demo
 JOBS ?= auto
 # A package index for torch and torchvision alone, such as https://download.pytorch.org/whl/cpu (smaller, no CUDA).
 TORCH_INDEX ?=
+# Extras that `make check-wheel` installs; all by default.
+EXTRAS ?=
+# Posts and scripts of `make benchmarks`; all scripts by default.
+DATA ?=
+ONLY ?=
 
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
@@ -13,7 +18,7 @@ LOG := $(VENV)/install.log
 ALONE := tests/features/extraction tests/features/fuzz tests/pipeline/sweeps
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo format lint types test test-slow clean
+.PHONY: demo format lint types test test-slow check-wheel benchmarks clean
 .NOTPARALLEL:
 
 # The whole job on a small drawn corpus: extract, train, ablate, predict.
@@ -42,6 +47,14 @@ test: lint types
 test-slow: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow -n $(JOBS) $(ALONE:%=--ignore=%)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow $(ALONE)
+
+# Sdist and wheel, the latter installed in an environment of its own: the core alone, then each extra, or EXTRAS.
+check-wheel: $(VENV)/.dev
+	TORCH_INDEX=$(TORCH_INDEX) .ci/check-wheel $(BIN)/python $(EXTRAS)
+
+# Every published figure, printed and kept in measured/; ONLY names some: make benchmarks DATA=posts ONLY='heads sweep'.
+benchmarks: $(VENV)/.dev
+	$(BIN)/python benchmarks/run_all.py $(DATA:%=--data %) $(ONLY)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -43,6 +43,7 @@ class Ordered(TyperGroup):
     """Lists the commands in the order in which they are used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands; those that ORDER lacks come last."""
         return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
@@ -61,6 +62,7 @@ for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explana
 
 
 def print_version(wanted: bool) -> None:
+    """Print the version and end, where it is asked for."""
     if wanted:
         from importlib.metadata import version
 
@@ -80,6 +82,7 @@ def configure(
         bool, Option("--version", is_eager=True, callback=print_version, help="Print the version.")
     ] = False,
 ) -> None:
+    """Read msa.toml before the command; `main` reads --debug and --quiet."""
     from .pipeline.commands.config_file import apply_config
 
     apply_config(ctx, config)
@@ -93,6 +96,7 @@ class Terminated(SystemExit):
 
 
 def terminate(number: int, frame: object) -> None:
+    """End the command as SystemExit does, with 128 and the number of the signal."""
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     raise Terminated(128 + number)
 

@@ -75,6 +75,7 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
+    """A text without line breaks and without a full stop at its end."""
     return " ".join(text.split()).rstrip(".")
 
 

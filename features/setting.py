@@ -49,10 +49,12 @@ class Setting:
 
     @property
     def description(self) -> str:
+        """The help text, and what 0 stands for."""
         return f"{self.help.removesuffix('.')}; 0: {self.zero}." if self.zero else self.help
 
     @property
     def range(self) -> str:
+        """The allowed values in words."""
         low = f"{self.minimum}{f' ({self.zero})' if self.zero else ''}"
         unit = f" {self.unit}" if self.unit else ""
         if self.above is not None:

@@ -97,10 +97,12 @@ class EncoderSpec:
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.name).strip('-.')[-60:]}-{self.fingerprint}"
 
     def to_json(self) -> str:
+        """The spec as JSON with sorted keys, of which the fingerprint is made."""
         return canonical(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> EncoderSpec:
+        """The spec of what `to_json` wrote."""
         return cls(**json.loads(text))
 
 

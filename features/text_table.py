@@ -104,5 +104,6 @@ class TableReport(Report):
         return {**self.facts, self.name: list(self.entries)}
 
     def parts(self) -> list[Part]:
+        """The table and its notes, as they are printed."""
         table: list[Part] = [Table(self.header, self.lines)] if self.lines else []
         return [*table, *paragraph(self.notes)]

@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
         return self[:2] if modality == "image" else self[2:]
 
     def with_side(self, modality: Modality, vectors: Tensor, mask: Tensor) -> Inputs:
-        """The same inputs with other vectors and mask of one modality."""
+        """The same inputs with other vectors (B, L, D) and mask (B, L) of one modality."""
         return Inputs(vectors, mask, *self[2:]) if modality == "image" else Inputs(*self[:2], vectors, mask)
 
 
@@ -72,6 +72,7 @@ class Dims:
             raise ValueError(f"a head needs two classes or more, got {self.classes!r}; label more posts")
 
     def width(self, modality: Modality) -> int:
+        """The width of one modality."""
         return self.image if modality == "image" else self.text
 
     def parts(self, modality: Modality) -> tuple[int, ...]:

@@ -164,6 +164,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Sequential(nn.Conv2d(low, high, 1, stride=stride, bias=False), _norm(high))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Feature maps (B, C, h, w) to (B, D, h / stride, w / stride)."""
         residual = self.second_norm(self.second(torch.relu(self.first_norm(self.first(x)))))
         return torch.relu(residual + self.shortcut(x))
 

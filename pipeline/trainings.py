@@ -74,7 +74,7 @@ def ablate(
     """Measure what each modality, or a part of a head, contributes, as `msa ablate` does.
 
     Several heads are given as a list, or as `"gated,concat"`; `settings` are as for `train_head`. The result has a row
-    for each head and each of its variants, and its folder as `path`.
+    for each head and each of its variants, and its folder as `path`. Raises ValueError as `train_head`.
 
     >>> msa.ablate("posts", ["concat", "gated"], epochs=3, hidden=32).to_text()
     """
@@ -140,6 +140,7 @@ class Settings:
     reading: dict[str, Any]
 
     def corpus(self, posts: str | Path) -> Corpus:
+        """The posts, read with these options."""
         return read_posts(posts, **self.reading)
 
 

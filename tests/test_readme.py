@@ -24,7 +24,7 @@ COMMANDS = ("docs/commands.md", "docs/commands.zh.md")
 ENCODER_PAGES = ("docs/encoders.md", "docs/encoders.zh.md")
 SCALE = ("docs/scale.md", "docs/scale.zh.md")
 DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
+PAGES = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "SKILL.md", *DOCS)
 TOP = {"cli.py", "features/", "heads/", "pipeline/", "recipes/", "tests/", "benchmarks/", "docs/"}
 
 

@@ -40,9 +40,11 @@ class Exported:
     notes: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
         return {**vars(self), "path": str(self.path), "notes": list(self.notes)}
 
     def to_text(self) -> str:
+        """What was written and where, in a line; notes below."""
         tokens = "pooled vectors alone" if self.tokens is None else f"{self.tokens} tokens"
         return "\n".join([f"{self.rows} rows of {self.slug}, {tokens}: {self.path} ({self.format})", *self.notes])
 

@@ -41,9 +41,11 @@ class Imported:
     missing: int
 
     def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
         return asdict(self)
 
     def to_text(self) -> str:
+        """Rows stored and left out, one reason a line."""
         notes = [
             f"{self.rows} rows of {self.name}: {self.stored} stored, {self.cached} stored before, "
             f"{self.duplicate} duplicates: {self.path}"

@@ -50,6 +50,7 @@ class StoreCheck:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is damaged and all that was compared is equal."""
         return not self.damage and not self.mismatches
 
 
@@ -62,12 +63,14 @@ class Verification(Report):
 
     @property
     def ok(self) -> bool:
+        """Whether all encoders are ok."""
         return all(check.ok for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
         return {"ok": self.ok, "sampled": self.sampled, "encoders": [asdict(c) | {"ok": c.ok} for c in self.checks]}
 
     def parts(self) -> list[Part]:
+        """A row for each encoder, and what is damaged below."""
         header = ["folder", "checksums", "compared", "cosine", "of tokens"]
         lines = []
         for c in self.checks:

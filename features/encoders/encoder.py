@@ -51,6 +51,7 @@ class WholePost(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the decoded image, by which batches are bounded."""
         return self.image.nbytes
 
 

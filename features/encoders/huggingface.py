@@ -160,6 +160,7 @@ def image_encoder(
 
 
 def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder; no code of the folder is run. Raises ValueError where it cannot be read."""
     from transformers import AutoTokenizer
 
     extra = {"normalization": True} if _normalization(folder) else {}

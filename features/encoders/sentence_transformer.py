@@ -96,6 +96,7 @@ class SentenceTower(nn.Module):
         self.constants = {name: value for name, value in features.items() if name not in self.names}
 
     def forward(self, *values: Tensor) -> list[Tensor]:
+        """The inputs `names`, in order: pooled vectors (B, D) and, if they are as wide, tokens (B, T, D)."""
         output = self.model(self.constants | dict(zip(self.names, values, strict=True)))
         pooled = output["sentence_embedding"].float()[:, : self.model.truncate_dim]
         tokens = output.get("token_embeddings")

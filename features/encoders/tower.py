@@ -24,6 +24,7 @@ class Backbone(nn.Module):
         self.features = features
 
     def forward(self, *inputs: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """Features of each layer, and the output of the model's own pooler or None."""
         return self.features(self.model, *inputs)
 
 
@@ -85,6 +86,7 @@ class ImageTower(Tower):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels (B, 3, H, W) in 0..255: for each layer and pooling, pooled vectors (B, D) and tokens (B, T, D)."""
         normal = (pixels.float() * self.scale - self.mean) / self.std
         layers, pooler = self.backbone(normal.contiguous(memory_format=torch.channels_last))
         return self.pooled(layers, pooler, None)
@@ -98,6 +100,7 @@ class TextTower(Tower):
         self.unmasked = unmasked  # the model attends to padding, as in its training; only pooling uses the mask
 
     def forward(self, ids: Tensor, kinds: Tensor | None = None, mask: Tensor | None = None) -> list[Tensor]:
+        """Ids, segments and mask (B, T) of word pieces: for each layer and pooling, pooled vectors and tokens."""
         layers, pooler = self.backbone(ids, kinds, None if self.unmasked else mask)
         return self.pooled(layers, pooler, mask)
 

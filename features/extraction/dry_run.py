@@ -83,6 +83,7 @@ class Estimate(Report):
         return asdict(self) | {"fits": self.peak_bytes <= self.free_bytes}
 
     def parts(self) -> list[Part]:
+        """A row for each encoder, with what it would take."""
         header = ["encoder", "missing", "dup.", "cached", "new", "tokens", "GB", "minutes"]
         lines = []
         for e in self.encoders:

@@ -144,6 +144,7 @@ class EncoderQueue:
             return self.loaded
 
     def push(self, key: str, prepared: Any) -> None:
+        """Add an item; those that wait are submitted as soon as they fill the window."""
         self.waiting.append((key, prepared))
         if len(self.waiting) >= self.window:
             self.submit_waiting()

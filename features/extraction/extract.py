@@ -44,6 +44,7 @@ class Extraction(Report):
         return {"rows": self.rows, **shard, "encoders": [asdict(report) for report in self.encoders]}
 
     def parts(self) -> list[Part]:
+        """A row for each encoder, with what became of the posts."""
         header = ["encoder", "read", "cached", "encoded", "dup.", "missing", "bad", "seconds", "MB"]
         lines = []
         for r in self.encoders:

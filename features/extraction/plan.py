@@ -54,6 +54,7 @@ class Target:
 
     @property
     def spec(self) -> EncoderSpec:
+        """What identifies the encoder."""
         return self.store.spec
 
 

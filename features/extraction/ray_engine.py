@@ -115,6 +115,7 @@ class Driver:
         return self.bad
 
     def assign(self) -> None:
+        """Give each idle worker a chunk, those of workers that died first."""
         self.pool.start_workers()
         while self.pool.idle and (self.retries or self.left):
             chunk = self.retries.popleft() if self.retries else next(self.new_chunks)

@@ -75,6 +75,7 @@ class WorkerPool:
                 self._start(name, 1 if self.single else max(1, _count(node, "CPU") // wanted))
 
     def assign(self, worker: Any, reference: Any, item: Any) -> None:
+        """Note that an idle worker runs `item`, whose result will be `reference`."""
         self.idle.remove(worker)
         self.running[reference] = worker, item
 
@@ -107,6 +108,7 @@ class WorkerPool:
                 yield worker, item, outcome
 
     def remove(self, worker: Any) -> None:
+        """End a worker, which may be dead already."""
         self.nodes.pop(worker, None)
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(worker)

@@ -103,6 +103,7 @@ def split_images(cell: str) -> list[str]:
 
 
 def count_missing(name: str, cell: str, tally: Tally) -> None:
+    """Count a cell of the column `name` that is read as missing."""
     cure = "; rename one that is a class" if name == "label" else ""
     tally[f"{name}s read as missing{cure}", repr(cell)] += 1
 

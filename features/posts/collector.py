@@ -38,6 +38,7 @@ class PostCollector:
     _hosts: Counter[str] = field(default_factory=Counter)
 
     def report(self, file: str, line: int | None, reason: str) -> None:
+        """Add a problem of a file, and of its line (from 1) if it has one."""
         self.problems.append(Problem(file, line, reason))
 
     def claim(self, id: str, file: str, line: int) -> bool:

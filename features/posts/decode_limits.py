@@ -20,6 +20,7 @@ class LimitedReader(io.BytesIO):
     counted = True
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file. Raises BadItem for a file that is read more often than any sound image is."""
         self.reads += self.counted
         if self.reads > MAX_READS:
             raise BadItem(f"over {MAX_READS} fill bytes or blocks")

@@ -90,7 +90,10 @@ def find_memes(path: Path) -> list[Path]:
 
 
 def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
-    """One table, or one per split; image paths are relative to it. Rows without an id column are numbered from 1."""
+    """One table, or one per split; image paths are relative to it. Rows without an id column are numbered from 1.
+
+    Raises ValueError for several tables of which none is meant.
+    """
     tables = find_tables(path)
     _note_other_tables(path, tables, posts)
     if len(tables) == 1:

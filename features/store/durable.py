@@ -137,6 +137,7 @@ class Sink:
             self.error = error
 
     def truncate(self, size: int) -> None:
+        """Cut the file; an error is kept for `check`."""
         try:
             self.raw.truncate(size)
         except OSError as error:

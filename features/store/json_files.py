@@ -30,6 +30,7 @@ def check_format(found: object, wanted: object) -> None:
 
 
 def dump_json(fields: Mapping[str, Any]) -> str:
+    """These fields and the version of the format as JSON, the same text for the same fields."""
     return json.dumps({"format": FORMAT, **fields}, sort_keys=True, ensure_ascii=False)
 
 

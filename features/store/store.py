@@ -75,10 +75,12 @@ class Store:
 
     @property
     def keys(self) -> list[str]:
+        """Content keys of all rows, in the order of the rows."""
         return [key.decode() for key in self._keys]
 
     @property
     def bytes(self) -> int:
+        """Size of all parts on the disk."""
         return sum(part.bytes for part in self.parts)
 
     def lengths(self, keys: Sequence[str]) -> NDArray[np.int64]:

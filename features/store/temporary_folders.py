@@ -25,6 +25,7 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
             self.lock.acquire(timeout=0)
 
     def cleanup(self) -> None:
+        """Delete the folder and give up its lock."""
         self.lock.release()
         super().cleanup()
 

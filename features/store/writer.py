@@ -48,6 +48,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
+        """Write the rows that wait as one part, durably."""
         if self._rows:
             store, rows, seconds = self.store, len(self._rows), self._seconds
             count = sum(len(tokens) for _, _, tokens in self._rows) if self.tokens else None

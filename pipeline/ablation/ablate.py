@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...features.posts.samples import Corpus
 from ...features.progress import stage
@@ -18,9 +18,11 @@ from ..data.cached_features import CachedFeatures, find_spec
 from ..data.leaks import refuse_leaks
 from ..data.prepare import prepare
 from ..data.split import ensemble_folds
+from ..metrics.scores import Summary
 from ..metrics.tables import split_text
 from ..runs.destination import check_destination, new_run
 from ..runs.made import describe_made
+from ..runs.results import AblationRow
 from ..tracking.events import Result, flat, log, log_epoch
 from ..training.epochs import TrainedEpoch
 from ..training.folds import FoldResult, train_experiments
@@ -83,35 +85,20 @@ def ablate(
     plans = [part_variants(part, one) if part else modality_variants(one, retrain=how == "retrain") for one in heads]
     scoring, device = _load(corpus, data_config, configs, training, seeds)
     _check_features(scoring.table, how, part)
-    rows, refused, shapley = [], {}, {}
+    rows: list[AblationRow] = []
+    refused: dict[str, str] = {}
+    shapley: dict[str, dict[str, Summary]] = {}
     stage(f"training {'variants' if part or how == 'retrain' else 'heads'} on {split_text(len(scoring.folds))}")
     trained = train_plans(scoring, plans, device=device)
     for full, results in zip(configs, trained, strict=True):
         stage(f"comparing {full.label}")
-        logits = checked = {name: [result.logits for result in found] for name, found in results.items()}
-        if how != "retrain":
-            every = [training.seed + number for number in range(seeds)]
-            logits = checked = predict_without(scoring.table, full, results["both"], how, seeds=every, device=device)
-        elif not part:  # retrained heads always differ by rounding, so one of them is checked
-            first = results["both"][:1]
-            checked = predict_without(scoring.table, full, first, "null", seeds=[training.seed], device=device)
         names = list(results) if part else ROW_ORDER[modality]
-        reference = names[0]
-        unchanged = [name for name in names[1:] if change(checked[name], checked[reference])["logits"] <= UNCHANGED]
-        for name in names:
-            if name in unchanged:
-                reason = f"its logits equal those of {reference}" if part else _reason(scoring, full, how, name)
-                refused[name if len(configs) == 1 else f"{full.label}/{name}"] = reason
-                continue
-            inputs, variant = ("both", name) if part else (name, "")
-            rows.append(
-                ablation_row(
-                    scoring, logits[name], logits[reference], fusion=full.label, inputs=inputs, variant=variant
-                )
-            )
-        if not part and not unchanged:
-            scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
-            shapley[full.label] = shapley_values({"neither": scoring.majority()} | scores)
+        found = _compare(scoring, full, results, names, how=how, part=part, seed=training.seed, device=device)
+        rows += found.rows
+        prefix = "" if len(configs) == 1 else f"{full.label}/"
+        refused |= {f"{prefix}{name}": reason for name, reason in found.refused.items()}
+        if found.shapley:
+            shapley[full.label] = found.shapley
     with new_run(runs, folder) as (path, temp):
         ablation = Ablation(
             fusion=",".join(one.label for one in configs),
@@ -166,6 +153,50 @@ def train_plans(
 
     trained = iter(train_experiments(scoring.table, scoring.folds, experiments, device=device, epoch_done=logged))
     return [{name: [result for _ in seeds for result in next(trained)] for name in plan} for plan in plans]
+
+
+class _Compared(NamedTuple):
+    """The rows of one head, its refused variants with the reason of each, and Shapley values if it has all variants."""
+
+    rows: list[AblationRow]
+    refused: dict[str, str]
+    shapley: dict[str, Summary]
+
+
+def _compare(
+    scoring: Scoring,
+    full: HeadConfig,
+    results: Mapping[str, list[FoldResult]],
+    names: Sequence[str],
+    *,
+    how: How,
+    part: HeadPart | None,
+    seed: int,
+    device: str,
+) -> _Compared:
+    """Compare the variants `names` of a head with the first of them, and refuse those that changed no logit."""
+    logits = checked = {name: [result.logits for result in found] for name, found in results.items()}
+    if how != "retrain":
+        seeds = [seed + number for number in range(scoring.seeds)]
+        logits = checked = predict_without(scoring.table, full, results["both"], how, seeds=seeds, device=device)
+    elif not part:  # retrained heads always differ by rounding, so one of them is checked
+        checked = predict_without(scoring.table, full, results["both"][:1], "null", seeds=[seed], device=device)
+    reference = names[0]
+    refused = {
+        name: f"its logits equal those of {reference}" if part else _reason(scoring, full, how, name)
+        for name in names[1:]
+        if change(checked[name], checked[reference])["logits"] <= UNCHANGED
+    }
+    rows = []
+    for name in (name for name in names if name not in refused):
+        inputs, variant = ("both", name) if part else (name, "")
+        rows.append(
+            ablation_row(scoring, logits[name], logits[reference], fusion=full.label, inputs=inputs, variant=variant)
+        )
+    if part or refused:
+        return _Compared(rows, refused, {})
+    scores = {name: scoring.metrics([one.argmax(1) for one in found]) for name, found in logits.items()}
+    return _Compared(rows, refused, shapley_values({"neither": scoring.majority()} | scores))
 
 
 def _check(modality: str, how: str, part: str | None, seeds: int) -> None:

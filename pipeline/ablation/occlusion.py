@@ -92,7 +92,10 @@ def remove(
 
 
 def others(n: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """A permutation of n places that moves each one: a single cycle in random order."""
+    """A permutation of n places that moves each one: a single cycle in random order.
+
+    Raises ValueError for n below 2.
+    """
     if n < 2:
         raise ValueError(f"{n} test row cannot be given another's features; test more posts, or use --how mean")
     cycle = draw.permutation(n)

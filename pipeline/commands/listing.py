@@ -29,6 +29,7 @@ def list_encoders() -> TableReport:
 
 
 def list_heads() -> TableReport:
+    """All heads with their inputs, options and papers."""
     from ...heads.registry import ENTRIES
 
     keys = ("inputs", "summary", "options", "paper")
@@ -39,6 +40,7 @@ def list_heads() -> TableReport:
 
 
 def list_recipes() -> TableReport:
+    """All recipes with the published systems that they follow."""
     recipes = read_recipes()
     lines = [[r.name, r.report, r.reported, _encoders(r), r.system] for r in recipes]
     header = ["recipe", "source", "reported", "encoders", "system"]

@@ -95,6 +95,7 @@ class ReadingOptions:
     rehash: bool = setting(False, "Read every file again, also those unchanged since the last command.")
 
     def read_from(self, path: Path) -> Corpus:
+        """The posts at `path`, read as these options say."""
         from ...features.posts.layouts import ReadOptions, read_corpus
         from ...features.posts.remote.settings import Remote
 
@@ -119,6 +120,7 @@ class InputPosts(ReadingOptions):
         return {name: value for name, value in option_values(self).items() if name not in ("data", "remote")}
 
     def read(self) -> Corpus:
+        """The posts that the command was given."""
         return self.read_from(self.data)
 
 

@@ -58,6 +58,7 @@ def _comment(parameter: Any) -> str:
 
 
 def to_toml(value: Any) -> str:
+    """A value as TOML."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(to_toml, value))}]"
     value = getattr(value, "value", value)  # an Enum's

@@ -12,6 +12,7 @@ MOST_EPOCHS = 100_000
 
 
 def metrics() -> tuple[str, ...]:
+    """Names of the metrics that training can be judged by."""
     from ..metrics.scores import METRICS  # NumPy is slow to import, and `--help` must not wait for it
 
     return tuple(METRICS)

@@ -23,7 +23,7 @@ def read_value(text: str) -> int | float | bool | str:
 
 
 def read_grid(text: str) -> Grid | None:
-    """`4x4` as (4, 4); None for `none`."""
+    """`4x4` as (4, 4); None for `none`. Raises ValueError for any other text."""
     if text == "none":
         return None
     rows, by, columns = text.partition("x")

@@ -37,6 +37,18 @@ def split_groups(
     return [np.flatnonzero(part_of[group_of] == part) for part in range(parts)]
 
 
+def too_few(groups: NDArray[np.int64], parts: int) -> str:
+    """Why rows of these groups (n,) cannot be split into so many parts, and what to do."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    fewer = f"use --folds {len(sizes)} (outer folds of a sweep: --outer)"
+    remedy = fewer if 2 < len(sizes) < parts else "give more posts"
+    found = f"{len(groups)} posts form {len(sizes)} groups that share content, the largest of {sizes.max()}"
+    return (
+        f"{found}; too few for {parts} parts; {remedy}, or let fewer posts be tied by --group-by image, text or none "
+        "(`msa check` shows what ties them)"
+    )
+
+
 def _best(uneven: NDArray[np.float64], rows: NDArray[np.float64]) -> int:
     """The part with the least unevenness; where that is equal within rounding, the one with fewer rows."""
     best, least, fewest = 0, np.inf, np.inf

@@ -27,7 +27,8 @@ def fit_reduction(table: ModalityTable, rows: NDArray[np.int64], width: int, sto
     """Principal axes (D, W) of the tokens and pooled vectors of these rows about the origin, in units of their spread.
 
     Not about the mean: a head begins with a LayerNorm, which would magnify the small differences from it. Fitted on at
-    most FIT_VECTORS vectors, evenly spaced. `width` above D keeps D axes.
+    most FIT_VECTORS vectors, evenly spaced. `width` above D keeps D axes. Raises ValueError where no row has the
+    modality.
     """
     assert table.tokens is not None
     rows = rows[table.present[rows]]

@@ -13,7 +13,8 @@ from ..config.values import Grid
 def coarsen(tokens: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
     """Average a square map of tokens (T, D) down to rows x columns; a leading class token is left out.
 
-    Cells are those of adaptive average pooling. A map that is already as coarse is returned as it is.
+    Cells are those of adaptive average pooling. A map that is already as coarse is returned as it is. Raises ValueError
+    for no square map.
     """
     side = isqrt(len(tokens))
     if side * side != len(tokens):

@@ -48,7 +48,10 @@ def load_and_split(
     text: Sequence[EncoderSpec],
     seed: int,
 ) -> tuple[CachedFeatures, list[Fold]]:
-    """The features of these encoders, and the folds. Whether an encoder was tuned on test rows is not looked at."""
+    """The features of these encoders, and the folds. Whether an encoder was tuned on test rows is not looked at.
+
+    Raises ValueError as `prepare`.
+    """
     check_encodable(corpus)
     corpus = select_classes(corpus, min_per_class=data_config.min_per_class, drop=data_config.drop_label)
     table = load_features(

@@ -70,6 +70,7 @@ class RaggedSide:
 
     @property
     def width(self) -> int:
+        """Columns of the widest section."""
         return max(section.values.shape[1] for section in self.sections)
 
     @property
@@ -178,12 +179,14 @@ class RaggedInputs:
 
     @property
     def device(self) -> torch.device:
+        """Where the vectors are."""
         return self.text.sections[0].values.device
 
     def __len__(self) -> int:
         return len(self.text.sections[0].lengths)
 
     def side(self, modality: Modality) -> RaggedSide:
+        """The vectors of one modality."""
         return self.image if modality == "image" else self.text
 
     def with_side(self, modality: Modality, side: RaggedSide) -> RaggedInputs:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...features.spec import MODALITIES, Modality
 from ...features.store.json_files import malformed, read_json, write_json
 from .classes import need_two_classes
-from .group_folds import split_groups
+from .group_folds import split_groups, too_few
 from .overlap import refuse_overlap
 
 TEST_PARTS = 5  # one fifth are test rows where no folds are asked for
@@ -169,7 +169,7 @@ def read_folds(path: Path, posts: Posts) -> tuple[list[Fold], Posts]:
 
 
 def make_folds(posts: Posts, *, folds: int | None, seed: int) -> list[Fold]:
-    """Split labelled rows into folds; rows that share content or group are always in the same part."""
+    """Split labelled rows into folds; those that share content or group stay together. ValueError if it cannot be."""
     if folds is not None and folds < 2:
         raise ValueError(f"folds must be 2 or more; got {folds}")
     labelled = np.array([label is not None for label in posts.labels])
@@ -287,20 +287,9 @@ def _split_rows(
     """
     labels, groups = [posts.labels[row] or "" for row in rows], posts.groups[rows]
     if parts > len(rows):  # before anything is laid out for each part
-        raise ValueError(_too_few(groups, parts))
+        raise ValueError(too_few(groups, parts))
     draw = np.random.default_rng([seed, parts, crc32(rows.astype("<i8").tobytes())])
     places = split_groups(np.array(labels), groups, parts, seed=int(draw.integers(2**32)))
     if not all(map(len, places)):
-        raise ValueError(_too_few(groups, parts))
+        raise ValueError(too_few(groups, parts))
     return [(np.delete(rows, places[part]), rows[places[part]]) for part in draw.permutation(parts)]
-
-
-def _too_few(groups: NDArray[np.int64], parts: int) -> str:
-    sizes = np.unique(groups, return_counts=True)[1]
-    fewer = f"use --folds {len(sizes)} (outer folds of a sweep: --outer)"
-    remedy = fewer if 2 < len(sizes) < parts else "give more posts"
-    found = f"{len(groups)} posts form {len(sizes)} groups that share content, the largest of {sizes.max()}"
-    return (
-        f"{found}; too few for {parts} parts; {remedy}, or let fewer posts be tied by --group-by image, text or none "
-        "(`msa check` shows what ties them)"
-    )

@@ -38,6 +38,7 @@ class Storage:
 
     @property
     def mapped(self) -> bool:
+        """Whether features are read from files instead of memory."""
         return self.cache is not None
 
     @property

@@ -46,7 +46,10 @@ class Probe(NamedTuple):
 
 
 def predict_majority(y_train: Labels, n: int) -> Labels:
-    """Predict the most frequent training class (the first of equals) for n rows."""
+    """Predict the most frequent training class (the first of equals) for n rows.
+
+    Raises ValueError without training rows.
+    """
     if not len(y_train):
         raise ValueError("the majority class needs training rows, got none")
     return np.full(n, np.bincount(y_train).argmax(), dtype=np.int64)

@@ -33,6 +33,7 @@ class TableRow:
 
     @property
     def scores(self) -> Evaluation:
+        """The evaluation of the run."""
         assert self.run.evaluation, "only trained heads are rows"
         return self.run.evaluation
 
@@ -43,10 +44,12 @@ class TableRow:
 
     @property
     def test(self) -> Comparison | None:
+        """The paired test against the run of reference, if there can be one."""
         return self.paired.comparison if self.paired else None
 
     @property
     def reason(self) -> str:
+        """Why there is no paired test; empty where there is one."""
         return self.paired.reason if self.paired else ""
 
 

@@ -39,6 +39,7 @@ class LayerWeights(NamedTuple):
     sink: Array
 
     def side(self, modality: Modality) -> Array | None:
+        """The weights of one modality; None where the layer does not attend to it."""
         return self.image if modality == "image" else self.text
 
     def of_row(self, row: int) -> LayerWeights:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...features.spec import MODALITIES, EncoderSpec
+from ..config.ensemble_config import EnsembleConfig
+from ..config.used_settings import used_settings
 from ..evaluation.table_formats import escape_markdown
 from ..metrics.statistics import INTERVAL_METRICS
 from ..metrics.tables import class_cells, interval_text, metric_cells, metric_title, scored_text
@@ -43,6 +45,7 @@ def write_card(stored: StoredRun, run: Run, inputs: Sequence[FeatureInput], file
         ("Inputs", _inputs(inputs)),
         ("Metrics", _metrics(evaluation, run)),
         ("Data", _data(stored)),
+        ("Training", _training(stored, run)),
         ("Intended use and limits", INTENDED),
     ]
     text = "\n\n".join(f"## {name}\n\n{content}" if name else content for name, content in sections)
@@ -164,6 +167,17 @@ def _data(stored: StoredRun) -> str:
     if not data:
         return "Unknown: the run was made by an earlier version."
     return f"{escape_markdown(str(data['name']))}: {data['posts']} posts (digest `{data['digest']}`)."
+
+
+def _training(stored: StoredRun, run: Run) -> str:
+    """The settings that the head was trained with, but those that it does not use or that are left to msa."""
+    if isinstance(run.config, EnsembleConfig):
+        return "Heads of several settings; `config.json` of the run folder has those of each."
+    used = used_settings(run.config.fusion)
+    given = {**stored.config["head"], **stored.config["training"]}
+    shown = {name: given[name] for name in given if name in used and isinstance(given[name], str | int | float)}
+    shown |= {f"option {name}": value for name, value in run.config.options.items()}
+    return _table(["setting", "value"], [[name, str(value)] for name, value in shown.items()])
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -38,6 +38,7 @@ class FeatureInput:
 
     @property
     def mask(self) -> str:
+        """The name of its mask; views share that of what they are views of."""
         return f"{self.view_of or self.name}{MASK}"
 
 

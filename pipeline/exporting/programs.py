@@ -50,6 +50,7 @@ def _axis(one: FeatureInput) -> str:
 
 
 def save_torch(program: ExportedProgram, file: Path) -> None:
+    """Write a program that `torch.export.load` reads."""
     torch.export.save(program, file)
 
 

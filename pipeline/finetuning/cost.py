@@ -120,7 +120,10 @@ def counting_saved(model: nn.Module) -> Iterator[Collection[int]]:
 
 
 def measure_cost(tuning: Tuning, *, folds: int) -> TuningCost:
-    """What tuning on so many folds takes, by the first batches of this one; its weights stay as they are."""
+    """What tuning on so many folds takes, by the first batches of this one; its weights stay as they are.
+
+    Raises ValueError where none of its posts can be read.
+    """
     model, config, free = tuning.model, tuning.config, free_memory(tuning.device)
     optimizer = make_optimizer(model, config)
     for group in optimizer.param_groups:

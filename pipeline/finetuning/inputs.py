@@ -30,7 +30,9 @@ class Tunable(Protocol):
 
     def preprocess(self, item: Any, key: str = "") -> Any: ...
 
-    def collate(self, batch: Sequence[Any]) -> tuple[Tensor | None, ...]: ...
+    def collate(self, batch: Sequence[Any]) -> tuple[Tensor | None, ...]:
+        """Prepared items as the padded inputs of the tower, (B, …) each."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ class Tuning:
         return (batch.to(self.device) for batch in self.rows.batches(self.pool, parts))
 
     def count_batches(self, rows: Rows) -> int:
+        """Batches of an epoch on these rows."""
         return math.ceil(len(rows) / self.config.batch_size)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

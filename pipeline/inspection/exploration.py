@@ -16,6 +16,7 @@ class Exploration:
 
     @property
     def command(self) -> str:
+        """The command that opens the file in Embedding Atlas."""
         return f"embedding-atlas {quote(str(self.path))} --vector vector --text text --image picture"
 
     def to_dict(self) -> dict[str, str]:

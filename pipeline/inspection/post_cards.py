@@ -88,6 +88,7 @@ class CardMaker:
         self.posts, self.source, self.words = run.posts, run.source, words
 
     def wrong(self, row: int) -> PostCard:
+        """A card with the loss of a post, and the Shapley values of its modalities for the predicted class."""
         facts = [(self.words("loss"), f"{self.posts.loss[row]:.2f}")]
         if self.posts.alone is not None:
             values = zip(MODALITIES, self.posts.shapley(self.posts.predicted)[row], strict=True)
@@ -96,11 +97,13 @@ class CardMaker:
         return self._of_row(row, facts)
 
     def disagreement(self, row: int) -> PostCard:
+        """A card with what each modality alone predicts."""
         assert self.posts.alone is not None
         alone = zip(MODALITIES, self.posts.alone[row], strict=False)  # neither comes third
         return self._of_row(row, [(self._alone(name), self._class(one, int(one.argmax()))) for name, one in alone])
 
     def doubt(self, row: int, other: int) -> PostCard:
+        """A card with the class `other`, which is likelier than the label."""
         return self._of_row(row, [(self.words("likely label"), self._class(self.posts.probabilities[row], other))])
 
     def conflict(self, found: Conflict) -> list[PostCard]:

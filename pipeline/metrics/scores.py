@@ -113,13 +113,16 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object]) -
 def score(
     y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[object], *, ordered: bool = False
 ) -> dict[str, float]:
-    """Return every metric of METRICS, of `ordered` classes also those of ORDINAL_METRICS; errors as in `confusion`."""
+    """Return every metric of METRICS, of `ordered` classes also those of ORDINAL_METRICS.
+
+    `y_true` and `y_pred` (n,) and errors as in `confusion`.
+    """
     counts = confusion(y_true, y_pred, classes)
     return {name: float(metric(counts)) for name, metric in (METRICS | (ORDINAL_METRICS if ordered else {})).items()}
 
 
 def per_class(y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str]) -> list[ClassScore]:
-    """Score each class, in the order of `classes`; arguments and errors as in `confusion`."""
+    """Score each class, in the order of `classes`; `y_true` and `y_pred` (n,) and errors as in `confusion`."""
     counts = confusion(y_true, y_pred, classes)
     precision, recall, f1 = _ratio(counts.diagonal(), counts.sum(0)), _recall(counts), _f1(counts)
     columns = (column.tolist() for column in (precision, recall, f1, counts.sum(1)))

@@ -35,6 +35,7 @@ class Interval:
 
     @property
     def reliable(self) -> bool:
+        """Whether there were enough groups to resample."""
         return self.groups >= MIN_GROUPS
 
 

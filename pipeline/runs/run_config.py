@@ -91,12 +91,14 @@ def find_cache(path: Path, stored: str, specs: Mapping[Modality, Sequence[Encode
 
 
 def read_classes(stored: Any) -> tuple[str, ...]:
+    """The classes of a stored run. Raises ValueError for anything but a list of texts."""
     if not isinstance(stored, list) or not all(isinstance(one, str) for one in stored):
         raise ValueError(f"classes must be a list of labels, got {stored!r}")
     return tuple(stored)
 
 
 def read_temperatures(stored: Any) -> tuple[float, ...]:
+    """The temperatures of a stored run. Raises ValueError for one that is no finite number above 0."""
     if not all(isinstance(one, int | float) and 0 < one < math.inf for one in stored):
         raise ValueError(f"temperatures must be numbers above 0, got {stored!r}")
     return tuple(map(float, stored))
@@ -111,6 +113,7 @@ def check_widths(dims: Dims, specs: Specs) -> None:
 
 
 def describe_specs(specs: Sequence[EncoderSpec]) -> list[dict[str, Any]]:
+    """What `read_side` reads: the fields of each spec and its fingerprint."""
     return [asdict(spec) | {"fingerprint": spec.fingerprint} for spec in specs]
 
 
@@ -120,6 +123,7 @@ def read_specs(stored: Mapping[str, Any]) -> Specs:
 
 
 def read_side(described: Any) -> tuple[EncoderSpec, ...]:
+    """The specs of one modality. Raises ValueError for one that is not what its fingerprint says."""
     if not isinstance(described, list):
         raise ValueError(f"encoders must be lists, got {described!r}")
     side = tuple(EncoderSpec(**{k: v for k, v in one.items() if k != "fingerprint"}) for one in described)

@@ -60,6 +60,7 @@ class Blocks:
         return read_json(self.summary, "notes of predictions", "delete it", counts=dict)
 
     def done(self, block: int) -> bool:
+        """Whether a block is written."""
         return self._counts(block).exists()
 
     def write(self, block: int, predictions: bytes, errors: bytes, counts: Mapping[str, Any]) -> None:
@@ -75,13 +76,16 @@ class Blocks:
 
     @property
     def predictions(self) -> list[Path]:
+        """The files of predictions, in the order of the blocks."""
         return [self._predictions(block) for block in range(len(self))]
 
     @property
     def errors(self) -> list[Path]:
+        """The files of parts that could not be read, in the order of the blocks."""
         return [self._errors(block) for block in range(len(self))]
 
     def remove(self) -> None:
+        """Delete the folder of the blocks."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _predictions(self, block: int) -> Path:

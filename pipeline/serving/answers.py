@@ -118,6 +118,7 @@ class PostQuery(BaseModel):
     page: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
 
     def filter(self) -> PostFilter:
+        """Which posts are asked for, and their order."""
         return PostFilter(self.label, self.predicted, self.outcome, self.search, self.order)
 
 

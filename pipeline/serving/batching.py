@@ -46,9 +46,11 @@ class Batcher(Generic[Item, Result]):
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        """Begin to compute batches; to be called in the event loop."""
         self.tasks = [asyncio.create_task(self._compute_batches()) for _ in range(BATCHES)]
 
     async def stop(self) -> None:
+        """Give up what waits, and end the threads."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

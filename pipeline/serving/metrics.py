@@ -35,4 +35,5 @@ class ServerMetrics:
         self.seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
+        """All counters in the format of Prometheus."""
         return generate_latest(self.registry)

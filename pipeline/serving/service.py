@@ -32,6 +32,7 @@ class Service:
         self.explaining = ThreadPoolExecutor(1, "explain")
 
     async def stop(self) -> None:
+        """End batches, threads and the model, in this order."""
         await self.batcher.stop()
         self.decoding.shutdown(cancel_futures=True)
         self.explaining.shutdown(cancel_futures=True)

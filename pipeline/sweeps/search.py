@@ -23,7 +23,8 @@ COPIES = 5  # of its weights that a head in training holds, gradient included
 def with_trial_count(search: Search, space: Space, head: HeadConfig) -> Search:
     """The search with its sampler and its number of trials chosen.
 
-    A space of lists alone is a grid, of which each point is tried once, unless fewer `trials` are asked for.
+    A space of lists alone is a grid, of which each point is tried once, unless fewer `trials` are asked for. Raises
+    ValueError for a grid of too many points.
     """
     points = space.size(head.fusion)
     if search.sampler == "auto":

@@ -77,7 +77,8 @@ def train_experiments(
 
     The experiments must read the same table: one grid of patches, and one number of views or none. `epoch_done` gets
     each epoch of each head, from the thread that trains it. By default a CPU runs as many `threads` as it has cores, a
-    GPU one, and so do heads that would wait for one another; no result depends on it.
+    GPU one, and so do heads that would wait for one another; no result depends on it. Raises ValueError where they do
+    not share it.
     """
     grids = {experiment.config.patches for experiment in experiments if experiment.config.tokens}
     if len(grids) > 1 or len({experiment.config.views for experiment in experiments} - {0}) > 1:

@@ -288,7 +288,7 @@ def predict_logits(head: Head, inputs: RaggedInputs, rows: Rows) -> Tensor:
 
 @contextmanager
 def training_threads(count: int = 1) -> Iterator[None]:
-    """Let torch use `count` CPU threads inside. One is fastest for heads, and fixes the order of sums."""
+    """Let torch use `count` CPU threads: 1 is fastest for heads and fixes how sums round. Raises ValueError below 1."""
     if count < 1:
         raise ValueError(f"wanted 1 thread or more, got {count!r}")
     before = torch.get_num_threads()

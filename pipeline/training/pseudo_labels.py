@@ -101,7 +101,10 @@ def train_with_pseudo_labels(
 
 
 def unlabelled_rows(table: CachedFeatures, *, both: bool) -> NDArray[np.int64]:
-    """Rows (U,) without a label that have a modality (or `both`), and are no copy of a labelled post."""
+    """Rows (U,) without a label that have a modality (or `both`), and are no copy of a labelled post.
+
+    Raises ValueError where there is none.
+    """
     sides = [side.present for side in table.sides.values()]
     if both and len(sides) < 2:
         raise ValueError("co-training needs image and text features; give both encoders, or use self-training")

@@ -50,9 +50,9 @@ def test_a_run_has_the_classes_in_their_order_and_the_metrics_of_levels(run: Pat
 
 def test_later_commands_know_the_levels(run: Path, posts: Corpus) -> None:
     again = evaluate_run(run, posts)
-    assert again.reproduced == 1 and again.evaluation.metrics.keys() == BOTH
+    assert (again.reproduced, again.evaluation.metrics.keys()) == (1, BOTH)
     printed = "\n".join(part if isinstance(part, str) else " ".join(part.header) for part in again.parts())
-    assert "mae" in printed and "qwk" in printed and "weighted f1" not in printed
+    assert [name in printed for name in ("mae", "qwk", "weighted f1")] == [True, True, False]
     assert evaluate_test_set(run, posts).metrics.keys() == BOTH
 
 
@@ -60,12 +60,13 @@ def test_a_table_shows_them_beside_runs_without_an_order(run: Path, posts: Corpu
     plain = train_head(posts, stage(posts), HEAD, QUICK, runs=posts.root, name="plain").run
     lines = tabulate_runs([run, plain], metrics=["mae", "qwk"]).to_text().splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines if line.startswith(("levels", "plain"))}
-    assert rows["plain"] == ["-", "-"] and float(rows["levels"][0]) > 0
+    assert rows["plain"] == ["-", "-"]
+    assert float(rows["levels"][0]) > 0
     assert any("MAE" in line and "QWK" in line for line in lines)
 
 
 def test_a_loss_over_levels_needs_their_order(posts: Corpus) -> None:
-    with pytest.raises(ValueError, match="--loss emd is for ordinal labels; .* --class-order a,b,c"):
+    with pytest.raises(ValueError, match=r"--loss emd is for ordinal labels; .* --class-order a,b,c"):
         train_head(posts, stage(posts), HEAD, replace(QUICK, loss="emd"), runs=posts.root)
-    with pytest.raises(ValueError, match="--class-order must name all classes .* it lacks the label 'b'"):
+    with pytest.raises(ValueError, match=r"--class-order must name all classes .* it lacks the label 'b'"):
         train_head(posts, stage(posts, class_order="a,c"), HEAD, QUICK, runs=posts.root)

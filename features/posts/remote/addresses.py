@@ -47,4 +47,5 @@ def check_url(url: str, allowed: Collection[str]) -> bool:
 
 
 def refusal(host: str) -> str:
+    """Why a host is not asked, and what allows it."""
     return f"{host} is a private address, which links must not lead to; --allow-host {host} allows it"

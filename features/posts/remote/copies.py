@@ -72,6 +72,7 @@ class Spool:
         self.left = min(SPOOL_BYTES, int(shutil.disk_usage(folder).free * SPOOL_SHARE))
 
     def add(self, url: str, key: str, content: bytes) -> None:
+        """Keep the content of a link under its content key, while there is space left."""
         with self.lock:
             if len(content) > self.left:
                 return
@@ -80,6 +81,7 @@ class Spool:
         self.copies.add(key, content)
 
     def read(self, url: str) -> bytes | None:
+        """The content of a link; None where it was not kept."""
         key = self.keys.get(url)
         return None if key is None else self.copies.read(key)
 

@@ -66,6 +66,7 @@ class Hosts:
             )
 
     def note(self, host: str, *, answered: bool) -> None:
+        """Count attempts without an answer; an answer starts again from 0."""
         with self.lock:
             self.failures[host] = 0 if answered else self.failures[host] + 1
 

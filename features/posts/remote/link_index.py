@@ -40,6 +40,7 @@ class LinkIndex:
         return found
 
     def add(self, url: str, known: Known) -> None:
+        """Note what a link led to; it is written in batches."""
         with self.lock:
             if self.update and self.file:
                 self.new[url] = known

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from msa.features.store.json_files import write_json
-from msa.pipeline.data import split
 from msa.pipeline.data.split import (
     Fold,
     Posts,
@@ -294,16 +292,3 @@ def test_posts_that_changed_are_not_those_of_a_stored_split(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="not a stored split"):
         read_folds(path, before)
     assert before.digest(5, 0) != edited.digest(5, 0)
-
-
-def test_the_name_of_a_stored_split_is_a_digest_of_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "DIGESTED", 3)
-    ids, labels, splits = [f"p{n} é" for n in range(7)], ["a", None] * 3 + ["b"], [None, "test"] * 3 + ["train"]
-    posts = Posts(ids, labels, np.arange(7) // 2, splits)
-    rows = [ids, ids, labels, (np.arange(7) // 2).tolist(), splits]
-    wanted = hashlib.blake2b(json.dumps([split.DRAW, rows, None, 5]).encode(), digest_size=8).hexdigest()
-    assert posts.digest(None, 5) == wanted
-    contents = [(None, "t"), ("i", None)] * 3 + [("i", "t")]
-    rows[1] = [":t", "i:"] * 3 + ["i:t"]
-    wanted = hashlib.blake2b(json.dumps([split.DRAW, rows, 3, 5]).encode(), digest_size=8).hexdigest()
-    assert replace(posts, contents=contents).digest(3, 5) == wanted

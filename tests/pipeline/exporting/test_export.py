@@ -16,6 +16,7 @@ from experiments import IMAGE
 from exported_runs import SIDES, drawn_features, untrained_run
 from huggingface_hub import ModelCard
 
+from msa.cli import run_command
 from msa.features.cache.exporting import export_embeddings
 from msa.features.messages import Notice
 from msa.features.posts.samples import Corpus
@@ -96,7 +97,19 @@ def test_each_folder_describes_itself(exported: Path) -> None:
         assert all(0 <= result.metric_value <= 1 for result in card.data.eval_results)
         for words in ("## Labels\n\n0. a\n1. b\n2. c\n", "## Intended use", "120 posts", "| linear |", "calibrated"):
             assert words in card.text
+        assert "## Training\n\n| setting | value |" in card.text
     assert "`torch.export.load('model.pt2').module()`" in (exported / "torch/README.md").read_text()
+
+
+def test_the_command_writes_what_the_method_writes(
+    posts: Corpus, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, folder = str(posts.root / "runs/gated"), tmp_path / "torch"
+    assert run_command(["export", run, "--torch", str(folder), "--json"]) == 0
+    assert str(folder) in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (exported / "torch").iterdir()}
+    assert run_command(["export", run]) == 2
+    assert "--onnx FOLDER" in capsys.readouterr().err
 
 
 def test_nothing_names_this_machine_or_single_posts(posts: Corpus, exported: Path) -> None:
