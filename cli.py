@@ -27,6 +27,7 @@ from .pipeline.commands import (
     serving,
     setup,
     sweeps,
+    tables,
 )
 from .pipeline.commands.console import accept_any_character, note, notices
 from .pipeline.commands.declare import EMBEDDINGS
@@ -34,7 +35,7 @@ from .pipeline.commands.display import Display
 
 ORDER = (
     *("init", "demo", "doctor", "check", "extract", "encoders", "finetune", "cache"),
-    *("train-head", "heads", "recipes", "ablate", "sweep", "evaluate", "learning-curve", "report", "table"),
+    *("train-head", "heads", "recipes", "ablate", "sweep", "compare", "evaluate", "learning-curve", "report", "table"),
     *("test", "predict", "explain", "export", "serve"),
 )
 
@@ -57,7 +58,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", rich_help_panel=EMBEDDINGS)
-for module in (setup, extraction, finetuning, heads, sweeps, evaluation, explanation, exporting, serving):
+for module in (setup, extraction, finetuning, heads, sweeps, tables, evaluation, explanation, exporting, serving):
     app.add_typer(module.app)
 
 

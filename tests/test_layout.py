@@ -42,6 +42,7 @@ DIRECTION = (
     ("features/encoders",),
     ("features/model_files",),
     ("features/store",),
+    ("features/posts/export",),
     ("features/posts",),
     ("features/words",),
     ("features/posts/containers", "features/posts/remote"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Collection, Sequence
 from reprlib import repr as shorten
 from typing import Any
 
 from ..blob import Blob
+from .containers.aspects import ASPECT
 from .directory import IMAGE_SUFFIXES
 
 # What pandas, R, SQL, JSON and spreadsheets write where there is no value, case-folded.
@@ -29,6 +31,7 @@ _SPLIT_WORDS = {
 }
 _NO_WORD = re.compile(r"[\W\d_]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+PLUS = "+"  # names of columns, as text=title+body
 _BETWEEN_IMAGES = re.compile(r"\s*[;|,]\s*|\s+")
 
 
@@ -85,6 +88,25 @@ def read_images(value: Any, tally: Tally) -> tuple[list[str | Blob], list[str]]:
     return found, faults
 
 
+def split_names(name: str, columns: Collection[str] = ()) -> list[str]:
+    """The columns that a choice names: `title+body` is two, unless one column is called that."""
+    names = [part.strip() for part in name.split(PLUS)]
+    return [name] if name in columns or not all(names) else names
+
+
+def join_texts(texts: Sequence[str | None], tally: Tally) -> str | None:
+    """The texts of one post, one a line; in the first the second takes the place of `$T$`. None where all are missing.
+
+    Two posts about two aspects of one sentence differ by the second line alone (Yu and Jiang, 2019, give BERT sentence
+    and aspect as its two segments).
+    """
+    found = [text for text in texts if text is not None]
+    if len(found) > 1 and ASPECT in found[0]:
+        found[0] = found[0].replace(ASPECT, found[1])
+        tally[f"texts in which the aspect takes the place of {ASPECT}, and is repeated on a line below", ""] += 1
+    return "\n".join(found) or None
+
+
 def is_missing(cell: str) -> bool:
     """Whether a cell, other than an id or a text, stands for no value."""
     return cell.casefold() in MISSING
@@ -94,6 +116,12 @@ def known_split(name: str) -> str | None:
     """`train`, `val` or `test` where a word of the name stands for one of them, and no word for another."""
     found = {_SPLIT_WORDS[word] for word in _NO_WORD.split(name.casefold()) if word in _SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
+
+
+def without_split(name: str) -> str:
+    """The name up to the word that stands for a split: `multimodal_` of `multimodal_train`."""
+    words = re.finditer(r"[^\W\d_]+", name)
+    return next((name[: word.start()] for word in words if word[0].casefold() in _SPLIT_WORDS), name)
 
 
 def split_images(cell: str) -> list[str]:

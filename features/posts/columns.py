@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from ..blob import Blob
+from .cells import split_names
 from .directory import IMAGE_SUFFIXES
 
 CANONICAL = ("id", "image", "text", "label", "split", "group")
@@ -34,7 +35,8 @@ class Table:
 
 def known_names(asked: Mapping[str, str], usual: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """The names of columns that are looked for, case-folded."""
-    return frozenset(name.casefold() for name in (*CANONICAL, *chain(*usual.values()), *asked.values()))
+    named = chain.from_iterable((name, *split_names(name)) for name in asked.values())
+    return frozenset(name.casefold() for name in (*CANONICAL, *chain(*usual.values()), *named))
 
 
 def find_columns(
@@ -46,9 +48,10 @@ def find_columns(
 ) -> dict[str, int]:
     """Canonical name -> number of the column: the user's choice, else one of that name, else the layout's names for it.
 
-    A choice is a name, or a position as #4 (1-based). Where it is a column `elsewhere`, in another table of the data
-    set, a table may lack it; the labels of that may stand in a table of ids and labels. Raises ValueError for any other
-    absent choice, for a name of several columns, for no columns, and where there is neither image nor text.
+    A choice is a name, or a position as #4 (1-based); of several for the text, joined by +, it is the first. Where it
+    is a column `elsewhere`, in another table of the data set, a table may lack it; the labels of that may stand in a
+    table of ids and labels. Raises ValueError for any other absent choice, for a name of several columns, for no
+    columns, and where there is neither image nor text.
     """
     if not table.columns:
         why = next((f"line {line}: {reason}" for line, reason in table.problems), "it is empty")
@@ -59,7 +62,8 @@ def find_columns(
     for canonical in CANONICAL:
         number = None
         if canonical in asked:
-            number = _find_asked(file, table, canonical, asked[canonical], elsewhere)
+            name = split_names(asked[canonical], table.columns)[0] if canonical == "text" else asked[canonical]
+            number = _find_asked(file, table, canonical, name, elsewhere)
         if number is None:
             names = (canonical, *usual.get(canonical, ())) if table.has_header else ()
             numbers = (_find_usual(file, table.columns, canonical, name) for name in names)
@@ -72,6 +76,13 @@ def find_columns(
             cure += "; or remove lines above its header, and separate columns by commas, semicolons, tabs or |"
         raise ValueError(f"{file} has no column for the image or the text, only {_listed(table.columns)}; {cure}")
     return found
+
+
+def find_further_texts(file: str, table: Table, asked: Mapping[str, str], elsewhere: Collection[str] = ()) -> list[int]:
+    """The numbers of the columns that are joined to the first one of the text. Raises ValueError as `find_columns`."""
+    names = split_names(asked.get("text", ""), table.columns)[1:]
+    found = [_find_asked(file, table, "text", name, elsewhere) for name in names]
+    return [number for number in found if number is not None]
 
 
 def note_unread(table: Table, found: Mapping[str, int], absent: Collection[str]) -> list[str]:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
-from . import labels, tables
+from . import labels, table_files, tables
 from .classes import merge_spellings
 from .collector import PostCollector
 from .columns import CANONICAL
@@ -83,17 +83,17 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "imagefolder": Layout(
         "metadata.csv or metadata.jsonl in the folder or its sub-folders",
-        tables.find_metadata,
+        table_files.find_metadata,
         lambda path, posts, options: tables.read_imagefolder(path, posts, columns=options.columns),
     ),
     "hateful-memes": Layout(
         "train.jsonl, dev.jsonl or test.jsonl with `img`",
-        tables.find_memes,
+        table_files.find_memes,
         lambda path, posts, options: tables.read_memes(path, posts, columns=options.columns),
     ),
     "table": Layout(
         "a .csv, .tsv, .jsonl, .json, .parquet or .arrow file",
-        tables.find_tables,
+        table_files.find_tables,
         lambda path, posts, options: tables.read_table(path, posts, columns=options.columns),
     ),
     "webdataset": Layout(
@@ -113,8 +113,26 @@ def _find_below(data: Path, candidates: Mapping[str, Layout]) -> list[str]:
     return []
 
 
+def _candidates(data: Path, layout: str) -> Mapping[str, Layout]:
+    """The layouts that a path may have. Raises ValueError where it leads to nothing that is read."""
+    is_pattern = table_files.is_pattern(data)
+    if is_pattern and not table_files.find_tables(data):
+        raise ValueError(f"no table is named {str(data)!r}; a pattern in quotes names several, as 'posts/task_*.tsv'")
+    if not data.exists() and not is_pattern:
+        raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
+    if not data.is_dir() and not data.is_file() and not is_pattern:
+        raise ValueError(f"{str(data)!r} is a device, a pipe or a socket; give the folder of posts or a table file")
+    if layout != "auto" and layout not in LAYOUTS:
+        near = get_close_matches(layout, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
+        raise ValueError(f"unknown layout {layout!r}; did you mean {', '.join(near)}? (or auto)")
+    if is_pattern and layout not in {"auto", "table"}:
+        raise ValueError(f"{str(data)!r} names tables; leave out --layout {layout}, or give a folder")
+    return {"table": LAYOUTS["table"]} if is_pattern else LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}
+
+
 def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = ReadOptions()) -> Corpus:
-    """Read all posts of a folder, of one table file, or of `hf:OWNER/NAME`, in the order of its files.
+    """Read all posts of a folder, of one table file, of those that a pattern names (`task_*.tsv`), or of
+    `hf:OWNER/NAME`, in the order of its files.
 
     Faults of single lines and files are in the corpus's problems. Raises ValueError where `data` does not exist,
     `layout` is unknown or does not match, or a table lacks its columns.
@@ -127,14 +145,7 @@ def read_corpus(data: Path, *, layout: str = "auto", options: ReadOptions = Read
             f'posts are read from a disk, not from {link!r}; copy them: `python -c "import fsspec; '
             f"fsspec.filesystem({scheme[1]!r}).get({link!r}, 'posts/', recursive=True)\"`; images may stay links"
         )
-    if not data.exists():
-        raise ValueError(f"no such file or folder: {str(data)!r}; give the folder of posts or a table file")
-    if not data.is_dir() and not data.is_file():
-        raise ValueError(f"{str(data)!r} is a device, a pipe or a socket; give the folder of posts or a table file")
-    if layout != "auto" and layout not in LAYOUTS:
-        near = get_close_matches(layout, LAYOUTS, cutoff=0.4) or list(LAYOUTS)
-        raise ValueError(f"unknown layout {layout!r}; did you mean {', '.join(near)}? (or auto)")
-    candidates = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]}
+    candidates = _candidates(data, layout)
     name = next((name for name, one in candidates.items() if one.detect(data)), None)
     if data.is_file() and data.name in labels.LABEL_FILES and name in {None, "table"} and not options.columns:
         raise ValueError(f"{str(data)!r} holds labels of a folder of posts; give the folder: {str(data.parent)!r}")

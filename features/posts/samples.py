@@ -111,12 +111,12 @@ class Corpus:
     problems: Sequence[Problem] = ()
     notes: Sequence[str] = ()  # lines that `msa check` prints, such as the kept and dropped counts of a label rule
     rehash: bool = False  # read every file again, whatever the content index of a cache knows
-    table: str = ""  # the table file that the posts stand in; empty for a folder of posts
+    table: str = ""  # the table file that the posts stand in, or the pattern of several; empty for a folder of posts
 
     @property
     def name(self) -> str:
-        """The name of the data set: that of its table without the ending, or of its folder."""
-        return Path(self.table).stem or self.root.resolve().name or "posts"
+        """The name of the data set: that of its table, or pattern, without the ending, or of its folder."""
+        return Path(self.table).stem.replace("*", "").strip("_-. ") or self.root.resolve().name or "posts"
 
     @property
     def labels(self) -> list[str]:

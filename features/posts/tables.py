@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,82 +10,47 @@ from itertools import chain
 from pathlib import Path
 
 from ..blob import Blob
-from .cells import SPLITS, Tally, known_split, read_cell, read_images
+from .cells import SPLITS, Tally, join_texts, known_split, read_cell, read_images
 from .collector import PostCollector
-from .columns import Table, find_columns, known_names, note_unread
-from .directory import TEXT_SUFFIXES, is_leftover
+from .columns import Table, find_columns, find_further_texts, known_names, note_unread
+from .containers.aspects import COLUMNS, is_post, read_aspects
+from .directory import TEXT_SUFFIXES
 from .folder import Folder, find_by_id
+from .labels import UNDECODABLE
 from .records import load_json
 from .repeats import Row, tell_apart, unite
 from .samples import Sample
 from .separated import load_separated
-from .shards import are_parts, find_saved, find_shards, load_columnar, load_tar
+from .shards import find_saved, find_shards, load_columnar, load_tar
+from .table_files import SplitFile, choose_tables, find_memes, find_metadata, in_order, note_other_tables
+from .text import read_lines
+
+
+def _load_text(file: Path, known: frozenset[str]) -> Table:
+    """A text file: four lines a post where it begins with such a post, else rows of cells."""
+    lines, notes = read_lines(file)
+    if not is_post(lines[: len(COLUMNS)]):
+        return load_separated(file, known)
+    return Table(COLUMNS, *read_aspects(lines, undecodable=UNDECODABLE), notes)
 
 
 def _refuse_spreadsheet(file: Path, known: frozenset[str]) -> Table:
     raise ValueError(f"{file} is a spreadsheet; save its sheet as CSV (UTF-8) and give that file")
 
 
-# Suffix -> how it is read; in a folder, the tables of the first of these groups that has one, and no .txt.
+# Suffix -> how it is read.
 LOADERS: dict[str, Callable[[Path, frozenset[str]], Table]] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), load_separated),
+    **dict.fromkeys((".csv", ".tsv"), load_separated),
+    ".txt": _load_text,
     **dict.fromkeys((".jsonl", ".json"), load_json),
     **dict.fromkeys((".parquet", ".arrow"), load_columnar),
     ".tar": load_tar,
     **dict.fromkeys((".xlsx", ".xls", ".ods"), _refuse_spreadsheet),
 }
-GROUPS = ((".csv", ".tsv", ".jsonl"), (".parquet",), (".arrow",), (".json",), (".xlsx", ".xls", ".ods"))
-
 # What layouts call the canonical columns.
 IMAGEFOLDER_NAMES = {"image": ("file_name", "file_names"), "text": ("caption",)}
 MEMES_NAMES = {"image": ("img",)}
 SHARD_NAMES = {"text": ("caption",)}
-
-
-def find_tables(path: Path) -> list[Path]:
-    """The file itself, or the tables directly in the folder; among several, only `posts.*` if there is one."""
-    if path.is_file():
-        return [path] if path.suffix.lower() in LOADERS and not find_shards(path) else []
-    files = _visible(path)
-    groups = [[p for p in files if p.suffix.lower() in suffixes] for suffixes in GROUPS]
-    posts = [[p for p in group if p.stem.lower() == "posts"] for group in groups]
-    return next(filter(None, [*posts, *groups]), [])
-
-
-def _note_other_tables(path: Path, tables: Sequence[Path], posts: PostCollector) -> None:
-    """Note the tables of a folder that are not read, as they are no posts.* or of another format."""
-    suffixes = {".tar", *(suffix for group in GROUPS for suffix in group)}
-    others = (
-        [p.name for p in _visible(path) if p.suffix.lower() in suffixes and p not in tables] if path.is_dir() else []
-    )
-    if others:
-        posts.notes.append(f"not read beside {', '.join(p.name for p in tables)}: {', '.join(others)}")
-
-
-def _visible(path: Path) -> list[Path]:
-    files = (p for p in path.iterdir() if not p.name.startswith((".", "~$")) and not is_leftover(p.name))
-    return sorted(p for p in files if p.is_file())
-
-
-def find_metadata(path: Path) -> list[Path]:
-    """The `metadata.csv` or `.jsonl` of the folder and of its direct sub-folders, train and val before test."""
-    if not path.is_dir():
-        return []
-    folders = sorted(
-        (child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)),
-        key=lambda f: (_rank(f.name), f.name),
-    )
-    files = [f / name for f in (path, *folders) for name in ("metadata.csv", "metadata.jsonl")]
-    return [file for file in files if file.is_file()]
-
-
-def find_memes(path: Path) -> list[Path]:
-    """JSON lines files of memes: the file itself, or `train`, `dev` and `test` (also `dev_seen` …) in the folder."""
-    if path.is_file():
-        files = [path] if path.suffix.lower() == ".jsonl" else []
-    else:
-        files = [p for p in path.glob("*.jsonl") if known_split(p.stem) and p.name[0] != "." and p.is_file()]
-    return _in_order(files) if any("img" in _first_keys(file) for file in files) else []
 
 
 def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
@@ -94,28 +58,13 @@ def read_table(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) 
 
     Raises ValueError for several tables of which none is meant.
     """
-    tables = find_tables(path)
-    _note_other_tables(path, tables, posts)
-    if len(tables) == 1:
-        _read([(tables[0], None)], tables[0].parent, posts, columns, {})
-        return
-    splits = {file: known_split(file.stem) for file in _in_order(tables)}
-    if are_parts(tables):
-        _read([(file, None) for file in splits], path, posts, columns, {})
-        return
-    if len(set(splits.values()) - {None}) < 2:
-        raise ValueError(
-            f"{path} holds several tables ({', '.join(t.name for t in tables)}); "
-            "name the one to read, call it posts.csv, or call them train, val and test"
-        )
-    if others := [file.name for file, split in splits.items() if split is None]:
-        posts.notes.append(f"left out, as their names tell no split: {', '.join(others)}")
-    _read([(file, split) for file, split in splits.items() if split], path, posts, columns, {})
+    files = choose_tables(path, posts)
+    _read(files, files[0][0].parent, posts, columns, {})
 
 
 def read_webdataset(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All tar files; the id of a post is the name that its members share, its split that in the name of the file."""
-    files = [(file, known_split(file.stem) if path.is_dir() else None) for file in _in_order(find_shards(path))]
+    files = [(file, known_split(file.stem) if path.is_dir() else None) for file in in_order(find_shards(path))]
     _read(files, path if path.is_dir() else path.parent, posts, columns, SHARD_NAMES)
 
 
@@ -133,18 +82,22 @@ def read_imagefolder(path: Path, posts: PostCollector, *, columns: Mapping[str, 
 def read_memes(path: Path, posts: PostCollector, *, columns: Mapping[str, str]) -> None:
     """All JSON lines files of the data set; the split is the name of the file."""
     files = [(file, known_split(file.stem)) for file in find_memes(path)]
-    _note_other_tables(path, [file for file, _ in files], posts)
+    note_other_tables(path, [file for file, _ in files], posts)
     _read(files, path if path.is_dir() else path.parent, posts, columns, MEMES_NAMES)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A table with its columns found; `split` is that of posts whose row has none, `prefix` precedes their ids."""
+    """A table with its columns found, `further` those of its text after the first.
+
+    `split` is that of posts whose row has none, `prefix` precedes their ids.
+    """
 
     file: Path
     shown: str
     table: Table
     columns: Mapping[str, int]
+    further: Sequence[int]
     split: str | None
     prefix: str
     folder: Folder
@@ -152,7 +105,7 @@ class _Source:
 
 
 def _read(
-    files: Sequence[tuple[Path, str | None]],
+    files: Sequence[SplitFile],
     root: Path,
     posts: PostCollector,
     asked: Mapping[str, str],
@@ -177,7 +130,8 @@ def _read(
         posts.notes.extend(f"{shown}: {note}" for note in notes)
         below = "" if file.parent == root else f"{file.parent.relative_to(root).as_posix()}/"
         prefix = f"{below}{file.stem}/" if len(files) > 1 and not by_image and "id" not in columns else below
-        source = _Source(file, shown, table, columns, split, prefix, folders[file.parent], by_image)
+        further = find_further_texts(str(file), table, asked, all_columns)
+        source = _Source(file, shown, table, columns, further, split, prefix, folders[file.parent], by_image)
         rows.extend(_read_rows(source, posts, tally))
     for folder in folders.values():
         posts.note_files(folder)
@@ -214,7 +168,10 @@ def _read_rows(source: _Source, posts: PostCollector, tally: Tally) -> Iterator[
         faults: dict[str, list[str]] = {}
         for name, column in source.columns.items():
             try:
-                if name != "image":
+                if name == "text" and source.further:
+                    texts = (read_cell(name, row.get(one), tally) for one in (column, *source.further))
+                    cells[name] = join_texts([*texts], tally)
+                elif name != "image":
                     cells[name] = read_cell(name, row.get(column), tally)
                 else:
                     named, faults[name] = read_images(row.get(column), tally)
@@ -267,23 +224,3 @@ def _read_split(source: _Source, cells: Mapping[str, str | None], tally: Tally) 
     if source.split is None and source.by_image and image is not None:
         return known_split(image.partition("/")[0])
     return source.split
-
-
-def _first_keys(file: Path) -> Iterator[str]:
-    """The keys of the first record of a JSON lines file; none for any other file."""
-    try:
-        with file.open("rb") as stream:
-            first = next((line for line in stream if line.strip()), b"")
-        record = json.loads(first.removeprefix(b"\xef\xbb\xbf"))
-    except (OSError, ValueError, RecursionError):
-        return iter(())
-    return iter(record if isinstance(record, dict) else ())
-
-
-def _in_order(files: Sequence[Path]) -> list[Path]:
-    return sorted(files, key=lambda file: (_rank(file.stem), file.name))
-
-
-def _rank(name: str) -> int:
-    """The place of a split: train, val, test, then any other name."""
-    return SPLITS.index(split) if (split := known_split(name)) else len(SPLITS)

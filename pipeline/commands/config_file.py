@@ -16,13 +16,14 @@ from ...features.store.json_files import read_toml
 from ..config.config_template import FILE, dashed, spellings, to_toml
 
 ONE_OFF = {  # the input of one call, which no file gives
-    "check": {"all"},
+    "check": {"all", "as-table"},
     "extract": {"shard", "dry-run", "recipe"},
     "train-head": {"recipe", "from"},
     "ablate": {"recipe"},
     "finetune": {"image", "text"},
     "evaluate": {"missing", "seed"},
-    "table": {"against", "to", "out"},
+    "table": {"against", "to", "out", "grid"},
+    "compare": {"against", "to", "out"},
     "report": {"run", "out", "figures", "markdown", "pivot"},
     "predict": {"image", "text"},
     "serve": {"token"},
@@ -44,6 +45,7 @@ APART = {
     "sweep": {"folds", "inner"},
     "predict": {"name"},
     "table": {"metric"},
+    "compare": {"metric"},
     "report": {"metric"},
 }
 

@@ -35,7 +35,7 @@ PANELS = {
     "Search": ("space",),
     "Compute": ("device", "memory", "dry_run"),
     "Server": ("host", "port", "token"),
-    "Output": ("log", "log_file", "out", "to", "format", "figures", "explore", "language", "max_bad"),
+    "Output": ("log", "log_file", "out", "to", "format", "figures", "explore", "language", "max_bad", "as_table"),
 }
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 OF_CLASS = {  # panels of the other settings; those of what computes are in Compute

@@ -1,4 +1,4 @@
-"""The commands that apply and evaluate trained heads: evaluate, learning-curve, report, table, test, predict."""
+"""The commands that apply and evaluate trained heads: evaluate, learning-curve, report, test, predict."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import typer
 from typer import Argument, Option
 
 from ...features.extraction.settings import ExtractSettings
-from ...features.messages import printable
 from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
-from .console import note, say, show, to_json
+from .console import show
 from .declare import HEADS, command
 from .options import (
     Device,
@@ -91,58 +90,6 @@ def learning_curve(
     )
     page = write_report([curve.path])
     show(curve, as_json, page.to_text())
-
-
-@command(app, panel=HEADS, example="msa table runs --against gated --to latex --out table.tex")
-def table(
-    folders: Annotated[
-        list[Path], Argument(metavar="RUN...", help="Run folders, their names in --runs, or folders of runs.")
-    ],
-    metric: Annotated[
-        list[str], Option(help="Metric of a column; repeatable. If left out: accuracy, macro_f1, weighted_f1.")
-    ] = [],  # noqa: B006 (typer copies it)
-    against: Annotated[Path | None, Option(help="Run, or name of a row, that all others are tested against.")] = None,
-    baselines: Annotated[bool, Option("--baselines", help="Add the baselines of the runs as rows.")] = False,
-    intervals: Annotated[bool, Option("--intervals", help="Add 95 % intervals.")] = False,
-    to: Annotated[Literal["text", "latex", "markdown", "csv"], Option(help="Format.")] = "text",
-    out: Annotated[Path | None, Option(help="File to write, instead of printing.")] = None,
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Tabulate runs, with paired tests against one of them.
-
-    Rows are runs, columns are metrics as mean and standard deviation over folds. LaTeX and Markdown show the best of
-    each column in bold.
-    """
-    from ...features.csv_text import marked
-    from ...features.store.durable import write_atomic
-    from ..evaluation import run_table
-    from ..runs.destination import check_writable
-
-    if as_json and to != "text":
-        raise ValueError(f"--json and --to {to} are two formats; leave out one of them")
-    if out is not None and out.is_dir():
-        raise ValueError(f"--out {out} is a folder; name a file in it, as {out / 'table.tex'}")
-    if out is not None:
-        check_writable(out.parent, "--out")
-    found = run_table.tabulate_runs(
-        [named_run(one, runs) for one in folders],
-        metrics=metric,
-        against=runs / against if against and not against.exists() and (runs / against).exists() else against,
-        baselines=baselines,
-        intervals=intervals,
-    )
-    if to == "csv":
-        for remark in found.remarks:
-            note(remark)
-    if out is None and to == "text":
-        show(found, as_json)
-    elif out is None:
-        say(printable(found.to_text(to)))
-    else:
-        text = to_json(found.to_dict()) if as_json else found.to_text(to)
-        write_atomic(out, f"{marked(text) if to == 'csv' else text}\n".encode(errors="backslashreplace"))
-        say(f"written: {out}")
 
 
 @command(app, panel=HEADS, example="msa report runs/gated runs/attention --figures figures")

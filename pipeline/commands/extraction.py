@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Option
@@ -17,6 +17,9 @@ from .console import note, show
 from .declare import EMBEDDINGS, command
 from .options import Cache, InputPosts, Json, Machines, Offline, PresetName, RecipeName
 
+if TYPE_CHECKING:
+    from ...features.posts.samples import Corpus
+
 app = typer.Typer()
 
 
@@ -25,12 +28,37 @@ def check(
     posts: InputPosts,
     cache: Cache = Path("cache"),
     every: Annotated[bool, Option("--all", help="Print every problem, or the first ten of each kind.")] = False,
+    as_table: Annotated[
+        Path | None, Option(help="Write the posts as one table, too: FILE.csv, FILE.jsonl or FILE.parquet.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read the posts; report labels, gaps and duplicates."""
     from ...features.posts import check
 
-    show(check.check_corpus(posts.read(), cache), as_json, every=every)
+    corpus = posts.read()
+    if as_table is not None:
+        _write_table(corpus, as_table)
+    show(check.check_corpus(corpus, cache), as_json, every=every)
+
+
+def _write_table(corpus: Corpus, file: Path) -> None:
+    """Write the posts as a table, and say how it is read as the same posts. Raises ValueError where it would not be."""
+    from ...features.posts.export.table import PostTable
+    from ...features.store.durable import replacing
+    from ..runs.destination import check_writable
+
+    check_writable(file.parent, "--as-table")
+    table = PostTable.of(corpus, file)
+    with replacing(file) as opened:
+        lost = table.write(opened)
+    try:
+        table.check()
+    except ValueError:
+        file.unlink()
+        raise
+    left_out = f"; {lost} of them without a part that cannot be read" if lost else ""
+    note(f"{len(corpus.samples)} posts are written to {file}{left_out}; msa check {file}{table.options} reads them")
 
 
 @command(app, panel=EMBEDDINGS, example="msa extract posts --image efficientnet_lite0 --text minilm")

@@ -66,10 +66,11 @@ class RunTable(Report):
 
     def _to_csv(self) -> str:
         """One line per row and one number per cell; empty where there is none."""
-        lines = [self._flat(row) for row in self.rows]
+        lines = [self.flat(row) for row in self.rows]
         return to_csv(list(lines[0]), (line.values() for line in lines)).removeprefix(BOM).rstrip("\n")
 
-    def _flat(self, row: TableRow) -> dict[str, object]:
+    def flat(self, row: TableRow) -> dict[str, object]:
+        """The line of a row in CSV."""
         line: dict[str, object] = {"name": row.name, "posts": row.scores.rows, "folds": row.scores.folds}
         for name in self.metrics:
             value = row.metrics[name]
@@ -87,11 +88,7 @@ class RunTable(Report):
 
     def to_paper(self) -> PaperTable:
         """The table that the formats of papers show."""
-        tested = [
-            name
-            for name in self.metrics
-            if any(row.test and row.test.corrected_t.get(name) is not None for row in self.rows)
-        ]
+        tested = self._tested
         compared = [name for name in self.metrics if any(row.test and name in row.test.intervals for row in self.rows)]
         header = ["Run", *map(heading, self.metrics)]
         if self.against is not None:
@@ -100,15 +97,26 @@ class RunTable(Report):
         rows = [
             [
                 Cell(row.name),
-                *(self._metric(row, name) for name in self.metrics),
+                *(self.metric_cell(row, name) for name in self.metrics),
                 *([_difference(row, name) for name in compared] if self.intervals else ()),
                 *self._tests(row, tested),
             ]
             for row in self.rows
         ]
-        return PaperTable(header, rows, self._caption(), [*self._legend(bool(tested)), *self.remarks])
+        return PaperTable(header, rows, self.caption(), self.notes())
 
-    def _metric(self, row: TableRow, name: str) -> Cell:
+    @property
+    def _tested(self) -> list[str]:
+        """The metrics of which any row has a t-test."""
+        tests = [row.test for row in self.rows if row.test]
+        return [name for name in self.metrics if any(test.corrected_t.get(name) is not None for test in tests)]
+
+    def notes(self, *, cells_alone: bool = False) -> list[str]:
+        """What the marks mean, and what is not shown; with `cells_alone`, where no column shows p-values."""
+        return [*self._legend(bool(self._tested), cells_alone), *self.remarks]
+
+    def metric_cell(self, row: TableRow, name: str) -> Cell:
+        """The mean and deviation of a metric, bold where it is the best of all rows; else a dash."""
         if name not in row.metrics:
             return Cell("-")
         means = [round(one.metrics[name]["mean"], 3) for one in self.rows if name in one.metrics]
@@ -131,22 +139,26 @@ class RunTable(Report):
         """Whether all rows were tested on the same posts."""
         return len({row.run.tested for row in self.rows}) == 1
 
-    def _caption(self) -> str:
+    def caption(self) -> str:
         """What the numbers are; per group of rows where these differ in posts or folds."""
         single = all(row.scores.folds == 1 for row in self.rows)
         groups = grouped((row.scored, row.name) for row in self.rows)
         scored = [f"{listed(names)}: {shown}" if len(groups) > 1 else shown for shown, names in groups.items()]
         return f"{'Test metrics' if single else 'Mean ± standard deviation over folds'} ({'; '.join(scored)})."
 
-    def _legend(self, t_tests: bool) -> list[str]:
+    def _legend(self, t_tests: bool, cells_alone: bool) -> list[str]:
         notes = ["In brackets: 95 % bootstrap interval over groups of duplicates."] * self.intervals
-        if any(row.test for row in self.rows):
-            beside = ", beside a metric by the corrected resampled t-test over folds" * t_tests
+        if not any(row.test for row in self.rows) or (cells_alone and not t_tests):
+            return notes
+        t_test = "by the corrected resampled t-test over folds"
+        by = f", {t_test}"
+        if not cells_alone:
+            by = ": beside the p of McNemar's test by that test" + f", beside a metric {t_test}" * t_tests
             notes += [f"Δ: difference to {self.against}."] * self.intervals
-            notes.append(
-                f"* p < 0.05, ** p < 0.01 for a difference to {self.against}: beside the p of McNemar's test by that "
-                f"test{beside}; p-values are not adjusted for the number of comparisons."
-            )
+        notes.append(
+            f"* p < 0.05, ** p < 0.01 for a difference to {self.against}{by}; "
+            "p-values are not adjusted for the number of comparisons."
+        )
         return notes
 
 
@@ -164,13 +176,18 @@ def tabulate_runs(
     `paths` lack it. With `baselines`, those of all runs follow; equal ones are one row. Raises ValueError for an
     unknown metric, and where there is no run or a damaged one.
     """
-    for name in metrics:
-        if name not in (known := METRICS | ORDINAL_METRICS):
-            raise ValueError(f"--metric {name}: not a metric{near_or_all(name, known)}")
+    check_metrics(metrics)
     runs, other = run_rows(paths, against)
     rows = [*runs, *(baseline_rows(runs, other) if baselines else ())]
     table = RunTable(rows, tuple(dict.fromkeys(metrics or SWEEP_METRICS)), other.name if other else None, intervals, [])
     return replace(table, remarks=list(_remarks(table)))
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Raise ValueError for a name that is no metric."""
+    for name in metrics:
+        if name not in (known := METRICS | ORDINAL_METRICS):
+            raise ValueError(f"--metric {name}: not a metric{near_or_all(name, known)}")
 
 
 def _remarks(table: RunTable) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...features.posts.content import hash_content, split_keys
+from ...features.posts.export.thumbnail import thumbnail
 from ...features.posts.samples import Corpus, Sample
 from ...features.posts.text import read_text
-from ...features.posts.thumbnail import thumbnail
 from ...features.spec import MODALITIES, BadItem, Modality
 from ..data.split import Content
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.messages import notify, printable
+from ...features.posts.export.thumbnail import thumbnail
 from ...features.posts.samples import Corpus, read_file
 from ...features.posts.text import read_text
-from ...features.posts.thumbnail import thumbnail
 from ...features.spec import MODALITIES, BadItem, Modality
 from ..data.cached_features import CachedFeatures, load_features
 from ..data.join import join_posts

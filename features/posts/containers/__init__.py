@@ -1,1 +1,1 @@
-"""Files that hold many images: Parquet and Arrow tables, tar files. Opened once, and read where they lie."""
+"""Files that hold many posts: tables and tar files with their images inside, texts of several lines a post."""

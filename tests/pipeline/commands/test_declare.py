@@ -60,7 +60,7 @@ def test_values_of_another_form_are_written_as_options() -> None:
 
 
 def test_what_writes_runs_takes_the_same_names() -> None:
-    writing = ("train-head", "ablate", "sweep", "learning-curve")
+    writing = ("train-head", "ablate", "sweep", "compare", "learning-curve")
     for name in writing:
         assert {"--runs", "--name", "--cache", "--seed", "--limit", "--folds", "--json", "data"} <= flags(name), name
         assert {"--optimizer", "--optimiser", "--lr", "--learning-rate", "--batch-size", "--ensemble"} <= flags(name)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..blob import Blob
-from .images import decode_pixels
-from .samples import read_file
+from ...blob import Blob
+from ..images import decode_pixels
+from ..samples import read_file
 
 QUALITIES = (80, 60, 40, 20)  # of JPEG; noise of 160 x 160 pixels has 6 kB at the last
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msa.features.posts.thumbnail import thumbnail
+from msa.features.posts.export.thumbnail import thumbnail
 from msa.features.spec import BadItem
 
 SIDE = 160
