@@ -44,7 +44,7 @@ class RunTable(Report):
                     "name": row.name,
                     "run": str(row.run.path),
                     "scored": row.scored,
-                    "metrics": {name: row.metrics[name] for name in self.metrics},
+                    "metrics": {name: row.metrics.get(name) for name in self.metrics},
                     "intervals": {name: asdict(one) for name, one in row.intervals.items() if name in self.metrics},
                     "paired": asdict(row.paired) if row.paired else None,
                 }
@@ -73,7 +73,7 @@ class RunTable(Report):
         """The line of a row in CSV."""
         line: dict[str, object] = {"name": row.name, "posts": row.scores.rows, "folds": row.scores.folds}
         for name in self.metrics:
-            value = row.metrics[name]
+            value = row.metrics.get(name, {"mean": "", "std": ""})
             line |= {f"{name}_mean": value["mean"], f"{name}_std": "" if row.scores.folds == 1 else value["std"]}
             if self.intervals:
                 line |= _bounds(name, row.intervals.get(name))
