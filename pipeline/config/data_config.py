@@ -39,7 +39,7 @@ class DataConfig(CachedEncoders):
     )
     min_per_class: int = setting(0, "Leave out classes with fewer posts.", minimum=0)
     drop_label: tuple[str, ...] = setting((), "Leave out the posts of this label; repeatable.")
-    class_order: str = setting("", "Ordinal labels, lowest first, as negative,neutral,positive.")
+    class_order: str = setting("", "Ordinal labels, lowest first, as low,middle,high.")
     hold_out: float = setting(0.0, "Share of posts set aside, once, for `msa test`.", minimum=0, maximum=0.5)
     near_duplicates: bool = setting(False, "Keep near copies of images and of texts on one side of each split.")
     max_missing: float = setting(

@@ -74,5 +74,12 @@ def test_two_runs_for_one_cell_are_refused_by_name(runs: Path) -> None:
         RunGrid(table)
 
 
+def test_a_metric_that_runs_lack_is_a_dash_and_an_empty_cell(runs: Path) -> None:
+    grid = RunGrid(tabulate_runs([runs], metrics=["mae"]))
+    assert "| minilm | - | - |" in grid.to_text("markdown")
+    assert next(csv.DictReader(grid.to_text("csv").splitlines()))["mae_mean"] == ""
+    assert grid.to_dict()["rows"][0]["metrics"] == {"mae": None}
+
+
 def test_latex_compiles(runs: Path, tmp_path: Path) -> None:
     compile_latex(tmp_path, RunGrid(tabulate_runs([runs])).to_text("latex"))
