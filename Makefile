@@ -18,7 +18,7 @@ LOG := $(VENV)/install.log
 ALONE := tests/features/extraction tests/features/fuzz tests/pipeline/sweeps
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo format lint types test test-slow check-wheel benchmarks clean
+.PHONY: demo docs format lint types test test-slow check-wheel benchmarks clean
 .NOTPARALLEL:
 
 # The whole job on a small drawn corpus: extract, train, ablate, predict.
@@ -56,8 +56,12 @@ check-wheel: $(VENV)/.dev
 benchmarks: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py $(DATA:%=--data %) $(ONLY)
 
+# The documentation as a site, in site/; a dead link or a page without a place in the navigation fails.
+docs: $(VENV)/.dev
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Run a command whose output is of interest only when it fails.
 quietly = $(1) >> $(LOG) 2>&1 || { cat $(LOG); exit 1; }
