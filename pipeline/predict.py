@@ -17,7 +17,6 @@ from ..features.csv_text import class_columns, to_csv
 from ..features.extraction.embed import embed_corpus
 from ..features.extraction.plan import EncoderReport, notify_cut
 from ..features.extraction.settings import ExtractSettings
-from ..features.messages import notify
 from ..features.posts.samples import Corpus, Sample
 from ..features.progress import keeping, stage
 from ..features.store.durable import write_atomic
@@ -27,14 +26,13 @@ from ..features.store.temporary_folders import TemporaryFolder
 from .data.cached_features import CachedFeatures
 from .data.join import join_posts
 from .data.prepare import check_encodable
-from .data.split import Posts
-from .data.test_posts import mark_test_posts
 from .metrics.probabilities import mean_probabilities
 from .runs.folders import find_run
 from .runs.made import describe_made
 from .runs.run_encoders import check_imported, compute_of, run_sources
 from .runs.run_predictions import load_run_features, run_logits
-from .runs.runs import SHARED_WEIGHTS, Run, cache_of, load_run, rounded, rows_with, seen_contents
+from .runs.runs import Run, cache_of, load_run, rounded
+from .runs.seen_posts import read_seen_posts
 
 NOTES = "predictions.json"
 KNOWN = {"trained": "trained the heads", "tested": "tested them", "locked": "are locked for `msa test`"}
@@ -134,7 +132,9 @@ def predict_corpus(
     notify_cut(embed_corpus(chosen, run_sources(run, place, local_files_only), place, compute_of(run, settings)))
     table = load_run_features(run, chosen, place)
     stage("predicting")
-    known = count_known(find_run(run_folder), table.posts, place / "splits")
+    labelled = any(label is not None for label in table.posts.labels)
+    seen = read_seen_posts(find_run(run_folder), place / "splits") if labelled else None
+    known = seen.count(table.posts) if seen else {}
     made = describe_made(corpus, join_posts(corpus, place)[1])  # of all posts, whichever of them are predicted
     return replace(predict_table(run, table, settings.device, raw), known=known, made=made)
 
@@ -274,20 +274,3 @@ def predict_table(run: Run, table: CachedFeatures, device: str, raw: bool) -> Pr
     best = mean_probabilities(logits).argmax(1)
     probabilities = mean_probabilities(logits, temperatures)
     return Predictions(list(table.posts.ids), run.classes, probabilities, best, temperatures, raw, blind)
-
-
-def count_known(run_folder: Path, posts: Posts, splits: Path) -> dict[str, int]:
-    """How many labelled posts the run was trained on, in any fold, or tested on alone, and how many are locked."""
-    labelled = np.array([label is not None for label in posts.labels])
-    if not labelled.any():
-        return {}
-    if (run_folder / SHARED_WEIGHTS).is_file():
-        notify(f"{run_folder} came without its split: which of these posts it was trained on is unknown")
-        return {}
-    trained, tested = seen_contents(run_folder)
-    fitted, scored = (rows_with(posts, contents) & labelled for contents in (trained, tested))
-    return {
-        "trained": int(fitted.sum()),
-        "tested": int((scored & ~fitted).sum()),
-        "locked": int((mark_test_posts(posts, splits).in_test_set & labelled).sum()),
-    }

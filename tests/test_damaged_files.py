@@ -29,7 +29,7 @@ from msa.pipeline.data.test_posts import mark_test_posts
 from msa.pipeline.evaluation.test_set import RECORD as EVALUATIONS
 from msa.pipeline.evaluation.test_set import record_evaluation
 from msa.pipeline.runs.checkpoint import load_heads
-from msa.pipeline.runs.runs import seen_contents
+from msa.pipeline.runs.seen_posts import seen_contents
 from msa.pipeline.runs.stored_run import read_run
 from msa.pipeline.sweeps.replay import read_replay
 from msa.pipeline.sweeps.space import read_space

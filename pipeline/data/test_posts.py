@@ -61,7 +61,7 @@ def mark_test_posts(
     if share and not before:
         made = _set_aside(posts, folder, share)
         found.append((made, made.rows(posts)))
-        check(_marked(posts, found))
+        check(mark_rows(posts, found))
         made.write()
     for one in before:
         if share and share != one.share:
@@ -71,10 +71,11 @@ def mark_test_posts(
     for one, rows in found:
         if rows.sum() < one.posts:
             notify(f"{one.path}: of the {one.posts} posts that were set aside, {rows.sum()} are in these data")
-    return _marked(posts, found)
+    return mark_rows(posts, found)
 
 
-def _marked(posts: Posts, found: Sequence[tuple[TestSet, NDArray[np.bool_]]]) -> Posts:
+def mark_rows(posts: Posts, found: Sequence[tuple[TestSet, NDArray[np.bool_]]]) -> Posts:
+    """The posts, those in any of these test sets marked `test`; a test set comes with the mask (N,) of its posts."""
     test = np.any([rows for _, rows in found], axis=0) if found else np.zeros(len(posts.ids), bool)
     return replace(
         posts, splits=["test" if set_aside else split for set_aside, split in zip(test, posts.splits, strict=True)]

@@ -32,7 +32,8 @@ from ..metrics.statistics import Interval, bootstrap, calibration_error, reliabi
 from ..metrics.tables import class_cells, interval_text, system_table
 from ..runs.folders import find_run
 from ..runs.run_predictions import load_run_features, run_logits
-from ..runs.runs import cache_of, load_run, rows_with, seen_contents
+from ..runs.runs import cache_of, load_run
+from ..runs.seen_posts import rows_with, seen_contents
 
 RECORD = "test_evaluations.jsonl"
 

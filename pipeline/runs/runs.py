@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ...features.csv_text import class_columns, to_csv
 from ...features.messages import notify
-from ...features.posts.content import split_keys
 from ...features.spec import MODALITIES, EncoderSpec, Modality
 from ...features.store.durable import new_folder, write_atomic
-from ...features.store.json_files import malformed, read_json, write_json
+from ...features.store.json_files import write_json
 from ...features.store.stored_paths import stored_path
 from ...heads.base import Dims, Head
 from ..config.data_config import DataConfig
@@ -24,7 +23,7 @@ from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..data.cached_features import CachedFeatures
 from ..data.inputs import reduction_names, towers_of
-from ..data.split import Content, Posts, describe_folds
+from ..data.split import describe_folds
 from ..data.test_posts import read_test_sets
 from ..metrics.probabilities import mean_probabilities
 from ..training.ensemble_head import build_stored
@@ -188,37 +187,6 @@ def cache_of(run: Run, given: Path | None) -> Path:
     if lost:
         notify(f"{cache / 'splits'} lacks {', '.join(lost)}, which names the posts that were set aside from this run")
     return cache
-
-
-def seen_contents(path: Path) -> tuple[set[Content], set[Content]]:
-    """The images and texts that a run (a folder) was trained on, validation rows included, and those it was tested on.
-
-    Each is a pair with None for the other modality; only modalities that tie posts in the run's split are in it.
-    """
-    file, what = path / "split.json", "a run's split"
-    stored = read_json(file, what, REMEDY, folds=list, contents=dict, tied=list)
-    with malformed(file, what, REMEDY):
-        image, text = (modality in stored["tied"] for modality in MODALITIES)
-        parts: dict[str, list[Content]] = {
-            name: [*((key, None) for key in split_keys(joined) if image), (None, other if text else None)]
-            for name, (joined, other) in stored["contents"].items()
-        }
-        trained, tested = (  # pairs of one modality each
-            {pair for fold in stored["folds"] for part in names for name in fold[part] for pair in parts[name]}
-            for names in (("train", "valid"), ("test",))
-        )
-    return trained - {(None, None)}, tested - {(None, None)}
-
-
-def rows_with(posts: Posts, contents: set[Content]) -> NDArray[np.bool_]:
-    """Mask (N,) of the posts that have one of these images or texts."""
-    return np.array(
-        [
-            (None, text) in contents or any((key, None) in contents for key in split_keys(image))
-            for image, text in posts.contents
-        ],
-        bool,
-    )
 
 
 def history_csv(results: Sequence[FoldResult]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache as keep
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from ...features.store.json_files import write_json
 from ...features.store.store import Store
 from ...features.store.temporary_folders import TemporaryFolder
 from ..config.values import BLOCK_POSTS, TOKEN_BLOCK_POSTS
-from ..predict import KNOWN, Predictions, choose_posts, count_known, predict_table
+from ..predict import KNOWN, Predictions, choose_posts, predict_table
 from ..runs.folders import find_run
 from ..runs.made import describe_command
 from ..runs.run_encoders import check_imported, compute_of, run_request, run_sources
 from ..runs.run_predictions import load_run_features
 from ..runs.runs import Run, cache_of, load_run
+from ..runs.seen_posts import SeenPosts, read_seen_posts
 from .blocks import Blocks, digest_run, digest_samples
 from .formats import Format, pick_format
 
@@ -105,6 +107,7 @@ class Scorer:
             table = load_run_features(self.run, corpus, cache)
             bad = self._bad_parts(corpus, reports)
         stage("predicting")
+        seen = self.seen if any(label is not None for label in table.posts.labels) else None
         predictions = predict_table(self.run, table, self.settings.device, self.raw)
         counts = {
             "posts": len(predictions.ids),
@@ -113,9 +116,14 @@ class Scorer:
             "blind": len(predictions.blind),
             **{f"no {part}": sum(getattr(one, part) is None for one in corpus.samples) for part in MODALITIES},
             "further images": len(corpus.owners),
-            **count_known(self.folder, table.posts, self.place / "splits"),
+            **(seen.count(table.posts) if seen else {}),
         }
         return predictions, bad, counts
+
+    @cached_property
+    def seen(self) -> SeenPosts | None:
+        """What the run has seen; of a run on a million posts this takes seconds to read."""
+        return read_seen_posts(self.folder, self.place / "splits")
 
     def _bad_parts(self, corpus: Corpus, reports: Sequence[EncoderReport]) -> list[BadPart]:
         reads = {spec.fingerprint: spec.reads for spec in self.run.encoders}

@@ -24,6 +24,7 @@ from msa.features.posts.samples import Corpus
 from msa.pipeline import predict
 from msa.pipeline.predict import predict_corpus, predict_post
 from msa.pipeline.runs.runs import load_run
+from msa.pipeline.runs.seen_posts import read_seen_posts
 from msa.pipeline.scoring import blocks, score
 from msa.pipeline.scoring.score import Scored, score_corpus
 
@@ -95,6 +96,17 @@ def test_blocks_change_nothing(served: Served, tmp_path: Path, block_posts: int,
             assert cells[0] == cells[1]
         else:  # heads predict blocks together, and the last digit depends on which
             np.testing.assert_allclose(*np.array(cells, float), atol=1e-5)
+
+
+def test_what_the_run_has_seen_is_read_once_for_all_blocks(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    monkeypatch.setattr(score, "read_seen_posts", lambda *paths: reads.append(paths) or read_seen_posts(*paths))
+    few = scored(served, tmp_path / "few.csv", rows="all", block_posts=50)
+    assert len(reads) == 1
+    assert few.counts["trained"] > 0
+    assert few.counts == scored(served, tmp_path / "one.csv", rows="all", block_posts=10_000).counts
 
 
 def test_formats_hold_the_same_rows(served: Served, tmp_path: Path) -> None:
