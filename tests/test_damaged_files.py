@@ -214,5 +214,7 @@ def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> No
 
 def test_a_sweep_that_cannot_be_read_is_not_taken_for_another(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps({"format": 7, "finished": True}))
-    with pytest.raises(ValueError, match=r"format 7, but this msa reads format 1\); run the sweep again"):
+    with pytest.raises(
+        ValueError, match=r"format 7, but this msa reads format 1: update msa to read it\); run the sweep again"
+    ):
         read_replay(f"{tmp_path}#best")

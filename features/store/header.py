@@ -16,7 +16,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TypeVar
 
-from .json_files import check_format
+from .json_files import check_format, parse_object
 
 HEADER_BYTES = 512
 CHECK_BYTES = 16 << 20
@@ -115,11 +115,12 @@ def read_header(path: Path) -> Header:
         block = file.read(HEADER_BYTES)
     size = path.stat().st_size
     try:
-        header = Header(**json.loads(block.rstrip(b"\0")))
+        fields = parse_object(block.rstrip(b"\0").decode())
+        check_format(fields.get("msa"), FORMAT)  # before the fields, which may be others in another format
+        header = Header(**fields)
         if block != header_block(header):
             raise ValueError("foreign header")
-        check_format(header.msa, FORMAT)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise PartError(f"not a part written by msa, or damaged ({error})") from error
     if [type(value) for value in astuple(header)] != [int, int, int, int, int, str]:
         raise PartError("its header holds other than whole numbers and a checksum")

@@ -26,7 +26,9 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeE
 def check_format(found: object, wanted: object) -> None:
     """Raise ValueError unless a file has the format version that this msa reads."""
     if found != wanted:
-        raise ValueError(f"format {found!r}, but this msa reads format {wanted!r}")
+        later = isinstance(found, int) and isinstance(wanted, int) and found > wanted
+        update = ": update msa to read it" if later else ""
+        raise ValueError(f"format {found!r}, but this msa reads format {wanted!r}{update}")
 
 
 def dump_json(fields: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FORMAT = 1  # of model.json
 BATCH = 256  # posts that are computed at once
 Arrays = dict[str, NDArray[Any]]
 Item = NDArray[Any] | None  # the features (L, D) or (D,) of one post; None where it lacks them
@@ -27,9 +28,17 @@ class Model:
     """An exported model. `classes` are the labels, `inputs` what it reads: name, width, and how many positions."""
 
     def __init__(self, folder: str | Path = ".") -> None:
-        """Open the ONNX model of a folder with onnxruntime; where there is none, the torch program with torch."""
+        """Open the ONNX model of a folder with onnxruntime; where there is none, the torch program with torch.
+
+        Raises ValueError for a folder of another format than this file reads.
+        """
         folder = Path(folder)
         described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise ValueError(
+                f"{folder / 'model.json'}: format {described['format']!r}, but this loader reads format {FORMAT}; "
+                "use the exported_model.py that lies beside it"
+            )
         self.classes: list[str] = described["classes"]
         self.inputs: dict[str, dict[str, Any]] = {one["name"]: one for one in described["inputs"]}
         self.run = _open(folder)

@@ -272,10 +272,10 @@ def test_files_of_another_format_are_refused(posts: Corpus, tmp_path: Path) -> N
     stored = json.loads(file.read_text())
     assert stored["format"] == 1
     file.write_text(json.dumps(stored | {"format": 2}))
-    with pytest.raises(ValueError, match=r"format 2, but this msa reads format 1.; run the sweep again"):
+    with pytest.raises(ValueError, match=r"format 2, but this msa reads format 1: update msa.*; run the sweep again"):
         read_replay(f"{found.path}#best")
     storage = open_storage(study_url(database))
     (study,) = storage.get_all_studies()
     storage.set_study_user_attr(study._study_id, "format", 2)
-    with pytest.raises(ValueError, match="format 2, but this msa reads format 1; give another database"):
+    with pytest.raises(ValueError, match=r"format 2, but this msa reads format 1: update msa.*; give another database"):
         search(posts, tmp_path / "again", replace(SEARCH, trials=2, study=database))
