@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -123,7 +124,9 @@ def reopen(spec: EncoderSpec, cache: Path, *, local_files_only: bool = False) ->
         return load_fitted((spec,), cache)
     note = cache / spec.slug / "origin.json"
     remedy = "run `msa extract` with this encoder again"
-    origin = read_json(note, "the origin of an encoder", remedy, name=str) if note.exists() else {"name": spec.name}
+    origin = (
+        read_json(note, "the origin of an encoder", remedy, name=str) if os.path.lexists(note) else {"name": spec.name}
+    )
     folder = note.parent
     options = EncoderOptions(
         weights=read_path(str(origin["weights"]), folder) if origin.get("weights") else None,

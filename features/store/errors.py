@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +26,11 @@ class BadRecord:
 def read_errors(folder: Path) -> list[BadRecord]:
     """All records of an encoder's folder; empty without a file. Raises ValueError."""
     path = folder / "errors.jsonl"
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is there
         return []
     try:
         return [BadRecord(**load_json(line)) for line in regular(path).read_text("utf-8").splitlines()]
-    except (TypeError, ValueError) as error:
+    except (FileNotFoundError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete it and run `msa extract` again") from error
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -20,7 +21,11 @@ _warned: set[str] = set()
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock file, after other processes that do; where the file system has no locks, go on without."""
+    """Hold a lock file, after other processes that do; where the file system has no locks, go on without.
+
+    Raises ValueError where something else has its name.
+    """
+    _require_own(path)
     if _lacks_flock(path):
         _warn_once(path.parent, "locks", "run one command at a time there")
         yield
@@ -37,6 +42,16 @@ def flush(handle: int, folder: Path) -> None:
         if error.errno not in LACKING:
             raise
         _warn_once(folder, "fsync", "a power failure may lose what was just written")
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a link above all: it may lead in a circle, or to a file that others need."""
+    with suppress(OSError):  # absent, or what opening it says better
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError(
+                f"{path}: a lock must be a regular file, not a link, folder, pipe or device; delete it, or move it "
+                "elsewhere, and run the command again"
+            )
 
 
 def _lacks_flock(path: Path) -> bool:

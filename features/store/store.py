@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -234,7 +235,7 @@ def stored_specs(cache: Path, faults: list[str] | None = None) -> list[EncoderSp
     specs = []
     for folder in entries(cache):
         try:
-            if (folder / "spec.json").exists():
+            if os.path.lexists(folder / "spec.json"):  # a link that leads nowhere is there
                 specs.append(read_spec(folder))
         except (OSError, StoreError) as error:
             if faults is None:

@@ -62,7 +62,8 @@ def to_toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(to_toml, value))}]"
     value = getattr(value, "value", value)  # an Enum's
-    return json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # which JSON holds as it is, but TOML does not
 
 
 def dashed(name: str) -> str:

@@ -90,6 +90,7 @@ def sweep(
         description = {"format": FORMAT} | identity(data_config, space, head, training, search, table)
         description["made"] = describe_made(corpus, table.posts)
         folder = _run_folder(runs, name, description)
+        keeping(lambda: _kept(folder))
         url = study_url(search.study or str(folder / "study.db"))
         with study_errors(url):
             for number, outer in enumerate(folds):
@@ -98,7 +99,7 @@ def sweep(
                 inner = inner_folds(table.posts, outer, folds=search.inner, seed=training.seed)
                 rungs, heads = rungs_of(training.epochs, search.halving), search.inner * head.ensemble_size
                 progress = SweepProgress(study, rungs, heads, fold=(number, len(folds)), done=done)
-                keeping(partial(_kept, progress, folder))
+                keeping(partial(_kept, folder, progress))
                 plan = _run_trials(study, loader, engine, inner, head, training, fused, progress) or plan
                 trials.append(study.rows())
                 if search.ensemble == "greedy":
@@ -194,9 +195,9 @@ def _test_winner(
     return choice, result.logits.argmax(1)
 
 
-def _kept(progress: SweepProgress, folder: Path) -> str:
-    ended = f"{progress.ended} of {progress.search.trials} trials have ended"
-    return f"{folder} keeps what the trials have reached ({ended}), and the same command continues there"
+def _kept(folder: Path, progress: SweepProgress | None = None) -> str:
+    ended = f" ({progress.ended} of {progress.search.trials} trials have ended)" if progress else ""
+    return f"{folder} keeps what the trials have reached{ended}, and the same command continues there"
 
 
 def _run_folder(runs: Path, name: str, description: dict[str, Any]) -> Path:

@@ -16,7 +16,7 @@ from msa.features.spec import EncoderSpec
 from msa.features.store.errors import BadRecord, read_errors, update_errors
 from msa.features.store.header import FORMAT, HEADER_BYTES
 from msa.features.store.json_files import load_json, read_json, write_json
-from msa.features.store.store import Store, read_spec
+from msa.features.store.store import Store, read_spec, stored_specs
 from msa.features.store.writer import Writer
 
 SPEC = EncoderSpec("fake", "text", "timm", "fake", "sha256:0", "last", "mean", "{}", 4, "float32")
@@ -61,6 +61,28 @@ def test_a_note_without_a_version_is_read(folder: Path, name: str) -> None:
     note.write_text(json.dumps(load_json(note.read_text())))
     assert READERS[name](folder) == before
     assert read_record(folder).digest == RECORD_OF.digest
+
+
+@pytest.mark.parametrize("target", ["itself", "nothing"])
+@pytest.mark.parametrize("name", ["errors.jsonl", "origin.json"])
+def test_a_note_that_is_a_link_to_nowhere_is_not_an_absent_one(folder: Path, name: str, target: str) -> None:
+    note = folder / name
+    note.unlink()
+    note.symlink_to(name if target == "itself" else "absent")
+    reason = "a link that leads to itself" if target == "itself" else "No such file"
+    with pytest.raises(ValueError, match=rf"{re.escape(str(note))}: .*{reason}.*; .*run `msa extract`") as error:
+        READERS[name](folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_store_whose_spec_is_a_link_to_itself_is_not_an_absent_one(folder: Path) -> None:
+    note = folder / "spec.json"
+    note.unlink()
+    note.symlink_to("spec.json")
+    faults: list[str] = []
+    assert stored_specs(folder.parent, faults) == []
+    assert len(faults) == 1
+    assert f"{note}: not a spec of this msa (it is a link that leads to itself)" in faults[0]
 
 
 def test_a_part_of_another_format_is_refused(folder: Path) -> None:

@@ -70,6 +70,27 @@ def test_a_lock_that_another_process_holds_is_waited_for(tmp_path: Path) -> None
         assert not locks._lacks_flock(tmp_path / ".lock")
 
 
+@pytest.mark.parametrize("kind", ["itself", "a circle", "a file", "nothing", "a folder", "a pipe"])
+def test_what_is_no_lock_file_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / ".sweep.lock", tmp_path / "other"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path if kind == "itself" else other)
+        if kind != "nothing" and kind != "itself":
+            other.symlink_to(path) if kind == "a circle" else other.write_text("text")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"\.sweep\.lock: a lock must be a regular file, .*; delete it") as error:
+        locks.lock(path).__enter__()
+    assert "\n" not in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+    shutil.rmtree(path) if kind == "a folder" else path.unlink()  # the remedy
+    with locks.lock(path):
+        assert path.is_file()
+
+
 def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: object) -> None:
         raise AssertionError("the work began")

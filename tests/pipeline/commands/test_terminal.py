@@ -17,6 +17,7 @@ from msa.cli import run_command
 from msa.features.extraction import embed
 from msa.features.progress import watched
 from msa.pipeline.demo.demo import write_demo_corpus
+from msa.pipeline.sweeps import sweep as sweep_module
 from msa.pipeline.sweeps.sweep_progress import SweepProgress
 from msa.pipeline.training.epochs import EpochCounter, TrainedEpoch
 
@@ -24,6 +25,7 @@ needs_pty = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-te
 WORDS = {"positive": "happy and great", "negative": "sad bad awful", "neutral": "a table"}
 TEXT = ["--image", "none", "--text", "lexicon"]
 TRAIN = ["train-head", "posts.csv", *TEXT, "--fusion", "text", "--epochs", "4", "--hidden", "8"]
+SWEEP = ["sweep", "posts.csv", *TEXT]
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def interrupted(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str
     assert run_command(arguments) == 130
     printed = capsys.readouterr()
     assert printed.out == ""
-    return printed.err
+    return printed.err.splitlines(keepends=True)[-1]  # a slow machine shows its progress before
 
 
 def test_an_interrupted_training_says_what_is_kept(
@@ -136,11 +138,21 @@ def test_an_interrupted_sweep_says_how_many_trials_are_kept(
         stop()
 
     monkeypatch.setattr(SweepProgress, "end", stopping)
-    sweep = ["sweep", "posts.csv", *TEXT, "--fusion", "text", "--set", "hidden=4,8,16", "--epochs", "2", "--folds", "2"]
+    sweep = [*SWEEP, "--fusion", "text", "--set", "hidden=4,8,16", "--epochs", "2", "--folds", "2"]
     kept = "runs/sweep keeps what the trials have reached (2 of 3 trials have ended), and the same command continues"
     assert interrupted(sweep, capsys) == f"msa: interrupted; {kept} there\n"
     assert run_command(sweep) == 0
     assert "3 trials" in capsys.readouterr().out
+
+
+def test_a_sweep_that_is_interrupted_before_its_first_trial_says_that_its_folder_is_there(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Stop(1)
+    monkeypatch.setattr(sweep_module, "study_url", lambda study: stop())
+    kept = "runs/sweep keeps what the trials have reached, and the same command continues there"
+    assert interrupted([*SWEEP, "--set", "hidden=4,8"], capsys) == f"msa: interrupted; {kept}\n"
+    assert (home / "runs" / "sweep" / "sweep.json").exists()
 
 
 def test_an_interrupted_extraction_says_how_many_embeddings_are_kept(
