@@ -13,7 +13,7 @@ from source_files import PARTS, ROOT, imports, relative, uses
 
 HEAVY = {"torch", "torchvision", "transformers", "timm", "gensim", "sklearn", "h5py", "matplotlib", "jinja2"}
 TEXT = {"", ".cfg", ".ini", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ".svg"}
-TEXT |= {".typed", ".bib", ".cff", ".sh", ".in"}
+TEXT |= {".typed", ".bib", ".cff", ".sh", ".in", ".ipynb"}
 
 
 def test_cli_imports_nothing_heavy_before_a_command_runs() -> None:
