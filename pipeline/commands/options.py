@@ -117,7 +117,8 @@ class InputPosts(ReadingOptions):
     @property
     def reading(self) -> dict[str, Any]:
         """How they are read: options by parameter, for JSON. Links are fetched only where that is asked for again."""
-        return {name: value for name, value in option_values(self).items() if name not in ("data", "remote")}
+        left_out = ("data", "remote", "fetch_timeout", "connections")
+        return {name: value for name, value in option_values(self).items() if name not in left_out}
 
     def read(self) -> Corpus:
         """The posts that the command was given."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..config.data_config import DataConfig
 from ..config.head_config import HeadConfig
 from ..config.train_config import TrainConfig
 from ..metrics.statistics import INTERVAL_METRICS
@@ -14,7 +15,7 @@ from ..runs.stored_run import StoredRun
 from .section import Table
 from .words import Words
 
-NEUTRAL = ("auto", "none", "both", "paper")  # defaults of the other settings, beside 0 and empty ones
+NEUTRAL = ("auto", "none", "paper")  # defaults of the other settings, beside 0 and empty ones
 Fact = tuple[str, str]
 Row = list[str]
 
@@ -113,14 +114,14 @@ def _space(sweep: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _changed(config: Mapping[str, Any]) -> dict[str, str]:
-    defaults = {"head": asdict(HeadConfig()), "training": asdict(TrainConfig())}
+    defaults = {"head": asdict(HeadConfig()), "training": asdict(TrainConfig()), "split": DataConfig().split}
     found = {
         name: value
         for part, known in defaults.items()
-        for name, value in config[part].items()
+        for name, value in config.get(part, {}).items()
         if _plain(value) != _plain(known.get(name))
     }
-    others = {**config.get("split", {}), **config.get("others", {})}
+    others = config.get("others", {})
     found |= {name: value for name, value in others.items() if value and value not in NEUTRAL}
     return {name: _plain(value) for name, value in found.items()}
 
