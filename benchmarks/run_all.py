@@ -39,14 +39,15 @@ BENCHMARKS = {
     "long_texts": Benchmark(),
     "memory": Benchmark(data=True),
     "posts": Benchmark(),
-    "million": Benchmark(),
+    "million": Benchmark("--posts 1000000"),
     "start": Benchmark(),
     "heads": Benchmark(data=True, cache=True),
     "estimators": Benchmark(data=True, cache=True),
     "presets": Benchmark(data=True, cache=True),
     "systems": Benchmark("--folds 5", data=True, cache=True),
     "best": Benchmark(
-        '--head "logistic regression" --head "nearest neighbours" --head SVC --head "gradient boosting"',
+        '--head "logistic regression" --head "nearest neighbours" --head SVC --head "gradient boosting" --head RealMLP '
+        "--head TabM",
         data=True,
         cache=True,
     ),
