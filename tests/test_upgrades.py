@@ -31,7 +31,8 @@ from msa.pipeline.data.split import Posts, read_folds
 from msa.pipeline.evaluation.reevaluate import evaluate_run
 from msa.pipeline.exporting.exported_model import Model
 from msa.pipeline.predict import predict_corpus
-from msa.pipeline.runs.runs import load_run, seen_contents
+from msa.pipeline.runs.runs import load_run
+from msa.pipeline.runs.seen_posts import seen_contents
 from msa.pipeline.runs.stored_run import read_run
 from msa.pipeline.sweeps.replay import read_replay
 from msa.pipeline.sweeps.stored_sweep import open_sweep
