@@ -63,6 +63,10 @@ def test_a_table_shows_them_beside_runs_without_an_order(run: Path, posts: Corpu
     assert rows["plain"] == ["-", "-"]
     assert float(rows["levels"][0]) > 0
     assert any("MAE" in line and "QWK" in line for line in lines)
+    tested = tabulate_runs([run, plain], metrics=["mae", "accuracy"], against=run, intervals=True)
+    assert all(name in tested.to_text("csv").splitlines()[0] for name in ("mae_mean", "accuracy_difference"))
+    assert tested.to_dict()["rows"][1]["metrics"]["mae"] is None
+    assert "MAE" in tested.to_text("latex")
 
 
 def test_a_loss_over_levels_needs_their_order(posts: Corpus) -> None:

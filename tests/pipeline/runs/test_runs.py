@@ -51,5 +51,7 @@ def test_a_damaged_configuration_is_one_line(tmp_path: Path, content: str) -> No
 
 def test_a_configuration_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"format": 2}')
-    with pytest.raises(ValueError, match=r"not a run's configuration \(format 2, but .* format 1: update msa to read it\); train again"):
+    with pytest.raises(
+        ValueError, match=r"not a run's configuration \(format 2, but .* format 1: update msa to read it\); train again"
+    ):
         load_run(tmp_path)
